@@ -1,0 +1,221 @@
+"""What can go wrong, as one tree.
+
+::
+
+    IOError
+      DirectIOError
+        DirectIOAPIError
+          NotFoundError  UnAuthorized  UnprocessableContent  InvalidRequest
+          BlocksNotFoundError  BlockListConnectionError  BlockListTimeout
+        DecryptKeyError
+        BlockError                       .block: BlockInfo
+          DownloadError  DownloadTimeout  DownloadConnectionError
+          DecryptBlockError  DecompressBlockError  BlockValidationException
+        StreamError                      .offset, __cause__
+
+Every one carries ``errno``, ``strerror`` and ``filename`` (the file ID), survives pickling, and says
+what to do next. None ever holds a key, a token or the query of a URL.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+from typing import Any, NamedTuple, Optional
+
+__all__ = [
+    "AuthorizationError",
+    "BlockError",
+    "BlockInfo",
+    "BlockListConnectionError",
+    "BlockListTimeout",
+    "BlockValidationException",
+    "BlocksNotFoundError",
+    "DecompressBlockError",
+    "DecryptBlockError",
+    "DecryptKeyError",
+    "DirectIOAPIError",
+    "DirectIOError",
+    "DownloadConnectionError",
+    "DownloadError",
+    "DownloadTimeout",
+    "InvalidRequest",
+    "NotFoundError",
+    "ObjectNotFoundError",
+    "StreamError",
+    "UnAuthorized",
+    "UnprocessableContent",
+    "UnsupportedStorageError",
+]
+
+
+class BlockInfo(NamedTuple):
+    """Which block an error speaks of: file ID, block number (from 1), offset and length in bytes.
+
+    ``file_id`` and ``offset`` are None where the block is known by its number alone, as in
+    :func:`ctera_direct_sync.codec.decode`.
+    """
+
+    file_id: Optional[int]
+    number: Optional[int]
+    offset: Optional[int]
+    length: Optional[int]
+
+    def __str__(self) -> str:
+        where = "block" if self.number is None else f"block {self.number}"
+        if self.offset is not None:
+            where += f" at offset {self.offset}"
+        if self.length is not None:
+            where += f" ({self.length} bytes)"
+        return where if self.file_id is None else f"file {self.file_id}, {where}"
+
+
+class DirectIOError(IOError):
+    """The base of everything that this library raises for a file, a block, the portal or a storage."""
+
+    default_errno = _errno.EIO
+
+    def __init__(
+        self, strerror: str, file_id: Optional[int] = None, *, errno: Optional[int] = None
+    ) -> None:
+        super().__init__(self.default_errno if errno is None else errno, strerror, file_id)
+
+    def __str__(self) -> str:
+        text = f"[Errno {self.errno}] {self.strerror}"
+        return text if self.filename is None else f"{text}: file {self.filename}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def _state(self) -> dict[str, Any]:
+        """Attributes to restore beyond the constructor's; only causes of ours are sure to pickle."""
+        state = dict(self.__dict__)
+        if isinstance(self.__cause__, DirectIOError):
+            state["__cause__"] = self.__cause__
+        return state
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self.strerror, self.filename)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self._arguments(), self.errno), self._state())
+
+
+def _rebuild(cls: type[DirectIOError], arguments: tuple[Any, ...], errno: int) -> DirectIOError:
+    return cls(*arguments, errno=errno)
+
+
+class DirectIOAPIError(DirectIOError):
+    """The portal did not give a block list (PROTOCOL section 1)."""
+
+
+class NotFoundError(DirectIOAPIError):
+    """The portal knows no file of this ID (400)."""
+
+    default_errno = _errno.ENOENT
+
+
+class UnAuthorized(DirectIOAPIError):
+    """The portal refuses the access key, or its owner has no permission on the file (401, 403)."""
+
+    default_errno = _errno.EACCES
+
+
+class UnprocessableContent(DirectIOAPIError):
+    """Some block of the file lies on a storage node that is not in direct mode (422)."""
+
+    default_errno = _errno.ENOTSUP
+
+
+class InvalidRequest(DirectIOAPIError):
+    """The portal rejects the request (500)."""
+
+
+class BlocksNotFoundError(DirectIOAPIError):
+    """The portal lists no blocks for the file."""
+
+    default_errno = _errno.ENODATA
+
+
+class BlockListConnectionError(DirectIOAPIError):
+    """The portal cannot be reached: refused, reset, no such host, TLS."""
+
+    default_errno = _errno.ENETRESET
+
+
+class BlockListTimeout(DirectIOAPIError):
+    """The portal did not answer in time."""
+
+    default_errno = _errno.ETIMEDOUT
+
+
+class DecryptKeyError(DirectIOError):
+    """The file's key cannot be unwrapped with the secret access key at hand (PROTOCOL section 2)."""
+
+
+class BlockError(DirectIOError):
+    """One block could not be had; ``block`` says which."""
+
+    def __init__(self, strerror: str, block: BlockInfo, *, errno: Optional[int] = None) -> None:
+        super().__init__(strerror, block.file_id, errno=errno)
+        self.block = block
+
+    def __str__(self) -> str:
+        return f"[Errno {self.errno}] {self.strerror}: {self.block}"
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self.strerror, self.block)
+
+
+class DownloadError(BlockError):
+    """The storage answered, but not with the block: a status, a cut body, a wrong checksum."""
+
+
+class DownloadTimeout(BlockError):
+    """The storage did not answer, or stopped sending, for longer than the read timeout."""
+
+    default_errno = _errno.ETIMEDOUT
+
+
+class DownloadConnectionError(BlockError):
+    """The storage cannot be reached, or broke the connection."""
+
+    default_errno = _errno.ENETRESET
+
+
+class DecryptBlockError(BlockError):
+    """The stored object does not decrypt: wrong envelope, padding or tag (PROTOCOL sections 3, 5)."""
+
+
+class DecompressBlockError(BlockError):
+    """The decrypted payload does not decompress (PROTOCOL sections 3, 5)."""
+
+
+class BlockValidationException(BlockError):
+    """The decoded block is not as long as the portal listed it."""
+
+
+class StreamError(DirectIOError):
+    """A stream ended early. ``offset`` is the next byte that was not delivered: resume from there.
+
+    ``__cause__`` is the error that ended it.
+    """
+
+    def __init__(
+        self,
+        strerror: str,
+        file_id: Optional[int] = None,
+        offset: int = 0,
+        *,
+        errno: Optional[int] = None,
+    ) -> None:
+        super().__init__(strerror, file_id, errno=errno)
+        self.offset = offset
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self.strerror, self.filename, self.offset)
+
+
+# Names of newer cterasdk releases for the same things.
+ObjectNotFoundError = NotFoundError
+AuthorizationError = UnAuthorized
+UnsupportedStorageError = UnprocessableContent

@@ -1,0 +1,229 @@
+"""One stored object to plaintext: decrypt, decompress, check the length, checksum (PROTOCOL 3, 5).
+
+Two backends do the same, byte for byte and error for error: ``native``, the C library behind one
+call that lets other threads run, and ``portable``, made of packages from PyPI. ``backend`` says
+which one is in use. The environment variable ``CTERA_DIRECT_CODEC`` (``native`` or ``portable``),
+read once at import, forces one; ImportError where ``native`` is forced and cannot be loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import operator
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+
+from ctera_direct_sync.codec.errors import Fault
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = [
+    "DecodedBlock",
+    "Fault",
+    "backend",
+    "crc32c",
+    "crc32c_combine",
+    "crc64nvme",
+    "decode",
+    "decode_into",
+]
+
+CIPHERS = ("AES-CBC", "AES-GCM")
+COMPRESSIONS = ("SNAPPY", None, "GZIP", "NONE", "LZ4")
+
+_KEY_LENGTHS = (16, 24, 32)
+_HOW_TO_BUILD = (
+    "To build it, install a C compiler and the libraries' headers (Debian: apt-get install gcc "
+    "python3-dev libssl-dev libdeflate-dev liblz4-dev libxxhash-dev), then, in the source tree: "
+    "pip install -e ."
+)
+
+
+def _choose() -> tuple[str, Any]:
+    """The backend's name and module, as the environment asks."""
+    wanted = os.environ.get("CTERA_DIRECT_CODEC", "")
+    if wanted not in ("", "native", "portable"):
+        raise ValueError(
+            f"CTERA_DIRECT_CODEC is {wanted!r}: set it to native or portable, or leave it unset"
+        )
+    if wanted != "portable":
+        try:
+            return "native", importlib.import_module(f"{__name__}.native")
+        except ImportError as error:
+            if wanted == "native":
+                raise ImportError(
+                    f"CTERA_DIRECT_CODEC=native, but the native codec cannot be loaded ({error}). "
+                    f"{_HOW_TO_BUILD}"
+                ) from error
+            logging.getLogger(__name__).warning(
+                "The native codec cannot be loaded (%s). The portable one is used instead: it "
+                "gives the same results, but takes several times as much CPU time for each "
+                "block. %s Set CTERA_DIRECT_CODEC=portable to silence this warning.",
+                error,
+                _HOW_TO_BUILD,
+            )
+    return "portable", importlib.import_module(f"{__name__}.portable")
+
+
+if TYPE_CHECKING:
+    from ctera_direct_sync.codec import portable as _backend
+
+    backend: str
+else:
+    backend, _backend = _choose()
+
+
+class DecodedBlock(NamedTuple):
+    """A block's plaintext and its CRC32C (RFC 3720, as an unsigned 32-bit integer)."""
+
+    data: bytes
+    crc32c: int
+
+    def __repr__(self) -> str:
+        return f"DecodedBlock(length={len(self.data)}, crc32c={self.crc32c:#010x})"
+
+
+def decode(
+    object: Buffer,
+    *,
+    key: Optional[Buffer] = None,
+    cipher: str = "AES-CBC",
+    compression: Optional[str] = "SNAPPY",
+    length: int,
+    number: Optional[int] = None,
+    spoil: bool = False,
+) -> DecodedBlock:
+    """One stored object to its plaintext of exactly ``length`` bytes.
+
+    ``object``: any contiguous buffer. ``key``: the file key, 16, 24 or 32 bytes; None where the
+    object has no envelope. ``cipher``: AES-CBC or AES-GCM. ``compression``: SNAPPY, GZIP and None
+    all mean "told by the payload's first bytes"; NONE and LZ4 are taken at their word. ``number``:
+    the block's number, which AES-GCM authenticates. ``spoil`` allows the codec to overwrite
+    ``object`` where that saves memory; without it, or on a read-only buffer, it never does.
+
+    DecryptBlockError: wrong key or envelope. DecompressBlockError: malformed payload.
+    BlockValidationException: not ``length`` bytes. TypeError, ValueError: a wrong argument.
+    """
+    spoil = _check(object, key, cipher, compression, number, spoil)
+    if not 0 <= operator.index(length) <= sys.maxsize:
+        raise ValueError(f"length is {length}: give the block's plaintext length in bytes")
+    return DecodedBlock(
+        *_backend.decode(
+            object,
+            key=key,
+            cipher=cipher,
+            compression=compression,
+            length=length,
+            number=number,
+            spoil=spoil,
+        )
+    )
+
+
+def decode_into(
+    object: Buffer,
+    out: Buffer,
+    *,
+    key: Optional[Buffer] = None,
+    cipher: str = "AES-CBC",
+    compression: Optional[str] = "SNAPPY",
+    number: Optional[int] = None,
+    spoil: bool = False,
+) -> int:
+    """As :func:`decode`, filling the writable buffer ``out`` exactly; returns the CRC32C.
+
+    After an exception the content of ``out`` is unspecified. ``object`` and ``out`` must not
+    overlap.
+    """
+    spoil = _check(object, key, cipher, compression, number, spoil)
+    if _is_readonly(out, "out"):
+        raise TypeError("out is read-only: give a writable buffer, such as a bytearray")
+    return _backend.decode_into(
+        object,
+        out,
+        key=key,
+        cipher=cipher,
+        compression=compression,
+        number=number,
+        spoil=spoil,
+    )
+
+
+def crc32c(data: Buffer, value: int = 0) -> int:
+    """CRC32C (RFC 3720) of ``data``, going on from the CRC32C ``value`` of what came before it."""
+    if type(data) is not bytes:
+        _is_readonly(data, "data")
+    return _backend.crc32c(data, _checksum(value, 32))
+
+
+def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
+    """CRC32C of two pieces in a row, from that of each and the second one's length in bytes."""
+    if operator.index(length2) < 0:
+        raise ValueError(f"length2 is {length2}: give the second piece's length in bytes")
+    return _backend.crc32c_combine(_checksum(crc1, 32), _checksum(crc2, 32), length2)
+
+
+def crc64nvme(data: Buffer, value: int = 0) -> int:
+    """CRC-64/NVME of ``data`` (``x-amz-checksum-crc64nvme``), going on from ``value``."""
+    if type(data) is not bytes:
+        _is_readonly(data, "data")
+    return _backend.crc64nvme(data, _checksum(value, 64))
+
+
+def _check(
+    object: Buffer,
+    key: Optional[Buffer],
+    cipher: str,
+    compression: Optional[str],
+    number: Optional[int],
+    spoil: bool,
+) -> bool:
+    """Refuse wrong arguments; whether the object may really be overwritten."""
+    if type(object) is not bytes:
+        spoil = not _is_readonly(object, "object") and spoil
+    else:
+        spoil = False
+    if cipher not in CIPHERS:
+        raise _unknown("cipher", cipher, "AES-CBC or AES-GCM")
+    if compression not in COMPRESSIONS:
+        raise _unknown("compression", compression, "SNAPPY, GZIP, LZ4, NONE or None")
+    if number is not None and not 0 <= operator.index(number) < 1 << 64:
+        raise ValueError(f"number is {number}: a block number lies in 0..2^64-1")
+    if key is not None:
+        if not isinstance(key, bytes):
+            _is_readonly(key, "key")
+        if memoryview(key).nbytes not in _KEY_LENGTHS:
+            raise ValueError("key must be 16, 24 or 32 bytes long")
+        if number is None and cipher == "AES-GCM":
+            raise ValueError("AES-GCM authenticates the block's number: pass number")
+    return spoil
+
+
+def _is_readonly(buffer: Buffer, name: str) -> bool:
+    """Whether ``buffer`` is read-only; TypeError for what is no contiguous buffer."""
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a buffer such as bytes, bytearray, memoryview or mmap, "
+            f"not {type(buffer).__name__}"
+        ) from None
+    with view:
+        if not view.c_contiguous:
+            raise TypeError(f"{name} must be a contiguous buffer: copy the slice with bytes()")
+        return view.readonly
+
+
+def _unknown(name: str, value: object, known: str) -> Exception:
+    if isinstance(value, str):
+        return ValueError(f"unknown {name} {value!r}: give {known}")
+    return TypeError(f"{name} must be {known}, not {type(value).__name__}")
+
+
+def _checksum(value: int, bits: int) -> int:
+    if not 0 <= operator.index(value) < 1 << bits:
+        raise ValueError(f"a CRC of {bits} bits lies in 0..2^{bits}-1")
+    return value

@@ -1,0 +1,106 @@
+"""What a codec can find wrong, and the exception that says so: one table for both backends."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NoReturn, Optional
+
+from ctera_direct_sync.exceptions import (
+    BlockError,
+    BlockInfo,
+    BlockValidationException,
+    DecompressBlockError,
+    DecryptBlockError,
+)
+
+__all__ = ["Fault", "raise_fault"]
+
+
+class Fault(IntEnum):
+    """Outcome of decoding one object. The numbers are those of ``csrc/ctera_codec.h``, for good."""
+
+    OK = 0
+    ARGUMENT = 1
+    MEMORY = 2
+    CRYPTO = 3
+    ENVELOPE = 4
+    PADDING = 5
+    TAG = 6
+    CORRUPT = 7
+    CHECKSUM = 8
+    TRAILING = 9
+    UNSUPPORTED = 10
+    TOO_LONG = 11
+    TOO_SHORT = 12
+
+
+_SENTENCES: dict[Fault, tuple[type[BlockError], str]] = {
+    Fault.CRYPTO: (
+        DecryptBlockError,
+        "the cryptographic library refused to work: check that this process may use AES "
+        "(a FIPS policy or a lack of memory can forbid it), or set CTERA_DIRECT_CODEC=portable",
+    ),
+    Fault.ENVELOPE: (
+        DecryptBlockError,
+        "the stored object is no encrypted block: it is cut short, or was written in another "
+        "format; download it again, and if that does not help, the object in the storage is "
+        "damaged or of a newer format than this version reads",
+    ),
+    Fault.PADDING: (
+        DecryptBlockError,
+        "the padding is wrong after decryption: either the file key belongs to another file "
+        "(check the secret access key) or the stored object is corrupt (download it again)",
+    ),
+    Fault.TAG: (
+        DecryptBlockError,
+        "the authentication tag does not match: the file key belongs to another file (check the "
+        "secret access key), the object belongs to another block number, or it was altered",
+    ),
+    Fault.CORRUPT: (
+        DecompressBlockError,
+        "the compressed data is malformed or ends too early: the download was cut short or the "
+        "stored object is corrupt; download it again, and check the secret access key if every "
+        "block of the file fails like this",
+    ),
+    Fault.CHECKSUM: (
+        DecompressBlockError,
+        "a checksum inside the compressed data does not match: the data was damaged in transit "
+        "or in the storage; download it again",
+    ),
+    Fault.TRAILING: (
+        DecompressBlockError,
+        "there are bytes after the end of the compressed data: the stored object is corrupt or "
+        "of a format that this version does not read; download it again",
+    ),
+    Fault.UNSUPPORTED: (
+        DecompressBlockError,
+        "the compressed data uses a feature that is not supported (such as an LZ4 dictionary): "
+        "a newer version of ctera-direct-sync may read it",
+    ),
+    Fault.TOO_LONG: (
+        BlockValidationException,
+        "the block decodes to more bytes than the portal listed: the file changed since it was "
+        "listed (list it again), or the object belongs to another block",
+    ),
+    Fault.TOO_SHORT: (
+        BlockValidationException,
+        "the block decodes to fewer bytes than the portal listed: the file changed since it was "
+        "listed (list it again), the download was cut short, or the object belongs to another "
+        "block",
+    ),
+}
+
+
+def raise_fault(code: int, number: Optional[int], length: Optional[int]) -> NoReturn:
+    """Raise what ``code``, a :class:`Fault` other than OK, means for block ``number``.
+
+    ``length`` is the plaintext length in bytes that the block should have. DecryptBlockError,
+    DecompressBlockError or BlockValidationException; ARGUMENT is ValueError, MEMORY MemoryError.
+    """
+    fault = Fault(code)
+    if fault is Fault.ARGUMENT:
+        raise ValueError("the codec was called with an argument that it does not take")
+    if fault is Fault.MEMORY:
+        raise MemoryError(f"no memory to decode a block of {length} bytes: use fewer workers")
+    exception, sentence = _SENTENCES[fault]
+    raise exception(sentence, BlockInfo(file_id=None, number=number, offset=None, length=length))

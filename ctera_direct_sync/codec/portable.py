@@ -1,0 +1,414 @@
+"""The codec without an extension of ours: the same contract, put together from PyPI's packages.
+
+AES by pycryptodome, snappy by cramjam, LZ4 frames by python-lz4 (liblz4's own frame decoder), gzip
+by isal where it is installed, else zlib; CRC32C by google-crc32c; CRC-64/NVME by anycrc where it is
+installed, else by a table in Python (about 10 MB/s).
+
+The order of judgement is that of ``csrc/ctera_codec.h``. No decompressor is given room for more
+than the block's length and one byte, nor for more than the payload could possibly hold. Faults
+travel as a private exception up to the public call, which lets go of all buffers before it raises
+the real one: a kept exception never pins a caller's bytearray or mmap.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+
+import cramjam
+import lz4.frame
+from Crypto.Cipher import AES
+
+from ctera_direct_sync.codec.errors import Fault, raise_fault
+
+if TYPE_CHECKING:
+    import zlib
+
+    from typing_extensions import Buffer
+else:
+    try:
+        from isal import isal_zlib as zlib
+    except ImportError:
+        import zlib
+
+with warnings.catch_warnings():
+    # Where its C part is missing the package says so on import, and is right, but slow.
+    warnings.simplefilter("ignore", RuntimeWarning)
+    import google_crc32c
+
+__all__ = ["crc32c", "crc32c_combine", "crc64nvme", "decode", "decode_into"]
+
+_SNAPPY_JAVA_MAGIC = b"\x82SNAPPY\x00"
+_GZIP_MAGIC = b"\x1f\x8b"
+_LZ4_MAGIC = b"\x04\x22\x4d\x18"
+
+# The most that a format can make of one byte. A length beyond it cannot be honest.
+_SNAPPY_EXPANSION = 64
+_LZ4_EXPANSION = 255
+
+
+class _Refused(Exception):
+    """The object cannot be decoded. Never leaves this module."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+
+
+_Data = Union[bytes, bytearray, memoryview]
+
+
+def decode(
+    object: Buffer,
+    *,
+    key: Optional[Buffer],
+    cipher: str,
+    compression: Optional[str],
+    length: int,
+    number: Optional[int],
+    spoil: bool = False,
+) -> tuple[bytes, int]:
+    """Plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`.
+
+    ``spoil`` is a permission that this backend does not take up.
+    """
+    try:
+        with _octets(object) as stored:
+            payload = stored if key is None else _decrypt(stored, _octets(key), cipher, number)
+            data = bytes(_decompress(payload, compression, length))
+    except _Refused as refused:
+        fault = refused.fault
+    else:
+        fault = Fault.OK
+    if fault:
+        raise_fault(fault, number, length)
+    return data, crc32c(data)
+
+
+def decode_into(
+    object: Buffer,
+    out: Buffer,
+    *,
+    key: Optional[Buffer],
+    cipher: str,
+    compression: Optional[str],
+    number: Optional[int],
+    spoil: bool = False,
+) -> int:
+    """CRC32C of the plaintext put into ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
+    with memoryview(out) as view:
+        length = view.nbytes
+    data, crc = decode(
+        object, key=key, cipher=cipher, compression=compression, length=length, number=number
+    )
+    with _octets(out) as room:
+        room[:] = data
+    return crc
+
+
+def _octets(buffer: Buffer) -> memoryview:
+    """The bytes of a contiguous buffer, of whatever items and shape."""
+    view = memoryview(buffer)
+    return view.cast("B") if view.nbytes else memoryview(bytearray())
+
+
+# Envelopes (PROTOCOL sections 3 and 5)
+
+
+def _decrypt(stored: memoryview, key: memoryview, cipher: str, number: Optional[int]) -> memoryview:
+    if cipher == "AES-CBC":
+        return _decrypt_cbc(stored, key)
+    assert number is not None
+    return _decrypt_gcm(stored, key, number)
+
+
+def _decrypt_cbc(stored: memoryview, key: memoryview) -> memoryview:
+    """Format byte (ignored), IV, ciphertext with PKCS#7 padding (RFC 5652, section 6.3)."""
+    ciphertext = stored[17:]
+    if not ciphertext or len(ciphertext) % 16:
+        raise _Refused(Fault.ENVELOPE)
+    plaintext = bytearray(len(ciphertext))
+    AES.new(key, AES.MODE_CBC, iv=stored[1:17]).decrypt(ciphertext, output=plaintext)
+    padding = plaintext[-1]
+    if not 1 <= padding <= 16 or plaintext[-padding:].count(padding) != padding:
+        raise _Refused(Fault.PADDING)
+    return memoryview(plaintext)[:-padding]
+
+
+def _decrypt_gcm(stored: memoryview, key: memoryview, number: int) -> memoryview:
+    """Format byte 2, nonce, ciphertext, tag; the block number is the additional data."""
+    if len(stored) < 29 or stored[0] != 2:
+        raise _Refused(Fault.ENVELOPE)
+    ciphertext = stored[13:-16]
+    plaintext = bytearray(len(ciphertext))
+    aead = AES.new(key, AES.MODE_GCM, nonce=stored[1:13], mac_len=16)
+    aead.update(number.to_bytes(8, "big"))
+    try:
+        aead.decrypt_and_verify(ciphertext, stored[-16:], output=plaintext)
+    except ValueError:
+        raise _Refused(Fault.TAG) from None
+    return memoryview(plaintext)
+
+
+# Payloads: each function gives exactly ``length`` bytes, or refuses
+
+
+def _decompress(payload: memoryview, compression: Optional[str], length: int) -> _Data:
+    if compression == "NONE":
+        _require_length(len(payload), length)
+        return payload
+    if compression == "LZ4":
+        return _lz4_frame(payload, length)
+    if payload[:8] == _SNAPPY_JAVA_MAGIC:
+        return _snappy_stream(payload, length)
+    if payload[:2] == _GZIP_MAGIC:
+        return _gunzip(payload, length)
+    _require_length(_snappy_length(payload), length)
+    return _snappy_elements(payload, length)
+
+
+def _require_length(found: int, wanted: int) -> None:
+    if found != wanted:
+        raise _Refused(Fault.TOO_LONG if found > wanted else Fault.TOO_SHORT)
+
+
+def _snappy_length(block: memoryview) -> int:
+    """The plaintext length that a raw block announces, a varint of at most 32 bits."""
+    length = 0
+    for index, byte in enumerate(block[:5]):
+        length |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            if length >= 1 << 32:
+                break
+            return length
+    raise _Refused(Fault.CORRUPT)
+
+
+def _snappy_elements(block: memoryview, length: int) -> bytearray:
+    """A raw block, whose announced ``length`` has been judged."""
+    if length > _SNAPPY_EXPANSION * len(block):
+        raise _Refused(Fault.CORRUPT)
+    out = bytearray(length)
+    try:
+        cramjam.snappy.decompress_raw_into(block, out)
+    except cramjam.DecompressionError:
+        raise _Refused(Fault.CORRUPT) from None
+    return out
+
+
+def _snappy_stream(payload: memoryview, length: int) -> bytearray:
+    """snappy-java: magic, two versions, then raw blocks, each after its length.
+
+    The whole header may recur where a length is due, as in snappy-java's own reader.
+    """
+    out = bytearray()
+    position = 0
+    while position < len(payload):
+        if payload[position : position + 8] == _SNAPPY_JAVA_MAGIC:
+            _check_snappy_versions(payload[position + 8 : position + 16])
+            position += 16
+            continue
+        end = position + 4 + int.from_bytes(payload[position : position + 4], "big")
+        if end > len(payload):
+            raise _Refused(Fault.CORRUPT)
+        chunk = payload[position + 4 : end]
+        announced = _snappy_length(chunk)
+        if announced > length - len(out):
+            raise _Refused(Fault.TOO_LONG)
+        out += _snappy_elements(chunk, announced)
+        position = end
+    _require_length(len(out), length)
+    return out
+
+
+def _check_snappy_versions(versions: memoryview) -> None:
+    if len(versions) < 8:
+        raise _Refused(Fault.CORRUPT)
+    if int.from_bytes(versions[:4], "big") < 1 or int.from_bytes(versions[4:], "big") > 1:
+        raise _Refused(Fault.UNSUPPORTED)
+
+
+def _gunzip(payload: memoryview, length: int) -> bytes:
+    """One gzip member or several (RFC 1952), and nothing after the last."""
+    pieces: list[bytes] = []
+    produced = position = 0
+    while position < len(payload):
+        if payload[position : position + 2] != _GZIP_MAGIC:
+            raise _Refused(Fault.TRAILING)
+        start = position + _gzip_header_size(payload[position:])
+        position, crc, size = _inflate(payload, start, length - produced, pieces)
+        trailer = crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
+        if payload[position : position + 8] != trailer:
+            raise _Refused(Fault.CHECKSUM)
+        position += 8
+        produced += size
+    _require_length(produced, length)
+    return b"".join(pieces)
+
+
+def _gzip_header_size(member: memoryview) -> int:
+    """Size of a member's header with its optional fields (RFC 1952, section 2.3)."""
+    if len(member) < 10:
+        raise _Refused(Fault.CORRUPT)
+    method, flags, size = member[2], member[3], 10
+    if method != 8 or flags & 0xE0:
+        raise _Refused(Fault.UNSUPPORTED)
+    if flags & 4:  # FEXTRA
+        size += 2 + int.from_bytes(member[10:12], "little")
+    for flag in (8, 16):  # FNAME, FCOMMENT
+        if flags & flag:
+            size = _after_zero(member, size)
+    if flags & 2:  # FHCRC
+        size += 2
+        crc = zlib.crc32(member[: size - 2]) & 0xFFFF
+        if size <= len(member) and member[size - 2 : size] != crc.to_bytes(2, "little"):
+            raise _Refused(Fault.CHECKSUM)
+    if size > len(member):
+        raise _Refused(Fault.CORRUPT)
+    return size
+
+
+def _after_zero(member: memoryview, start: int) -> int:
+    for position in range(start, len(member), 4096):
+        index = bytes(member[position : position + 4096]).find(0)
+        if index >= 0:
+            return position + index + 1
+    raise _Refused(Fault.CORRUPT)
+
+
+def _inflate(
+    payload: memoryview, start: int, room: int, pieces: list[bytes]
+) -> tuple[int, int, int]:
+    """Inflate from ``start``; where the trailer begins, CRC-32 and size of what went to ``pieces``.
+
+    Fed in steps that double, so that what zlib hands back as unused stays in proportion: many tiny
+    members take linear time. The payload's last 8 bytes belong to a trailer, whatever they hold.
+    """
+    source = payload[start : max(start, len(payload) - 8)]
+    stream = zlib.decompressobj(wbits=-15)
+    consumed = crc = size = 0
+    while not stream.eof:
+        step = source[consumed : consumed + max(consumed, 4096)]
+        if not step:
+            raise _Refused(Fault.CORRUPT)
+        try:
+            piece = stream.decompress(step, room - size + 1)
+        except zlib.error:
+            raise _Refused(Fault.CORRUPT) from None
+        consumed += len(step)
+        size += len(piece)
+        if size > room:
+            raise _Refused(Fault.TOO_LONG)
+        crc = zlib.crc32(piece, crc)
+        pieces.append(piece)
+    return start + consumed - len(stream.unused_data), crc, size
+
+
+def _lz4_frame(payload: memoryview, length: int) -> bytes:
+    """One LZ4 frame (LZ4 Frame Format 1.6.4); liblz4 verifies its checksums."""
+    if payload[:4] != _LZ4_MAGIC or len(payload) < 7:
+        raise _Refused(Fault.CORRUPT)
+    flags = payload[4]
+    if flags & 1:
+        raise _Refused(Fault.UNSUPPORTED)
+    declared = int.from_bytes(payload[6:14], "little") if flags & 8 else None
+    try:
+        lz4.frame.get_frame_info(bytes(payload[:19]))
+        if declared is not None and declared > length:
+            raise _Refused(Fault.TOO_LONG)
+        data, consumed, ended = lz4.frame.decompress_chunk(
+            lz4.frame.create_decompression_context(),
+            payload,
+            max_length=min(length, _LZ4_EXPANSION * len(payload)) + 1,
+        )
+    except RuntimeError as error:
+        raise _Refused(Fault.CHECKSUM if "hecksum" in str(error) else Fault.CORRUPT) from None
+    if len(data) > length:
+        raise _Refused(Fault.TOO_LONG)
+    if not ended or declared not in (None, len(data)):
+        raise _Refused(Fault.CORRUPT)
+    if consumed < len(payload):
+        raise _Refused(Fault.TRAILING)
+    _require_length(len(data), length)
+    return bytes(data)
+
+
+# Checksums
+
+_extend_crc32c: Callable[[int, bytes], int] = google_crc32c.extend
+_CRC32C_POLYNOMIAL = 0x82F63B78  # reflected
+_CRC64NVME_POLYNOMIAL = 0x9A6C9329AC4BC9B5  # reflected
+_COPY_LIMIT = 1 << 18
+
+
+def crc32c(data: Buffer, value: int = 0) -> int:
+    """CRC32C; see :func:`ctera_direct_sync.codec.crc32c`."""
+    if isinstance(data, bytes):
+        return _extend_crc32c(value, data)
+    with _octets(data) as view:
+        # google-crc32c takes bytes alone: copy in pieces that stay in the cache.
+        for start in range(0, len(view), _COPY_LIMIT):
+            value = _extend_crc32c(value, bytes(view[start : start + _COPY_LIMIT]))
+    return value
+
+
+def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
+    """CRC32C of a concatenation; see :func:`ctera_direct_sync.codec.crc32c_combine`."""
+    return _multiply(_shift(length2), crc1) ^ crc2
+
+
+def _multiply(a: int, b: int) -> int:
+    """Product of two polynomials over GF(2), modulo CRC32C's; bit 31 is the coefficient of 1."""
+    product = 0
+    for bit in range(31, -1, -1):
+        if a >> bit & 1:
+            product ^= b
+        b = b >> 1 ^ (_CRC32C_POLYNOMIAL if b & 1 else 0)
+    return product
+
+
+@functools.lru_cache(maxsize=64)
+def _square(power: int) -> int:
+    """x^(8 * 2^power) modulo CRC32C's polynomial."""
+    return _multiply(_square(power - 1), _square(power - 1)) if power else 1 << 31 - 8
+
+
+@functools.lru_cache(maxsize=1024)
+def _shift(nbytes: int) -> int:
+    """What ``nbytes`` zero bytes multiply a CRC by: x^(8 * nbytes)."""
+    powers = (_square(power) for power in range(nbytes.bit_length()) if nbytes >> power & 1)
+    return functools.reduce(_multiply, powers, 1 << 31)
+
+
+@functools.cache
+def _crc64nvme() -> Callable[[Buffer, int], int]:
+    try:
+        import anycrc  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    except ImportError:
+        return _crc64nvme_by_table
+    calculate: Callable[[Buffer, int], int] = anycrc.Model("CRC64-NVME").calc
+    return calculate
+
+
+def crc64nvme(data: Buffer, value: int = 0) -> int:
+    """CRC-64/NVME; see :func:`ctera_direct_sync.codec.crc64nvme`."""
+    with _octets(data) as view:
+        return _crc64nvme()(view, value)
+
+
+@functools.cache
+def _crc64nvme_table() -> tuple[int, ...]:
+    def entry(crc: int) -> int:
+        for _ in range(8):
+            crc = crc >> 1 ^ (_CRC64NVME_POLYNOMIAL if crc & 1 else 0)
+        return crc
+
+    return tuple(entry(byte) for byte in range(256))
+
+
+def _crc64nvme_by_table(data: Any, value: int) -> int:
+    table = _crc64nvme_table()
+    crc = value ^ 0xFFFFFFFFFFFFFFFF
+    for byte in data:
+        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc ^ 0xFFFFFFFFFFFFFFFF

@@ -1,0 +1,238 @@
+"""The files that are served: their IDs, versions, blocks and stored objects."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from . import checksums
+from .bodies import Body, BytesBody, Prefixed, SourceBody, md5
+from .cache import BlockCache
+from .encoder import encode
+from .keys import derive
+from .options import FileOptions
+from .sources import FileSource, Source
+
+
+class NoSuchFile(KeyError):
+    """There is no file of that ID."""
+
+
+class NoSuchObject(KeyError):
+    """There is no object of that name, or no longer."""
+
+
+class FileInfo(NamedTuple):
+    """A row of the emulator's table of files."""
+
+    file_id: int
+    name: str
+    size: int
+    cipher: Optional[str]
+    compression: str
+    blocks: int
+
+
+class StoredObject(NamedTuple):
+    """An object as the storage holds it: its bytes, and the headers that go with them."""
+
+    body: Body
+    etag: str
+    checksums: dict[str, str]
+
+
+class FileVersion:
+    """One state of a file: a source, cut into the blocks that are listed."""
+
+    def __init__(self, file_id: int, number: int, source: Source, options: FileOptions,
+                 key: bytes) -> None:
+        self.file_id = file_id
+        self.number = number
+        self.source = source
+        self.options = options
+        self.key = key
+        self._known: dict[tuple[int, str], str] = {}
+        start, end = options.listed_range or (0, source.size)
+        if not 0 <= start <= end <= source.size:
+            raise ValueError(f'listed_range {start}-{end} is not within the file of '
+                             f'{source.size} bytes')
+        self.start, self.end = start, end
+        self.lengths = list(_cut(end - start, options))
+        self.offsets = list(itertools.accumulate(self.lengths, initial=start))
+
+    def plaintext(self, block: int) -> bytes:
+        """Return the plaintext of a block, numbered from 1."""
+        return self.source.read(self.offsets[block - 1], self.lengths[block - 1])
+
+    def stored(self, block: int, cache: BlockCache) -> StoredObject:
+        """
+        Return the object of a block, numbered from 1.
+
+        :raises NoSuchObject: there is no such block.
+        :raises SourceChanged: its file on disk is another one by now.
+        """
+        if not 1 <= block <= len(self.lengths):
+            raise NoSuchObject(block)
+        payload = body = self._body(block, cache)
+        if self.options.azure_md5:
+            prefix = self._once(block, 'azure', lambda: md5(payload).hex())
+            body = Prefixed(bytes.fromhex(prefix), payload)
+        declared = {name: self._declare(block, body, name) for name in self.options.checksums}
+        if self.options.checksum_type and any(name.startswith('x-amz-') for name in declared):
+            declared['x-amz-checksum-type'] = self.options.checksum_type
+        return StoredObject(body, self._etag(block, body), declared)
+
+    def _body(self, block: int, cache: BlockCache) -> Body:
+        if self.options.plain:
+            return SourceBody(self.source, self.offsets[block - 1], self.lengths[block - 1])
+        return BytesBody(cache.get(
+            (self.file_id, self.number, block),
+            lambda: encode(self.plaintext(block), self.key, self.number, block, self.options)))
+
+    def _declare(self, block: int, body: Body, name: str) -> str:
+        return self._once(block, name, lambda: checksums.declare(
+            body, name, self.options.checksum_type))
+
+    def _once(self, block: int, what: str, compute: Callable[[], str]) -> str:
+        """Compute a digest of an object once: it may be of many gigabytes, and read in parts."""
+        if (block, what) not in self._known:
+            self._known[block, what] = compute()
+        return self._known[block, what]
+
+    def _etag(self, block: int, body: Body) -> str:
+        if self.options.etag_md5:
+            return f'"{self._once(block, "etag", lambda: md5(body).hex())}"'
+        return f'"{derive(self.key, f"etag/{self.number}/{block}", 16).hex()}-1"'
+
+
+def _cut(size: int, options: FileOptions) -> Iterator[int]:
+    """Yield the blocks' lengths."""
+    if options.native:
+        yield from [size] if size else []
+        return
+    sizes = options.block_size
+    for length in itertools.cycle([sizes] if isinstance(sizes, int) else sizes):
+        if size == 0:
+            return
+        yield min(length, size)
+        size -= min(length, size)
+
+
+class _File:
+    """A file by its ID: its name and its versions, the last of which is listed."""
+
+    def __init__(self, name: str, version: FileVersion) -> None:
+        self.name = name
+        self.versions = [version]
+
+
+class Catalog:
+    """
+    The table of files, for the portal (current versions) and the storage (objects by name).
+
+    :param secret: file keys are derived from it.
+    :param cache: where encoded blocks are kept.
+    """
+
+    def __init__(self, secret: bytes, cache: BlockCache) -> None:
+        self._secret = secret
+        self._cache = cache
+        self._lock = threading.RLock()
+        self._files: dict[int, _File] = {}
+
+    def add(self, source: Source, options: FileOptions, name: Optional[str],
+            file_id: Optional[int]) -> int:
+        """Add a file, or raise ValueError where the ID is taken."""
+        with self._lock:
+            if file_id is None:
+                file_id = max(self._files, default=1000) + 1
+            if file_id in self._files:
+                raise ValueError(f'file ID {file_id} is taken; replace() changes a file')
+            version = self._version(file_id, 1, source, options)
+            self._files[file_id] = _File(name or f'file-{file_id}', version)
+            return file_id
+
+    def add_folder(self, folder: Path, options: FileOptions) -> None:
+        """Add every regular file below a folder, under IDs that its relative path gives it."""
+        with self._lock:
+            for path in _regular_files(folder):
+                name = path.relative_to(folder).as_posix()
+                self.add(FileSource(path), options, name, stable_id(name, self._files))
+
+    def replace(self, file_id: int, source: Source, changes: dict[str, object],
+                keep_old: bool) -> None:
+        """Give a file other content and, if asked for, other options."""
+        with self._lock:
+            file = self._file(file_id)
+            last = file.versions[-1]
+            options = dataclasses.replace(last.options, **changes)  # type: ignore[arg-type]
+            version = self._version(file_id, last.number + 1, source, options)
+            file.versions = [*(file.versions if keep_old else []), version]
+
+    def remove(self, file_id: int) -> None:
+        """Remove a file and its objects."""
+        with self._lock:
+            self._file(file_id)
+            del self._files[file_id]
+
+    def listed(self, file_id: int) -> FileVersion:
+        """Return a file's current version, which a file that has changed on disk gets anew."""
+        with self._lock:
+            file = self._file(file_id)
+            source = file.versions[-1].source
+            if isinstance(source, FileSource) and source.changed:
+                try:
+                    self.replace(file_id, FileSource(source.path), {}, keep_old=False)
+                except OSError as error:
+                    raise NoSuchFile(file_id) from error
+            return file.versions[-1]
+
+    def stored(self, file_id: int, version: int, block: int) -> StoredObject:
+        """Return an object by its name, or raise NoSuchObject."""
+        with self._lock:
+            file = self._files.get(file_id)
+            found = [each for each in file.versions if each.number == version] if file else []
+        if not found:
+            raise NoSuchObject(file_id, version, block)
+        return found[0].stored(block, self._cache)
+
+    def rows(self) -> dict[int, FileInfo]:
+        """Return the table, by file ID."""
+        with self._lock:
+            return {file_id: _row(file.name, file.versions[-1])
+                    for file_id, file in self._files.items()}
+
+    def _file(self, file_id: int) -> _File:
+        try:
+            return self._files[file_id]
+        except KeyError:
+            raise NoSuchFile(file_id) from None
+
+    def _version(self, file_id: int, number: int, source: Source,
+                 options: FileOptions) -> FileVersion:
+        key = derive(self._secret, f'file-key/{file_id}', options.key_size)
+        return FileVersion(file_id, number, source, options, key)
+
+
+def stable_id(name: str, taken: Iterable[int] = ()) -> int:
+    """Return an ID of six digits that a relative path determines, the next free one if taken."""
+    digest = hashlib.sha256(name.encode('utf-8', 'surrogateescape')).digest()
+    file_id = 100_000 + int.from_bytes(digest[:8], 'big') % 900_000
+    used = set(taken)
+    while file_id in used:
+        file_id += 1
+    return file_id
+
+
+def _row(name: str, version: FileVersion) -> FileInfo:
+    return FileInfo(version.file_id, name, version.source.size, version.options.cipher,
+                    version.options.compression, len(version.lengths))
+
+
+def _regular_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob('*') if path.is_file())

@@ -1,0 +1,132 @@
+"""The command line: ``ctera-direct emulator FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Optional
+
+from .emulator import Emulator
+from .options import CIPHERS, COMPRESSIONS
+
+_UNITS = {'': 1, 'K': 1024, 'M': 1024 ** 2, 'G': 1024 ** 3}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument('folder', metavar='FOLDER', help='serve every file below this folder')
+    parser.add_argument('--port', type=_port, default=0,
+                        help='port on 127.0.0.1 (default: a free one)')
+    parser.add_argument('--cipher', choices=[str(cipher or 'NONE') for cipher in CIPHERS],
+                        type=str.upper, default='AES-CBC',
+                        help='how blocks are encrypted (default: %(default)s)')
+    parser.add_argument('--compression', choices=COMPRESSIONS, type=str.upper, default='SNAPPY',
+                        help='how blocks are compressed (default: %(default)s)')
+    parser.add_argument('--block-size', type=_size, default=_size('4M'), metavar='BYTES',
+                        help='plaintext bytes of a block; K, M and G are understood (default: 4M)')
+    parser.add_argument('--expire', type=_seconds, default=3600.0, metavar='SECONDS',
+                        help='how long signed URLs live (default: 3600)')
+    parser.add_argument('--tls', action='store_true',
+                        help='HTTPS, with a certificate of its own authority')
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code."""
+    cipher = None if namespace.cipher == 'NONE' else namespace.cipher
+    try:
+        emulator = Emulator(namespace.folder, port=namespace.port, cipher=cipher,
+                            compression=namespace.compression, block_size=namespace.block_size,
+                            expire=namespace.expire, tls=namespace.tls)
+        with _signalled() as done, emulator:
+            print(describe(emulator, Path(namespace.folder)), flush=True)
+            done.wait()
+    except OSError as error:
+        return _refuse(f'cannot serve {namespace.folder} on port {namespace.port}: '
+                       f'{error.strerror or error}')
+    except (ValueError, RuntimeError) as error:
+        return _refuse(str(error))
+    return 0
+
+
+def describe(emulator: Emulator, folder: Path) -> str:
+    """Return what a user needs to use a running emulator: environment lines, table of files."""
+    lines = [f'CTERA Direct IO emulator: {folder} at {emulator.url}', '',
+             f'export CTERA_DIRECT_URL={emulator.url}',
+             f'export CTERA_DIRECT_ACCESS_KEY_ID={emulator.access_key_id}',
+             f'export CTERA_DIRECT_SECRET_ACCESS_KEY={emulator.secret_access_key}']
+    if emulator.ca_bundle is not None:
+        lines.append(f'export REQUESTS_CA_BUNDLE={emulator.ca_bundle}')
+    lines += ['', *_table(emulator), '', 'Ctrl-C stops it.']
+    return '\n'.join(lines)
+
+
+def _table(emulator: Emulator) -> Iterator[str]:
+    rows = sorted(emulator.files.values(), key=lambda row: row.name)
+    if not rows:
+        yield 'The folder holds no files.'
+        return
+    heads = ('FILE ID', 'SIZE', 'BLOCKS', 'CIPHER', 'COMPRESSION', 'NAME')
+    cells = [heads, *((str(row.file_id), str(row.size), str(row.blocks), row.cipher or 'NONE',
+                       row.compression, _printable(row.name)) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(heads) - 1)]
+    for line in cells:
+        padded = [cell.rjust(width) if column < 3 else cell.ljust(width)
+                  for column, (cell, width) in enumerate(zip(line, widths))]
+        yield '  '.join([*padded, line[-1]])
+
+
+def _printable(name: str) -> str:
+    """Return a name that any terminal can show; file names may be any bytes."""
+    encoded = name.encode(sys.stdout.encoding or 'ascii', 'backslashreplace')
+    return encoded.decode(sys.stdout.encoding or 'ascii')
+
+
+@contextmanager
+def _signalled() -> Iterator[threading.Event]:
+    """Give an event that SIGINT and SIGTERM set, and their handlers back afterwards."""
+    done = threading.Event()
+
+    def stop(_: int, __: Optional[FrameType]) -> None:
+        done.set()
+
+    before: dict[int, Any] = {number: signal.signal(number, stop)
+                              for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield done
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _refuse(message: str) -> int:
+    print(f'ctera-direct emulator: {message}', file=sys.stderr)
+    return 1
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f'not a port: {text}')
+    return port
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r'(\d+)([KMG]?)(i?B)?', text, re.IGNORECASE)
+    size = int(found.group(1)) * _UNITS[found.group(2).upper()] if found else 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f'not a size: {text} (such as 4M, 512K or 262144)')
+    return size
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f'not a lifetime in seconds: {text}')
+    return seconds

@@ -1,0 +1,146 @@
+#include "requirements.h"
+
+#include "ctera_codec.h"
+
+#include <string.h>
+
+#include "block.h"
+#include "cipher.h"
+#include "gzip.h"
+#include "lz4_frame.h"
+#include "snappy_stream.h"
+#include "worker.h"
+
+static int decode_plain(const uint8_t *payload, size_t size, struct block *block)
+{
+    if (size != block->size)
+        return size > block->size ? CTERA_TOO_LONG : CTERA_TOO_SHORT;
+    while (block_room(block)) {
+        size_t step = block_room(block) < BLOCK_TILE ? block_room(block) : BLOCK_TILE;
+        memcpy(block_next(block), payload + block->filled, step);
+        block_commit(block, step);
+    }
+    return CTERA_OK;
+}
+
+static int decode_auto(struct worker *worker, const uint8_t *payload, size_t size,
+                       struct block *block)
+{
+    if (snappy_stream_recognised(payload, size))
+        return snappy_stream_decode(payload, size, block);
+    if (gzip_recognised(payload, size))
+        return gzip_decode(worker, payload, size, block);
+    return snappy_raw_decode(payload, size, block);
+}
+
+static int decode_payload(struct worker *worker, int compression, const uint8_t *payload,
+                          size_t size, struct block *block)
+{
+    int error;
+    switch (compression) {
+    case CTERA_COMPRESSION_NONE:
+        error = decode_plain(payload, size, block);
+        break;
+    case CTERA_COMPRESSION_AUTO:
+        error = decode_auto(worker, payload, size, block);
+        break;
+    case CTERA_COMPRESSION_LZ4:
+        error = lz4_frame_decode(payload, size, block);
+        break;
+    default:
+        error = CTERA_ARGUMENT;
+    }
+    if (!error && block_room(block))
+        error = CTERA_TOO_SHORT;
+    return error;
+}
+
+/*
+ * The whole object is decrypted (and, with AES-GCM, authenticated), then decompressed: measured no
+ * slower than piece by piece. What is not compressed and has the right size goes straight to the block.
+ */
+static int decode_envelope(struct worker *worker, struct envelope *envelope, int compression,
+                           const uint8_t *object, uint8_t *workspace, struct block *block)
+{
+    if (compression == CTERA_COMPRESSION_NONE && envelope->plain_size == block->size)
+        return cipher_finish(envelope, block->data, block);
+
+    uint8_t *payload = workspace ? workspace + (envelope->ciphertext - object)
+                                 : worker_scratch(worker, envelope->plain_size);
+    if (!payload)
+        return CTERA_MEMORY;
+    int error = cipher_finish(envelope, payload, NULL);
+    if (!error)
+        error = decode_payload(worker, compression, payload, envelope->plain_size, block);
+    worker_trim(worker);
+    return error;
+}
+
+static int arguments_valid(int cipher, int compression, const uint8_t *object, size_t object_size,
+                           const uint8_t *out, size_t out_size)
+{
+    return cipher >= CTERA_CIPHER_NONE && cipher <= CTERA_CIPHER_AES_GCM &&
+           compression >= CTERA_COMPRESSION_NONE && compression <= CTERA_COMPRESSION_LZ4 &&
+           (object || !object_size) && (out || !out_size);
+}
+
+int64_t ctera_decode(int cipher, const uint8_t *key, size_t key_size, uint64_t number,
+                     int compression, const uint8_t *object, size_t object_size,
+                     uint8_t *workspace, uint8_t *out, size_t out_size)
+{
+    static uint8_t nothing[1]; /* NULL is a fine address of no bytes, but none to calculate with */
+    if (!arguments_valid(cipher, compression, object, object_size, out, out_size))
+        return -CTERA_ARGUMENT;
+    if (!object)
+        object = nothing;
+    struct block block = {.data = out ? out : nothing, .size = out_size};
+    struct worker *worker = worker_get();
+    if (!worker)
+        return -CTERA_MEMORY;
+
+    int error;
+    if (cipher == CTERA_CIPHER_NONE) {
+        error = decode_payload(worker, compression, object, object_size, &block);
+    } else {
+        struct envelope envelope;
+        error = cipher_begin(worker, &envelope, cipher, key, key_size, number, object, object_size);
+        if (!error)
+            error = decode_envelope(worker, &envelope, compression, object, workspace, &block);
+        cipher_forget(worker);
+    }
+    return error ? -error : (int64_t)block.crc32c;
+}
+
+const char *ctera_strerror(int error)
+{
+    switch (error) {
+    case CTERA_OK:
+        return "no error";
+    case CTERA_ARGUMENT:
+        return "invalid argument";
+    case CTERA_MEMORY:
+        return "out of memory";
+    case CTERA_CRYPTO:
+        return "the cryptographic library refused to work";
+    case CTERA_ENVELOPE:
+        return "the object is not an encrypted block";
+    case CTERA_PADDING:
+        return "the padding is wrong: another key, or the object is damaged";
+    case CTERA_TAG:
+        return "the tag does not match: another key or block number, or the object is damaged";
+    case CTERA_CORRUPT:
+        return "the compressed data is malformed or cut off";
+    case CTERA_CHECKSUM:
+        return "a checksum inside the compressed data does not match";
+    case CTERA_TRAILING:
+        return "there are bytes after the end of the compressed data";
+    case CTERA_UNSUPPORTED:
+        return "the compressed data is of an unsupported kind";
+    case CTERA_TOO_LONG:
+        return "the block is longer than its listed length";
+    case CTERA_TOO_SHORT:
+        return "the block is shorter than its listed length";
+    default:
+        return "unknown error";
+    }
+}

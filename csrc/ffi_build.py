@@ -1,0 +1,82 @@
+"""Builds ctera_direct_sync.codec._native, the cffi (API mode, stable ABI) extension of csrc/.
+
+Used by setup.py (``cffi_modules=["csrc/ffi_build.py:ffibuilder"]``). Run as a script from the
+top of the source tree it compiles the extension in place.
+
+By default the libraries are the system's, linked dynamically. For wheels that carry their own,
+CTERA_DIRECT_LIBS_PREFIX names a folder with ``include/`` and ``lib/*.a`` (or ``lib64``), which
+are linked statically and keep their symbols to themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+
+from cffi import FFI
+
+HERE = os.path.dirname(os.path.relpath(os.path.abspath(__file__)))
+SOURCES = (
+    "decode.c",
+    "cipher.c",
+    "snappy.c",
+    "snappy_stream.c",
+    "gzip.c",
+    "lz4_frame.c",
+    "checksum.c",
+    "worker.c",
+)
+HEADERS = (
+    "block.h",
+    "bytes.h",
+    "cipher.h",
+    "ctera_codec.h",
+    "gzip.h",
+    "lz4_frame.h",
+    "requirements.h",
+    "snappy.h",
+    "snappy_stream.h",
+    "worker.h",
+)
+LIBRARIES = ("crypto", "deflate", "lz4")
+WRAPPER = '#include "requirements.h"\n#include "ctera_codec.h"\n'
+
+
+def archive(prefix: str, library: str) -> str:
+    """The path of one static library below ``prefix``; SystemExit when there is none."""
+    for folder in ("lib", "lib64"):
+        path = os.path.join(prefix, folder, f"lib{library}.a")
+        if os.path.exists(path):
+            return path
+    raise SystemExit(f"CTERA_DIRECT_LIBS_PREFIX={prefix}: lib{library}.a is in neither lib nor lib64")
+
+
+def build_options() -> dict[str, object]:
+    """What the compiler and the linker are told, as keywords of a setuptools Extension."""
+    options: dict[str, object] = {
+        "sources": [os.path.join(HERE, name) for name in SOURCES],
+        "include_dirs": [HERE],
+        "depends": [os.path.join(HERE, name) for name in HEADERS],
+        "extra_compile_args": ["-std=gnu11", "-O3", "-fvisibility=hidden", "-Wfatal-errors"],
+        # Free-threaded CPython has no stable ABI.
+        "py_limited_api": not sysconfig.get_config_var("Py_GIL_DISABLED"),
+    }
+    prefix = os.environ.get("CTERA_DIRECT_LIBS_PREFIX")
+    if not prefix:
+        options["libraries"] = list(LIBRARIES)
+        return options
+    options["include_dirs"] = [HERE, os.path.join(prefix, "include")]
+    options["extra_objects"] = [archive(prefix, library) for library in LIBRARIES]
+    if sys.platform.startswith("linux"):
+        options["extra_link_args"] = ["-Wl,--exclude-libs,ALL", "-pthread", "-ldl"]
+    return options
+
+
+ffibuilder = FFI()
+with open(os.path.join(HERE, "ctera_codec.cdef"), encoding="ascii") as definitions:
+    ffibuilder.cdef(definitions.read())
+ffibuilder.set_source("ctera_direct_sync.codec._native", WRAPPER, **build_options())
+
+if __name__ == "__main__":
+    ffibuilder.compile(verbose=True)

@@ -1,0 +1,211 @@
+#include "requirements.h"
+
+#include "snappy.h"
+
+#include <string.h>
+
+#include "bytes.h"
+
+#if defined(__GNUC__)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#else
+#define UNLIKELY(condition) (condition)
+#endif
+
+/*
+ * An element begins with a tag byte; its two low bits are its kind:
+ *
+ *   0  literal: length - 1 in the high six bits, or 60 to 63: in the next 1 to 4 bytes; then the bytes
+ *   1  copy: length - 4 in three bits, then three high bits of the offset, its low byte follows
+ *   2  copy: length - 1 in the high six bits, the offset in the next two bytes
+ *   3  copy: the same, the offset in the next four bytes
+ *
+ * All numbers are little endian. A copy's offset counts back from where it writes, and may be shorter than
+ * its length: it then repeats what it has just written.
+ */
+enum { LITERAL = 0 };
+
+/* No short element is longer. The fast loop copies this much whatever the length. */
+#define STRIDE 64
+
+/* What the fast loop may read for one element: tag, and a stride behind it. */
+#define LOOKAHEAD (1 + STRIDE)
+
+/*
+ * What a tag says, in one word: the length in bits 0-7, the element's size in the input in bits 8-15,
+ * what its offset has beside the bytes that follow the tag from bit 16. A literal's "offset" is its length: so it
+ * passes the fast loop's test for copies that overlap, and a long literal, with 0, fails it.
+ */
+#define ENTRY(length, size, offset) \
+    ((uint32_t)(length) | (uint32_t)(size) << 8 | (uint32_t)(offset) << 16)
+#define ENTRIES(high) \
+    (high) < 60 ? ENTRY((high) + 1, (high) + 2, (high) + 1) : ENTRY(1, 1, 0), \
+        ENTRY(((high) & 7) + 4, 2, (high) >> 3 << 8), ENTRY((high) + 1, 3, 0), \
+        ENTRY((high) + 1, 5, 0)
+#define ENTRIES_4(high) \
+    ENTRIES(high), ENTRIES((high) + 1), ENTRIES((high) + 2), ENTRIES((high) + 3)
+#define ENTRIES_16(high) \
+    ENTRIES_4(high), ENTRIES_4((high) + 4), ENTRIES_4((high) + 8), ENTRIES_4((high) + 12)
+
+static const uint32_t tags[256] = {ENTRIES_16(0), ENTRIES_16(16), ENTRIES_16(32), ENTRIES_16(48)};
+
+/* Which of the four bytes behind a tag belong to its offset, by kind. */
+static const uint32_t offset_masks[4] = {0, 0xFF, 0xFFFF, 0xFFFFFFFF};
+
+/* Where decoding is. Between elements, in and out are inside their ranges or at their ends. */
+struct cursor {
+    const uint8_t *in, *in_end;
+    uint8_t *out, *out_end;
+    const uint8_t *out_start; /* no copy reaches below */
+};
+
+/* What the fast loop may write for one element: a stride, and what repeat() writes too much. */
+#define OUT_MARGIN (STRIDE + 8)
+
+/*
+ * A copy that overlaps itself: repeats the @offset bytes before @out, at least one, over @length bytes. Works in words of
+ * eight bytes: up to 7 more are written.
+ */
+static inline void repeat(uint8_t *out, size_t offset, size_t length)
+{
+    if (offset >= 8) {
+        for (size_t done = 0; done < length; done += 8)
+            memcpy(out + done, out + done - offset, 8);
+        return;
+    }
+    /* Multiplied by 1 + 2^(8 offset) + 2^(16 offset) + ..., the pattern fills a word side by side. */
+    static const uint64_t spread[8] = {
+        0,           0x0101010101010101, 0x0001000100010001, 0x0001000001000001,
+        0x100000001, 0x0000010000000001, 0x0001000000000001, 0x0100000000000001};
+    static const uint8_t whole[8] = {0, 8, 8, 6, 8, 5, 6, 7}; /* multiples of the offset */
+    uint64_t pattern = 0;
+    for (size_t i = 1; i <= offset; i++)
+        pattern = pattern << 8 | *(out - i);
+    pattern *= spread[offset];
+    for (size_t done = 0; done < length; done += whole[offset])
+        store_le64(out + done, pattern);
+}
+
+/*
+ * Decodes elements of up to 64 bytes while both ends are far, without a branch on what an element is. Stops
+ * before the first that it cannot vouch for: element() then judges it.
+ */
+static void fast_elements(struct cursor *cursor)
+{
+    const uint8_t *in = cursor->in;
+    uint8_t *out = cursor->out;
+    if (cursor->in_end - in < LOOKAHEAD || cursor->out_end - out < OUT_MARGIN)
+        return;
+    const uint8_t *const in_last = cursor->in_end - LOOKAHEAD;
+    const uint8_t *const out_last = cursor->out_end - OUT_MARGIN;
+
+    while (in <= in_last && out <= out_last) {
+        uint32_t tag = in[0];
+        uint32_t entry = tags[tag];
+        size_t length = entry & 0xFF;
+        size_t offset = (size_t)(entry >> 16) + (load_le32(in + 1) & offset_masks[tag & 3]);
+        if (UNLIKELY(offset > (size_t)(out - cursor->out_start)))
+            break;
+        if (UNLIKELY(offset < length)) {
+            if (offset == 0)
+                break;
+            repeat(out, offset, length);
+        } else {
+            const uint8_t *from = (tag & 3) == LITERAL ? in + 1 : out - offset;
+            memcpy(out, from, 16);
+            memcpy(out + 16, from + 16, 16);
+            memcpy(out + 32, from + 32, 16);
+            memcpy(out + 48, from + 48, 16);
+        }
+        out += length;
+        in += (entry >> 8) & 0xFF;
+    }
+    cursor->in = in;
+    cursor->out = out;
+}
+
+/* The @size bytes before the input's cursor as a number; @size is 1 to 4. */
+static uint32_t number_before(const uint8_t *in, size_t size)
+{
+    uint32_t value = 0;
+    for (size_t i = 1; i <= size; i++)
+        value = value << 8 | *(in - i);
+    return value;
+}
+
+static int literal_element(struct cursor *cursor, uint32_t high)
+{
+    uint64_t length = (uint64_t)high + 1;
+    if (high >= 60) {
+        size_t size = high - 59;
+        if ((size_t)(cursor->in_end - cursor->in) < size)
+            return CTERA_CORRUPT;
+        cursor->in += size;
+        length = (uint64_t)number_before(cursor->in, size) + 1;
+    }
+    if (length > (size_t)(cursor->in_end - cursor->in) ||
+        length > (size_t)(cursor->out_end - cursor->out))
+        return CTERA_CORRUPT;
+    memcpy(cursor->out, cursor->in, (size_t)length);
+    cursor->in += length;
+    cursor->out += length;
+    return CTERA_OK;
+}
+
+static int copy_element(struct cursor *cursor, uint32_t tag)
+{
+    uint32_t entry = tags[tag];
+    size_t size = ((entry >> 8) & 0xFF) - 1;
+    if ((size_t)(cursor->in_end - cursor->in) < size)
+        return CTERA_CORRUPT;
+    cursor->in += size;
+    size_t offset = (size_t)(entry >> 16) + number_before(cursor->in, size);
+    size_t length = entry & 0xFF;
+    if (offset == 0 || offset > (size_t)(cursor->out - cursor->out_start) ||
+        length > (size_t)(cursor->out_end - cursor->out))
+        return CTERA_CORRUPT;
+    for (; length; length--, cursor->out++)
+        *cursor->out = *(cursor->out - offset);
+    return CTERA_OK;
+}
+
+/* Decodes any one element, with every bound checked: the judge, and the way to the ends. */
+static int element(struct cursor *cursor)
+{
+    uint32_t tag = *cursor->in++;
+    return (tag & 3) == LITERAL ? literal_element(cursor, tag >> 2) : copy_element(cursor, tag);
+}
+
+int snappy_elements(const uint8_t *in, const uint8_t *in_end, struct block *block, size_t size)
+{
+    uint8_t *start = block_next(block);
+    struct cursor cursor = {in, in_end, start, start + size, start};
+    for (;;) {
+        fast_elements(&cursor);
+        if (cursor.in == cursor.in_end)
+            break;
+        int error = element(&cursor);
+        if (error)
+            return error;
+    }
+    if (cursor.out != cursor.out_end)
+        return CTERA_CORRUPT;
+    block_commit(block, size);
+    return CTERA_OK;
+}
+
+int snappy_preamble(const uint8_t **in, const uint8_t *in_end, size_t *size)
+{
+    uint64_t value = 0;
+    for (unsigned shift = 0; shift < 35; shift += 7) {
+        if (*in == in_end)
+            return CTERA_CORRUPT;
+        uint8_t byte = *(*in)++;
+        value |= (uint64_t)(byte & 0x7F) << shift;
+        if (byte < 0x80) {
+            *size = (size_t)value;
+            return value <= UINT32_MAX ? CTERA_OK : CTERA_CORRUPT;
+        }
+    }
+    return CTERA_CORRUPT;
+}

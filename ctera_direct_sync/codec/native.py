@@ -1,0 +1,127 @@
+"""The codec in C (``csrc/``): one call per object, during which other threads run.
+
+The only importer of the extension. Arguments are checked by the package's ``__init__``; what a wrong one
+would do here is raise another exception, never crash.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Optional
+
+from ctera_direct_sync.codec._native import ffi, lib
+from ctera_direct_sync.codec.errors import Fault, raise_fault
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["crc32c", "crc32c_combine", "crc64nvme", "decode", "decode_into"]
+
+_CIPHERS = {"AES-CBC": lib.CTERA_CIPHER_AES_CBC, "AES-GCM": lib.CTERA_CIPHER_AES_GCM}
+_COMPRESSIONS = {
+    None: lib.CTERA_COMPRESSION_AUTO,
+    "SNAPPY": lib.CTERA_COMPRESSION_AUTO,
+    "GZIP": lib.CTERA_COMPRESSION_AUTO,
+    "LZ4": lib.CTERA_COMPRESSION_LZ4,
+    "NONE": lib.CTERA_COMPRESSION_NONE,
+}
+
+# DEFLATE, the densest of the formats, makes at most 1032 bytes of one. A length far beyond that is
+# refused before memory is taken for it.
+_EXPANSION = 1032
+_SMALL = 1 << 20
+
+
+def decode(
+    object: Buffer,
+    *,
+    key: Optional[Buffer],
+    cipher: str,
+    compression: Optional[str],
+    length: int,
+    number: Optional[int],
+    spoil: bool = False,
+) -> tuple[bytes, int]:
+    """Plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`."""
+    with _pointer(object, spoil) as source:
+        if length > _SMALL and length > _EXPANSION * len(source):
+            data, result = b"", -int(Fault.TOO_SHORT)
+        else:
+            # A new bytes object that nobody else knows yet is filled in place: no second copy.
+            data = bytes(length)
+            with ffi.from_buffer("uint8_t[]", data) as target:
+                result = _decode(source, target, key, cipher, compression, number, spoil)
+    if result < 0:
+        raise_fault(-result, number, length)
+    return data, result
+
+
+def decode_into(
+    object: Buffer,
+    out: Buffer,
+    *,
+    key: Optional[Buffer],
+    cipher: str,
+    compression: Optional[str],
+    number: Optional[int],
+    spoil: bool = False,
+) -> int:
+    """CRC32C of the plaintext put into ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
+    with _pointer(object, spoil) as source, _pointer(out, writable=True) as target:
+        length = len(target)
+        result = _decode(source, target, key, cipher, compression, number, spoil)
+    if result < 0:
+        raise_fault(-result, number, length)
+    return result
+
+
+def _pointer(buffer: Buffer, writable: bool = False) -> AbstractContextManager[Any]:
+    """The buffer's memory as a C array that knows its size, held until the context is left."""
+    pointer: AbstractContextManager[Any] = ffi.from_buffer("uint8_t[]", buffer, writable)
+    return pointer
+
+
+def _decode(
+    source: Any,
+    target: Any,
+    key: Optional[Buffer],
+    cipher: str,
+    compression: Optional[str],
+    number: Optional[int],
+    spoil: bool,
+) -> int:
+    """What ctera_decode() returns: the CRC32C, or a negated Fault."""
+    secret = b"" if key is None else bytes(key)
+    result: int = lib.ctera_decode(
+        lib.CTERA_CIPHER_NONE if key is None else _CIPHERS[cipher],
+        secret,
+        len(secret),
+        number or 0,
+        _COMPRESSIONS[compression],
+        source,
+        len(source),
+        source if spoil else ffi.NULL,
+        target,
+        len(target),
+    )
+    return result
+
+
+def crc32c(data: Buffer, value: int = 0) -> int:
+    """CRC32C; see :func:`ctera_direct_sync.codec.crc32c`."""
+    with _pointer(data) as source:
+        crc: int = lib.ctera_crc32c(value, source, len(source))
+    return crc
+
+
+def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
+    """CRC32C of a concatenation; see :func:`ctera_direct_sync.codec.crc32c_combine`."""
+    crc: int = lib.ctera_crc32c_combine(crc1, crc2, length2)
+    return crc
+
+
+def crc64nvme(data: Buffer, value: int = 0) -> int:
+    """CRC-64/NVME; see :func:`ctera_direct_sync.codec.crc64nvme`."""
+    with _pointer(data) as source:
+        crc: int = lib.ctera_crc64nvme(value, source, len(source))
+    return crc

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import queue
 import re
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +46,7 @@ def run(namespace: argparse.Namespace) -> int:
                             expire=namespace.expire, tls=namespace.tls)
         with _signalled() as done, emulator:
             print(describe(emulator, Path(namespace.folder)), flush=True)
-            done.wait()
+            done.get()
     except OSError as error:
         return _refuse(f'cannot serve {namespace.folder} on port {namespace.port}: '
                        f'{error.strerror or error}')
@@ -89,12 +89,13 @@ def _printable(name: str) -> str:
 
 
 @contextmanager
-def _signalled() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set, and their handlers back afterwards."""
-    done = threading.Event()
+def _signalled() -> Iterator[queue.SimpleQueue[int]]:
+    """Give a queue of the SIGINT and SIGTERM that come, and their handlers back afterwards."""
+    # Of all that one can wait for, SimpleQueue alone may be used in a handler: put is reentrant.
+    done: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def stop(_: int, __: Optional[FrameType]) -> None:
-        done.set()
+    def stop(number: int, _: Optional[FrameType]) -> None:
+        done.put(number)
 
     before: dict[int, Any] = {number: signal.signal(number, stop)
                               for number in (signal.SIGINT, signal.SIGTERM)}

@@ -144,16 +144,13 @@ static int decompress(const uint8_t *in, size_t size, const struct frame *frame,
     return CTERA_OK;
 }
 
-static int copy(const uint8_t *in, size_t size, struct block *block)
+static void copy(const uint8_t *in, size_t size, struct block *block)
 {
-    if (size > block_room(block))
-        return CTERA_TOO_LONG;
     for (size_t step; size; in += step, size -= step) {
         step = size < BLOCK_TILE ? size : BLOCK_TILE;
         memcpy(block_next(block), in, step);
         block_commit(block, step);
     }
-    return CTERA_OK;
 }
 
 /* The data block at *@in, which is moved behind it. *@last: it was the end mark. */
@@ -168,16 +165,23 @@ static int read_block(const uint8_t **in, const uint8_t *in_end, const struct fr
     if (*last)
         return CTERA_OK;
 
-    size_t size = word & ~BLOCK_UNCOMPRESSED;
+    size_t size = word & ~BLOCK_UNCOMPRESSED, room = block_room(block);
     size_t checksum_size = frame->flags & FLG_BLOCK_CHECKSUM ? 4 : 0;
     const uint8_t *data = *in;
-    if (size > frame->block_max || (size_t)(in_end - data) < size + checksum_size)
+    size_t available = (size_t)(in_end - data);
+    if (size > frame->block_max)
+        return CTERA_CORRUPT;
+    if (word & BLOCK_UNCOMPRESSED && size > room && available > room)
+        return CTERA_TOO_LONG; /* of a block that is cut off as well, this comes first */
+    if (available < size + checksum_size)
         return CTERA_CORRUPT;
     *in += size + checksum_size;
     if (checksum_size && XXH32(data, size, 0) != load_le32(data + size))
         return CTERA_CHECKSUM;
-    return word & BLOCK_UNCOMPRESSED ? copy(data, size, block)
-                                     : decompress(data, size, frame, block);
+    if (!(word & BLOCK_UNCOMPRESSED))
+        return decompress(data, size, frame, block);
+    copy(data, size, block);
+    return CTERA_OK;
 }
 
 /* What comes behind the end mark at *@in, which is moved behind it. */

@@ -23,25 +23,23 @@
  * All numbers are little endian. A copy's offset counts back from where it writes, and may be shorter than
  * its length: it then repeats what it has just written.
  */
-enum { LITERAL = 0 };
+enum { LITERAL = 0, COPY_4 = 3 };
 
 /* No short element is longer. The fast loop copies this much whatever the length. */
 #define STRIDE 64
 
-/* What the fast loop may read for one element: tag, and a stride behind it. */
-#define LOOKAHEAD (1 + STRIDE)
+/* What the fast loop may read for one element: its tag, a stride behind it, and the next tag. */
+#define LOOKAHEAD (1 + STRIDE + 1)
 
 /*
- * What a tag says, in one word: the length in bits 0-7, the element's size in the input in bits 8-15,
- * what its offset has beside the bytes that follow the tag from bit 16. A literal's "offset" is its length: so it
- * passes the fast loop's test for copies that overlap, and a long literal, with 0, fails it.
+ * What a tag says: the length in the low 16 bits, and in the high ones what the offset has beside the bytes that
+ * follow the tag. A literal's "offset" is its length, so it passes the fast loop's test for copies that
+ * overlap; that of a long literal is 0, which no test lets pass.
  */
-#define ENTRY(length, size, offset) \
-    ((uint32_t)(length) | (uint32_t)(size) << 8 | (uint32_t)(offset) << 16)
+#define ENTRY(length, offset) ((uint32_t)(length) | (uint32_t)(offset) << 16)
 #define ENTRIES(high) \
-    (high) < 60 ? ENTRY((high) + 1, (high) + 2, (high) + 1) : ENTRY(1, 1, 0), \
-        ENTRY(((high) & 7) + 4, 2, (high) >> 3 << 8), ENTRY((high) + 1, 3, 0), \
-        ENTRY((high) + 1, 5, 0)
+    (high) < 60 ? ENTRY((high) + 1, (high) + 1) : ENTRY(1, 0), \
+        ENTRY(((high) & 7) + 4, (high) >> 3 << 8), ENTRY((high) + 1, 0), ENTRY((high) + 1, 0)
 #define ENTRIES_4(high) \
     ENTRIES(high), ENTRIES((high) + 1), ENTRIES((high) + 2), ENTRIES((high) + 3)
 #define ENTRIES_16(high) \
@@ -49,8 +47,11 @@ enum { LITERAL = 0 };
 
 static const uint32_t tags[256] = {ENTRIES_16(0), ENTRIES_16(16), ENTRIES_16(32), ENTRIES_16(48)};
 
-/* Which of the four bytes behind a tag belong to its offset, by kind. */
-static const uint32_t offset_masks[4] = {0, 0xFF, 0xFFFF, 0xFFFFFFFF};
+/*
+ * Which of the bytes behind a tag belong to its offset, by kind. A four-byte offset, which no compressor writes
+ * into blocks of this size, is left to element(): here it is 0, as for a long literal.
+ */
+static const uint32_t offset_masks[4] = {0, 0xFF, 0xFFFF, 0};
 
 /* Where decoding is. Between elements, in and out are inside their ranges or at their ends. */
 struct cursor {
@@ -87,8 +88,36 @@ static inline void repeat(uint8_t *out, size_t offset, size_t length)
 }
 
 /*
- * Decodes elements of up to 64 bytes while both ends are far, without a branch on what an element is. Stops
- * before the first that it cannot vouch for: element() then judges it.
+ * @yes where @condition is not 0, else @no, without a branch. Which element comes next is a coin toss to a
+ * branch predictor; gcc insists on branching unless it is taken out of its hands (a quarter slower).
+ */
+static inline uintptr_t choose(uintptr_t condition, uintptr_t yes, uintptr_t no)
+{
+#if defined(__x86_64__) && defined(__GNUC__)
+    __asm__("test %1, %1\n\tcmovz %2, %0" : "+r"(yes) : "r"(condition), "r"(no) : "cc");
+    return yes;
+#else
+    return condition ? yes : no;
+#endif
+}
+
+/* Copies @length bytes, at most a stride, that end before @out begins; up to a stride is written. */
+static inline void copy_stride(uint8_t *out, const uint8_t *from, size_t length)
+{
+    memcpy(out, from, 16);
+    memcpy(out + 16, from + 16, 16);
+    if (UNLIKELY(length > 32)) {
+        memcpy(out + 32, from + 32, 16);
+        memcpy(out + 48, from + 48, 16);
+    }
+}
+
+/*
+ * Decodes short elements while both ends are far, without a branch on what an element is. Stops before the
+ * first that it cannot vouch for: element() then judges it.
+ *
+ * What limits the speed is the way from one tag to the next. So both places where the next tag may be, behind a
+ * literal and behind a copy, are read at once, and then one is chosen.
  */
 static void fast_elements(struct cursor *cursor)
 {
@@ -99,26 +128,27 @@ static void fast_elements(struct cursor *cursor)
     const uint8_t *const in_last = cursor->in_end - LOOKAHEAD;
     const uint8_t *const out_last = cursor->out_end - OUT_MARGIN;
 
+    size_t tag = *in;
     while (in <= in_last && out <= out_last) {
-        uint32_t tag = in[0];
-        uint32_t entry = tags[tag];
-        size_t length = entry & 0xFF;
-        size_t offset = (size_t)(entry >> 16) + (load_le32(in + 1) & offset_masks[tag & 3]);
+        size_t kind = tag & 3;
+        size_t length = tags[tag] & 0xFFFF;
+        size_t offset = (tags[tag] >> 16) + (load_le32(in + 1) & offset_masks[kind]);
         if (UNLIKELY(offset > (size_t)(out - cursor->out_start)))
             break;
+
+        size_t literal_size = (tag >> 2) + 2, copy_size = kind + 1;
+        size_t after_literal = in[literal_size], after_copy = in[copy_size];
         if (UNLIKELY(offset < length)) {
             if (offset == 0)
                 break;
             repeat(out, offset, length);
         } else {
-            const uint8_t *from = (tag & 3) == LITERAL ? in + 1 : out - offset;
-            memcpy(out, from, 16);
-            memcpy(out + 16, from + 16, 16);
-            memcpy(out + 32, from + 32, 16);
-            memcpy(out + 48, from + 48, 16);
+            uintptr_t from = choose(kind, (uintptr_t)(out - offset), (uintptr_t)(in + 1));
+            copy_stride(out, (const uint8_t *)from, length);
         }
         out += length;
-        in += (entry >> 8) & 0xFF;
+        in += choose(kind, copy_size, literal_size);
+        tag = choose(kind, after_copy, after_literal);
     }
     cursor->in = in;
     cursor->out = out;
@@ -154,13 +184,12 @@ static int literal_element(struct cursor *cursor, uint32_t high)
 
 static int copy_element(struct cursor *cursor, uint32_t tag)
 {
-    uint32_t entry = tags[tag];
-    size_t size = ((entry >> 8) & 0xFF) - 1;
+    size_t size = (tag & 3) == COPY_4 ? 4 : tag & 3;
     if ((size_t)(cursor->in_end - cursor->in) < size)
         return CTERA_CORRUPT;
     cursor->in += size;
-    size_t offset = (size_t)(entry >> 16) + number_before(cursor->in, size);
-    size_t length = entry & 0xFF;
+    size_t offset = (size_t)(tags[tag] >> 16) + number_before(cursor->in, size);
+    size_t length = tags[tag] & 0xFFFF;
     if (offset == 0 || offset > (size_t)(cursor->out - cursor->out_start) ||
         length > (size_t)(cursor->out_end - cursor->out))
         return CTERA_CORRUPT;

@@ -16,7 +16,7 @@ from .cache import BlockCache
 from .encoder import encode
 from .keys import derive
 from .options import FileOptions
-from .sources import FileSource, Source
+from .sources import FileSource, Source, SourceChanged
 
 
 class NoSuchFile(KeyError):
@@ -78,6 +78,8 @@ class FileVersion:
         """
         if not 1 <= block <= len(self.lengths):
             raise NoSuchObject(block)
+        if isinstance(self.source, FileSource) and self.source.changed:
+            raise SourceChanged(self.source.path)
         payload = body = self._body(block, cache)
         if self.options.azure_md5:
             prefix = self._once(block, 'azure', lambda: md5(payload).hex())

@@ -272,7 +272,7 @@ class Server(http.server.ThreadingHTTPServer):
     def abandon(self) -> None:
         """Close, in a forked child, the copies of the parent's sockets: or no FIN would be one."""
         for connection in (*self._live, self.socket):
-            connection.close()
+            os.close(connection.detach())    # close() would wait for its files to be closed
 
     def _serve(self, connection: Any, address: Any) -> None:
         try:

@@ -161,6 +161,14 @@ def emulator() -> Iterator[Emulator]:
         yield running
 
 
+@pytest.fixture(scope='module', autouse=True)
+def vendor_event_loop() -> Iterator[None]:
+    """Close the event loop that the vendor's package makes when imported, and leaves open."""
+    yield
+    from cterasdk.clients import clients
+    clients.event_loop.close()
+
+
 # --- the vendor's client ------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def ctera_portal() -> Iterator[Emulator]:
     """A portal and its object storage on loopback, empty, for one test."""
     from .emulator import Emulator
+
     with Emulator() as emulator:
         yield emulator
 
@@ -33,6 +34,8 @@ def ctera_portal() -> Iterator[Emulator]:
 def ctera_client(ctera_portal: Emulator) -> Iterator[Any]:
     """A DirectIO client of that portal, closed after the test."""
     from .client import DirectIO
-    with DirectIO(ctera_portal.url, ctera_portal.access_key_id,
-                  ctera_portal.secret_access_key) as client:
+
+    with DirectIO(
+        ctera_portal.url, ctera_portal.access_key_id, ctera_portal.secret_access_key
+    ) as client:
         yield client

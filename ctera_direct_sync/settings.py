@@ -11,7 +11,7 @@ import operator
 import sys
 import types
 from collections.abc import Iterable
-from typing import Any, Union
+from typing import Any, ClassVar, Union
 
 __all__ = ["CHECKSUMS", "Endpoint", "Settings"]
 
@@ -66,7 +66,9 @@ def _checksums(value: Any) -> frozenset[str]:
         names = list(CHECKSUMS)
     for name in names:
         if name not in CHECKSUMS:
-            raise ValueError(f"unknown checksum {name!r}: choose from {', '.join(CHECKSUMS)}, or 'all'")
+            raise ValueError(
+                f"unknown checksum {name!r}: choose from {', '.join(CHECKSUMS)}, or 'all'"
+            )
     return frozenset(names)
 
 
@@ -75,7 +77,7 @@ class _Checked:
 
     __slots__ = ("_values",)
 
-    _fields: dict[str, tuple[Any, Any]] = {}
+    _fields: ClassVar[dict[str, tuple[Any, Any]]] = {}
 
     def __init__(self, **values: Any) -> None:
         object.__setattr__(self, "_values", {})
@@ -125,7 +127,10 @@ class Endpoint(_Checked):
     """How to talk to one side: ``ssl`` (True, False or a CA bundle), ``timeout`` (connect, read) s."""
 
     __slots__ = ()
-    _fields = {"ssl": (True, _ssl), "timeout": ((10.0, 60.0), _timeout)}
+    _fields: ClassVar[dict[str, tuple[Any, Any]]] = {
+        "ssl": (True, _ssl),
+        "timeout": ((10.0, 60.0), _timeout),
+    }
 
     ssl: Union[bool, str]
     timeout: tuple[float, float]
@@ -161,7 +166,7 @@ class Settings(_Checked):
     """
 
     __slots__ = ()
-    _fields = {
+    _fields: ClassVar[dict[str, tuple[Any, Any]]] = {
         "api": (Endpoint(), _endpoint),
         "storage": (Endpoint(), _endpoint),
         "max_workers": (32, _count(1)),

@@ -268,7 +268,9 @@ class Metadata:
             raise ValueError(f"serialized metadata lacks {error.args[0]!r}") from None
         except (TypeError, AttributeError, binascii.Error):
             pass
-        raise ValueError("serialized metadata is malformed: pass what Metadata.serialize() returned")
+        raise ValueError(
+            "serialized metadata is malformed: pass what Metadata.serialize() returned"
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Metadata):

@@ -1,0 +1,57 @@
+# The commands of this repository. Each sets up what it needs; nothing has to be installed by hand.
+#
+#   make demo           real files through an emulated portal, checked and timed
+#   make test           the whole test suite, both codec backends
+#   make lint           ruff and mypy --strict
+#   make bench-codec    the codec against its rivals          (bench/README.md)
+#   make bench          whole downloads against their rivals  (bench/README.md)
+#   make fuzz SECONDS=n the codec's fuzzers                   (csrc/README.md)
+#   make wheel          the wheel for this machine            (wheels/README.md)
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SECONDS ?= 60
+MINUTES ?= 1
+WORKERS ?= auto
+
+.PHONY: demo test test-c lint bench bench-codec fuzz soak wheel clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.installed test-c
+	$(BIN)/python -X dev -m pytest -n $(WORKERS)
+
+test-c: $(VENV)/.system
+	$(MAKE) -C csrc test
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench-codec: $(VENV)/.installed
+	$(BIN)/python bench/codec/run.py
+
+bench: $(VENV)/.installed
+	$(BIN)/python bench/transfer/run.py
+
+fuzz: $(VENV)/.installed
+	$(MAKE) -C csrc fuzz SECONDS=$(SECONDS)
+
+clean:
+	rm -rf $(VENV) build dist .demo *.egg-info ctera_direct_sync/codec/_native.*
+	$(MAKE) -C csrc clean
+
+# The headers that the native codec is built with, by apt-get where that is possible.
+$(VENV)/.system: apt-packages.txt tools/system-packages.sh
+	tools/system-packages.sh
+	@mkdir -p $(VENV) && touch $@
+
+# Built in place, so that the tree is what is tested; again whenever the C or the metadata changes.
+$(VENV)/.installed: $(VENV)/.system pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/*.cdef csrc/ffi_build.py)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint,fsspec]'
+	@touch $@

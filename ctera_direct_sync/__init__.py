@@ -1,0 +1,46 @@
+"""Fast, synchronous downloads from the CTERA global namespace through Direct IO.
+
+::
+
+    import ctera_direct_sync as ctera_direct
+
+    with ctera_direct.DirectIO("https://tenant.ctera.com", access_key_id, secret_access_key) as client:
+        client.download(12345, "example.pdf")
+        for block in client.stream(12345):
+            handle(block.data)
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("ctera-direct-sync")
+except PackageNotFoundError:  # A source tree that was never installed.
+    __version__ = "0+unknown"
+
+from . import client, codec, exceptions, settings, types
+from .client import DirectIO
+from .exceptions import *  # noqa: F403
+from .exceptions import __all__ as _exception_names
+from .settings import Settings
+from .stream import Streamer
+from .types import Block, ByteRange, Chunk, Download, Event, Metadata
+
+__all__ = [
+    "Block",
+    "ByteRange",
+    "Chunk",
+    "DirectIO",
+    "Download",
+    "Event",
+    "Metadata",
+    "Settings",
+    "Streamer",
+    "client",
+    "codec",
+    "exceptions",
+    "settings",
+    "types",
+    *_exception_names,
+]

@@ -1,0 +1,440 @@
+"""``DirectIO``: the facade over portal, storage and engine."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import operator
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Callable, Optional
+from urllib.parse import urlsplit
+
+import requests
+
+from .download import Progress, Target, download
+from .engine import Engine
+from .events import Observer
+from .exceptions import BlockInfo, DirectIOAPIError, DownloadError
+from .http import HTTP, TLS
+from .portal import Listing, Portal
+from .ranges import Piece, clip, covered
+from .retry import RetryPolicy
+from .scope import CancelScope
+from .settings import Settings
+from .source import Source
+from .storage import Storage
+from .stream import Streamer, iterate
+from .types import Block, ByteRange, Download, Event, Metadata, Token
+
+__all__ = ["DirectIO"]
+
+_log = logging.getLogger(__name__)
+
+_VARIABLES = {
+    "baseurl": ("CTERA_DIRECT_URL",),
+    "access_key_id": ("CTERA_DIRECT_ACCESS_KEY_ID", "cterasdk.io.direct.access_key_id"),
+    "secret_access_key": (
+        "CTERA_DIRECT_SECRET_ACCESS_KEY",
+        "cterasdk.io.direct.secret_access_key",
+    ),
+    "bearer": ("CTERA_DIRECT_BEARER", "cterasdk.io.direct.bearer"),
+}
+
+#: Connections to the portal that are kept for reuse by concurrent calls.
+_PORTAL_CONNECTIONS = 16
+
+
+class DirectIO:
+    """Downloads files from the CTERA global namespace, straight from the object storage.
+
+    ``baseurl``: the portal's URL. ``access_key_id`` and ``secret_access_key``, or ``bearer`` (which
+    cannot decrypt). What is not given comes from the environment: CTERA_DIRECT_URL,
+    CTERA_DIRECT_ACCESS_KEY_ID, CTERA_DIRECT_SECRET_ACCESS_KEY, CTERA_DIRECT_BEARER. ``settings``: a
+    :class:`Settings`, of which a copy is kept. ``session``: called without arguments once per worker
+    thread for the ``requests.Session`` to fetch blocks with. ``on_event``: called with an
+    :class:`Event` for each thing that happens to a block, on the thread where it happens.
+
+    Thread-safe: one client serves a whole process, and its children after a fork. It holds no thread
+    and no socket before its first use. Pickling gives an equal, unused client, keys included. Close it,
+    or use it in a ``with`` statement; what is under way then ends at once.
+
+    ValueError names what is missing or malformed.
+    """
+
+    def __init__(
+        self,
+        baseurl: Optional[str] = None,
+        access_key_id: Optional[str] = None,
+        secret_access_key: Optional[str] = None,
+        bearer: Optional[str] = None,
+        *,
+        settings: Optional[Settings] = None,
+        session: Optional[Callable[[], requests.Session]] = None,
+        on_event: Optional[Callable[[Event], object]] = None,
+    ) -> None:
+        self._baseurl = _check_baseurl(_given("baseurl", baseurl))
+        self._token, self._secret = _credentials(access_key_id, secret_access_key, bearer)
+        _warn_unprotected(self._baseurl)
+        self._settings = Settings(**(settings._values if settings is not None else {}))
+        self._session = session
+        self._on_event = on_event
+        self._open()
+
+    def _open(self) -> None:
+        settings = self._settings
+        self._api_tls = TLS(settings.api.ssl)
+        self._storage_tls = (
+            self._api_tls if settings.storage.ssl == settings.api.ssl else TLS(settings.storage.ssl)
+        )
+        self._observer = Observer(self._on_event)
+        self._engine = Engine(settings.max_workers, cancelled_error=_cancelled)
+        self._connect()
+        _clients.add(self)
+
+    def _connect(self) -> None:
+        """Everything that owns sockets: made anew in a forked child."""
+        settings, policy = self._settings, RetryPolicy.of(self._settings)
+        self._sessions_lock = threading.Lock()
+        self._sessions: list[HTTP] = []
+        self._thread = threading.local()
+        self._scopes: set[CancelScope] = set()
+        http = HTTP(settings.api, self._api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
+        self._portal = Portal(self._baseurl, self._token, self._secret, http, policy)
+        self._storage = Storage(
+            self._thread_http, self._portal.renew, policy, settings.checksums, self._observer
+        )
+
+    def _thread_http(self) -> HTTP:
+        """The calling worker thread's own session."""
+        http: Optional[HTTP] = getattr(self._thread, "http", None)
+        if http is None:
+            session = self._session() if self._session is not None else None
+            if session is not None and not callable(getattr(session, "get", None)):
+                raise TypeError("the session factory must return a requests.Session")
+            http = HTTP(self._settings.storage, self._storage_tls, session=session)
+            self._thread.http = http
+            with self._sessions_lock:
+                self._sessions.append(http)
+        return http
+
+    # --- listing -------------------------------------------------------------------------------------
+
+    def metadata(self, file_id: int) -> Metadata:
+        """The file's block list, to look at or to hand to :meth:`executor` elsewhere.
+
+        DirectIOAPIError and its subclasses as the portal answers (PROTOCOL section 1);
+        DecryptKeyError where the file's key cannot be unwrapped.
+        """
+        file_id = _check_file_id(file_id)
+        if self._engine.closed:
+            raise ValueError("the client is closed: make a new DirectIO")
+        scope = CancelScope()
+        self._scopes.add(scope)
+        try:
+            return self._portal.list(file_id, scope)
+        finally:
+            self._scopes.discard(scope)
+
+    # --- blocks --------------------------------------------------------------------------------------
+
+    def blocks(
+        self,
+        file_id: int,
+        byte_range: Optional[ByteRange] = None,
+        max_workers: Optional[int] = None,
+    ) -> list[Future[Block]]:
+        """Futures of the file's whole blocks, in file order, downloading now.
+
+        The caller holds the results: for more than memory can take, use :meth:`iter_blocks` or
+        :meth:`stream`. A future that is cancelled before its turn is never fetched.
+        Raises what :meth:`metadata` does; each future what its block's download does (BlockError).
+        """
+        _check_call(byte_range, max_workers)
+        return self.executor(self.metadata(file_id), None, byte_range, max_workers)()
+
+    def executor(
+        self,
+        metadata: Metadata,
+        file_id: Optional[int] = None,
+        byte_range: Optional[ByteRange] = None,
+        max_workers: Optional[int] = None,
+    ) -> Callable[[], list[Future[Block]]]:
+        """A callable that returns what :meth:`blocks` does, from a list fetched before.
+
+        The portal is asked for nothing, unless the URLs of the list have expired.
+        """
+        _check_call(byte_range, max_workers)
+        if not isinstance(metadata, Metadata):
+            raise TypeError("executor() takes Metadata: use Metadata.deserialize() on a dictionary")
+
+        def execute() -> list[Future[Block]]:
+            source = self._source(metadata, file_id)
+            start, stop = clip(byte_range, metadata.size)
+            transfer = source.transfer(
+                source.pieces(start, stop, whole=True),
+                source.block,
+                max_workers=max_workers,
+                bounded=False,
+            )
+            self._engine.start(transfer)
+            return [job.future for job in transfer.take_admitted()]
+
+        return execute
+
+    def iter_blocks(
+        self,
+        file_id: int,
+        byte_range: Optional[ByteRange] = None,
+        max_workers: Optional[int] = None,
+    ) -> Iterator[Block]:
+        """The file's whole blocks as they complete, in no order, within ``settings.memory``.
+
+        A large object of a native-format folder comes in parts of 8 MiB. Raises what :meth:`metadata`
+        does; the iteration, what a block's download does (BlockError).
+        """
+        _check_call(byte_range, max_workers)
+        source = self._source(self.metadata(file_id))
+        return iterate(source, *clip(byte_range, source.metadata.size), max_workers)
+
+    # --- streams -------------------------------------------------------------------------------------
+
+    def streamer(
+        self,
+        file_id: int,
+        byte_range: Optional[ByteRange] = None,
+        max_workers: Optional[int] = None,
+    ) -> Streamer:
+        """A :class:`Streamer` over the file: ``start()``, ``stop()``, ``offset``."""
+        _check_call(byte_range, max_workers)
+        source = self._source(self.metadata(file_id))
+        return Streamer(source, *clip(byte_range, source.metadata.size), max_workers)
+
+    def stream(
+        self,
+        file_id: int,
+        byte_range: Optional[ByteRange] = None,
+        max_workers: Optional[int] = None,
+    ) -> Iterator[Block]:
+        """The file's blocks in order, trimmed to the range, read ahead within ``settings.memory``.
+
+        Leaving the loop stops the downloads. Raises what :meth:`metadata` does; the iteration,
+        StreamError with the offset to resume from.
+        """
+        return self.streamer(file_id, byte_range, max_workers).start()
+
+    # --- files ---------------------------------------------------------------------------------------
+
+    def download(
+        self,
+        file_id: int,
+        target: Target,
+        *,
+        byte_range: Optional[ByteRange] = None,
+        resume: bool = False,
+        progress: Optional[Progress] = None,
+        max_workers: Optional[int] = None,
+    ) -> Download:
+        """The file, or a range of it, to a path or a writable binary file.
+
+        A path is written beside its place, made durable, and renamed over it when complete: nothing
+        partial ever has the final name. ``resume`` keeps what was got for the next call with
+        ``resume``, which takes up there. ``progress`` is called with bytes done and bytes in all.
+        Raises what :meth:`metadata` does; BlockError (to a file object: StreamError) for a block;
+        OSError for the target.
+        """
+        _check_call(byte_range, max_workers)
+        source = self._source(self.metadata(file_id))
+        start, stop = clip(byte_range, source.metadata.size)
+        _check_covered(source, start, stop)
+        return download(
+            source,
+            target,
+            start,
+            stop,
+            resume=resume,
+            progress=progress,
+            max_workers=max_workers,
+        )
+
+    # --- life ----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End what is under way, the threads and the connections. Safe to call again."""
+        self._engine.close()
+        for scope in list(self._scopes):
+            scope.cancel()
+        with self._sessions_lock:
+            sessions, self._sessions = self._sessions, []
+        for http in sessions:
+            http.close()
+        self._portal.close()
+
+    def __enter__(self) -> DirectIO:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._engine.closed else "open"
+        return f"<DirectIO {self._baseurl} {state}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "baseurl": self._baseurl,
+            "token": self._token,
+            "secret": self._secret,
+            "settings": self._settings,
+            "session": self._session,
+            "on_event": self._on_event,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, f"_{name}", value)
+        self._open()
+
+    def _source(self, metadata: Metadata, file_id: Optional[int] = None) -> Source:
+        return Source(
+            self._engine,
+            self._storage,
+            Listing(metadata),
+            metadata.file_id if file_id is None else file_id,
+            self._settings.memory,
+            self._observer,
+        )
+
+
+# --- arguments -------------------------------------------------------------------------------------------
+
+
+def _given(name: str, value: Optional[str]) -> str:
+    """The argument, or what the environment has for it; ValueError where neither has."""
+    found = value or _from_environment(name)
+    if not found:
+        raise ValueError(f"{name} is missing: pass it, or set {_VARIABLES[name][0]}")
+    return found
+
+
+def _from_environment(name: str) -> Optional[str]:
+    for variable in _VARIABLES[name]:
+        if os.environ.get(variable):
+            return os.environ[variable]
+    return None
+
+
+def _credentials(
+    access_key_id: Optional[str], secret_access_key: Optional[str], bearer: Optional[str]
+) -> tuple[Token, Optional[Token]]:
+    """What goes into the Authorization header, and the secret that unwraps keys, if there is one."""
+    if not bearer and not access_key_id and not secret_access_key:
+        access_key_id = _from_environment("access_key_id")
+        bearer = None if access_key_id else _from_environment("bearer")
+    if bearer and not access_key_id:
+        secret = secret_access_key or None
+        return _printable("bearer", bearer), None if secret is None else Token(secret)
+    if not access_key_id and not _from_environment("access_key_id"):
+        raise ValueError(
+            "access_key_id is missing: pass it, or set CTERA_DIRECT_ACCESS_KEY_ID (or bearer, "
+            "CTERA_DIRECT_BEARER, for files that are not encrypted)"
+        )
+    key = _given("access_key_id", access_key_id)
+    return _printable("access_key_id", key), Token(_given("secret_access_key", secret_access_key))
+
+
+def _printable(name: str, value: str) -> Token:
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"{name} holds characters that no key has: was it copied whole and alone?")
+    return Token(value)
+
+
+def _check_baseurl(baseurl: str) -> str:
+    problem = None
+    try:
+        parts = urlsplit(baseurl.strip())
+        port = parts.port
+    except ValueError:
+        problem = "is malformed"
+    else:
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            problem = "must be like https://portal.example.com"
+        elif "@" in parts.netloc:
+            problem = "must not hold a user name or password: pass the keys as arguments"
+        elif parts.query or parts.fragment:
+            problem = "must not hold a query or fragment"
+        elif port == 0:
+            problem = "has no valid port"
+    if problem is not None:
+        raise ValueError(f"baseurl (CTERA_DIRECT_URL) {problem}")
+    return baseurl.strip()
+
+
+def _warn_unprotected(baseurl: str) -> None:
+    parts = urlsplit(baseurl)
+    local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
+    if parts.scheme == "http" and not local and baseurl not in _warned:
+        _warned.add(baseurl)
+        _log.warning(
+            "the portal's URL is http: the access key travels unprotected; use https where it can"
+        )
+
+
+_warned: set[str] = set()
+
+
+def _check_file_id(file_id: int) -> int:
+    number = operator.index(file_id)
+    if number < 0:
+        raise ValueError(f"file ID {number} is negative")
+    return number
+
+
+def _check_call(byte_range: Optional[ByteRange], max_workers: Optional[int]) -> None:
+    if byte_range is not None and not isinstance(byte_range, ByteRange):
+        raise TypeError("byte_range is a ByteRange, such as ByteRange(0, 1023), or None")
+    if max_workers is not None and operator.index(max_workers) < 1:
+        raise ValueError("max_workers is at least 1, or None to leave it to the client")
+
+
+def _check_covered(source: Source, start: int, stop: int) -> None:
+    metadata = source.metadata
+    if not covered(metadata.chunks, start, stop):
+        raise DirectIOAPIError(
+            f"The portal listed only a part of the file, which lacks some of bytes {start} to "
+            f"{stop - 1}: ask for less by byte_range",
+            metadata.file_id,
+        )
+
+
+def _cancelled(piece: Piece) -> BaseException:
+    chunk = piece.chunk
+    return DownloadError(
+        "The download was cut off: the client was closed, or the call that wanted it ended",
+        BlockInfo(None, chunk.number, chunk.offset, chunk.length),
+        errno=errno.ECANCELED,
+    )
+
+
+# --- fork ------------------------------------------------------------------------------------------------
+
+_clients: weakref.WeakSet[DirectIO] = weakref.WeakSet()
+
+
+def _reconnect() -> None:
+    """In a forked child: the parent's sockets and session locks are not ours to use."""
+    for client in list(_clients):
+        client._connect()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reconnect)

@@ -1,0 +1,165 @@
+"""A file, or a range of one, to a path or a writable file object."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from concurrent.futures import CancelledError
+from typing import IO, Any, Callable, Optional, Union
+
+from . import codec
+from .exceptions import DirectIOError
+from .partial import Done, Partial, Plan
+from .ranges import Piece
+from .scope import Cancelled, CancelScope
+from .source import Source
+from .stream import Streamer
+from .types import Download
+
+__all__ = ["Progress", "Target", "download"]
+
+_log = logging.getLogger(__name__)
+
+#: Called with the bytes done and the bytes in all, in the caller's thread.
+Progress = Callable[[int, int], object]
+Target = Union[str, "os.PathLike[str]", IO[bytes]]
+
+
+def download(
+    source: Source,
+    target: Target,
+    start: int,
+    stop: int,
+    *,
+    resume: bool = False,
+    progress: Optional[Progress] = None,
+    max_workers: Optional[int] = None,
+) -> Download:
+    """Bytes ``start`` to ``stop`` (excluded) of a file to ``target``."""
+    began = time.perf_counter()
+    report = progress or _no_progress
+    if hasattr(target, "write"):
+        path, crc32c = None, _to_file(source, target, start, stop, report, max_workers)
+    else:
+        path = os.path.realpath(os.fsdecode(os.fspath(target)))
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, "the target is a folder: name a file in it", path)
+        if os.path.exists(path) and not os.path.isfile(path):
+            # A device or pipe cannot be replaced by renaming; it takes bytes in order.
+            with open(path, "wb", buffering=0) as device:
+                crc32c = _to_file(source, device, start, stop, report, max_workers)
+        else:
+            crc32c = _to_path(source, path, start, stop, resume, report, max_workers)
+    return Download(path, stop - start, crc32c, time.perf_counter() - began)
+
+
+def _no_progress(done: int, total: int) -> None:
+    pass
+
+
+def _to_file(
+    source: Source,
+    file: Any,
+    start: int,
+    stop: int,
+    progress: Progress,
+    max_workers: Optional[int],
+) -> int:
+    """In order, from the caller's thread, as a file object wants it. StreamError as a stream."""
+    crc32c, total = 0, stop - start
+    progress(0, total)
+    streamer = Streamer(source, start, stop, max_workers)
+    try:
+        for block in streamer.start():
+            view = memoryview(block.data)
+            while view:
+                # A raw file may take less than it is given; None means none (it would block).
+                written = file.write(view)
+                view = view[len(view) if written is None else written :]
+            crc32c = codec.crc32c(block.data, crc32c)
+            progress(streamer.offset - start, total)
+    finally:
+        streamer.stop()
+    return crc32c
+
+
+def _to_path(
+    source: Source,
+    path: str,
+    start: int,
+    stop: int,
+    resume: bool,
+    progress: Progress,
+    max_workers: Optional[int],
+) -> int:
+    """In parallel: each worker writes its own piece at its offset."""
+    plan = Plan.of(source.metadata, start, stop, list(source.pieces(start, stop)))
+    with Partial(path, plan, resume=resume) as partial:
+        if resume:
+            complete = partial.completed()
+            if complete is not None:
+                partial.discard()
+                _log.info("file %s: %s is complete already", source.file_id, path)
+                progress(plan.size, plan.size)
+                return complete
+        recovered, reason = partial.recover()
+        if reason:
+            _log.warning("file %s: starting over, %s", source.file_id, reason)
+        done = {entry.position: entry.crc32c for entry in recovered}
+        _fetch_rest(source, plan, partial, done, progress, max_workers)
+        crc32c = _combine(plan, done)
+        partial.commit(crc32c)
+    return crc32c
+
+
+def _fetch_rest(
+    source: Source,
+    plan: Plan,
+    partial: Partial,
+    done: dict[int, int],
+    progress: Progress,
+    max_workers: Optional[int],
+) -> None:
+    """Fetch and write every piece of the plan that is not in ``done``, and add it there."""
+    position_of = {piece.offset: position for position, piece in enumerate(plan.pieces)}
+
+    def work(piece: Piece, scope: CancelScope) -> Done:
+        data, crc32c = source.fetch(piece, scope)
+        scope.check()
+        position = position_of[piece.offset]
+        partial.write(position, piece.offset - plan.start, data, crc32c)
+        return Done(position, crc32c)
+
+    got = sum(plan.pieces[position].length for position in done)
+    progress(got, plan.size)
+    missing = iter([piece for at, piece in enumerate(plan.pieces) if at not in done])
+    transfer = source.transfer(missing, work, ordered=False, max_workers=max_workers, keep=False)
+    engine = source.engine
+    try:
+        engine.start(transfer)
+        for job in engine.as_finished(transfer):
+            entry = job.future.result()
+            done[entry.position] = entry.crc32c
+            got += job.piece.length
+            source.observer.emit("delivered", source.file_id, job.piece.chunk, job.piece.length)
+            progress(got, plan.size)
+    except (Cancelled, CancelledError):
+        raise DirectIOError(
+            "The client was closed before the download was complete",
+            source.file_id,
+            errno=errno.ECANCELED,
+        ) from None
+    finally:
+        engine.cancel(transfer)
+        # The part file may be closed only when no worker writes to it any more.
+        engine.drain(transfer)
+
+
+def _combine(plan: Plan, crcs: dict[int, int]) -> int:
+    """The CRC32C of the whole from its pieces'."""
+    crc32c = 0
+    for position, piece in enumerate(plan.pieces):
+        crc32c = codec.crc32c_combine(crc32c, crcs[position], piece.length)
+    return crc32c

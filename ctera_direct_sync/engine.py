@@ -1,0 +1,428 @@
+"""Who fetches which block when: threads, priorities, windows, cancellation.
+
+A call becomes a :class:`Transfer`: its pieces in order, the work to do on each, and the memory that
+it may hold. The engine keeps a heap of the transfers that have work; a thread that becomes free takes
+the most urgent job there is then, so nothing is decided when work is submitted. Streams go before bulk
+work, and earlier pieces of a call before later ones, whosever call it is.
+
+Every change of this state happens under the engine's one lock, in methods whose names begin with an
+underscore and that are short. No lock is held while work, a callback or a pool's submit runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import heapq
+import itertools
+import os
+import queue
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, Callable, Generic, Optional, TypeVar
+
+from .ranges import Piece
+from .scope import Cancelled, CancelScope
+from .tuning import WorkerTuner
+
+__all__ = ["BULK", "STREAM", "Engine", "Job", "SerialExecutor", "Transfer"]
+
+T = TypeVar("T")
+
+STREAM = 0
+BULK = 1
+
+#: Threads that one client may ever have; what limits them in practice is the tuner or max_workers.
+_MAX_THREADS = 1024
+
+
+class Job(Generic[T]):
+    """One piece of one transfer. Whoever takes it off its queue is the only one to end its future."""
+
+    __slots__ = ("claimed", "future", "piece", "position", "transfer")
+
+    def __init__(self, transfer: Transfer[T], piece: Piece, position: int) -> None:
+        self.transfer = transfer
+        self.piece = piece
+        self.position = position
+        self.future: Future[T] = Future()
+        self.claimed = False
+
+
+class Transfer(Generic[T]):
+    """One call's share of the engine.
+
+    ``work(piece, scope)`` runs on a worker thread. ``flight(piece)`` and ``kept(piece)`` are the bytes
+    that a piece costs while it is worked on, and from then until it is consumed; their sum over the
+    transfer stays within ``memory`` (None: unbounded), but for a piece that is larger, which goes
+    alone. ``max_workers`` bounds the transfer's concurrent jobs; None leaves it to the engine.
+    ``ordered`` says how the jobs are picked up: in file order from ``admitted``, or as they end from
+    ``finished``. ``notify(name, piece, detail)`` hears of what happens to each piece.
+    """
+
+    def __init__(
+        self,
+        pieces: Iterator[Piece],
+        work: Callable[[Piece, CancelScope], T],
+        *,
+        ordered: bool = True,
+        priority: int = BULK,
+        max_workers: Optional[int] = None,
+        memory: Optional[int] = None,
+        flight: Callable[[Piece], int] = lambda piece: piece.length,
+        kept: Callable[[Piece], int] = lambda piece: piece.length,
+        notify: Optional[Callable[[str, Piece, str], None]] = None,
+    ) -> None:
+        self.scope = CancelScope()
+        self.admitted: deque[Job[T]] = deque()
+        self.finished: queue.SimpleQueue[Job[T]] = queue.SimpleQueue()
+        self.ordered = ordered
+        self.generation = -1
+        self._fresh: deque[Piece] = deque()
+        self._pieces = pieces
+        self._work = work
+        self._context = contextvars.copy_context()
+        self._priority = priority
+        self._limit = max_workers
+        self._memory = memory
+        self._flight = flight
+        self._kept = kept
+        self._notify = notify
+        self._next_piece = next(pieces, None)
+        self._position = 0
+        self._held = 0
+        self._outstanding = 0
+        self._running = 0
+        self._queue: deque[Job[T]] = deque()
+        self._offered = False
+
+    def take_admitted(self) -> list[Job[T]]:
+        """All jobs admitted so far, no longer held by the transfer."""
+        jobs = list(self.admitted)
+        self.admitted.clear()
+        return jobs
+
+    # The engine calls these under its lock.
+
+    def _admit(self) -> None:
+        """Queue the next pieces as far as the memory goes."""
+        while self._next_piece is not None:
+            cost = self._flight(self._next_piece)
+            if self._memory is not None and self._held and self._held + cost > self._memory:
+                return
+            job: Job[T] = Job(self, self._next_piece, self._position)
+            self._held += cost
+            self._position += 1
+            self._outstanding += 1
+            self._queue.append(job)
+            if self.ordered:
+                self.admitted.append(job)
+            if self._notify is not None:
+                self._fresh.append(self._next_piece)
+            self._next_piece = next(self._pieces, None)
+
+    def _worked(self, piece: Piece) -> None:
+        self._running -= 1
+        self._held -= self._flight(piece) - self._kept(piece)
+
+    def _consumed(self, piece: Piece) -> None:
+        self._held -= self._kept(piece)
+        self._outstanding -= 1
+
+    def _drop_queue(self) -> list[Job[T]]:
+        """Forget what is not begun; the jobs' futures are still to be ended by the caller."""
+        dropped = list(self._queue)
+        self._queue.clear()
+        self._next_piece = None
+        return dropped
+
+    # These run unlocked.
+
+    def _run(self, piece: Piece) -> T:
+        self._tell("started", piece)
+        return self._context.copy().run(self._work, piece, self.scope)
+
+    def _ended(self, job: Job[T]) -> None:
+        if not self.ordered:
+            self.finished.put(job)
+
+    def _announce(self) -> None:
+        """Tell of the pieces that were queued since the last time."""
+        while self._fresh:
+            with contextlib.suppress(IndexError):  # Another thread told of it.
+                self._tell("queued", self._fresh.popleft())
+
+    def _tell(self, name: str, piece: Piece, detail: str = "") -> None:
+        if self._notify is not None:
+            self._notify(name, piece, detail)
+
+
+class SerialExecutor(Executor):
+    """Runs what is submitted at once, in the caller: the same engine, deterministic, for tests."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - into the future, as executors do
+            future.set_exception(error)
+        return future
+
+
+def _thread_pool() -> Executor:
+    return ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="ctera-direct")
+
+
+class Engine:
+    """Runs transfers. Holds no thread before the first one; thread-safe; starts over after a fork."""
+
+    def __init__(
+        self,
+        max_workers: int,
+        *,
+        make_executor: Callable[[], Executor] = _thread_pool,
+        cancelled_error: Callable[[Piece], BaseException] = lambda piece: Cancelled(),
+    ) -> None:
+        self._max_workers = max_workers
+        self._make_executor = make_executor
+        self._cancelled_error = cancelled_error
+        self.closed = False
+        self._start_over()
+        _engines.add(self)
+
+    def _start_over(self) -> None:
+        self._generation = next(_generations)
+        self._lock = threading.Lock()
+        self._executor: Optional[Executor] = None
+        self._threads: set[int] = set()
+        self._transfers: set[Transfer[Any]] = set()
+        # Transfers that have work, those with max_workers of their own apart: (key, transfer).
+        self._shared: list[tuple[tuple[int, int, int], Transfer[Any]]] = []
+        self._own: list[tuple[tuple[int, int, int], Transfer[Any]]] = []
+        self._sequence = itertools.count()
+        self._tuner = WorkerTuner(self._max_workers)
+        self._shared_running = 0
+
+    # --- what callers do -----------------------------------------------------------------------------
+
+    def start(self, transfer: Transfer[Any]) -> None:
+        """Begin a transfer. ValueError after close."""
+        with self._lock:
+            if self.closed:
+                raise ValueError("the client is closed: make a new DirectIO")
+            if self._executor is None:
+                self._executor = self._make_executor()
+            self._transfers.add(transfer)
+            transfer.generation = self._generation
+            transfer._admit()
+            self._offer(transfer)
+        transfer._announce()
+        self._dispatch()
+
+    def in_order(self, transfer: Transfer[T]) -> Iterator[Job[T]]:
+        """A started transfer's jobs in file order, ended or not; each is consumed at the next step."""
+        while transfer.admitted:
+            self._check_process(transfer)
+            job = transfer.admitted.popleft()
+            yield job
+            self.consume(job)
+
+    def as_finished(self, transfer: Transfer[T]) -> Iterator[Job[T]]:
+        """A started transfer's jobs as they end; each is consumed at the next step."""
+        while transfer._outstanding:
+            self._check_process(transfer)
+            job = transfer.finished.get()
+            yield job
+            self.consume(job)
+            del job  # While waiting for the next, the last one's result must be gone.
+
+    def _check_process(self, transfer: Transfer[Any]) -> None:
+        """Cancelled in a child for what its parent began: the threads that work on it are not here."""
+        if transfer.generation != self._generation:
+            raise Cancelled
+
+    def consume(self, job: Job[T]) -> None:
+        """The caller holds the job's result no longer: its memory lets the next pieces in."""
+        with self._lock:
+            job.transfer._consumed(job.piece)
+            job.transfer._admit()
+            self._offer(job.transfer)
+        job.transfer._announce()
+        self._dispatch()
+
+    def cancel(self, transfer: Transfer[Any]) -> None:
+        """End a transfer: nothing more is begun, reads are cut off, every future comes to its end."""
+        with self._lock:
+            dropped = transfer._drop_queue()
+            self._transfers.discard(transfer)
+        transfer.scope.cancel()
+        for job in dropped:
+            if job.future.cancel():
+                job.future.set_running_or_notify_cancel()
+            transfer._ended(job)
+
+    def drain(self, transfer: Transfer[Any]) -> None:
+        """Wait until a cancelled, unordered transfer has no job running any more."""
+        while transfer._outstanding and transfer.generation == self._generation:
+            self.consume(transfer.finished.get())
+
+    def close(self, wait: bool = True) -> None:
+        """Cancel all transfers and end the threads; ``wait`` for them, unless called on one of them."""
+        with self._lock:
+            self.closed = True
+            transfers = list(self._transfers)
+            executor, self._executor = self._executor, None
+            ours = threading.get_ident() in self._threads
+        for transfer in transfers:
+            self.cancel(transfer)
+        if executor is not None:
+            executor.shutdown(wait=wait and not ours)
+
+    # --- what threads do -----------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Put a thread on each job that may run now."""
+        while True:
+            with self._lock:
+                executor = self._executor
+                job = self._take() if executor is not None else None
+            if job is None or executor is None:
+                return
+            try:
+                executor.submit(self._work, job)
+            except RuntimeError as error:
+                # Closed meanwhile, no more threads to be had, or the interpreter is going down.
+                self._give_up(job, error)
+
+    def _work(self, job: Optional[Job[Any]]) -> None:
+        """One thread's loop: run a job, then whatever is most urgent by then."""
+        ident = threading.get_ident()
+        with self._lock:
+            if job is not None and job.claimed:
+                return  # Given up, after the pool had taken it.
+            self._threads.add(ident)
+        try:
+            while job is not None:
+                job.claimed = True
+                self._run(job)
+                job.transfer._ended(job)
+                with self._lock:
+                    self._finish(job)
+                    fresh, job = job.transfer, self._take()
+                fresh._announce()
+                self._dispatch()
+        finally:
+            with self._lock:
+                self._threads.discard(ident)
+
+    def _run(self, job: Job[Any]) -> None:
+        transfer, piece, future = job.transfer, job.piece, job.future
+        del job  # A traceback would hold this frame, and so the future that holds the traceback.
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            result = transfer._run(piece)
+        except Cancelled:
+            future.set_exception(self._cancelled_error(piece))
+        except BaseException as error:  # noqa: BLE001 - into the future, as executors do
+            transfer._tell("failed", piece, type(error).__name__)
+            future.set_exception(error)
+            del future
+        else:
+            future.set_result(result)
+
+    def _give_up(self, job: Job[Any], error: Exception) -> None:
+        with self._lock:
+            if job.claimed:
+                return
+            job.claimed = True
+            self._finish(job)
+        if job.future.set_running_or_notify_cancel():
+            job.future.set_exception(error)
+        job.transfer._ended(job)
+        self.cancel(job.transfer)
+
+    # --- under the lock ------------------------------------------------------------------------------
+
+    def _offer(self, transfer: Transfer[Any]) -> None:
+        """Put a transfer that may run another job into the heap, once."""
+        if transfer._offered or not transfer._queue:
+            return
+        if transfer._limit is not None and transfer._running >= transfer._limit:
+            return
+        key = (transfer._priority, transfer._queue[0].position, next(self._sequence))
+        heapq.heappush(self._shared if transfer._limit is None else self._own, (key, transfer))
+        transfer._offered = True
+
+    def _take(self) -> Optional[Job[Any]]:
+        """The most urgent job that may run now, counted as running."""
+        while True:
+            heap = self._most_urgent()
+            if heap is None:
+                return None
+            _, transfer = heapq.heappop(heap)
+            transfer._offered = False
+            if not transfer._queue:
+                continue  # Cancelled since it was offered.
+            job = transfer._queue.popleft()
+            transfer._running += 1
+            self._shared_running += transfer._limit is None
+            self._offer(transfer)
+            return job
+
+    def _most_urgent(self) -> Optional[list[tuple[tuple[int, int, int], Transfer[Any]]]]:
+        heaps = [heap for heap in (self._own, self._shared) if heap]
+        if self._shared and not self._may_share(self._shared[0][1]):
+            heaps.remove(self._shared)
+        return min(heaps, key=lambda heap: heap[0][0], default=None)
+
+    def _may_share(self, transfer: Transfer[Any]) -> bool:
+        """Whether there is a place among the tuned ones. A stream at rest always gets one."""
+        if self._shared_running < self._tuner.limit:
+            return True
+        return transfer._priority == STREAM and not transfer._running
+
+    def _finish(self, job: Job[Any]) -> None:
+        transfer = job.transfer
+        if transfer._limit is None:
+            if self._shared_running >= self._tuner.limit:
+                self._tuner.completed(job.piece.length)
+            else:
+                self._tuner.idle()
+            self._shared_running -= 1
+        transfer._worked(job.piece)
+        transfer._admit()
+        self._offer(transfer)
+        if not transfer._running and not transfer._queue:
+            self._transfers.discard(transfer)
+
+
+# --- the process's own events ----------------------------------------------------------------------------
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_generations = itertools.count()
+
+
+def _forget_parent() -> None:
+    """In a forked child: no thread of the parent's is here, and its locks may be held for ever."""
+    for engine in list(_engines):
+        engine._start_over()
+
+
+def _end_transfers() -> None:
+    """At interpreter exit, before threads are joined: what is under way must not keep it waiting."""
+    for engine in list(_engines):
+        engine.close(wait=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
+
+# concurrent.futures joins its threads by the same private hook, which runs its callbacks last in, first
+# out; atexit proper comes too late. Without it (another interpreter) exit waits for running blocks.
+with contextlib.suppress(AttributeError):
+    threading._register_atexit(_end_transfers)  # type: ignore[attr-defined]

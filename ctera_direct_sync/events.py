@@ -1,0 +1,42 @@
+"""Telling the user's ``on_event`` hook what happens to each block."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Callable, Optional
+
+from .types import Chunk, Event
+
+__all__ = ["Observer"]
+
+_log = logging.getLogger(__name__)
+
+
+class Observer:
+    """Calls the hook, where there is one; false in a condition where there is none.
+
+    A hook that raises is logged and called again the next time: it must not cost anyone a block.
+    """
+
+    __slots__ = ("_hook",)
+
+    def __init__(self, hook: Optional[Callable[[Event], object]] = None) -> None:
+        self._hook = hook
+
+    def __bool__(self) -> bool:
+        return self._hook is not None
+
+    def emit(self, name: str, file_id: int, chunk: Chunk, nbytes: int, detail: str = "") -> None:
+        """Report that ``name`` happened to ``nbytes`` bytes of a block, now, on this thread."""
+        if self._hook is None:
+            return
+        worker = threading.current_thread().name
+        event = Event(
+            name, time.perf_counter(), file_id, chunk.number, chunk.offset, nbytes, worker, detail
+        )
+        try:
+            self._hook(event)
+        except Exception:  # noqa: BLE001 - the hook is not ours
+            _log.exception("on_event raised for the event %r", name)

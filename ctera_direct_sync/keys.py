@@ -1,0 +1,81 @@
+"""A file's key, out of its wrapping (PROTOCOL section 2). Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Optional
+
+from .exceptions import DecryptKeyError
+from .types import FileKey
+
+__all__ = ["unwrap"]
+
+_BLOCK = 16
+_KEY_SIZES = (16, 24, 32)
+
+#: What is left of the decrypted text once padding is off: base64, perhaps quoted. Old portals pad
+#: with other control characters than PKCS#7, so anything below a space is taken for padding.
+_TEXT = re.compile(rb'["\s]*([A-Za-z0-9+/]+={0,2})["\s]*[\x00-\x20]*\Z')
+
+
+def unwrap(wrapped_key: str, secret_access_key: Optional[str], file_id: int) -> FileKey:
+    """The file key, 16, 24 or 32 bytes, that ``wrapped_key`` holds.
+
+    DecryptKeyError says whether the secret is missing, malformed, or not the one that fits.
+    """
+    if secret_access_key is None:
+        raise DecryptKeyError(
+            "The file is encrypted and a bearer token cannot decrypt it: give access_key_id and "
+            "secret_access_key",
+            file_id,
+        )
+    kek = _key_encryption_key(secret_access_key)
+    if kek is None:
+        raise DecryptKeyError(
+            "The secret access key is not base64: copy it again from the portal, whole", file_id
+        )
+    wrapped = _b64decode(wrapped_key)
+    if not wrapped or len(wrapped) % _BLOCK:
+        raise DecryptKeyError(
+            "The portal sent a wrapped key that is malformed (no base64, or no whole AES blocks)",
+            file_id,
+        )
+    key = _parse(_aes_ecb_decrypt(kek, wrapped))
+    if key is None:
+        raise DecryptKeyError(
+            "The secret access key does not fit this file: check that it belongs to the access key "
+            "ID and to this portal",
+            file_id,
+        )
+    return key
+
+
+def _key_encryption_key(secret: str) -> Optional[FileKey]:
+    raw = _b64decode(secret)
+    return FileKey(raw[:32].ljust(32, b"\0")) if raw else None
+
+
+def _b64decode(text: str) -> Optional[FileKey]:
+    """Standard base64, line breaks and missing padding forgiven; None for anything else."""
+    try:
+        packed = "".join(text.split())
+        return FileKey(base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _aes_ecb_decrypt(key: bytes, data: bytes) -> FileKey:
+    # Imported here: it costs a tenth of the whole package's import and is not needed for it.
+    from Crypto.Cipher import AES
+
+    return FileKey(AES.new(bytes(key), AES.MODE_ECB).decrypt(bytes(data)))
+
+
+def _parse(text: bytes) -> Optional[FileKey]:
+    match = _TEXT.match(text)
+    if match is None:
+        return None
+    key = _b64decode(match.group(1).decode("ascii"))
+    return key if key is not None and len(key) in _KEY_SIZES else None

@@ -1,0 +1,96 @@
+"""One file as the ways in see it: its listing, and how its pieces become blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Callable, Optional, TypeVar
+
+from .engine import BULK, Engine, Transfer
+from .events import Observer
+from .portal import Listing
+from .ranges import PART_SIZE, Piece, pieces
+from .scope import CancelScope
+from .storage import Fetched, Storage
+from .types import Block, Metadata
+
+__all__ = ["Source"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that was listed, the storage to fetch it from and the engine to do it on.
+
+    ``memory``: bytes that one transfer may hold. ``file_id`` is what blocks and errors name.
+    """
+
+    engine: Engine
+    storage: Storage
+    listing: Listing
+    file_id: int
+    memory: int
+    observer: Observer
+
+    @property
+    def metadata(self) -> Metadata:
+        """The newest block list."""
+        return self.listing.metadata
+
+    def pieces(self, start: int, stop: int, *, whole: bool = False) -> Iterator[Piece]:
+        """What to fetch for bytes ``start`` to ``stop`` (excluded); plaintext objects go in parts."""
+        parts = PART_SIZE if self.metadata.plaintext and not whole else None
+        return pieces(self.metadata.chunks, start, stop, whole=whole, part_size=parts)
+
+    def block(self, piece: Piece, scope: CancelScope) -> Block:
+        """Fetch one piece. What :meth:`Storage.fetch` raises."""
+        data, _ = self.fetch(piece, scope)
+        return Block(self.file_id, piece.chunk.number, piece.offset, len(data), data)
+
+    def fetch(self, piece: Piece, scope: CancelScope) -> Fetched:
+        """Fetch one piece, as bytes and their checksum. What :meth:`Storage.fetch` raises."""
+        return self.storage.fetch(self.listing, piece, scope)
+
+    def transfer(
+        self,
+        wanted: Iterator[Piece],
+        work: Callable[[Piece, CancelScope], T],
+        *,
+        ordered: bool = True,
+        priority: int = BULK,
+        max_workers: Optional[int] = None,
+        bounded: bool = True,
+        keep: bool = True,
+    ) -> Transfer[T]:
+        """``work`` on each of the ``wanted`` pieces, not started yet.
+
+        ``bounded``: within ``memory``. ``keep``: a result counts until it is consumed; without, its
+        bytes are gone when ``work`` returns.
+        """
+        return Transfer(
+            wanted,
+            work,
+            ordered=ordered,
+            priority=priority,
+            max_workers=max_workers,
+            memory=self.memory if bounded else None,
+            flight=self._flight,
+            kept=_length if keep else _nothing,
+            notify=self._notify if self.observer else None,
+        )
+
+    def _flight(self, piece: Piece) -> int:
+        """Bytes held while a piece is under way: the stored object beside the plaintext of its block."""
+        return piece.length if self.metadata.plaintext else 2 * piece.chunk.length
+
+    def _notify(self, name: str, piece: Piece, detail: str) -> None:
+        self.observer.emit(name, self.file_id, piece.chunk, piece.length, detail)
+
+
+def _length(piece: Piece) -> int:
+    return piece.length
+
+
+def _nothing(piece: Piece) -> int:
+    return 0

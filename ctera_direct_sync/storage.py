@@ -1,0 +1,355 @@
+"""The storage's side: one piece of a block from its pre-signed URL to verified plaintext.
+
+Read :meth:`Storage.fetch` first: it is a block's whole way, and the one place where a failure is
+judged (DESIGN, failure policy).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Mapping
+from typing import Callable, NamedTuple, NoReturn, Optional
+from urllib.parse import urljoin, urlsplit
+
+from . import codec
+from .digests import Mismatch, split_azure_prefix, verify
+from .events import Observer
+from .exceptions import (
+    BlockError,
+    BlockInfo,
+    BlockValidationException,
+    DecompressBlockError,
+    DecryptBlockError,
+    DownloadConnectionError,
+    DownloadError,
+    DownloadTimeout,
+)
+from .http import HTTP, HTTPFault, Response, decoded, origin_of, retry_after
+from .portal import Listing
+from .ranges import Piece
+from .retry import TRANSIENT_STATUSES, RetryPolicy
+from .scope import CancelScope
+from .types import Chunk, Metadata, SignedURL
+
+__all__ = ["Fetched", "Storage"]
+
+_log = logging.getLogger(__name__)
+
+_REFUSED = frozenset({400, 401, 403})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 5
+#: Listings that one block may cost in a row before its refusal is final.
+_MAX_RENEWALS = 3
+#: What a stored object may be longer than its plaintext: no compressor in use needs half of it.
+_OBJECT_SLACK = 64 * 1024
+_AZURE_PREFIX = 16
+
+
+class Fetched(NamedTuple):
+    """A piece's plaintext and its CRC32C."""
+
+    data: bytes
+    crc32c: int
+
+
+class _Failure(Exception):
+    """One attempt failed: what may cure it (wait, relist, refetch, or nothing), and the error if not."""
+
+    def __init__(
+        self, error: BlockError, cure: str = "", retry_after: Optional[float] = None
+    ) -> None:
+        super().__init__(error.strerror)
+        self.error = error
+        self.cure = cure
+        self.retry_after = retry_after
+
+
+class Storage:
+    """Fetches pieces of blocks. Thread-safe: each thread asks ``http`` for its own session."""
+
+    def __init__(
+        self,
+        http: Callable[[], HTTP],
+        renew: Callable[[Listing, Metadata, CancelScope], bool],
+        policy: RetryPolicy,
+        checksums: frozenset[str],
+        observer: Observer,
+    ) -> None:
+        self._http = http
+        self._renew = renew
+        self._policy = policy
+        self._checksums = checksums
+        self._observer = observer
+
+    def fetch(self, listing: Listing, piece: Piece, scope: CancelScope) -> Fetched:
+        """The piece's plaintext, verified; retried, and listed again, as the failure policy has it.
+
+        BlockError and its subclasses; DirectIOAPIError where the file had to be listed again and the
+        portal refused; Cancelled once the scope is.
+        """
+        attempts = self._policy.start()
+        renewals = 0
+        refetched = False
+        while True:
+            metadata = listing.metadata
+            try:
+                return self._attempt(metadata, listing, piece, scope)
+            except _Failure as caught:
+                failure = caught
+            if failure.cure == "relist" and renewals < _MAX_RENEWALS:
+                renewals += 1
+                self._tell_retry(metadata, piece, failure, 0.0)
+                if not self._renew(listing, metadata, scope):
+                    _changed(metadata, piece)
+                continue
+            if failure.cure == "refetch" and refetched:
+                raise failure.error
+            delay = attempts.next_delay(failure.retry_after) if failure.cure else None
+            if delay is None or failure.cure == "relist":
+                raise failure.error
+            refetched = refetched or failure.cure == "refetch"
+            self._tell_retry(metadata, piece, failure, delay)
+            scope.wait(delay)
+
+    def _attempt(
+        self, metadata: Metadata, listing: Listing, piece: Piece, scope: CancelScope
+    ) -> Fetched:
+        """One try: GET, verify what the storage declares, decode. _Failure where it fails."""
+        file_id, chunk = metadata.file_id, metadata.chunks[piece.block]
+        block = BlockInfo(file_id, chunk.number, chunk.offset, chunk.length)
+        try:
+            if metadata.plaintext and not piece.whole:
+                return self._get_part(listing, chunk, piece, block, scope)
+            stored, html = self._get_object(metadata, chunk, block, scope)
+        except HTTPFault as caught:
+            fault = caught
+        else:
+            return self._decode(metadata, piece, block, stored, html)
+        raise _from_fault(fault, chunk.url, block)
+
+    # --- the object, or a part of it -----------------------------------------------------------------
+
+    def _get_object(
+        self, metadata: Metadata, chunk: Chunk, block: BlockInfo, scope: CancelScope
+    ) -> tuple[bytes, bool]:
+        """A whole stored object, without Azure's prefix, and whether it came labelled as HTML."""
+        limit = chunk.length + _AZURE_PREFIX
+        if not metadata.plaintext:
+            limit += chunk.length + _OBJECT_SLACK
+        started = time.perf_counter()
+        with self._open(metadata.file_id, chunk, block, scope) as response:
+            if response.status != 200:
+                raise _from_status(response, block)
+            body = response.read(limit)
+            headers = response.headers
+        self._observer.emit("received", metadata.file_id, chunk, len(body))
+        _log.debug(
+            "file %s block %d: %d bytes in %.3f s",
+            metadata.file_id,
+            chunk.number,
+            len(body),
+            time.perf_counter() - started,
+        )
+        names = self._verify(body, headers, block)
+        body, prefixed = split_azure_prefix(
+            decoded(body, headers, limit), urlsplit(chunk.url).hostname
+        )
+        for name in [*names, *(["azure-md5"] if prefixed else [])]:
+            self._observer.emit("verified", metadata.file_id, chunk, len(body), name)
+        return body, "html" in headers.get("Content-Type", "").lower()
+
+    def _get_part(
+        self, listing: Listing, chunk: Chunk, piece: Piece, block: BlockInfo, scope: CancelScope
+    ) -> Fetched:
+        """A byte range of a plaintext object (RFC 9110, section 14), all parts of one version of it."""
+        file_id = listing.metadata.file_id
+        shift = _AZURE_PREFIX if piece.block in listing.prefixed else 0
+        first, last = piece.start + shift, piece.stop - 1 + shift
+        headers = {"Range": f"bytes={first}-{last}"}
+        known = listing.etags.get(piece.block)
+        if known is not None:
+            headers["If-Match"] = known
+        with self._open(file_id, chunk, block, scope, headers) as response:
+            if response.status == 412:
+                _changed(listing.metadata, piece)
+            if response.status not in (200, 206):
+                raise _from_status(response, block)
+            self._check_version(listing, piece, response)
+            if response.status == 206:
+                total = _content_range(response, first, last, block)
+                if total == chunk.length + _AZURE_PREFIX and not shift and _on_azure(chunk.url):
+                    listing.prefixed.add(piece.block)
+                    error = DownloadError("The object has an MD5 prefix", block)
+                    raise _Failure(error, "wait", retry_after=0.0)
+                _check_total(total, chunk.length + shift, block)
+                body = response.read(piece.length)
+            else:
+                _check_total(response.length, chunk.length + shift, block)
+                body = response.read_window(first, piece.length)
+        if len(body) != piece.length:
+            raise HTTPFault("short", f"the part ended after {len(body)} of {piece.length} bytes")
+        self._observer.emit("received", file_id, chunk, len(body))
+        return Fetched(body, codec.crc32c(body))
+
+    def _open(
+        self,
+        file_id: int,
+        chunk: Chunk,
+        block: BlockInfo,
+        scope: CancelScope,
+        headers: Optional[Mapping[str, str]] = None,
+    ) -> Response:
+        """The response to a GET of the block's URL, redirects followed: no credentials are at stake."""
+        http, url = self._http(), chunk.url
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = http.get(url, scope, headers)
+            if response.status not in _REDIRECTS:
+                self._observer.emit("first-byte", file_id, chunk, response.length or 0)
+                return response
+            with response:
+                target = SignedURL(urljoin(url, response.headers.get("Location", "")))
+            if url.startswith("https:") and not target.startswith("https:"):
+                raise HTTPFault("url", "the storage redirects from https to an unprotected URL")
+            url = target
+        raise _Failure(DownloadError("The storage redirects in a circle", block))
+
+    def _check_version(self, listing: Listing, piece: Piece, response: Response) -> None:
+        """Hold all parts of an object to the first one's ETag; a weak one proves nothing."""
+        etag = response.headers.get("ETag", "")
+        if (
+            etag
+            and not etag.startswith("W/")
+            and listing.etags.setdefault(piece.block, etag) != etag
+        ):
+            _changed(listing.metadata, piece)
+
+    def _verify(self, body: bytes, headers: Mapping[str, str], block: BlockInfo) -> list[str]:
+        try:
+            return verify(body, headers, self._checksums)
+        except Mismatch as caught:
+            text = f"The object was damaged on its way: its {caught}"
+        raise _Failure(DownloadError(text, block), "wait")
+
+    # --- plaintext -----------------------------------------------------------------------------------
+
+    def _decode(
+        self, metadata: Metadata, piece: Piece, block: BlockInfo, stored: bytes, html: bool
+    ) -> Fetched:
+        failure: BlockError
+        try:
+            data, crc32c = codec.decode(
+                stored,
+                key=metadata.encryption_key,
+                cipher=metadata.cipher,
+                compression=metadata.compression,
+                length=piece.chunk.length,
+                number=piece.chunk.number,
+            )
+        except (DecryptBlockError, DecompressBlockError, BlockValidationException) as error:
+            failure = type(error)(str(error.strerror), block, errno=error.errno)
+        else:
+            self._observer.emit("decoded", metadata.file_id, piece.chunk, len(data))
+            if piece.whole:
+                return Fetched(data, crc32c)
+            data = data[piece.start : piece.stop]
+            return Fetched(data, codec.crc32c(data))
+        if html:
+            failure = DownloadError("The storage answered an HTML page instead of the block", block)
+        raise _Failure(failure, "refetch")
+
+    def _tell_retry(
+        self, metadata: Metadata, piece: Piece, failure: _Failure, delay: float
+    ) -> None:
+        _log.warning(
+            "file %s block %d: %s; trying again in %.2f s",
+            metadata.file_id,
+            piece.chunk.number,
+            failure.error.strerror,
+            delay,
+        )
+        self._observer.emit(
+            "retried", metadata.file_id, piece.chunk, 0, type(failure.error).__name__
+        )
+
+
+# --- judging answers -----------------------------------------------------------------------------------
+
+
+def _from_status(response: Response, block: BlockInfo) -> _Failure:
+    status = response.status
+    if status in _REFUSED:
+        text = (
+            f"The storage refuses the block's URL, even newly listed (HTTP {status}): check the "
+            "storage node's credentials and clock on the portal"
+        )
+        return _Failure(DownloadError(text, block, errno=errno.EACCES), "relist")
+    if status in TRANSIENT_STATUSES or status >= 500:
+        text = f"The storage is busy or failing (HTTP {status}): try again later"
+        return _Failure(DownloadError(text, block), "wait", retry_after(response.headers))
+    if status == 404:
+        text = (
+            "The storage has no such object (HTTP 404): the file may have been deleted or changed"
+        )
+        return _Failure(DownloadError(text, block, errno=errno.ENOENT))
+    if status == 416:
+        text = "The stored object is shorter than the portal lists it (HTTP 416)"
+        return _Failure(DownloadError(text, block))
+    return _Failure(DownloadError(f"The storage answered HTTP {status}, not the block", block))
+
+
+def _from_fault(fault: HTTPFault, url: str, block: BlockInfo) -> _Failure:
+    if fault.kind == "timeout":
+        text = f"The storage was silent ({fault.reason}): raise settings.storage.timeout"
+        return _Failure(DownloadTimeout(text, block), "wait")
+    if fault.kind == "long":
+        return _Failure(
+            BlockValidationException(
+                f"The stored object cannot be the block: {fault.reason}", block
+            ),
+            "refetch",
+        )
+    if fault.kind == "url":
+        text = f"The block's URL cannot be fetched: {fault.reason}"
+        return _Failure(DownloadError(text, block, errno=errno.EINVAL))
+    origin = origin_of(url)
+    if fault.kind == "tls":
+        text = (
+            f"The storage at {origin} cannot be trusted: {fault.reason}. Set settings.storage.ssl to "
+            "the path of its CA bundle"
+        )
+        return _Failure(DownloadConnectionError(text, block))
+    if fault.kind == "connection":
+        text = f"No answer from the storage at {origin}: {fault.reason}"
+        return _Failure(DownloadConnectionError(text, block), "wait")
+    text = f"The answer of the storage at {origin} is unusable: {fault.reason}"
+    return _Failure(DownloadError(text, block), "wait")
+
+
+def _content_range(response: Response, first: int, last: int, block: BlockInfo) -> Optional[int]:
+    """The object's size by a 206's Content-Range, which must be the one asked for."""
+    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
+    span, _, total = rest.partition("/")
+    if unit.lower() != "bytes" or span != f"{first}-{last}":
+        raise _Failure(DownloadError("The storage answered another range than asked for", block))
+    return int(total) if total.isascii() and total.isdigit() else None
+
+
+def _check_total(total: Optional[int], expected: int, block: BlockInfo) -> None:
+    if total is not None and total != expected:
+        text = f"The stored object is {total} bytes, but the portal lists {expected}"
+        raise _Failure(BlockValidationException(text, block), "refetch")
+
+
+def _on_azure(url: str) -> bool:
+    return (urlsplit(url).hostname or "").lower().endswith(".core.windows.net")
+
+
+def _changed(metadata: Metadata, piece: Piece) -> NoReturn:
+    chunk = piece.chunk
+    raise DownloadError(
+        "The file changed on the portal while it was being read: start again from its beginning",
+        BlockInfo(metadata.file_id, chunk.number, chunk.offset, chunk.length),
+        errno=errno.ESTALE,
+    )

@@ -1,0 +1,89 @@
+"""How many downloads at once: found by measuring, not by configuring. Pure, the clock injected.
+
+More workers than a fast link needs cost throughput (they fight for the interpreter), fewer than a slow
+one needs leave it idle. So the number climbs while throughput follows, steps back when it does not,
+and is probed again now and then, since links change.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Callable
+
+__all__ = ["WorkerTuner"]
+
+#: Seconds and completions (per worker) that make one measurement.
+_MIN_SECONDS = 0.05
+_ROUNDS = 3
+#: What doubling the workers must gain to be kept, and what halving them may lose.
+_GAIN = 1.10
+_LOSS = 0.97
+#: Measurements between two probes once settled; probes that fail make it longer, up to the maximum.
+_REST = 12
+_MAX_REST = 200
+
+
+class WorkerTuner:
+    """The number of concurrent downloads, ``limit``, between 1 and ``maximum``.
+
+    Not thread-safe: the engine calls it under its lock.
+    """
+
+    def __init__(
+        self, maximum: int, initial: int = 4, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._maximum = maximum
+        self._clock = clock
+        self.limit = min(maximum, initial)
+        self._settled_limit = self.limit
+        self._settled_rate = 0.0
+        self._up = True
+        self._rest = 0
+        self._patience = _REST
+        self._restart()
+
+    def idle(self) -> None:
+        """There is not enough work for ``limit`` workers: what is being measured would mislead."""
+        self._restart()
+
+    def completed(self, nbytes: int) -> None:
+        """A download of ``nbytes`` ended while all workers were busy."""
+        self._count += 1
+        self._bytes += nbytes
+        if self._count < _ROUNDS * self.limit:
+            return
+        seconds = self._clock() - self._since
+        if seconds < _MIN_SECONDS:
+            return
+        self._judge(self._bytes / seconds)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._count = self._bytes = 0
+        self._since = self._clock()
+
+    def _judge(self, rate: float) -> None:
+        if self.limit == self._settled_limit:
+            # The newest rate at the settled number is what the next probe has to beat.
+            self._settled_rate = rate
+            self._rest -= 1
+            if self._rest <= 0:
+                self._probe()
+        elif rate > self._settled_rate * (_GAIN if self._up else _LOSS):
+            self._settled_limit, self._settled_rate = self.limit, rate
+            self._patience = _REST
+            self._probe()
+        else:
+            self.limit = self._settled_limit
+            self._up = not self._up
+            self._rest = self._patience
+            self._patience = min(2 * self._patience, _MAX_REST)
+
+    def _probe(self) -> None:
+        """Try twice or half as many; at either end of the scale only one of them is left."""
+        if self._up and self._settled_limit == self._maximum:
+            self._up = False
+        elif not self._up and self._settled_limit == 1:
+            self._up = True
+        step = self._settled_limit * 2 if self._up else self._settled_limit // 2
+        self.limit = max(1, min(self._maximum, step))

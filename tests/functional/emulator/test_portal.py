@@ -151,7 +151,7 @@ def test_ids_never_collide():
 
 def test_folder_that_is_none(tmp_path):
     """A folder that is not there is named."""
-    with pytest.raises(ValueError, match='not a folder: .*nowhere'):
+    with pytest.raises(ValueError, match=r'not a folder: .*nowhere'):
         Emulator(tmp_path / 'nowhere')
 
 

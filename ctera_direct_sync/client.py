@@ -20,6 +20,7 @@ from .download import Progress, Target, download
 from .engine import Engine
 from .events import Observer
 from .exceptions import BlockInfo, DirectIOAPIError, DownloadError
+from .file import DirectFile, open_file
 from .http import HTTP, TLS
 from .portal import Listing, Portal
 from .ranges import Piece, clip, covered
@@ -176,7 +177,7 @@ class DirectIO:
             source = self._source(metadata, file_id)
             start, stop = clip(byte_range, metadata.size)
             transfer = source.transfer(
-                source.pieces(start, stop, whole=True),
+                source.pieces(start, stop, whole=True, part_size=None),
                 source.block,
                 max_workers=max_workers,
                 bounded=False,
@@ -260,6 +261,19 @@ class DirectIO:
             progress=progress,
             max_workers=max_workers,
         )
+
+    def open(self, file_id: int, *, readahead: Optional[int] = None) -> DirectFile:
+        """The file as a seekable ``io.BufferedReader`` with a ``size``, blocks fetched as read.
+
+        Reading on fetches ahead, at most ``readahead`` bytes (default: half of ``settings.memory``; 0:
+        none); reading elsewhere stops that. Decoded blocks are cached within ``settings.memory``.
+        Raises what :meth:`metadata` does; reads, what a block's download does (BlockError).
+        """
+        if readahead is not None and operator.index(readahead) < 0:
+            raise ValueError("readahead is a number of bytes, 0 for none")
+        source = self._source(self.metadata(file_id))
+        _check_covered(source, 0, source.metadata.size)
+        return open_file(source, readahead)
 
     # --- life ----------------------------------------------------------------------------------------
 

@@ -240,9 +240,12 @@ class Engine:
             self.consume(job)
             del job  # While waiting for the next, the last one's result must be gone.
 
+    def owns(self, transfer: Transfer[Any]) -> bool:
+        """False in a forked child for what its parent began: the threads that work on it are not here."""
+        return transfer.generation == self._generation
+
     def _check_process(self, transfer: Transfer[Any]) -> None:
-        """Cancelled in a child for what its parent began: the threads that work on it are not here."""
-        if transfer.generation != self._generation:
+        if not self.owns(transfer):
             raise Cancelled
 
     def consume(self, job: Job[T]) -> None:

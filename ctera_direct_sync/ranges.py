@@ -68,8 +68,8 @@ def pieces(
 ) -> Iterator[Piece]:
     """The pieces that cover bytes ``start`` to ``stop`` (excluded), in file order, none empty.
 
-    ``whole``: entire blocks, not trimmed to the range. ``part_size``: cut blocks at multiples of it,
-    for objects of which any range can be fetched.
+    ``part_size``: blocks are cut at multiples of it, for objects of which any range can be fetched.
+    ``whole``: blocks, or parts of them, are entire, not trimmed to the range.
     """
     for index in range(_first(chunks, start), len(chunks)):
         chunk = chunks[index]
@@ -77,13 +77,14 @@ def pieces(
             return
         if not chunk.length:
             continue
-        low = 0 if whole else max(0, start - chunk.offset)
-        high = chunk.length if whole else min(chunk.length, stop - chunk.offset)
-        if part_size is None:
-            yield Piece(index, chunk, low, high)
-            continue
+        low = max(0, start - chunk.offset)
+        high = min(chunk.length, stop - chunk.offset)
+        step = part_size or chunk.length
+        if whole:
+            low -= low % step
+            high = min(chunk.length, high + -high % step)
         while low < high:
-            cut = min(high, (low // part_size + 1) * part_size)
+            cut = min(high, low - low % step + step)
             yield Piece(index, chunk, low, cut)
             low = cut
 

@@ -38,9 +38,19 @@ class Source:
         """The newest block list."""
         return self.listing.metadata
 
-    def pieces(self, start: int, stop: int, *, whole: bool = False) -> Iterator[Piece]:
-        """What to fetch for bytes ``start`` to ``stop`` (excluded); plaintext objects go in parts."""
-        parts = PART_SIZE if self.metadata.plaintext and not whole else None
+    def pieces(
+        self,
+        start: int,
+        stop: int,
+        *,
+        whole: bool = False,
+        part_size: Optional[int] = PART_SIZE,
+    ) -> Iterator[Piece]:
+        """What to fetch for bytes ``start`` to ``stop`` (excluded), trimmed to them unless ``whole``.
+
+        Plaintext objects go in parts of ``part_size``; None for blocks as they are listed.
+        """
+        parts = part_size if self.metadata.plaintext else None
         return pieces(self.metadata.chunks, start, stop, whole=whole, part_size=parts)
 
     def block(self, piece: Piece, scope: CancelScope) -> Block:

@@ -97,7 +97,7 @@ def iterate(
 
     What a block's download raises ends the iteration; so does closing the client, as DirectIOError.
     """
-    wanted = source.pieces(start, stop, whole=not source.metadata.plaintext)
+    wanted = source.pieces(start, stop, whole=True)
     transfer = source.transfer(wanted, source.block, ordered=False, max_workers=max_workers)
     return _as_finished(source, transfer)
 

@@ -22,7 +22,7 @@ from .source import Source
 from .types import Block
 
 if TYPE_CHECKING:
-    from typing_extensions import WriteableBuffer
+    from _typeshed import WriteableBuffer
 
 __all__ = ["DirectFile", "open_file"]
 

@@ -161,7 +161,7 @@ def crc32c(data: Buffer, value: int = 0) -> int:
 
 def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
     """CRC32C of two pieces in a row, from that of each and the second one's length in bytes."""
-    if operator.index(length2) < 0:
+    if not 0 <= operator.index(length2) < 1 << 64:
         raise ValueError(f"length2 is {length2}: give the second piece's length in bytes")
     return _backend.crc32c_combine(_checksum(crc1, 32), _checksum(crc2, 32), length2)
 

@@ -316,21 +316,34 @@ def _lz4_frame(payload: memoryview, length: int) -> bytes:
         lz4.frame.get_frame_info(bytes(payload[:19]))
         if declared is not None and declared > length:
             raise _Refused(Fault.TOO_LONG)
-        data, consumed, ended = lz4.frame.decompress_chunk(
-            lz4.frame.create_decompression_context(),
-            payload,
-            max_length=min(length, _LZ4_EXPANSION * len(payload)) + 1,
-        )
+        data, consumed = _lz4_blocks(payload, length)
     except RuntimeError as error:
         raise _Refused(Fault.CHECKSUM if "hecksum" in str(error) else Fault.CORRUPT) from None
-    if len(data) > length:
-        raise _Refused(Fault.TOO_LONG)
-    if not ended or declared not in (None, len(data)):
+    if declared not in (None, len(data)):
         raise _Refused(Fault.CORRUPT)
     if consumed < len(payload):
         raise _Refused(Fault.TRAILING)
     _require_length(len(data), length)
-    return bytes(data)
+    return data
+
+
+def _lz4_blocks(payload: memoryview, length: int) -> tuple[bytes, int]:
+    """A whole frame's plaintext and size. A frame that gives more is asked for one byte of it.
+
+    That byte is asked for without new input first, so that no defect behind it is met before it.
+    """
+    context = lz4.frame.create_decompression_context()
+    room = min(length, _LZ4_EXPANSION * len(payload))
+    data, consumed, ended = lz4.frame.decompress_chunk(context, payload, max_length=room)
+    for rest in (b"", payload[consumed:]):
+        if not ended:
+            more, used, ended = lz4.frame.decompress_chunk(context, rest, max_length=1)
+            consumed += used
+            if more:
+                raise _Refused(Fault.TOO_LONG)
+    if not ended:
+        raise _Refused(Fault.CORRUPT)
+    return bytes(data), consumed
 
 
 # Checksums

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from .download import Progress, Target, download
+from .download import Progress, Target, Verify, download
 from .engine import Engine
 from .events import Observer
 from .exceptions import BlockInfo, DirectIOAPIError, DownloadError
@@ -107,7 +107,7 @@ class DirectIO:
         http = HTTP(settings.api, self._api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
         self._portal = Portal(self._baseurl, self._token, self._secret, http, policy)
         self._storage = Storage(
-            self._thread_http, self._portal.renew, policy, settings.checksums, self._observer
+            self._thread_http, self._renew, policy, settings.checksums, self._observer
         )
 
     def _thread_http(self) -> HTTP:
@@ -122,6 +122,10 @@ class DirectIO:
             with self._sessions_lock:
                 self._sessions.append(http)
         return http
+
+    def _renew(self, listing: Listing, stale: Metadata, scope: CancelScope) -> bool:
+        # Looked up at each call: a listing made before a fork must not use the parent's portal.
+        return self._portal.renew(listing, stale, scope)
 
     # --- listing -------------------------------------------------------------------------------------
 
@@ -213,7 +217,9 @@ class DirectIO:
         """A :class:`Streamer` over the file: ``start()``, ``stop()``, ``offset``."""
         _check_call(byte_range, max_workers)
         source = self._source(self.metadata(file_id))
-        return Streamer(source, *clip(byte_range, source.metadata.size), max_workers)
+        start, stop = clip(byte_range, source.metadata.size)
+        _check_covered(source, start, stop)
+        return Streamer(source, start, stop, max_workers)
 
     def stream(
         self,
@@ -239,12 +245,15 @@ class DirectIO:
         resume: bool = False,
         progress: Optional[Progress] = None,
         max_workers: Optional[int] = None,
+        verify: Optional[Verify] = None,
     ) -> Download:
         """The file, or a range of it, to a path or a writable binary file.
 
         A path is written beside its place, made durable, and renamed over it when complete: nothing
         partial ever has the final name. ``resume`` keeps what was got for the next call with
         ``resume``, which takes up there. ``progress`` is called with bytes done and bytes in all.
+        ``verify`` is called with the path of the complete file, before that has its final name, and
+        its CRC32C; what it raises ends the download and leaves the target as it was.
         Raises what :meth:`metadata` does; BlockError (to a file object: StreamError) for a block;
         OSError for the target.
         """

@@ -43,6 +43,9 @@ __all__ = ["HTTP", "HTTPFault", "Response", "TLS", "origin_of", "retry_after"]
 #: Libraries that mock requests replace this; then the session's public way is taken.
 _PRISTINE_SEND = HTTPAdapter.send
 
+#: Made once: urllib3 would make it from False for every request.
+_NO_RETRIES = urllib3.Retry(False, redirect=False)
+
 #: Kinds of HTTPFault that another attempt can cure.
 _TRANSIENT_KINDS = frozenset({"connection", "timeout", "protocol", "short"})
 
@@ -323,7 +326,7 @@ class HTTP:
             "GET",
             target,
             headers=headers,
-            retries=False,
+            retries=_NO_RETRIES,
             redirect=False,
             assert_same_host=False,
             timeout=self._timeout,

@@ -12,6 +12,7 @@ from typing import Callable
 
 __all__ = ["WorkerTuner"]
 
+_MINIMUM = 2
 #: Seconds and completions (per worker) that make one measurement.
 _MIN_SECONDS = 0.05
 _ROUNDS = 3
@@ -24,7 +25,9 @@ _MAX_REST = 200
 
 
 class WorkerTuner:
-    """The number of concurrent downloads, ``limit``, between 1 and ``maximum``.
+    """The number of concurrent downloads, ``limit``, between 2 and ``maximum``.
+
+    Two, so that one can receive while the other decodes; one only where that is the maximum.
 
     Not thread-safe: the engine calls it under its lock.
     """
@@ -83,7 +86,7 @@ class WorkerTuner:
         """Try twice or half as many; at either end of the scale only one of them is left."""
         if self._up and self._settled_limit == self._maximum:
             self._up = False
-        elif not self._up and self._settled_limit == 1:
+        elif not self._up and self._settled_limit <= _MINIMUM:
             self._up = True
         step = self._settled_limit * 2 if self._up else self._settled_limit // 2
-        self.limit = max(1, min(self._maximum, step))
+        self.limit = min(self._maximum, max(_MINIMUM, step))

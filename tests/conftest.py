@@ -1,0 +1,181 @@
+"""What every test gets: a clean environment, a check that nothing is left behind, and, on request,
+
+``portal``        a running emulator on loopback, empty: ``portal.add(data, block_size=...)`` gives an ID;
+``client``        a DirectIO of that portal, closed afterwards;
+``make_client``   the same with settings of the test's own: ``make_client(memory=MIB, retries=0)``;
+``quick``         the Settings of both: the shipped ones, but failing takes milliseconds.
+
+After each test that passed, ``_nothing_is_left`` fails it where a thread, a socket, a temporary file
+or a file of an unfinished download remains. ``@pytest.mark.keeps_partial`` says that the test leaves a
+part file or journal on purpose.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from ctera_direct_sync import DirectIO, Settings
+from ctera_direct_sync.emulator import Emulator
+
+#: Seconds that threads which were told to end may take, all together.
+PATIENCE = 5.0
+
+_FDS = Path("/proc/self/fd")
+_VARIABLES = (
+    *("URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "BEARER"),
+    *("http_proxy", "https_proxy", "all_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
+_passed = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers that the fixtures below read."""
+    config.addinivalue_line(
+        "markers", "keeps_partial: leaves a part file or a journal in tmp_path on purpose"
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Note whether the test itself passed: a failed one's traceback keeps all sorts of things alive."""
+    report = yield
+    if report.when == "call":
+        item.stash[_passed] = report.passed
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A place of this process's own for temporary files, so that a forgotten one is seen."""
+    folder = tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        patch.setenv("TMPDIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No keys, proxies or CA bundles of whoever runs the tests."""
+    for name in _VARIABLES:
+        for variable in (name, name.upper(), f"CTERA_DIRECT_{name}"):
+            monkeypatch.delenv(variable, raising=False)
+    for name in ("access_key_id", "secret_access_key", "bearer"):
+        monkeypatch.delenv(f"cterasdk.io.direct.{name}", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(request: pytest.FixtureRequest, _temporary_folder: Path) -> Iterator[None]:
+    """Fail the test that leaves a thread, a socket, or a file behind."""
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    threads = set(threading.enumerate())
+    sockets = _sockets()
+    temporary = set(os.listdir(_temporary_folder))
+    yield
+    if not request.node.stash.get(_passed, False):
+        return
+    left = [f"thread {thread.name!r}" for thread in _outliving(threads)]
+    left += sorted(_sockets() - sockets and _collected(_sockets) - sockets)
+    left += sorted(_files(_temporary_folder) - temporary)
+    if folder is not None and not request.node.get_closest_marker("keeps_partial"):
+        left += _partial_files(folder)
+    if left:
+        pytest.fail(f"the test left behind: {', '.join(left)}", pytrace=False)
+
+
+def _outliving(before: set[threading.Thread]) -> list[threading.Thread]:
+    """Threads begun since ``before`` that do not end, however patiently they are waited for."""
+    deadline = time.monotonic() + PATIENCE
+    for seconds in (0.2, PATIENCE):
+        fresh = [thread for thread in threading.enumerate() if thread not in before]
+        # tqdm's own thread watches all bars of the process, for as long as it lives.
+        fresh = [thread for thread in fresh if type(thread).__name__ != "TMonitor"]
+        for thread in fresh:
+            thread.join(max(0.0, min(seconds, deadline - time.monotonic())))
+        alive = [thread for thread in fresh if thread.is_alive()]
+        if not alive:
+            return []
+        gc.collect()  # The test's own frames may hold, in a cycle, what the thread works for.
+    return alive
+
+
+def _collected(look: Callable[[], set[str]]) -> set[str]:
+    gc.collect()
+    return look()
+
+
+def _sockets() -> set[str]:
+    """The sockets that this process has open, by inode; none where there is no /proc to ask."""
+    found = set()
+    for fd in os.listdir(_FDS) if _FDS.is_dir() else ():
+        try:
+            target = os.readlink(_FDS / fd)
+        except OSError:  # The descriptor of the listing itself.
+            continue
+        if target.startswith("socket:"):
+            found.add(target)
+    return found
+
+
+def _files(folder: Path) -> set[str]:
+    # multiprocessing keeps one folder for as long as the process lives.
+    return {name for name in os.listdir(folder) if not name.startswith("pymp-")}
+
+
+def _partial_files(folder: Path) -> list[str]:
+    found = [*folder.rglob(".*.ctera-part"), *folder.rglob(".*.ctera-journal*")]
+    return sorted(str(path.relative_to(folder)) for path in found)
+
+
+# --- a portal and its clients --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick() -> Settings:
+    """Settings whose failing paths take milliseconds, where the shipped ones take minutes."""
+    settings = Settings(retries=3, backoff=0.001, max_backoff=0.005, retry_timeout=30.0)
+    settings.api.timeout = settings.storage.timeout = (5.0, 10.0)
+    return settings
+
+
+@pytest.fixture
+def portal() -> Iterator[Emulator]:
+    """A portal and its object storage on loopback, without files."""
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def make_client(portal: Emulator, quick: Settings) -> Iterator[Callable[..., DirectIO]]:
+    """Makes clients of ``portal``, closed after the test: keywords are settings, over ``quick``'s.
+
+    ``session`` and ``on_event`` are passed on to DirectIO; so are positional arguments, in place of
+    the portal's URL and keys.
+    """
+    clients: list[DirectIO] = []
+
+    def make(*arguments: str, session: Any = None, on_event: Any = None, **over: Any) -> DirectIO:
+        settings = Settings(**{**quick._values, **over})
+        arguments = arguments or (portal.url, portal.access_key_id, portal.secret_access_key)
+        made = DirectIO(*arguments, settings=settings, session=session, on_event=on_event)
+        clients.append(made)
+        return made
+
+    yield make
+    for made in clients:
+        made.close()
+
+
+@pytest.fixture
+def client(make_client: Callable[..., DirectIO]) -> DirectIO:
+    """A client of ``portal`` with the ``quick`` settings."""
+    return make_client()

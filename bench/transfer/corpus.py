@@ -1,0 +1,192 @@
+"""The files that are downloaded: plaintext, stored objects on disk, and listings that name them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Optional
+
+from ctera_direct_sync.emulator.encoder import encode
+from ctera_direct_sync.emulator.keys import derive, wrap
+from ctera_direct_sync.emulator.options import FileOptions
+from system import WORK, say
+
+KIB = 1024
+MIB = 1024 * KIB
+SIZE = 256 * MIB
+
+ACCESS_KEY_ID = 'BENCHMARK'
+SECRET_ACCESS_KEY = 'YSBzZWNyZXQgdGhhdCBzZXJ2ZXMgYmVuY2htYXJrcyE='
+
+#: Part of the folder's name: another way to make the data is another folder.
+_EDITION = 1
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A file of ``SIZE`` bytes of source text as a portal stores it, or one native-format object."""
+
+    name: str
+    compression: str
+    block_size: int
+    size: int = SIZE
+    encrypted: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """Where its objects lie."""
+        return WORK / 'data' / f'{self.name}-{_EDITION}'
+
+    @property
+    def key(self) -> bytes:
+        """The file's key."""
+        return derive(b'benchmark', self.name, 32)
+
+    @property
+    def blocks(self) -> int:
+        """The number of blocks."""
+        return -(-self.size // self.block_size)
+
+    def objects(self) -> list[tuple[str, int]]:
+        """Path below /data/ and plaintext length of each block, in file order."""
+        return [(f'{self.folder.name}/{number:05d}',
+                 min(self.block_size, self.size - (number - 1) * self.block_size))
+                for number in range(1, self.blocks + 1)]
+
+    def prepare(self) -> None:
+        """Write the stored objects, unless they are there."""
+        if self.folder.exists():
+            return
+        say(f'encoding {self.name} ({self.size // MIB} MiB)')
+        unfinished = self.folder.with_name(f'{self.folder.name}.{os.getpid()}')
+        unfinished.mkdir(parents=True)
+        try:
+            if self.encrypted:
+                with ThreadPoolExecutor(os.cpu_count()) as pool:
+                    for _ in pool.map(lambda number: self._store(unfinished, number),
+                                      range(1, self.blocks + 1)):
+                        pass
+            else:
+                _write_native(unfinished / '00001', self.size)
+            unfinished.rename(self.folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _store(self, folder: Path, number: int) -> None:
+        start = (number - 1) * self.block_size
+        options = FileOptions(compression=self.compression, block_size=self.block_size,
+                              gzip_level=6)
+        plaintext = bytes(text()[start:start + self.block_size])
+        (folder / f'{number:05d}').write_bytes(encode(plaintext, self.key, 1, number, options))
+
+    def warm(self) -> None:
+        """Read the objects once, so that they are in the page cache."""
+        for path in sorted(self.folder.iterdir()):
+            with path.open('rb') as file:
+                while file.read(4 * MIB):
+                    pass
+
+
+@lru_cache(maxsize=1)
+def text() -> memoryview:
+    """``SIZE`` bytes of source text: the standard library's modules, repeated."""
+    folder = Path(sysconfig.get_path('stdlib'))
+    once = b''.join(path.read_bytes() for path in sorted(folder.rglob('*.py'))
+                    if 'site-packages' not in path.parts)
+    return memoryview(once * (SIZE // len(once) + 1))[:SIZE]
+
+
+def _write_native(path: Path, size: int) -> None:
+    with path.open('wb') as file:
+        for start in range(0, size, SIZE):
+            file.write(text()[:size - start])
+
+
+def stored_size(dataset: Dataset) -> int:
+    """The bytes that the stored objects have together."""
+    return sum(path.stat().st_size for path in dataset.folder.iterdir())
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that the portal lists: blocks of a dataset, in part or again and again."""
+
+    file_id: int
+    dataset: Dataset
+    first: int = 0
+    blocks: Optional[int] = None
+
+    def objects(self) -> list[tuple[str, int]]:
+        """As ``Dataset.objects``, of this file."""
+        stored = self.dataset.objects()
+        count = len(stored) if self.blocks is None else self.blocks
+        return [stored[(self.first + index) % len(stored)] for index in range(count)]
+
+    @property
+    def size(self) -> int:
+        """Bytes of plaintext."""
+        return sum(length for _, length in self.objects())
+
+    def listing(self, origin: str) -> bytes:
+        """The portal's answer, its URLs under that origin, as JSON."""
+        info: dict[str, Any] = {'data_encrypted': self.dataset.encrypted}
+        if self.dataset.encrypted:
+            info['wrapped_key'] = wrap(self.dataset.key, SECRET_ACCESS_KEY)
+        return json.dumps({
+            'encrypt_info': info,
+            'compression_type': self.dataset.compression,
+            'chunks': [{'url': f'{origin}/data/{path}', 'len': length}
+                       for path, length in self.objects()],
+        }).encode('ascii')
+
+
+def _dataset(compression: str, block: str, size: int) -> Dataset:
+    return Dataset(f'{compression.lower()}-{block}', compression, size)
+
+
+SNAPPY_256K = _dataset('SNAPPY', '256K', 256 * KIB)
+SNAPPY_512K = _dataset('SNAPPY', '512K', 512 * KIB)
+GZIP_512K = _dataset('GZIP', '512K', 512 * KIB)
+PLAIN_512K = _dataset('NONE', '512K', 512 * KIB)
+SNAPPY_4M = _dataset('SNAPPY', '4M', 4 * MIB)
+GZIP_4M = _dataset('GZIP', '4M', 4 * MIB)
+PLAIN_4M = _dataset('NONE', '4M', 4 * MIB)
+NATIVE = Dataset('native-1G', 'NONE', KIB * MIB, KIB * MIB, encrypted=False)
+
+#: Files of 1 MiB, two blocks each.
+SMALL_FILES = range(10_000, 12_000)
+
+WHOLE = {
+    'snappy 256 KiB': File(1, SNAPPY_256K),
+    'snappy 512 KiB': File(2, SNAPPY_512K),
+    'gzip 512 KiB': File(3, GZIP_512K),
+    'plain 512 KiB': File(4, PLAIN_512K),
+    'snappy 4 MiB': File(5, SNAPPY_4M),
+    'gzip 4 MiB': File(6, GZIP_4M),
+    'plain 4 MiB': File(7, PLAIN_4M),
+    'native 1 GiB': File(8, NATIVE),
+}
+ONE_BLOCK = File(20, SNAPPY_512K, 0, 1)
+THOUSAND_BLOCKS = File(21, SNAPPY_512K, 0, 1000)
+BIG_512K = File(22, SNAPPY_512K, 0, 16 * SNAPPY_512K.blocks)
+BIG_4M = File(23, SNAPPY_4M, 0, 16 * SNAPPY_4M.blocks)
+GIB = File(24, SNAPPY_512K, 0, 4 * SNAPPY_512K.blocks)
+GIB_4M = File(25, SNAPPY_4M, 0, 4 * SNAPPY_4M.blocks)
+
+
+def rounds_file(blocks: int) -> File:
+    """A file of that many blocks of 512 KiB."""
+    return File(100_000 + blocks, SNAPPY_512K, 0, blocks)
+
+
+def small_files() -> Iterator[File]:
+    """The 2,000 files of 1 MiB."""
+    for index, file_id in enumerate(SMALL_FILES):
+        yield File(file_id, SNAPPY_512K, 2 * index, 2)

@@ -1,0 +1,98 @@
+"""What the benchmark needs from the machine: Debian packages, an environment, the C program."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+WORK = ROOT / '.cache' / 'bench'
+
+_FLAGS = ['-O3', '-std=c11', '-Wall', '-Wextra', '-Wshadow', '-Wconversion', '-Werror', '-pthread']
+_LIBRARIES = ['libcurl', 'libcrypto', 'libdeflate']
+
+
+class Missing(Exception):
+    """Something that the benchmark cannot do without; the text says how to get it."""
+
+
+def say(text: str) -> None:
+    """Tell the user what goes on, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def ensure_packages() -> None:
+    """
+    Install the Debian packages of apt-packages.txt that are missing.
+
+    :raises Missing: the user is not root, with the line to run.
+    """
+    if shutil.which('dpkg-query') is None:
+        return  # No Debian: nginx, compiler and headers are looked for where they are used.
+    wanted = [line for line in (HERE / 'apt-packages.txt').read_text().split() if line]
+    missing = [name for name in wanted if not _installed(name)]
+    if not missing:
+        return
+    if os.geteuid() != 0:
+        raise Missing(f'packages are missing; run: sudo apt-get install -y {" ".join(missing)}')
+    say(f'installing {" ".join(missing)}')
+    environment = {**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'}
+    install = ['apt-get', 'install', '-y', '-qq', '--no-install-recommends', *missing]
+    if subprocess.run(install, env=environment, stdout=subprocess.DEVNULL).returncode:
+        subprocess.run(['apt-get', 'update', '-qq'], env=environment, check=True)
+        subprocess.run(install, env=environment, stdout=subprocess.DEVNULL, check=True)
+
+
+def ensure_peer() -> Path:
+    """Return the Python of an environment that holds requirements.txt, made when it is not there."""
+    if sys.version_info < (3, 10):
+        raise Missing('cterasdk 2.20.50 needs Python 3.10 or newer: run the benchmark with one')
+    requirements = HERE / 'requirements.txt'
+    stamp = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    folder = WORK / f'venv-{stamp}'
+    python = folder / 'bin' / 'python'
+    if not (folder / 'complete').exists():
+        say('making an environment for cterasdk and matplotlib')
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, '-m', 'pip', 'install', '-qq', '--disable-pip-version-check',
+                        '-r', requirements], check=True)
+        (folder / 'complete').touch()
+    return python
+
+
+def ensure_floor() -> Path:
+    """Return the C program, compiled anew when its source changed."""
+    source = HERE / 'floor.c'
+    digest = hashlib.sha256(source.read_bytes() + ' '.join(_FLAGS).encode()).hexdigest()[:12]
+    program = WORK / f'floor-{digest}'
+    if not program.exists():
+        compiler = os.environ.get('CC', 'gcc')
+        if shutil.which(compiler) is None or shutil.which('pkg-config') is None:
+            raise Missing('a C compiler and pkg-config are needed for the C program')
+        flags = subprocess.run(['pkg-config', '--cflags', '--libs', *_LIBRARIES], check=True,
+                               stdout=subprocess.PIPE, text=True).stdout.split()
+        WORK.mkdir(parents=True, exist_ok=True)
+        unfinished = program.with_suffix(f'.{os.getpid()}')
+        subprocess.run([compiler, *_FLAGS, source, '-o', unfinished, *flags, '-lsnappy'], check=True)
+        unfinished.replace(program)
+    return program
+
+
+def find_nginx() -> str:
+    """Return the path of nginx."""
+    path = shutil.which('nginx', path=os.environ.get('PATH', '') + ':/usr/sbin:/usr/local/sbin')
+    if path is None:
+        raise Missing('nginx is needed: apt-get install nginx-light')
+    return path
+
+
+def _installed(package: str) -> bool:
+    query = subprocess.run(['dpkg-query', '-W', '-f', '${db:Status-Status}', package],
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return query.stdout == 'installed'

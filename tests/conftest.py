@@ -6,8 +6,9 @@
 ``quick``         the Settings of both: the shipped ones, but failing takes milliseconds.
 
 After each test that passed, ``_nothing_is_left`` fails it where a thread, a socket, a temporary file
-or a file of an unfinished download remains. ``@pytest.mark.keeps_partial`` says that the test leaves a
-part file or journal on purpose.
+or a file of an unfinished download remains. What a fixture of a wider scope made may stay until the
+end of the module, and is checked there. ``@pytest.mark.keeps_partial`` says that the test leaves a part
+file or journal on purpose.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _VARIABLES = (
     *("http_proxy", "https_proxy", "all_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
 _passed = pytest.StashKey[bool]()
+#: Fixtures of the tests' own whose scope is wider than a test: the node that they belong to, the name.
+_shared: set[tuple[str, str]] = set()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,6 +54,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     if report.when == "call":
         item.stash[_passed] = report.passed
     return report
+
+
+def pytest_fixture_setup(fixturedef: Any) -> None:
+    """Note which fixtures outlive a test, but for pytest's own and this file's."""
+    name = fixturedef.argname
+    if fixturedef.scope != "function" and fixturedef.baseid and not name.startswith("_"):
+        _shared.add((fixturedef.baseid, name))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,19 +87,53 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def _nothing_is_left(request: pytest.FixtureRequest, _temporary_folder: Path) -> Iterator[None]:
     """Fail the test that leaves a thread, a socket, or a file behind."""
     folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
-    threads = set(threading.enumerate())
-    sockets = _sockets()
-    temporary = set(os.listdir(_temporary_folder))
+    before = _Belongings(_temporary_folder)
     yield
     if not request.node.stash.get(_passed, False):
         return
-    left = [f"thread {thread.name!r}" for thread in _outliving(threads)]
-    left += sorted(_sockets() - sockets and _collected(_sockets) - sockets)
-    left += sorted(_files(_temporary_folder) - temporary)
+    left = [] if _uses_shared(request) else before.added()
     if folder is not None and not request.node.get_closest_marker("keeps_partial"):
         left += _partial_files(folder)
+    _fail_for(left)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_left_by_module(
+    request: pytest.FixtureRequest, _temporary_folder: Path
+) -> Iterator[None]:
+    """The same for what the module's own fixtures made for several tests."""
+    before, failed = _Belongings(_temporary_folder), request.session.testsfailed
+    yield
+    if request.session.testsfailed == failed:
+        _fail_for(before.added())
+
+
+def _uses_shared(request: pytest.FixtureRequest) -> bool:
+    node, names = request.node.nodeid, request.fixturenames
+    return any(node.startswith(base) and name in names for base, name in _shared)
+
+
+def _fail_for(left: list[str]) -> None:
     if left:
-        pytest.fail(f"the test left behind: {', '.join(left)}", pytrace=False)
+        pytest.fail(f"left behind: {', '.join(left)}", pytrace=False)
+
+
+class _Belongings:
+    """Threads, sockets and temporary files at one moment."""
+
+    def __init__(self, temporary_folder: Path) -> None:
+        self._folder = temporary_folder
+        self._threads = set(threading.enumerate())
+        self._sockets = _sockets()
+        self._files = _files(temporary_folder)
+
+    def added(self) -> list[str]:
+        """What has come since and stays, however patiently it is waited for."""
+        left = [f"thread {thread.name!r}" for thread in _outliving(self._threads)]
+        if _sockets() - self._sockets:
+            gc.collect()
+        left += sorted(_sockets() - self._sockets)
+        return left + sorted(_files(self._folder) - self._files)
 
 
 def _outliving(before: set[threading.Thread]) -> list[threading.Thread]:
@@ -106,11 +150,6 @@ def _outliving(before: set[threading.Thread]) -> list[threading.Thread]:
             return []
         gc.collect()  # The test's own frames may hold, in a cycle, what the thread works for.
     return alive
-
-
-def _collected(look: Callable[[], set[str]]) -> set[str]:
-    gc.collect()
-    return look()
 
 
 def _sockets() -> set[str]:

@@ -1,9 +1,11 @@
 """One stored object to plaintext: decrypt, decompress, check the length, checksum (PROTOCOL 3, 5).
 
 Two backends do the same, byte for byte and error for error: ``native``, the C library behind one
-call that lets other threads run, and ``portable``, made of packages from PyPI. ``backend`` says
-which one is in use. The environment variable ``CTERA_DIRECT_CODEC`` (``native`` or ``portable``),
-read once at import, forces one; ImportError where ``native`` is forced and cannot be loaded.
+call that lets other threads run, and ``portable``, made of packages from PyPI. (One liberty: a gzip
+or LZ4 payload that is damaged and so runs over its length may be refused for either reason.)
+``backend`` says which one is in use. The environment variable ``CTERA_DIRECT_CODEC`` (``native`` or
+``portable``), read once at import, forces one; ImportError where ``native`` is forced and cannot be
+loaded, ValueError for another value.
 """
 
 from __future__ import annotations

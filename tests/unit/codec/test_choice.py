@@ -64,6 +64,17 @@ def test_native_by_default(unset: str | None) -> None:
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["native"], "")
 
 
+def test_native_imports_nothing_of_the_portable_codec() -> None:
+    """The packages behind the portable codec cost nothing while the native one is in use."""
+    if "native" not in os.environ.get("CTERA_DIRECT_TEST_BACKENDS", "native,portable").split(","):
+        pytest.skip("CTERA_DIRECT_TEST_BACKENDS leaves the native backend out")
+    program = "import sys; from ctera_direct_sync import codec; print(sorted(sys.modules))"
+    done = run(program, codec="native")
+    loaded = set(done.stdout.replace("'", " ").replace(",", " ").split())
+    assert "ctera_direct_sync.codec.native" in loaded
+    assert not loaded & {"ctera_direct_sync.codec.portable", "cramjam", "lz4", "google_crc32c"}
+
+
 def test_falling_back_warns_once() -> None:
     """Without the extension the portable codec works; one warning says the cost and the cure."""
     done = run(WITHOUT_EXTENSION + REPORT)

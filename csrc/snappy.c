@@ -101,14 +101,22 @@ static inline uintptr_t choose(uintptr_t condition, uintptr_t yes, uintptr_t no)
 #endif
 }
 
+/* Both may overlap: all is read before anything is written. */
+static inline void copy_16(uint8_t *out, const uint8_t *from)
+{
+    uint8_t bytes[16];
+    memcpy(bytes, from, sizeof bytes);
+    memcpy(out, bytes, sizeof bytes);
+}
+
 /* Copies @length bytes, at most a stride, that end before @out begins; up to a stride is written. */
 static inline void copy_stride(uint8_t *out, const uint8_t *from, size_t length)
 {
-    memcpy(out, from, 16);
-    memcpy(out + 16, from + 16, 16);
+    copy_16(out, from);
+    copy_16(out + 16, from + 16);
     if (UNLIKELY(length > 32)) {
-        memcpy(out + 32, from + 32, 16);
-        memcpy(out + 48, from + 48, 16);
+        copy_16(out + 32, from + 32);
+        copy_16(out + 48, from + 48);
     }
 }
 

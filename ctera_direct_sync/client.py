@@ -8,7 +8,7 @@ import operator
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Callable, Optional
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import requests
 
 from .download import Progress, Target, Verify, download
-from .engine import Engine
+from .engine import STREAM, Engine
 from .events import Observer
 from .exceptions import BlockInfo, DirectIOAPIError, DownloadError
 from .file import DirectFile, open_file
@@ -234,6 +234,13 @@ class DirectIO:
         """
         return self.streamer(file_id, byte_range, max_workers).start()
 
+    def _streamer(
+        self, metadata: Metadata, byte_range: Optional[ByteRange], max_workers: Optional[int] = None
+    ) -> Streamer:
+        """A streamer over a file that was listed before."""
+        start, stop = clip(byte_range, metadata.size)
+        return Streamer(self._source(metadata), start, stop, max_workers)
+
     # --- files ---------------------------------------------------------------------------------------
 
     def download(
@@ -280,9 +287,34 @@ class DirectIO:
         """
         if readahead is not None and operator.index(readahead) < 0:
             raise ValueError("readahead is a number of bytes, 0 for none")
-        source = self._source(self.metadata(file_id))
-        _check_covered(source, 0, source.metadata.size)
+        return self._open_file(self.metadata(file_id), readahead)
+
+    def _open_file(self, metadata: Metadata, readahead: Optional[int] = None) -> DirectFile:
+        """A file over a block list that was fetched before."""
+        source = self._source(metadata)
+        _check_covered(source, 0, metadata.size)
         return open_file(source, readahead)
+
+    def _read_spans(self, metadata: Metadata, spans: Sequence[Optional[ByteRange]]) -> list[bytes]:
+        """Bytes of several ranges of a listed file, fetched concurrently; b"" for None."""
+        source = self._source(metadata)
+        transfers = []
+        try:
+            for span in spans:
+                start, stop = (0, 0) if span is None else clip(span, metadata.size)
+                _check_covered(source, start, stop)
+                transfer = source.transfer(
+                    source.pieces(start, stop), source.block, priority=STREAM, bounded=False
+                )
+                self._engine.start(transfer)
+                transfers.append(transfer)
+            return [
+                b"".join(job.future.result().data for job in transfer.take_admitted())
+                for transfer in transfers
+            ]
+        finally:
+            for transfer in transfers:
+                self._engine.cancel(transfer)
 
     # --- life ----------------------------------------------------------------------------------------
 
@@ -360,19 +392,20 @@ def _credentials(
     access_key_id: Optional[str], secret_access_key: Optional[str], bearer: Optional[str]
 ) -> tuple[Token, Optional[Token]]:
     """What goes into the Authorization header, and the secret that unwraps keys, if there is one."""
-    if not bearer and not access_key_id and not secret_access_key:
+    if not access_key_id and not bearer:
+        # Neither was passed: the environment decides, a key pair before a bearer token.
         access_key_id = _from_environment("access_key_id")
         bearer = None if access_key_id else _from_environment("bearer")
-    if bearer and not access_key_id:
-        secret = secret_access_key or None
-        return _printable("bearer", bearer), None if secret is None else Token(secret)
-    if not access_key_id and not _from_environment("access_key_id"):
+    if bearer:
+        secret = secret_access_key or _from_environment("secret_access_key")
+        return _printable("bearer", bearer), Token(secret) if secret else None
+    if not access_key_id:
         raise ValueError(
             "access_key_id is missing: pass it, or set CTERA_DIRECT_ACCESS_KEY_ID (or bearer, "
             "CTERA_DIRECT_BEARER, for files that are not encrypted)"
         )
-    key = _given("access_key_id", access_key_id)
-    return _printable("access_key_id", key), Token(_given("secret_access_key", secret_access_key))
+    secret = _given("secret_access_key", secret_access_key)
+    return _printable("access_key_id", access_key_id), Token(secret)
 
 
 def _printable(name: str, value: str) -> Token:

@@ -49,12 +49,9 @@ class Plan(NamedTuple):
     @classmethod
     def of(cls, metadata: Metadata, start: int, stop: int, pieces: Sequence[Piece]) -> Plan:
         """The plan for bytes ``start`` to ``stop`` (excluded) of a listed file."""
-        digest = hashlib.sha256()
-        digest.update(f"{metadata.file_id} {metadata.size} {start} {stop}\n".encode())
-        # A rewritten file may keep its lengths, but gets a new key.
-        digest.update(hashlib.sha256(metadata.encryption_key or b"").digest())
+        digest = hashlib.sha256(f"{metadata.fingerprint} {start} {stop}\n".encode())
         for piece in pieces:
-            digest.update(f"{piece.chunk.number} {piece.offset} {piece.length}\n".encode())
+            digest.update(b"%d %d\n" % (piece.offset, piece.length))
         return cls(start, stop - start, pieces, digest.hexdigest())
 
 
@@ -67,7 +64,7 @@ class Done(NamedTuple):
 
 class Partial:
     """The part file of one target. A context manager: left without :meth:`commit` it removes the part
-    file, or, with ``resume``, keeps it for the next time.
+    file, or, with ``resume``, keeps it for the next time. ``part`` is its path.
 
     OSError where the folder cannot be written; BlockingIOError where another process is at it.
     """
@@ -76,14 +73,14 @@ class Partial:
         folder, name = os.path.split(path)
         self._path = path
         self._folder = folder or os.curdir
-        self._part = os.path.join(folder, f".{name}.ctera-part")
+        self.part = os.path.join(folder, f".{name}.ctera-part")
         self._journal_path = os.path.join(folder, f".{name}.ctera-journal")
         self._plan = plan
         self._resume = resume
         self._journal: Optional[int] = None
         self._lock = threading.Lock()
         self._committed = False
-        self._fd = _open_locked(self._part)
+        self._fd = _open_locked(self.part)
 
     def __enter__(self) -> Partial:
         return self
@@ -97,7 +94,7 @@ class Partial:
         if not self._committed and not self._resume:
             # Unlinked before the lock goes, so that nobody else's file is removed.
             with contextlib.suppress(OSError):
-                os.unlink(self._part)
+                os.unlink(self.part)
         self._close()
 
     def completed(self) -> Optional[int]:
@@ -156,7 +153,7 @@ class Partial:
             raise OSError(
                 errno.EIO,
                 f"{size} of {self._plan.size} bytes are in the part file: was it touched meanwhile?",
-                self._part,
+                self.part,
             )
         with contextlib.suppress(OSError, AttributeError):
             os.fchmod(self._fd, stat.S_IMODE(os.stat(self._path).st_mode))
@@ -164,7 +161,7 @@ class Partial:
         mtime_ns = os.fstat(self._fd).st_mtime_ns
         if os.name == "nt":  # An open file cannot be renamed there.
             self._close()
-        os.replace(self._part, self._path)
+        os.replace(self.part, self._path)
         self._committed = True
         self._sync_folder()
         if self._resume:
@@ -175,9 +172,9 @@ class Partial:
         self._close()
 
     def discard(self) -> None:
-        """The target is complete already: remove the empty part file that was opened to see that."""
+        """Remove the part file, as when the target is complete already: there is nothing to resume."""
         with contextlib.suppress(OSError):
-            os.unlink(self._part)
+            os.unlink(self.part)
 
     # --- the journal -----------------------------------------------------------------------------------
 

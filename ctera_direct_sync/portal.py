@@ -225,16 +225,10 @@ class Listing:
     def adopt(self, stale: Metadata, fresh: Metadata) -> None:
         """Take ``fresh`` in place of ``stale``, or note that the file changed. Safe to repeat."""
         if self.metadata is stale and fresh is not stale:
-            if _layout(fresh) == _layout(stale):
+            if fresh.fingerprint == stale.fingerprint:
                 self.metadata = fresh
             else:
                 self.changed = True
-
-
-def _layout(metadata: Metadata) -> tuple[Any, ...]:
-    """All that must stay for blocks of two listings to be of one file."""
-    blocks = [chunk[:3] for chunk in metadata.chunks]
-    return (blocks, metadata.encryption_key, metadata.cipher, metadata.compression)
 
 
 # --- reading the answer --------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
@@ -224,6 +225,19 @@ class Metadata:
     def plaintext(self) -> bool:
         """Whether the stored objects are the file's own bytes, so that any range can be fetched."""
         return not self.encrypted and not self.compressed
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest that changes when the file does, but not when its URLs are renewed.
+
+        Made of file ID, size, block list, formats and key, of which it tells nothing.
+        """
+        # A rewritten file may keep its lengths, but gets a new key.
+        digest = hashlib.sha256(hashlib.sha256(self.encryption_key or b"").digest())
+        digest.update(repr((self.file_id, self.size, self.cipher, self.compression)).encode())
+        for chunk in self.chunks:
+            digest.update(b"%d %d %d\n" % (chunk.number, chunk.offset, chunk.length))
+        return digest.hexdigest()
 
     def serialize(self) -> dict[str, Any]:
         """A dictionary ready for JSON. It holds the file key and the URLs: treat it as a secret."""

@@ -49,7 +49,9 @@ def archive(prefix: str, library: str) -> str:
         path = os.path.join(prefix, folder, f"lib{library}.a")
         if os.path.exists(path):
             return path
-    raise SystemExit(f"CTERA_DIRECT_LIBS_PREFIX={prefix}: lib{library}.a is in neither lib nor lib64")
+    raise SystemExit(
+        f"CTERA_DIRECT_LIBS_PREFIX={prefix}: lib{library}.a is in neither lib nor lib64"
+    )
 
 
 def build_options() -> dict[str, object]:

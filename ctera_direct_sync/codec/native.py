@@ -26,10 +26,8 @@ _COMPRESSIONS = {
     "NONE": lib.CTERA_COMPRESSION_NONE,
 }
 
-# DEFLATE, the densest of the formats, makes at most 1032 bytes of one. A length far beyond that is
-# refused before memory is taken for it.
+# The densest of the formats, DEFLATE, makes at most 1032 bytes of one.
 _EXPANSION = 1032
-_SMALL = 1 << 20
 
 
 def decode(
@@ -44,16 +42,28 @@ def decode(
 ) -> tuple[bytes, int]:
     """Plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`."""
     with _pointer(object, spoil) as source:
-        if length > _SMALL and length > _EXPANSION * len(source):
-            data, result = b"", -int(Fault.TOO_SHORT)
-        else:
-            # A new bytes object that nobody else knows yet is filled in place: no second copy.
-            data = bytes(length)
-            with ffi.from_buffer("uint8_t[]", data) as target:
-                result = _decode(source, target, key, cipher, compression, number, spoil)
+        data = _room(length, len(source))
+        with ffi.from_buffer("uint8_t[]", data) as target:
+            result = _decode(source, target, key, cipher, compression, number, spoil)
+    if len(data) != length and (result >= 0 or result == -Fault.TOO_LONG):
+        result = -Fault.TOO_SHORT
     if result < 0:
         raise_fault(-result, number, length)
     return data, result
+
+
+def _room(length: int, stored: int) -> bytes:
+    """A new bytes object, unknown to anybody else, that C fills in place: no second copy.
+
+    The system lends a large one page by page, so a length that lies costs nothing. One that is beyond any
+    memory, and beyond what ``stored`` bytes can hold, is asked for as 0: what else is wrong still shows.
+    """
+    try:
+        return bytes(length)
+    except MemoryError:
+        if length <= _EXPANSION * stored:
+            raise
+        return b""
 
 
 def decode_into(

@@ -6,17 +6,17 @@ import json
 import os
 import shutil
 import sysconfig
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Optional
 
+from system import WORK, say
+
 from ctera_direct_sync.emulator.encoder import encode
 from ctera_direct_sync.emulator.keys import derive, wrap
 from ctera_direct_sync.emulator.options import FileOptions
-from system import WORK, say
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -86,13 +86,6 @@ class Dataset:
         plaintext = bytes(text()[start:start + self.block_size])
         (folder / f'{number:05d}').write_bytes(encode(plaintext, self.key, 1, number, options))
 
-    def warm(self) -> None:
-        """Read the objects once, so that they are in the page cache."""
-        for path in sorted(self.folder.iterdir()):
-            with path.open('rb') as file:
-                while file.read(4 * MIB):
-                    pass
-
 
 @lru_cache(maxsize=1)
 def text() -> memoryview:
@@ -107,11 +100,6 @@ def _write_native(path: Path, size: int) -> None:
     with path.open('wb') as file:
         for start in range(0, size, SIZE):
             file.write(text()[:size - start])
-
-
-def stored_size(dataset: Dataset) -> int:
-    """The bytes that the stored objects have together."""
-    return sum(path.stat().st_size for path in dataset.folder.iterdir())
 
 
 @dataclass(frozen=True)
@@ -160,9 +148,6 @@ GZIP_4M = _dataset('GZIP', '4M', 4 * MIB)
 PLAIN_4M = _dataset('NONE', '4M', 4 * MIB)
 NATIVE = Dataset('native-1G', 'NONE', KIB * MIB, KIB * MIB, encrypted=False)
 
-#: Files of 1 MiB, two blocks each.
-SMALL_FILES = range(10_000, 12_000)
-
 WHOLE = {
     'snappy 256 KiB': File(1, SNAPPY_256K),
     'snappy 512 KiB': File(2, SNAPPY_512K),
@@ -173,20 +158,16 @@ WHOLE = {
     'plain 4 MiB': File(7, PLAIN_4M),
     'native 1 GiB': File(8, NATIVE),
 }
-ONE_BLOCK = File(20, SNAPPY_512K, 0, 1)
-THOUSAND_BLOCKS = File(21, SNAPPY_512K, 0, 1000)
-BIG_512K = File(22, SNAPPY_512K, 0, 16 * SNAPPY_512K.blocks)
-BIG_4M = File(23, SNAPPY_4M, 0, 16 * SNAPPY_4M.blocks)
-GIB = File(24, SNAPPY_512K, 0, 4 * SNAPPY_512K.blocks)
-GIB_4M = File(25, SNAPPY_4M, 0, 4 * SNAPPY_4M.blocks)
+
+#: 2,000 files of 1 MiB, two blocks each.
+SMALL_FILES = [File(10_000 + index, SNAPPY_512K, 2 * index, 2) for index in range(2000)]
 
 
-def rounds_file(blocks: int) -> File:
-    """A file of that many blocks of 512 KiB."""
-    return File(100_000 + blocks, SNAPPY_512K, 0, blocks)
+def listed(blocks: int, dataset: Dataset = SNAPPY_512K) -> File:
+    """A file of so many blocks: the dataset's, again and again if they do not suffice."""
+    return File((200_000 if dataset is SNAPPY_512K else 300_000) + blocks, dataset, 0, blocks)
 
 
-def small_files() -> Iterator[File]:
-    """The 2,000 files of 1 MiB."""
-    for index, file_id in enumerate(SMALL_FILES):
-        yield File(file_id, SNAPPY_512K, 2 * index, 2)
+def of_size(size: int, dataset: Dataset) -> File:
+    """A file of so many bytes."""
+    return listed(size // dataset.block_size, dataset)

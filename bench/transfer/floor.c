@@ -2,7 +2,7 @@
  * The transfer as plain C does it, for comparison: libcurl easy handles on a few threads, OpenSSL's
  * AES-CBC, and the stock libsnappy and libdeflate. Buffers and connections are reused.
  *
- *     floor MANIFEST
+ *     floor MANIFEST        floor --version
  *
  * The manifest is text, a word and its values per line:
  *
@@ -384,6 +384,10 @@ int main(int argc, char **argv)
 {
     struct rusage before;
     struct rusage after;
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        printf("%s, libdeflate/%s\n", curl_version(), LIBDEFLATE_VERSION_STRING);
+        return 0;
+    }
     if (argc != 2 || !read_manifest(argv[1])) {
         fprintf(stderr, "usage: floor MANIFEST\n");
         return 2;

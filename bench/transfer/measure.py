@@ -35,6 +35,7 @@ class Bench:
     peer_python: Path
     floor_program: Path
     rounds: int = 3
+    quick: bool = False
     samples: dict[str, list[Result]] = field(default_factory=dict)
 
     # --- clients -----------------------------------------------------------------------------------
@@ -53,6 +54,14 @@ class Bench:
         """The C program; it is told the URLs, and asks no portal."""
         return lambda: self._run_floor(file, origin, threads)
 
+    def first_block(self, **files: File) -> Result:
+        """What clients/first_block.py prints for these files."""
+        self.server.publish(files.values())
+        task = {'url': self.server.origins['http'], 'keys': [ACCESS_KEY_ID, SECRET_ACCESS_KEY],
+                **{name: file.file_id for name, file in files.items()}}
+        return _run([sys.executable, str(HERE / 'clients' / 'first_block.py'), json.dumps(task)],
+                    dict(os.environ))
+
     def _python(self, python: Path | str, script: str, way: str, files: Sequence[File],
                 origin: str, options: dict[str, Any]) -> Run:
         self.server.publish(files)
@@ -67,7 +76,7 @@ class Bench:
 
         def run() -> Result:
             with scratch_folder() as folder:
-                task['target'] = str(Path(folder) / 'file')
+                task['folder'] = folder
                 return _run([*command, json.dumps(task)], environment)
 
         return run
@@ -114,8 +123,8 @@ class Bench:
                    for client, results in runs.items()}
         for client, results in runs.items():
             self.samples[f'{name} / {client}'] = results
-        say(f'{name:>24}  ' + '   '.join(
-            f'{client} {rate(result):,.0f} MB/s {cpu(result):.2f}'
+        say(f'{name:>26}  ' + '   '.join(
+            f'{client} {rate(result):,.0f} MB/s {cpu(result):.2f} s/GB'
             for client, result in fastest.items()))
         return fastest
 

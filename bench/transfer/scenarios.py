@@ -1,37 +1,188 @@
-"""What is measured: a function for each table of the report, which it returns as data."""
+"""What is measured: a function for each table of the report, which it returns as plain data."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Optional
 
-from corpus import WHOLE
+from corpus import (
+    KIB,
+    MIB,
+    PLAIN_4M,
+    SMALL_FILES,
+    SNAPPY_4M,
+    SNAPPY_512K,
+    WHOLE,
+    File,
+    listed,
+    of_size,
+)
 from measure import Bench, Result, Run, cpu, rate
-from system import say
+from system import WORK, say
 
-FORMATS = ['snappy 512 KiB', 'gzip 512 KiB', 'plain 512 KiB',
-           'snappy 4 MiB', 'gzip 4 MiB', 'plain 4 MiB']
+Data = dict[str, Any]
+
+WORKERS = [1, 2, 4, 8, 16, 32]
+GIB = KIB * MIB
+
+#: Blocks that each worker gets where answers are slow: enough to be in full swing.
+_SLOW_ROUNDS = 64
+_LOW_MEMORY = {'memory': 16 * MIB}
 
 
-def formats(bench: Bench, names: list[str], way: str = 'iter_blocks',
-            workers: int | None = None, clients: str = '') -> dict[str, dict[str, Result]]:
-    """A 256 MiB file in each format, by each client."""
+def formats(bench: Bench) -> Data:
+    """A file of 256 MiB in each format, over HTTP and HTTPS."""
+    names = [name for name in WHOLE if 'native' not in name]
+    rows = [(name, 'http') for name in names]
+    rows += [(name, 'https') for name in names if '256' not in name]
+    if bench.quick:
+        rows = [('snappy 512 KiB', 'http'), ('snappy 4 MiB', 'http'), ('gzip 4 MiB', 'http'),
+                ('plain 4 MiB', 'http'), ('snappy 4 MiB', 'https')]
+    return {title(*row): one_format(bench, *row) for row in rows}
+
+
+def title(name: str, origin: str) -> str:
+    """The name of a row."""
+    return f'{name}, HTTPS' if origin == 'https' else name
+
+
+def one_format(bench: Bench, name: str, origin: str = 'http', way: str = 'iter_blocks',
+               workers: Optional[int] = None, only: str = '') -> dict[str, Result]:
+    """One row: each client by its fastest way to have all blocks, whatever their order."""
+    file = WHOLE[name]
+    clients: dict[str, Run] = {
+        'cterasdk': bench.peer('blocks', [file], origin=origin),
+        'ours': bench.ours(way, [file], origin=origin, workers=workers),
+        'C': bench.floor(file, origin=origin),
+    }
+    if only:
+        clients = {client: clients[client] for client in only.split(',')}
+    results = bench.best(title(name, origin), clients, expect=file.size)
+    ours = results.get('ours')
+    if ours is not None:
+        say(f'{"":>26}' + ''.join(
+            f'{rate(ours) / rate(other):8.2f}x {client} (CPU {cpu(ours) / cpu(other):.2f}x)'
+            for client, other in results.items() if other is not ours))
+    return results
+
+
+def ways(bench: Bench) -> Data:
+    """Each way in, over the same files."""
+    names = ['snappy 4 MiB'] if bench.quick else ['snappy 512 KiB', 'snappy 4 MiB', 'plain 4 MiB']
     table = {}
     for name in names:
         file = WHOLE[name]
-        runs: dict[str, Run] = {
-            'cterasdk': bench.peer('blocks', [file]),
-            'ours': bench.ours(way, [file], workers=workers),
-            'C': bench.floor(file),
-        }
-        chosen = {client: run for client, run in runs.items()
-                  if client in (clients or 'cterasdk,ours,C').split(',')}
-        table[name] = bench.best(name, chosen, expect=file.size)
-        say(f'{"":>24}  {ratios(table[name])}')
+        clients = {way: bench.ours(way, [file])
+                   for way in ('iter_blocks', 'download', 'stream', 'blocks')}
+        clients['writing a file alone'] = bench.ours('write_alone', [file])
+        clients['cterasdk stream'] = bench.peer('stream', [file])
+        table[name] = bench.best(name, clients, expect=file.size)
     return table
 
 
-def ratios(results: dict[str, Any]) -> str:
-    """Our speed and CPU time against each of the others, in words."""
-    ours = results['ours']
-    return '   '.join(f'{rate(ours) / rate(other):.2f}x {client} (CPU {cpu(ours) / cpu(other):.2f}x)'
-                      for client, other in results.items() if client != 'ours')
+def requests(bench: Bench) -> Data:
+    """Small blocks and small files, where the cost of a request is all that counts."""
+    small = SMALL_FILES[:200] if bench.quick else SMALL_FILES
+    one_block = [listed(1)] * (50 if bench.quick else 500)
+    rows: list[tuple[str, list[File], int]] = [
+        ('one file of 1,024 blocks of 256 KiB', [WHOLE['snappy 256 KiB']], 1),
+        (f'{len(small):,} files of 1 MiB, 8 callers', small, 8),
+        (f'a file of one block, {len(one_block)} times', one_block, 1),
+    ]
+    return {name: bench.best(name, {
+        'cterasdk': bench.peer('blocks', files, callers=callers),
+        'ours': bench.ours('iter_blocks', files, callers=callers),
+    }, expect=sum(file.size for file in files)) for name, files, callers in rows}
+
+
+def first_block(bench: Bench) -> Data:
+    """How soon a stream's first block comes, idle and while a thousand other blocks are under way."""
+    results = bench.first_block(file=listed(8), one_block=listed(1), bulk=listed(1000))
+    say(f'{"first block":>26}  idle {results["idle"]:.1f} ms, '
+        f'busy {results["busy"]:.1f} ms ({results["busy_samples"]} samples)')
+    return results
+
+
+def workers(bench: Bench) -> Data:
+    """Throughput by max_workers, None being the engine's own choice."""
+    numbers: list[Optional[int]] = [1, 4, 16, None] if bench.quick else [*WORKERS, None]
+    table: Data = {}
+    for name in ('snappy 512 KiB', 'snappy 4 MiB'):
+        file = WHOLE[name]
+        table[name] = bench.best(name, {
+            str(number): bench.ours('iter_blocks', [file], workers=number)
+            for number in numbers}, expect=file.size)
+    if 'slow' in bench.server.origins:
+        table['slow'] = bench.best('20 ms latency', {
+            str(number): bench.ours('iter_blocks', [listed(_SLOW_ROUNDS * (number or 32))],
+                                    origin='slow', workers=number)
+            for number in numbers}, rounds=1 if bench.quick else 2)
+    else:
+        say('no curve with latency: nginx has no module ngx_http_echo (Debian: nginx-light)')
+    return table
+
+
+def memory(bench: Bench) -> Data:
+    """Resident memory of transfers that are far larger than it."""
+    size = GIB if bench.quick else 4 * GIB
+    small, large = of_size(size, SNAPPY_512K), of_size(size, SNAPPY_4M)
+    gib = of_size(GIB, SNAPPY_4M)
+    whole = f'{size // GIB} GiB'
+    runs: dict[str, Run] = {
+        f'stream, {whole} in 512 KiB blocks': bench.ours('stream', [small]),
+        f'stream, {whole} in 4 MiB blocks': bench.ours('stream', [large]),
+        f'download, {whole} in 512 KiB blocks': bench.ours('download', [small]),
+        f'download, {whole} in 4 MiB blocks': bench.ours('download', [large]),
+        f'stream, {whole} in 4 MiB blocks, settings.memory 16 MiB':
+            bench.ours('stream', [large], settings=_LOW_MEMORY),
+        f'download, {whole} in 4 MiB blocks, settings.memory 16 MiB':
+            bench.ours('download', [large], settings=_LOW_MEMORY),
+        f'open, 1,000 random reads of 64 KiB in {whole}':
+            bench.ours('random_reads', [large], reads=1000),
+        'cterasdk blocks, 1 GiB in 4 MiB blocks': bench.peer('blocks', [gib]),
+        'cterasdk stream, 1 GiB in 4 MiB blocks': bench.peer('stream', [gib]),
+    }
+    table = {}
+    for name, run in runs.items():
+        table[name] = run()
+        say(f'{name:>70}  {table[name]["maxrss"] / 1e6:7.0f} MB  {rate(table[name]):6.0f} MB/s')
+    return table
+
+
+def native(bench: Bench) -> Data:
+    """One object of 1 GiB that is the file's bytes: whole, and a megabyte of it."""
+    file = WHOLE['native 1 GiB']
+    clients = {'iter_blocks': bench.ours('iter_blocks', [file]),
+               'download': bench.ours('download', [file]),
+               'C': bench.floor(file)}
+    if not bench.quick:
+        clients['cterasdk'] = bench.peer('blocks', [file])
+    table: Data = {'whole': bench.best('native 1 GiB', clients, expect=file.size)}
+    before = bench.server.bytes_sent()
+    start = 300 * MIB + 12_345
+    part = bench.ours('stream', [file], origin='logged', range=[start, start + 999_999])()
+    time.sleep(0.2)  # nginx logs an answer after its last byte is sent.
+    sent = bench.server.bytes_sent() - before
+    listing = len(file.listing(bench.server.origins['logged']))
+    table['range'] = {'wanted': part['bytes'], 'sent': sent - listing}
+    say(f'{"1 MB of it":>26}  {sent - listing:,} bytes sent for {part["bytes"]:,}')
+    return table
+
+
+def timeline(bench: Bench) -> Data:
+    """The events of one download, its first that the client does."""
+    with tempfile.NamedTemporaryFile(dir=WORK, suffix='.json') as file:
+        result = bench.ours('download', [listed(96 if bench.quick else 128, PLAIN_4M)],
+                            origin='http', events=file.name, workers=4)()
+        return {'seconds': result['seconds'], 'events': json.loads(Path(file.name).read_text())}
+
+
+SCENARIOS: dict[str, Callable[[Bench], Data]] = {
+    scenario.__name__: scenario
+    for scenario in (formats, ways, requests, first_block, workers, memory, native, timeline)}
+
+#: What a look of a minute holds.
+QUICK = ['formats', 'ways', 'first_block']

@@ -15,7 +15,6 @@ from string import Template
 from typing import Optional
 
 import trustme
-
 from corpus import File
 from system import WORK, Missing, find_nginx
 
@@ -59,7 +58,9 @@ _SERVER = Template('''
         access_log $log;
         location /directio/ { alias $listings/; default_type application/json; $listing_delay }
         location /data/ { alias $data/; $data_delay }
-        location @listing { rewrite ^/directio/(.*)$$ /$$1 break; root $listings; default_type application/json; }
+        location @listing {
+            rewrite ^/directio/(.*)$$ /$$1 break; root $listings; default_type application/json;
+        }
         location @data { rewrite ^/data/(.*)$$ /$$1 break; root $data; }
     }
 ''')
@@ -79,8 +80,9 @@ class Server:
         for file in files:
             file.dataset.prepare()
             for name, origin in self.origins.items():
-                (self._prefix / 'listings' / name / str(file.file_id)).write_bytes(
-                    file.listing(origin))
+                path = self._prefix / 'listings' / name / str(file.file_id)
+                if not path.exists():
+                    path.write_bytes(file.listing(origin))
 
     def bytes_sent(self) -> int:
         """Bytes of bodies that the origin ``logged`` has sent so far."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
+import random
 import threading
-from concurrent.futures import as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Callable
 
-import ctera_direct_sync as ctera_direct
 from meter import Meter, arguments
+
+import ctera_direct_sync as ctera_direct
 
 Way = Callable[[ctera_direct.DirectIO, int, dict[str, Any]], tuple[int, int]]
 
@@ -20,15 +23,20 @@ def main() -> None:
     settings = ctera_direct.Settings(**task.get('settings', {}))
     if task.get('ca'):
         settings.api.ssl = settings.storage.ssl = task['ca']
+    events: list[ctera_direct.Event] = []
+    hook = events.append if 'events' in task else None
     way = WAYS[task['way']]
-    with Meter() as meter:
-        with ctera_direct.DirectIO(task['url'], *task['keys'], settings=settings) as client:
-            nbytes, blocks = in_callers(way, client, task)
-    meter.report(nbytes, blocks + len(task['files']), blocks=blocks)
+    with Meter() as meter, ctera_direct.DirectIO(task['url'], *task['keys'], settings=settings,
+                                                 on_event=hook) as client:
+        nbytes, requests = in_callers(way, client, task)
+    if 'events' in task:
+        with open(task['events'], 'w') as file:
+            json.dump([event._asdict() for event in events], file)
+    meter.report(nbytes, requests + len(task['files']), codec=ctera_direct.codec.backend)
 
 
 def in_callers(way: Way, client: ctera_direct.DirectIO, task: dict[str, Any]) -> tuple[int, int]:
-    """Have the files fetched by so many threads of the caller's; bytes and blocks that came."""
+    """Have so many threads of the caller's fetch the files; bytes, and requests to the storage."""
     if task.get('callers', 1) == 1:
         return total(way(client, file_id, task) for file_id in task['files'])
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -56,11 +64,11 @@ def in_callers(way: Way, client: ctera_direct.DirectIO, task: dict[str, Any]) ->
 
 def total(counts: Any) -> tuple[int, int]:
     """The sums of both columns."""
-    nbytes = blocks = 0
-    for more_bytes, more_blocks in counts:
+    nbytes = requests = 0
+    for more_bytes, more_requests in counts:
         nbytes += more_bytes
-        blocks += more_blocks
-    return nbytes, blocks
+        requests += more_requests
+    return nbytes, requests
 
 
 def iter_blocks(client: ctera_direct.DirectIO, file_id: int,
@@ -84,14 +92,37 @@ def blocks(client: ctera_direct.DirectIO, file_id: int, task: dict[str, Any]) ->
 
 def download(client: ctera_direct.DirectIO, file_id: int,
              task: dict[str, Any]) -> tuple[int, int]:
-    """A file, removed again."""
-    path = f'{task["target"]}-{file_id}'
-    try:
-        done = client.download(file_id, path, max_workers=task.get('workers'))
-    finally:
-        if os.path.exists(path):
-            os.remove(path)
+    """A file on disk (in memory, where the benchmark has it so)."""
+    done = client.download(file_id, os.path.join(task['folder'], str(file_id)),
+                           max_workers=task.get('workers'))
     return done.size, 0
+
+
+def write_alone(client: ctera_direct.DirectIO, file_id: int,
+                task: dict[str, Any]) -> tuple[int, int]:
+    """What a download costs at the least: two threads write as many bytes into a file."""
+    size, piece = client.metadata(file_id).size, bytes(4 * 1024 * 1024)
+    path = os.path.join(task['folder'], str(file_id))
+    file = os.open(path, os.O_CREAT | os.O_WRONLY)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            nbytes = sum(pool.map(lambda offset: os.pwrite(file, piece[:size - offset], offset),
+                                  range(0, size, len(piece))))
+    finally:
+        os.close(file)
+    return nbytes, 0
+
+
+def random_reads(client: ctera_direct.DirectIO, file_id: int,
+                 task: dict[str, Any]) -> tuple[int, int]:
+    """Reads of 64 KiB here and there in an open file."""
+    choose, size, nbytes = random.Random(1), 64 * 1024, 0
+    with client.open(file_id) as file:
+        end = file.seek(0, os.SEEK_END)
+        for _ in range(task['reads']):
+            file.seek(choose.randrange(end - size))
+            nbytes += len(file.read(size))
+    return nbytes, 0
 
 
 def byte_range(task: dict[str, Any]) -> Any:
@@ -100,7 +131,8 @@ def byte_range(task: dict[str, Any]) -> Any:
 
 
 WAYS: dict[str, Way] = {'iter_blocks': iter_blocks, 'stream': stream, 'blocks': blocks,
-                        'download': download}
+                        'download': download, 'random_reads': random_reads,
+                        'write_alone': write_alone}
 
 if __name__ == '__main__':
     main()

@@ -52,7 +52,7 @@ def main() -> None:
     task = arguments()
     with Meter() as meter:
         nbytes, count = asyncio.run(run(task))
-    meter.report(nbytes, count + len(task['files']), blocks=count)
+    meter.report(nbytes, count + len(task['files']))
 
 
 if __name__ == '__main__':

@@ -73,7 +73,7 @@ def pieces(
     """
     for index in range(_first(chunks, start), len(chunks)):
         chunk = chunks[index]
-        if chunk.offset >= stop:
+        if chunk.offset >= stop or start >= stop:
             return
         if not chunk.length:
             continue

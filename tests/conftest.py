@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+import hypothesis
 import pytest
 
 from ctera_direct_sync import DirectIO, Settings
@@ -35,6 +36,10 @@ _VARIABLES = (
     *("URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "BEARER"),
     *("http_proxy", "https_proxy", "all_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
 _passed = pytest.StashKey[bool]()
 #: Fixtures of the tests' own whose scope is wider than a test: the node that they belong to, the name.
 _shared: set[tuple[str, str]] = set()

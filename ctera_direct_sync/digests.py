@@ -7,10 +7,12 @@ import binascii
 import hashlib
 import zlib
 from collections.abc import Collection, Iterator, Mapping
-from typing import Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from . import codec
 from .settings import CHECKSUMS
+
+Buffer = Any  # bytes, or a view of them
 
 __all__ = ["Declared", "Mismatch", "declared", "split_azure_prefix", "verify"]
 
@@ -21,19 +23,19 @@ _AZURE_SUFFIX = ".core.windows.net"
 _MD5_BYTES = 16
 
 
-def _big_endian(function: Callable[[bytes], int], size: int) -> Callable[[bytes], bytes]:
+def _big_endian(function: Callable[[Buffer], int], size: int) -> Callable[[Buffer], bytes]:
     return lambda body: function(body).to_bytes(size, "big")
 
 
-def _md5(body: bytes) -> bytes:
+def _md5(body: Buffer) -> bytes:
     return hashlib.md5(body, usedforsecurity=False).digest()
 
 
-def _sha1(body: bytes) -> bytes:
+def _sha1(body: Buffer) -> bytes:
     return hashlib.sha1(body, usedforsecurity=False).digest()
 
 
-_COMPUTE: dict[str, Callable[[bytes], bytes]] = {
+_COMPUTE: dict[str, Callable[[Buffer], bytes]] = {
     "crc32c": _big_endian(codec.crc32c, 4),
     "crc32": _big_endian(zlib.crc32, 4),
     "crc64nvme": _big_endian(codec.crc64nvme, 8),
@@ -73,7 +75,9 @@ def declared(headers: Mapping[str, str], wanted: Collection[str]) -> Iterator[De
     yield from _if_wanted("etag", _hexadecimal(headers.get("ETag", "").strip('"')), wanted)
 
 
-def verify(body: bytes, headers: Mapping[str, str], wanted: Collection[str]) -> list[str]:
+def verify(
+    body: Union[bytes, memoryview], headers: Mapping[str, str], wanted: Collection[str]
+) -> list[str]:
     """Names of the declared digests that ``body`` was found to have; Mismatch for one it has not."""
     verified: list[str] = []
     if "etag" not in wanted and not any(map(headers.__contains__, _HEADERS)):
@@ -88,7 +92,9 @@ def verify(body: bytes, headers: Mapping[str, str], wanted: Collection[str]) -> 
     return verified
 
 
-def split_azure_prefix(body: bytes, host: Optional[str]) -> tuple[bytes, bool]:
+def split_azure_prefix(
+    body: Union[bytes, memoryview], host: Optional[str]
+) -> tuple[Union[bytes, memoryview], bool]:
     """An Azure object without the MD5 digest that some portals put in front of it (PROTOCOL section 3).
 
     The flag says whether there was one, and so whether the rest is verified.
@@ -98,7 +104,7 @@ def split_azure_prefix(body: bytes, host: Optional[str]) -> tuple[bytes, bool]:
     rest = memoryview(body)[_MD5_BYTES:]
     if hashlib.md5(rest, usedforsecurity=False).digest() != body[:_MD5_BYTES]:
         return body, False
-    return bytes(rest), True
+    return rest, True
 
 
 def _if_wanted(name: str, value: Optional[bytes], wanted: Collection[str]) -> Iterator[Declared]:

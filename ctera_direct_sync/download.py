@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import time
@@ -18,12 +19,16 @@ from .source import Source
 from .stream import Streamer
 from .types import Download
 
-__all__ = ["Progress", "Target", "download"]
+__all__ = ["Progress", "Target", "Verify", "download"]
 
 _log = logging.getLogger(__name__)
 
 #: Called with the bytes done and the bytes in all, in the caller's thread.
 Progress = Callable[[int, int], object]
+
+#: Called with the path of the complete file, before it gets its final name, and its CRC32C. What it
+#: raises ends the download, and leaves the target as it was.
+Verify = Callable[[str, int], object]
 Target = Union[str, "os.PathLike[str]", IO[bytes]]
 
 
@@ -36,27 +41,39 @@ def download(
     resume: bool = False,
     progress: Optional[Progress] = None,
     max_workers: Optional[int] = None,
+    verify: Optional[Verify] = None,
 ) -> Download:
-    """Bytes ``start`` to ``stop`` (excluded) of a file to ``target``."""
+    """Bytes ``start`` to ``stop`` (excluded) of a file to ``target``.
+
+    ``verify`` is for a path: bytes that went into a file object or device cannot be taken back.
+    """
     began = time.perf_counter()
     report = progress or _no_progress
     if hasattr(target, "write"):
+        _refuse_verify(verify)
         path, crc32c = None, _to_file(source, target, start, stop, report, max_workers)
     else:
-        path = os.path.realpath(os.fsdecode(os.fspath(target)))
-        if os.path.isdir(path):
+        name = os.fsdecode(os.fspath(target))
+        path = os.path.realpath(name)
+        if os.path.isdir(path) or name.endswith(("/", os.sep)):
             raise IsADirectoryError(errno.EISDIR, "the target is a folder: name a file in it", path)
         if os.path.exists(path) and not os.path.isfile(path):
             # A device or pipe cannot be replaced by renaming; it takes bytes in order.
+            _refuse_verify(verify)
             with open(path, "wb", buffering=0) as device:
                 crc32c = _to_file(source, device, start, stop, report, max_workers)
         else:
-            crc32c = _to_path(source, path, start, stop, resume, report, max_workers)
+            crc32c = _to_path(source, path, start, stop, resume, report, max_workers, verify)
     return Download(path, stop - start, crc32c, time.perf_counter() - began)
 
 
 def _no_progress(done: int, total: int) -> None:
     pass
+
+
+def _refuse_verify(verify: Optional[Verify]) -> None:
+    if verify is not None:
+        raise ValueError("verify needs a regular file as target: it is called before the renaming")
 
 
 def _to_file(
@@ -75,8 +92,13 @@ def _to_file(
         for block in streamer.start():
             view = memoryview(block.data)
             while view:
-                # A raw file may take less than it is given; None means none (it would block).
+                # A raw file may take less than it is given, and answers None for nothing at all; from
+                # other objects None says that they had no more to say.
                 written = file.write(view)
+                if written is None and isinstance(file, io.RawIOBase):
+                    raise BlockingIOError(
+                        errno.EAGAIN, "the target is in non-blocking mode, and takes no more now"
+                    )
                 view = view[len(view) if written is None else written :]
             crc32c = codec.crc32c(block.data, crc32c)
             progress(streamer.offset - start, total)
@@ -93,6 +115,7 @@ def _to_path(
     resume: bool,
     progress: Progress,
     max_workers: Optional[int],
+    verify: Optional[Verify],
 ) -> int:
     """In parallel: each worker writes its own piece at its offset."""
     plan = Plan.of(source.metadata, start, stop, list(source.pieces(start, stop)))
@@ -101,6 +124,8 @@ def _to_path(
             complete = partial.completed()
             if complete is not None:
                 partial.discard()
+                if verify is not None:
+                    verify(path, complete)
                 _log.info("file %s: %s is complete already", source.file_id, path)
                 progress(plan.size, plan.size)
                 return complete
@@ -110,6 +135,8 @@ def _to_path(
         done = {entry.position: entry.crc32c for entry in recovered}
         _fetch_rest(source, plan, partial, done, progress, max_workers)
         crc32c = _combine(plan, done)
+        if verify is not None:
+            _verify(verify, partial, crc32c)
         partial.commit(crc32c)
     return crc32c
 
@@ -126,10 +153,11 @@ def _fetch_rest(
     position_of = {piece.offset: position for position, piece in enumerate(plan.pieces)}
 
     def work(piece: Piece, scope: CancelScope) -> Done:
-        data, crc32c = source.fetch(piece, scope)
-        scope.check()
         position = position_of[piece.offset]
-        partial.write(position, piece.offset - plan.start, data, crc32c)
+        with source.storage.buffers.borrow() as loan:
+            data, crc32c = source.fetch(piece, scope, loan)
+            scope.check()
+            partial.write(position, piece.offset - plan.start, data, crc32c)
         return Done(position, crc32c)
 
     got = sum(plan.pieces[position].length for position in done)
@@ -155,6 +183,15 @@ def _fetch_rest(
         engine.cancel(transfer)
         # The part file may be closed only when no worker writes to it any more.
         engine.drain(transfer)
+
+
+def _verify(verify: Verify, partial: Partial, crc32c: int) -> None:
+    try:
+        verify(partial.part, crc32c)
+    except Exception:
+        # What is complete but wrong is nothing to resume from.
+        partial.discard()
+        raise
 
 
 def _combine(plan: Plan, crcs: dict[int, int]) -> int:

@@ -19,7 +19,7 @@ import ssl
 import threading
 import zlib
 from collections.abc import Mapping
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from types import TracebackType
 from typing import Any, NamedTuple, Optional, Union
 from urllib.parse import urlsplit
@@ -35,7 +35,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 from urllib3.util.ssl_ import create_urllib3_context
 
-from .scope import CancelScope
+from .buffers import Loan
+from .scope import Cancelled, CancelScope
 from .settings import Endpoint
 
 __all__ = ["HTTP", "HTTPFault", "Response", "TLS", "origin_of", "retry_after"]
@@ -428,8 +429,8 @@ class Response:
         text = self.headers.get("Content-Length", "")
         return int(text) if text.isascii() and text.isdigit() else None
 
-    def read(self, limit: int) -> bytes:
-        """The body as received, content codings included.
+    def read(self, limit: int, loan: Optional[Loan] = None) -> Union[bytes, memoryview]:
+        """The body as received, content codings included; in ``loan``'s memory, where that is possible.
 
         HTTPFault for one that is cut short, and, before it is read, for one of more than ``limit``
         bytes; Cancelled once the scope is.
@@ -439,18 +440,42 @@ class Response:
             raise HTTPFault(
                 "long", f"the body is {length} bytes, where at most {limit} can be right"
             )
+        data: Union[bytes, memoryview]
         try:
-            data = self._read(limit, length)
+            if loan is not None and length is not None and self._is_bare(length):
+                data = self._fill(loan.reserve(length))
+            else:
+                data = self._read(limit, length)
         except Exception as error:  # noqa: BLE001 - as in HTTP.get
             fault = _fault(error)
         else:
             if len(data) > limit:
                 raise HTTPFault("long", f"the body is over the {limit} bytes that can be right")
             if length is not None and len(data) != length:
+                self._scope.check()  # A cut-off read looks like the end of the body.
                 raise HTTPFault("short", f"the body ended after {len(data)} of {length} bytes")
             return data
         self._scope.check()
         raise fault
+
+    def _is_bare(self, length: int) -> bool:
+        """Whether nothing but http.client stands between the socket and a body of ``length`` bytes."""
+        plain = getattr(self._stream(), "_fp", None)
+        return type(plain) is HTTPResponse and not plain.chunked and plain.length == length
+
+    def _fill(self, memory: memoryview) -> memoryview:
+        """Read the body straight into ``memory``; what is returned is shorter where the body is.
+
+        urllib3's own readinto copies, and joins 10 KiB pieces: half the speed.
+        """
+        stream, got = self._stream(), 0
+        while got < len(memory):
+            count = stream._fp.readinto(memory[got:])
+            if not count:
+                return memory[:got]
+            got += count
+        stream.release_conn()
+        return memory
 
     def read_window(self, skip: int, size: int) -> bytes:
         """``size`` bytes after the first ``skip``, from a server that sends all where part was asked.
@@ -463,7 +488,12 @@ class Response:
                 if not part:
                     return b""
                 skip -= len(part)
-            return self._take(size)
+            data = self._take(size)
+            if len(data) < size:
+                self._scope.check()
+            return data
+        except Cancelled:
+            raise
         except Exception as error:  # noqa: BLE001 - as in HTTP.get
             fault = _fault(error)
         self._scope.check()
@@ -493,7 +523,9 @@ class Response:
         return b"".join(parts)
 
 
-def decoded(body: bytes, headers: Mapping[str, str], limit: int) -> bytes:
+def decoded(
+    body: Union[bytes, memoryview], headers: Mapping[str, str], limit: int
+) -> Union[bytes, memoryview]:
     """``body`` without its Content-Encoding (RFC 9110, section 8.4): gzip and deflate are known."""
     coding = headers.get("Content-Encoding", "").strip().lower()
     if coding in ("", "identity"):

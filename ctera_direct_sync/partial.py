@@ -18,7 +18,7 @@ import stat
 import threading
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 from . import codec
 from .ranges import Piece
@@ -130,7 +130,9 @@ class Partial:
         self._begin_journal(done)
         return done, reason
 
-    def write(self, position: int, offset: int, data: bytes, crc32c: int) -> None:
+    def write(
+        self, position: int, offset: int, data: Union[bytes, memoryview], crc32c: int
+    ) -> None:
         """Write a piece at ``offset`` from the target's beginning, then note it. Any thread."""
         view = memoryview(data)
         if hasattr(os, "pwrite"):

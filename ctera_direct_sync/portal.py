@@ -140,7 +140,7 @@ class Portal:
                     _log.debug("listing file %s: %d", file_id, response.status)
                     if response.status == 200:
                         body = response.read(_ANSWER_LIMIT)
-                        return decoded(body, response.headers, _ANSWER_LIMIT)
+                        return bytes(decoded(body, response.headers, _ANSWER_LIMIT))
                     status, headers = response.status, response.headers
             except HTTPFault as caught:
                 fault = caught

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Callable, Optional, TypeVar
 
+from .buffers import Loan
 from .engine import BULK, Engine, Transfer
 from .events import Observer
 from .portal import Listing
@@ -55,12 +56,12 @@ class Source:
 
     def block(self, piece: Piece, scope: CancelScope) -> Block:
         """Fetch one piece. What :meth:`Storage.fetch` raises."""
-        data, _ = self.fetch(piece, scope)
+        data = bytes(self.fetch(piece, scope).data)
         return Block(self.file_id, piece.chunk.number, piece.offset, len(data), data)
 
-    def fetch(self, piece: Piece, scope: CancelScope) -> Fetched:
-        """Fetch one piece, as bytes and their checksum. What :meth:`Storage.fetch` raises."""
-        return self.storage.fetch(self.listing, piece, scope)
+    def fetch(self, piece: Piece, scope: CancelScope, loan: Optional[Loan] = None) -> Fetched:
+        """Fetch one piece, as bytes and their checksum. As :meth:`Storage.fetch`, which it calls."""
+        return self.storage.fetch(self.listing, piece, scope, loan)
 
     def transfer(
         self,

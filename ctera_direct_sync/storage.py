@@ -10,10 +10,11 @@ import errno
 import logging
 import time
 from collections.abc import Mapping
-from typing import Callable, NamedTuple, NoReturn, Optional
+from typing import Any, Callable, NamedTuple, NoReturn, Optional, Union
 from urllib.parse import urljoin, urlsplit
 
 from . import codec
+from .buffers import BufferPool, Loan
 from .digests import Mismatch, split_azure_prefix, verify
 from .events import Observer
 from .exceptions import (
@@ -50,7 +51,7 @@ _AZURE_PREFIX = 16
 class Fetched(NamedTuple):
     """A piece's plaintext and its CRC32C."""
 
-    data: bytes
+    data: Union[bytes, memoryview]
     crc32c: int
 
 
@@ -82,10 +83,14 @@ class Storage:
         self._policy = policy
         self._checksums = checksums
         self._observer = observer
+        self.buffers = BufferPool()
 
-    def fetch(self, listing: Listing, piece: Piece, scope: CancelScope) -> Fetched:
+    def fetch(
+        self, listing: Listing, piece: Piece, scope: CancelScope, loan: Optional[Loan] = None
+    ) -> Fetched:
         """The piece's plaintext, verified; retried, and listed again, as the failure policy has it.
 
+        With ``loan`` the data may lie in its memory, valid as long as that is; else it is new bytes.
         BlockError and its subclasses; DirectIOAPIError where the file had to be listed again and the
         portal refused; Cancelled once the scope is.
         """
@@ -95,7 +100,7 @@ class Storage:
         while True:
             metadata = listing.metadata
             try:
-                return self._attempt(metadata, listing, piece, scope)
+                return self._attempt(metadata, listing, piece, scope, loan)
             except _Failure as caught:
                 failure = caught
             if failure.cure == "relist" and renewals < _MAX_RENEWALS:
@@ -114,26 +119,36 @@ class Storage:
             scope.wait(delay)
 
     def _attempt(
-        self, metadata: Metadata, listing: Listing, piece: Piece, scope: CancelScope
+        self,
+        metadata: Metadata,
+        listing: Listing,
+        piece: Piece,
+        scope: CancelScope,
+        loan: Optional[Loan],
     ) -> Fetched:
         """One try: GET, verify what the storage declares, decode. _Failure where it fails."""
         file_id, chunk = metadata.file_id, metadata.chunks[piece.block]
         block = BlockInfo(file_id, chunk.number, chunk.offset, chunk.length)
         try:
             if metadata.plaintext and not piece.whole:
-                return self._get_part(listing, chunk, piece, block, scope)
-            stored, html = self._get_object(metadata, chunk, block, scope)
+                return self._get_part(listing, chunk, piece, block, scope, loan)
+            with self.buffers.borrow() as memory:
+                stored, html = self._get_object(metadata, chunk, block, scope, memory)
+                return self._decode(metadata, piece, block, stored, html, loan)
         except HTTPFault as caught:
             fault = caught
-        else:
-            return self._decode(metadata, piece, block, stored, html)
         raise _from_fault(fault, chunk.url, block)
 
     # --- the object, or a part of it -----------------------------------------------------------------
 
     def _get_object(
-        self, metadata: Metadata, chunk: Chunk, block: BlockInfo, scope: CancelScope
-    ) -> tuple[bytes, bool]:
+        self,
+        metadata: Metadata,
+        chunk: Chunk,
+        block: BlockInfo,
+        scope: CancelScope,
+        memory: Loan,
+    ) -> tuple[Union[bytes, memoryview], bool]:
         """A whole stored object, without Azure's prefix, and whether it came labelled as HTML."""
         limit = chunk.length + _AZURE_PREFIX
         if not metadata.plaintext:
@@ -142,7 +157,7 @@ class Storage:
         with self._open(metadata.file_id, chunk, block, scope) as response:
             if response.status != 200:
                 raise _from_status(response, block)
-            body = response.read(limit)
+            body = response.read(limit, memory)
             headers = response.headers
         self._observer.emit("received", metadata.file_id, chunk, len(body))
         _log.debug(
@@ -161,7 +176,13 @@ class Storage:
         return body, "html" in headers.get("Content-Type", "").lower()
 
     def _get_part(
-        self, listing: Listing, chunk: Chunk, piece: Piece, block: BlockInfo, scope: CancelScope
+        self,
+        listing: Listing,
+        chunk: Chunk,
+        piece: Piece,
+        block: BlockInfo,
+        scope: CancelScope,
+        loan: Optional[Loan],
     ) -> Fetched:
         """A byte range of a plaintext object (RFC 9110, section 14), all parts of one version of it."""
         file_id = listing.metadata.file_id
@@ -184,7 +205,7 @@ class Storage:
                     error = DownloadError("The object has an MD5 prefix", block)
                     raise _Failure(error, "wait", retry_after=0.0)
                 _check_total(total, chunk.length + shift, block)
-                body = response.read(piece.length)
+                body = response.read(piece.length, loan)
             else:
                 _check_total(response.length, chunk.length + shift, block)
                 body = response.read_window(first, piece.length)
@@ -225,7 +246,9 @@ class Storage:
         ):
             _changed(listing.metadata, piece)
 
-    def _verify(self, body: bytes, headers: Mapping[str, str], block: BlockInfo) -> list[str]:
+    def _verify(
+        self, body: Union[bytes, memoryview], headers: Mapping[str, str], block: BlockInfo
+    ) -> list[str]:
         try:
             return verify(body, headers, self._checksums)
         except Mismatch as caught:
@@ -235,18 +258,31 @@ class Storage:
     # --- plaintext -----------------------------------------------------------------------------------
 
     def _decode(
-        self, metadata: Metadata, piece: Piece, block: BlockInfo, stored: bytes, html: bool
+        self,
+        metadata: Metadata,
+        piece: Piece,
+        block: BlockInfo,
+        stored: Union[bytes, memoryview],
+        html: bool,
+        loan: Optional[Loan],
     ) -> Fetched:
         failure: BlockError
+        length = piece.chunk.length
+        data: Union[bytes, memoryview]
+        options: dict[str, Any] = {
+            "key": metadata.encryption_key,
+            "cipher": metadata.cipher,
+            "compression": metadata.compression,
+            "number": piece.chunk.number,
+            # In borrowed memory the object is ours to decrypt in place.
+            "spoil": isinstance(stored, memoryview),
+        }
         try:
-            data, crc32c = codec.decode(
-                stored,
-                key=metadata.encryption_key,
-                cipher=metadata.cipher,
-                compression=metadata.compression,
-                length=piece.chunk.length,
-                number=piece.chunk.number,
-            )
+            if loan is None:
+                data, crc32c = codec.decode(stored, length=length, **options)
+            else:
+                data = loan.reserve(length)
+                crc32c = codec.decode_into(stored, data, **options)
         except (DecryptBlockError, DecompressBlockError, BlockValidationException) as error:
             failure = type(error)(str(error.strerror), block, errno=error.errno)
         else:
@@ -317,7 +353,8 @@ def _from_fault(fault: HTTPFault, url: str, block: BlockInfo) -> _Failure:
     if fault.kind == "tls":
         text = (
             f"The storage at {origin} cannot be trusted: {fault.reason}. Set settings.storage.ssl to "
-            "the path of its CA bundle"
+            "the path of its CA bundle (REQUESTS_CA_BUNDLE, or -k on the command line to trust it "
+            "blindly)"
         )
         return _Failure(DownloadConnectionError(text, block))
     if fault.kind == "connection":

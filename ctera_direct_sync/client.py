@@ -25,7 +25,7 @@ from .http import HTTP, TLS
 from .portal import Listing, Portal
 from .ranges import Piece, clip, covered
 from .retry import RetryPolicy
-from .scope import CancelScope
+from .scope import Cancelled, CancelScope
 from .settings import Settings
 from .source import Source
 from .storage import Storage
@@ -142,8 +142,13 @@ class DirectIO:
         self._scopes.add(scope)
         try:
             return self._portal.list(file_id, scope)
+        except Cancelled:
+            pass
         finally:
             self._scopes.discard(scope)
+        raise DirectIOAPIError(
+            "The client was closed before the portal answered", file_id, errno=errno.ECANCELED
+        )
 
     # --- blocks --------------------------------------------------------------------------------------
 
@@ -276,6 +281,7 @@ class DirectIO:
             resume=resume,
             progress=progress,
             max_workers=max_workers,
+            verify=verify,
         )
 
     def open(self, file_id: int, *, readahead: Optional[int] = None) -> DirectFile:

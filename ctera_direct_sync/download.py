@@ -165,9 +165,10 @@ def _fetch_rest(
     missing = iter([piece for at, piece in enumerate(plan.pieces) if at not in done])
     transfer = source.transfer(missing, work, ordered=False, max_workers=max_workers, keep=False)
     engine = source.engine
+    jobs = engine.as_finished(transfer)
     try:
         engine.start(transfer)
-        for job in engine.as_finished(transfer):
+        for job in jobs:
             entry = job.future.result()
             done[entry.position] = entry.crc32c
             got += job.piece.length
@@ -180,6 +181,7 @@ def _fetch_rest(
             errno=errno.ECANCELED,
         ) from None
     finally:
+        jobs.close()
         engine.cancel(transfer)
         # The part file may be closed only when no worker writes to it any more.
         engine.drain(transfer)

@@ -20,7 +20,7 @@ import queue
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Callable, Generic, Optional, TypeVar
 
@@ -231,13 +231,16 @@ class Engine:
             yield job
             self.consume(job)
 
-    def as_finished(self, transfer: Transfer[T]) -> Iterator[Job[T]]:
+    def as_finished(self, transfer: Transfer[T]) -> Generator[Job[T], None, None]:
         """A started transfer's jobs as they end; each is consumed at the next step."""
         while transfer._outstanding:
             self._check_process(transfer)
             job = transfer.finished.get()
-            yield job
-            self.consume(job)
+            try:
+                yield job
+            finally:
+                # Also where the loop is left: drain() counts on every job that was taken.
+                self.consume(job)
             del job  # While waiting for the next, the last one's result must be gone.
 
     def owns(self, transfer: Transfer[Any]) -> bool:

@@ -1,0 +1,55 @@
+"""Stream a synthetic file at a consumer that waits, before each step, until the read-ahead is full.
+
+Arguments: portal's URL, file ID, size, seed, blocks that fit into memory. Prints the peak resident set
+in bytes. Keys by environment.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import threading
+
+from ctera_direct_sync import DirectIO, Event, Settings
+from ctera_direct_sync.emulator import SyntheticSource
+
+
+class Progress:
+    """How many pieces were decoded or received, and a way to wait for a number of them."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+
+    def __call__(self, event: Event) -> None:
+        if event.name == "received":
+            with self._changed:
+                self._count += 1
+                self._changed.notify_all()
+
+    def wait(self, count: int) -> None:
+        """Until ``count`` pieces have come."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._count >= count, 60):
+                sys.exit(f"only {self._count} of {count} pieces came")
+
+
+def main() -> None:
+    url, file_id, size, seed, window = sys.argv[1], *map(int, sys.argv[2:])
+    source, progress = SyntheticSource(size, seed=seed), Progress()
+    taken = offset = 0
+    with DirectIO(url, settings=Settings(), on_event=progress) as client:
+        for block in client.stream(file_id):
+            piece = block.length if not offset else piece
+            taken += 1
+            # As long as this one is held, the engine has nothing more to do once these are here.
+            progress.wait(min(taken - 1 + window, -(-size // piece)))
+            assert block.offset == offset
+            assert block.data == source.read(offset, block.length)
+            offset += block.length
+    assert offset == size
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+if __name__ == "__main__":
+    main()

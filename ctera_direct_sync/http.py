@@ -632,7 +632,8 @@ def _fault(error: Exception) -> HTTPFault:
         return HTTPFault("tls", f"its certificate is not trusted ({certificate.verify_message})")
     if has(u3.NameResolutionError, socket.gaierror):
         return HTTPFault("connection", "its host name does not resolve", errno.EHOSTUNREACH)
-    if has(u3.ConnectTimeoutError, requests.ConnectTimeout):
+    # For urllib3 a connection that is refused is a kind of connect timeout.
+    if has(u3.ConnectTimeoutError, requests.ConnectTimeout) and not has(u3.NewConnectionError):
         return HTTPFault("timeout", "no connection within the connect timeout", errno.ETIMEDOUT)
     if has(u3.ReadTimeoutError, requests.ReadTimeout, socket.timeout):
         return HTTPFault("timeout", "nothing came within the read timeout", errno.ETIMEDOUT)

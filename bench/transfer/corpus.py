@@ -47,7 +47,7 @@ class Dataset:
     @property
     def key(self) -> bytes:
         """The file's key."""
-        return derive(b'benchmark', self.name, 32)
+        return bytes(derive(b'benchmark', self.name, 32))
 
     @property
     def blocks(self) -> int:
@@ -165,7 +165,8 @@ SMALL_FILES = [File(10_000 + index, SNAPPY_512K, 2 * index, 2) for index in rang
 
 def listed(blocks: int, dataset: Dataset = SNAPPY_512K) -> File:
     """A file of so many blocks: the dataset's, again and again if they do not suffice."""
-    return File((200_000 if dataset is SNAPPY_512K else 300_000) + blocks, dataset, 0, blocks)
+    datasets = [file.dataset for file in WHOLE.values()]
+    return File(100_000 * (1 + datasets.index(dataset)) + blocks, dataset, 0, blocks)
 
 
 def of_size(size: int, dataset: Dataset) -> File:

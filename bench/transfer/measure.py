@@ -131,12 +131,12 @@ class Bench:
 
 def rate(result: Result) -> float:
     """Plaintext megabytes (10^6 bytes) a second."""
-    return result['bytes'] / result['seconds'] / 1e6
+    return float(result['bytes'] / result['seconds'] / 1e6)
 
 
 def cpu(result: Result) -> float:
     """The client's CPU seconds per gigabyte (10^9 bytes) of plaintext."""
-    return result['cpu_seconds'] / result['bytes'] * 1e9
+    return float(result['cpu_seconds'] / result['bytes'] * 1e9)
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
@@ -154,6 +154,9 @@ def _run(command: list[str], environment: dict[str, str]) -> Result:
         try:
             with _Watch(process.pid) as watch:
                 output, _ = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
         finally:
             killer.cancel()
     if process.returncode:

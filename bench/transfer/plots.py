@@ -34,7 +34,7 @@ def main() -> None:
                          'font.family': 'sans-serif', 'legend.frameon': False})
     for name, section, draw, size in (('throughput', 'formats', throughput, (10, 4.2)),
                                       ('workers', 'workers', workers, (8, 3.4)),
-                                      ('memory', 'memory', memory, (8, 4)),
+                                      ('memory', 'memory', memory, (8, 4.6)),
                                       ('timeline', 'timeline', timeline, (10, 3))):
         if section in sections:
             figure, axes = plt.subplots(figsize=size, layout='constrained')
@@ -78,16 +78,18 @@ def workers(axes: Axes, table: Data) -> None:
 def memory(axes: Axes, table: Data) -> None:
     """Resident sets over time."""
     for name, result in table.items():
-        seconds, resident = zip(*result['memory'])
-        axes.plot(seconds, [value / 1e6 for value in resident], label=name,
+        samples = [(seconds, resident / 1e6) for seconds, resident in result['memory'] if resident]
+        axes.plot(*zip(*samples), label=name,
                   linestyle='--' if name.startswith('cterasdk') else '-')
     axes.set_yscale('log')
     axes.set_yticks([20, 50, 100, 150, 500, 1000, 2000], ['20', '50', '100', '150', '500', '1,000',
                                                           '2,000'])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=15)
     axes.axhline(150, color='#cccccc', linewidth=0.8)
     axes.set_xlabel('seconds')
     axes.set_ylabel('resident MB')
-    axes.legend(fontsize=6.5, loc='upper right')
+    axes.legend(fontsize=6.5, loc='upper center', bbox_to_anchor=(0.5, -0.14), ncols=2)
 
 
 def timeline(axes: Axes, data: Data) -> None:

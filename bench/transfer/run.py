@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from system import ROOT, WORK, Missing, ensure_floor, ensure_packages, ensure_pe
 def main() -> int:
     """Prepare, measure, and report."""
     options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that nginx ends with it.
     try:
         ensure_packages()
         peer_python, floor_program = ensure_peer(), ensure_floor()
@@ -35,7 +37,7 @@ def main() -> int:
                                          options.clients)
                 return 0
             sections = measure(bench, options)
-    except (Missing, RuntimeError) as error:
+    except (Missing, RuntimeError, OSError, subprocess.SubprocessError) as error:
         print(f'bench: {error}', file=sys.stderr)
         return 1
     publish(about, sections, bench, whole=not options.only and not options.quick)

@@ -11,7 +11,6 @@ from typing import Any, Callable, Optional
 from corpus import (
     KIB,
     MIB,
-    PLAIN_4M,
     SMALL_FILES,
     SNAPPY_4M,
     SNAPPY_512K,
@@ -173,10 +172,10 @@ def native(bench: Bench) -> Data:
 
 
 def timeline(bench: Bench) -> Data:
-    """The events of one download, its first that the client does."""
+    """The events of a new client's first download."""
     with tempfile.NamedTemporaryFile(dir=WORK, suffix='.json') as file:
-        result = bench.ours('download', [listed(96 if bench.quick else 128, PLAIN_4M)],
-                            origin='http', events=file.name, workers=4)()
+        result = bench.ours('download', [listed(64, SNAPPY_4M)],
+                            events=file.name, workers=4)()
         return {'seconds': result['seconds'], 'events': json.loads(Path(file.name).read_text())}
 
 

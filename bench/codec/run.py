@@ -1,0 +1,67 @@
+"""The codec beside its rivals: a table of plaintext MB/s and ratios, and a plot. ``make bench-codec``.
+
+All contenders decode the same blocks in turn, again and again; the best turn of each counts, so what
+else the machine does falls on all alike. The first run makes an environment of its own for the rivals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+ENVIRONMENT = HERE / "build" / "venv"
+APT_LINE = "apt-get install gcc libsnappy-dev libssl-dev libdeflate-dev liblz4-dev"
+
+
+def main() -> int:
+    """Prepare, measure, print, draw."""
+    options = parse()
+    if pathlib.Path(sys.prefix).resolve() != ENVIRONMENT.resolve():
+        return rerun()
+    try:
+        import measure
+    except ImportError as error:
+        print(f"bench: {error}: build the native codec first (pip install -e .)", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError:
+        print(f"bench: the stock libraries do not compile: {APT_LINE}", file=sys.stderr)
+        return 1
+    rows = measure.measure(options.rounds, options.only)
+    measure.table(rows)
+    measure.details(options.rounds)
+    if not options.only:
+        import plot
+
+        plot.draw(rows, ROOT / "docs" / "img" / "codec.svg")
+    return 0
+
+
+def rerun() -> int:
+    """The same command with the rivals at hand."""
+    stamp = ENVIRONMENT / "complete"
+    requirements = HERE / "requirements.txt"
+    if not stamp.exists() or stamp.stat().st_mtime < requirements.stat().st_mtime:
+        subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
+        pip = [ENVIRONMENT / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "-r", requirements], check=True)
+        stamp.touch()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    python = str(ENVIRONMENT / "bin" / "python")
+    return subprocess.run([python, str(HERE / "run.py"), *sys.argv[1:]], env=environment).returncode
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9, help="turns, of which the best counts")
+    parser.add_argument("--only", help='combinations whose name contains this, such as "gzip"')
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+"""Forks, pickles and interpreters: a client that outlives its process, or leaves with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctera_direct_sync import DirectIO, Settings
+from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from tests.faults import ways
+
+DATA = SyntheticSource(50_000, seed=1).read(0, 50_000)
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+#: Python 3.12 warns of any fork beside threads; that this one is safe is what is tested.
+fork_warns = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+@pytest.fixture
+def file_id(portal: Emulator) -> int:
+    """A file of ten blocks."""
+    return portal.add(DATA, block_size=5000)
+
+
+def in_child(work: Callable[[], object]) -> None:
+    """Run ``work`` in a forked child, to the end; AssertionError with its traceback if it fails."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        text = b""
+        try:
+            work()
+        except BaseException:
+            text = traceback.format_exc().encode()
+        finally:
+            os.write(writer, text)
+            os._exit(0 if not text else 1)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        problem = file.read().decode()
+    assert os.waitpid(child, 0)[1] == 0 and not problem, problem
+
+
+def read(client: DirectIO, file_id: int) -> None:
+    """Every way in, checked."""
+    for name, way in ways.ALL.items():
+        assert ways.joined(way(client, file_id, None)) == DATA, name
+
+
+@needs_fork
+@fork_warns
+def test_fork_after_use(portal: Emulator, client: DirectIO, file_id: int) -> None:
+    """Child and parent go on with one client, over connections of their own."""
+    read(client, file_id)
+    before = {record.connection for record in portal.requests}
+    portal.log.clear()
+    in_child(lambda: read(client, file_id))
+    assert not before & {record.connection for record in portal.requests}
+    portal.log.clear()
+    read(client, file_id)
+    assert portal.log.total("storage")
+
+
+@needs_fork
+@fork_warns
+def test_fork_amid_transfers(portal: Emulator, client: DirectIO, file_id: int) -> None:
+    """A fork while all workers are busy, and locks held, stops neither side."""
+    held = portal.faults.add("storage", block=2, action=faults.stall(100))
+    futures = client.blocks(file_id, max_workers=2)
+    stream = client.stream(file_id)
+    assert held.wait()
+
+    def child() -> None:
+        read(client, file_id)
+        client.close()
+
+    in_child(child)
+    held.release()
+    assert b"".join(future.result(10).data for future in futures) == DATA
+    assert b"".join(block.data for block in stream) == DATA
+
+
+@needs_fork
+@fork_warns
+def test_streams_of_the_parent_end_in_the_child(client: DirectIO, file_id: int) -> None:
+    """A stream begun before the fork is the parent's: in the child it ends with an error."""
+    stream = client.stream(file_id)
+    next(stream)
+
+    def child() -> None:
+        with pytest.raises(OSError, match="resumed"):
+            list(stream)
+        read(client, file_id)
+
+    in_child(child)
+    assert len(b"".join(block.data for block in stream)) == len(DATA) - 5000
+
+
+@needs_fork
+@fork_warns
+def test_many_forks_while_others_download(portal: Emulator, client: DirectIO, file_id: int) -> None:
+    """Forks at any moment of busy threads leave children that work."""
+    over = threading.Event()
+    mistakes: list[Any] = []
+
+    def keep_busy() -> None:
+        while not over.is_set():
+            if ways.joined(ways.blocks(client, file_id)) != DATA:
+                mistakes.append("wrong bytes in the parent")
+
+    threads = [threading.Thread(target=keep_busy) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(8):
+            in_child(lambda: read(client, file_id))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert not mistakes
+
+
+def _pool_read(file_id: int) -> bool:
+    read(_inherited[0], file_id)
+    return True
+
+
+_inherited: list[DirectIO] = []
+
+
+@needs_fork
+@fork_warns
+def test_multiprocessing_pool_by_fork(client: DirectIO, file_id: int) -> None:
+    """A pool of forked processes works with the client that was made before it."""
+    read(client, file_id)
+    _inherited[:] = [client]
+    context = multiprocessing.get_context("fork")
+    with context.Pool(3) as pool:
+        assert pool.map(_pool_read, [file_id] * 6) == [True] * 6
+        pool.close()
+        pool.join()
+    _inherited.clear()
+    read(client, file_id)
+
+
+def _read_unpickled(client: DirectIO, file_id: int) -> bytes:
+    with client:
+        return ways.joined(ways.blocks(client, file_id))
+
+
+def test_multiprocessing_by_spawn(client: DirectIO, file_id: int) -> None:
+    """A client goes to a spawned process by pickling, keys included."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        assert pool.apply(_read_unpickled, (client, file_id)) == DATA
+        pool.close()
+        pool.join()
+
+
+def test_pickled_client(portal: Emulator, client: DirectIO, file_id: int) -> None:
+    """A copy is equal in all that was given, works, and lives apart from the original."""
+    read(client, file_id)
+    copy = pickle.loads(pickle.dumps(client))
+    assert copy._settings == client._settings
+    client.close()
+    with copy:
+        read(copy, file_id)
+
+
+def test_pickled_metadata(client: DirectIO, file_id: int) -> None:
+    """A block list survives pickling, and shows no key on the way."""
+    metadata = client.metadata(file_id)
+    copy = pickle.loads(pickle.dumps(metadata))
+    assert copy == metadata
+    assert b"".join(f.result().data for f in client.executor(copy)()) == DATA
+
+
+def test_a_client_costs_nothing_unused() -> None:
+    """Making a client starts no thread and opens no socket."""
+    before = threading.active_count()
+    with DirectIO("https://portal.example.com", "key", "c2VjcmV0", settings=Settings()):
+        assert threading.active_count() == before
+
+
+SILENT = """
+import io, sys, tempfile, os
+import ctera_direct_sync as ctera_direct
+url, file_id = sys.argv[1], int(sys.argv[2])
+with ctera_direct.DirectIO(url) as client:
+    size = client.metadata(file_id).size
+    assert sum(f.result().length for f in client.blocks(file_id)) == size
+    assert sum(b.length for b in client.iter_blocks(file_id)) == size
+    assert sum(b.length for b in client.stream(file_id)) == size
+    for block in client.stream(file_id):
+        break
+    client.download(file_id, io.BytesIO())
+    with tempfile.TemporaryDirectory() as folder:
+        client.download(file_id, os.path.join(folder, "target"), resume=True)
+    with client.open(file_id) as file:
+        assert len(file.read()) == size
+left = ctera_direct.DirectIO(url)
+assert left.metadata(file_id).size == size
+futures = left.blocks(file_id)
+"""
+
+
+def run_python(portal: Emulator, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Python on some arguments, with the portal's keys in its environment."""
+    keys = {
+        "CTERA_DIRECT_URL": portal.url,
+        "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
+        "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
+    }
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], env={**os.environ, **keys},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_silence(portal: Emulator, file_id: int) -> None:
+    """Under -X dev and -W error no way in, and no client left open, makes Python say a word."""
+    done = run_python(portal, "-X", "dev", "-W", "error", "-c", SILENT, portal.url, file_id)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+EXIT = """
+import sys
+from ctera_direct_sync import DirectIO
+client = DirectIO()
+file_id, how = int(sys.argv[1]), sys.argv[2]
+if how == "blocks":
+    held = client.blocks(file_id)
+elif how == "stream":
+    held = client.stream(file_id)
+    next(held)
+elif how == "error":
+    held = client.blocks(file_id)
+    raise SystemExit(3)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("how", ["blocks", "stream", "error"])
+def test_interpreter_exit_with_transfers_running(portal: Emulator, how: str) -> None:
+    """The end of the program does not wait for blocks that will never come, nor complain."""
+    file_id = portal.add(DATA, block_size=1000)
+    portal.faults.add("storage", times=None, skip=1, action=faults.stall())
+    keys = {
+        "CTERA_DIRECT_URL": portal.url,
+        "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
+        "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", EXIT, str(file_id), how],
+        env={**os.environ, **keys}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    out, err = process.communicate("\n", timeout=30)
+    assert (process.returncode, out, err) == (3 if how == "error" else 0, "", "")
+
+
+def test_import_is_silent_and_starts_nothing(portal: Emulator, tmp_path: Path) -> None:
+    """Importing the package starts no thread and imports neither emulator nor command line."""
+    code = (
+        "import sys, threading, ctera_direct_sync; assert threading.active_count() == 1; "
+        "assert not [n for n in sys.modules if 'emulator' in n or n.endswith('.cli')]"
+    )
+    done = run_python(portal, "-X", "dev", "-W", "error", "-c", code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

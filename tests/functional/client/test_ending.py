@@ -59,10 +59,13 @@ def test_leaving_the_loop_cuts_off_what_is_read(
     portal: Emulator, client: DirectIO, file_id: int
 ) -> None:
     """Once the loop is left no block is asked for, and those under way are cut off."""
-    held = portal.faults.add("storage", times=None, skip=4, action=faults.stall(5))
+    held = [
+        portal.faults.add("storage", block=number, times=None, action=faults.stall(5))
+        for number in (5, 6)
+    ]
     for block in client.stream(file_id, max_workers=2):
         if block.number == 4:
-            assert held.wait(2)
+            assert held[0].wait() and held[1].wait()
             break
     client.close()  # Joins both threads, which are stalled for as long as nobody cuts them off.
     asked = [record.block for record in portal.log.records(where="storage")]

@@ -37,10 +37,10 @@ class Progress:
 def main() -> None:
     url, file_id, size, seed, window = sys.argv[1], *map(int, sys.argv[2:])
     source, progress = SyntheticSource(size, seed=seed), Progress()
-    taken = offset = 0
+    taken = offset = piece = 0
     with DirectIO(url, settings=Settings(), on_event=progress) as client:
         for block in client.stream(file_id):
-            piece = block.length if not offset else piece
+            piece = max(piece, block.length)  # All but the last are of one size.
             taken += 1
             # As long as this one is held, the engine has nothing more to do once these are here.
             progress.wait(min(taken - 1 + window, -(-size // piece)))

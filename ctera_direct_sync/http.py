@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
+import io
 import os
 import socket
 import ssl
 import threading
 import zlib
 from collections.abc import Mapping
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from types import TracebackType
 from typing import Any, NamedTuple, Optional, Union
 from urllib.parse import urlsplit
@@ -532,15 +534,32 @@ def decoded(
         return body
     if coding not in ("gzip", "x-gzip", "deflate"):
         raise HTTPFault("protocol", "the body has a Content-Encoding that was not asked for")
-    inflater = zlib.decompressobj(wbits=47 if coding != "deflate" else 15)
     try:
-        data = inflater.decompress(body, limit + 1)
-    except zlib.error:
+        data = _inflated(body, limit + 1) if coding == "deflate" else _gunzipped(body, limit + 1)
+    except EOFError:
+        raise HTTPFault("short", f"the {coding} body is cut short") from None
+    except (zlib.error, gzip.BadGzipFile):
         raise HTTPFault("protocol", f"the body is no valid {coding}") from None
     if len(data) > limit:
         raise HTTPFault("long", f"the body inflates past the {limit} bytes that can be right")
-    if not inflater.eof:
-        raise HTTPFault("short", f"the {coding} body is cut short")
+    return data
+
+
+def _gunzipped(body: Union[bytes, memoryview], size: int) -> bytes:
+    """At most ``size`` bytes of a gzip body, of one member or several (RFC 1952, section 2.2)."""
+    if not body:
+        raise EOFError
+    with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+        return file.read(size)
+
+
+def _inflated(body: Union[bytes, memoryview], size: int) -> bytes:
+    inflater = zlib.decompressobj()
+    data = inflater.decompress(body, size)
+    if len(data) < size and not inflater.eof:
+        raise EOFError
+    if inflater.unused_data:
+        raise zlib.error("bytes after the end")
     return data
 
 
@@ -639,7 +658,7 @@ def _fault(error: Exception) -> HTTPFault:
         return HTTPFault("timeout", "nothing came within the read timeout", errno.ETIMEDOUT)
     if has(u3.ProxyError, requests.exceptions.ProxyError):
         return HTTPFault("connection", "the proxy cannot be reached or refuses", number)
-    if has(u3.IncompleteRead):
+    if has(IncompleteRead):
         return HTTPFault("short", "the body ended early")
     if has(ConnectionError, u3.NewConnectionError) and system is not None:
         return HTTPFault("connection", os.strerror(system.errno).lower(), number)  # type: ignore[arg-type]
@@ -653,10 +672,10 @@ def _fault(error: Exception) -> HTTPFault:
         return HTTPFault(kind, reason, number)
     if has(u3.LocationValueError, requests.exceptions.InvalidURL, UnicodeError):
         return HTTPFault("url", "the URL is malformed")
-    if has(HTTPException, u3.HTTPError, requests.RequestException, ValueError):
-        return HTTPFault("protocol", f"the answer is not valid HTTP ({kinds[-1].__name__})", number)
     if system is not None:
         return HTTPFault("connection", os.strerror(system.errno).lower(), number)  # type: ignore[arg-type]
+    if has(HTTPException, u3.HTTPError, requests.RequestException, ValueError):
+        return HTTPFault("protocol", f"the answer is not valid HTTP ({kinds[-1].__name__})", number)
     raise error
 
 

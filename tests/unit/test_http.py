@@ -1,0 +1,559 @@
+"""The pure part of http.py: URLs, headers, content codings, and what a failure is called."""
+
+from __future__ import annotations
+
+import email.utils
+import errno
+import gzip
+import http.client
+import socket
+import ssl
+import threading
+import time
+import traceback
+import zlib
+from collections.abc import Iterator
+
+import pytest
+import requests
+import urllib3
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+from urllib3 import exceptions as u3
+
+from ctera_direct_sync.http import (
+    HTTP,
+    TLS,
+    HTTPFault,
+    _check_origin,
+    _fault,
+    _split,
+    decoded,
+    origin_of,
+    retry_after,
+)
+from ctera_direct_sync.scope import Cancelled, CancelScope
+from ctera_direct_sync.settings import Endpoint
+
+QUERY = "X-Amz-Signature=c0ffee&X-Amz-Credential=deadbeef"
+PATH = f"/bucket/blocks/7f?{QUERY}"
+LIMIT = 10_000
+
+
+# --- URLs ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "target"),
+    [
+        ("https://a.example.com/x?y=1", "https://a.example.com", "/x?y=1"),
+        ("https://a.example.com:8443/", "https://a.example.com:8443", "/"),
+        ("http://a.example.com", "http://a.example.com", "/"),
+        ("HTTPS://a.example.com/x", "https://a.example.com", "/x"),
+        ("https://a.example.com?y=1", "https://a.example.com", "/?y=1"),
+        ("https://a.example.com#part", "https://a.example.com", "/"),
+        ("https://a.example.com/x?y=1#part", "https://a.example.com", "/x?y=1"),
+        ("https://a.example.com/x?u=http://b/", "https://a.example.com", "/x?u=http://b/"),
+        ("https://[::1]:8080/x", "https://[::1]:8080", "/x"),
+        ("https://a/%7Ex?s=a%2Fb%3D&t=+", "https://a", "/%7Ex?s=a%2Fb%3D&t=+"),
+        ("https://a/x y", "https://a", "/x%20y"),
+        ("https://a/ä", "https://a", "/%C3%A4"),
+        ("https://a/x\r\nHost: b", "https://a", "/x%0D%0AHost:%20b"),
+    ],
+)
+def test_split(url, origin, target):
+    """A URL is cut into where to connect and what to ask for; a signature is left as it was signed."""
+    assert _split(url) == (origin, target)
+    assert origin_of(url) == origin
+
+
+@pytest.mark.parametrize("url", ["", "a.example.com/x", "/x", "https:a", "mailto:a@example.com"])
+def test_url_without_a_scheme(url):
+    """What is no absolute URL is said to be none, without being quoted."""
+    with pytest.raises(HTTPFault) as caught:
+        _split(url)
+    assert caught.value.kind == "url"
+    assert not caught.value.transient
+    assert "example.com" not in str(caught.value)
+
+
+@given(st.text(max_size=60))
+def test_request_target_is_safe(text):
+    """Whatever a portal lists, what goes into the request line is printable ASCII without a space."""
+    try:
+        _, target = _split(f"https://a/{text}")
+    except HTTPFault as fault:
+        assert fault.kind == "url"
+        return
+    assert target.startswith("/")
+    assert target.isascii()
+    assert target.isprintable()
+    assert " " not in target
+
+
+@pytest.mark.parametrize(
+    ("origin", "reason"),
+    [
+        ("ftp://a.example.com", "scheme is 'ftp'"),
+        ("file://", "scheme is 'file'"),
+        ("https://", "no host"),
+        ("https://:443", "no host"),
+        ("https://a.example.com:port", "malformed"),
+        ("https://a.example.com:99999", "malformed"),
+        ("https://[::1", "malformed"),
+        ("https://user:c0ffee@a.example.com", "user name or password"),
+    ],
+)
+def test_origin_that_is_not_connected_to(origin, reason):
+    """Other schemes, no host, a bad port or credentials in the URL are refused, unquoted."""
+    with pytest.raises(HTTPFault, match=reason) as caught:
+        _check_origin(origin)
+    assert caught.value.kind == "url"
+    assert "c0ffee" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_origin_that_is():
+    """Scheme, host and port, None where the scheme's own."""
+    assert _check_origin("https://a.example.com") == ("https", "a.example.com", None)
+    assert _check_origin("http://[::1]:8080") == ("http", "::1", 8080)
+
+
+# --- Retry-After -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 0.0),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        ("Thu, 99 Foo 1970 00:00:00 GMT", None),
+    ],
+)
+def test_retry_after(value, seconds):
+    """Seconds or a date, a past one meaning now; what is neither asks for nothing."""
+    assert retry_after(CaseInsensitiveDict({"Retry-After": value})) == seconds
+
+
+@pytest.mark.parametrize("digits", [20, 400, 6000])
+def test_retry_after_in_the_far_future(digits):
+    """A number past all patience is one, or none, but no failure of its own."""
+    seconds = retry_after({"Retry-After": "9" * digits})
+    assert seconds is None or seconds > 3600
+
+
+def test_retry_after_a_date():
+    """A date to come is the time until then."""
+    value = email.utils.formatdate(time.time() + 3600, usegmt=True)
+    assert 0 < retry_after({"Retry-After": value}) <= 3600
+
+
+def test_no_retry_after():
+    """Without the header nothing is asked for."""
+    assert retry_after({}) is None
+
+
+# --- Content-Encoding ------------------------------------------------------------------------------------
+
+
+TEXT = b"the same again and again, " * 50
+CODED = {
+    "gzip": gzip.compress(TEXT),
+    "x-gzip": gzip.compress(TEXT),
+    "deflate": zlib.compress(TEXT),
+}
+
+
+@pytest.mark.parametrize("coding", ["", "identity", " Identity "])
+def test_no_coding(coding):
+    """A body without a coding is what it is, uncopied."""
+    assert decoded(TEXT, {"Content-Encoding": coding}, LIMIT) is TEXT
+    assert decoded(TEXT, {}, LIMIT) is TEXT
+
+
+@pytest.mark.parametrize("kind", [bytes, memoryview])
+@pytest.mark.parametrize("coding", CODED)
+def test_coding(coding, kind):
+    """A server that encodes unasked is understood, in any letter case."""
+    for name in (coding, coding.upper()):
+        assert decoded(kind(CODED[coding]), {"Content-Encoding": name}, LIMIT) == TEXT
+
+
+def test_gzip_of_several_members():
+    """A gzip body may have several members (RFC 1952, section 2.2): none is dropped."""
+    body = gzip.compress(TEXT) + gzip.compress(b"and more")
+    assert decoded(body, {"Content-Encoding": "gzip"}, LIMIT) == TEXT + b"and more"
+    with pytest.raises(HTTPFault) as caught:
+        decoded(body, {"Content-Encoding": "gzip"}, len(TEXT) + 7)
+    assert caught.value.kind == "long"
+
+
+@pytest.mark.parametrize("coding", CODED)
+def test_bytes_after_a_coded_body(coding):
+    """What follows the end of a coded body is not silently dropped."""
+    with pytest.raises(HTTPFault) as caught:
+        decoded(CODED[coding] + b"rest", {"Content-Encoding": coding}, LIMIT)
+    assert caught.value.kind == "protocol"
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "kind"),
+    [
+        ("br", TEXT, "protocol"),
+        ("gzip, br", CODED["gzip"], "protocol"),
+        ("gzip", TEXT, "protocol"),
+        ("deflate", TEXT, "protocol"),
+        ("gzip", CODED["gzip"][:-9], "short"),
+        ("gzip", b"", "short"),
+        ("deflate", CODED["deflate"][:-1], "short"),
+        ("gzip", gzip.compress(bytes(LIMIT + 1)), "long"),
+        ("deflate", zlib.compress(bytes(100 * LIMIT)), "long"),
+    ],
+)
+def test_coding_that_fails(coding, body, kind):
+    """Unknown, malformed, cut or inflating past the limit: each is a fault of its kind."""
+    with pytest.raises(HTTPFault) as caught:
+        decoded(body, {"Content-Encoding": coding}, LIMIT)
+    assert caught.value.kind == kind
+    assert caught.value.__cause__ is None
+
+
+def test_coding_up_to_the_limit():
+    """Exactly the limit is allowed."""
+    body = gzip.compress(bytes(LIMIT))
+    assert decoded(body, {"Content-Encoding": "gzip"}, LIMIT) == bytes(LIMIT)
+
+
+# --- what a failure is called ----------------------------------------------------------------------------
+
+
+def everything_said(error: BaseException) -> str:
+    """All that a traceback, a log or a repr could show of an error and of what it came from."""
+    texts = traceback.format_exception(type(error), error, error.__traceback__)
+    seen: list[object] = []
+    queue: list[object] = [error]
+    while queue:
+        current = queue.pop()
+        if any(current is known for known in seen):
+            continue
+        seen.append(current)
+        texts += [str(current), repr(current)]
+        if isinstance(current, BaseException):
+            queue += [
+                current.__cause__,
+                current.__context__,
+                *current.args,
+                *vars(current).values(),
+            ]
+    return "\n".join(texts)
+
+
+def assert_hidden(error: BaseException) -> None:
+    """Nothing of the URL's query can be reached from the error."""
+    said = everything_said(error)
+    for secret in ("c0ffee", "deadbeef", "X-Amz"):
+        assert secret not in said
+
+
+POOL = urllib3.HTTPSConnectionPool("storage.example.com", 443)
+CONNECTION = POOL.ConnectionCls("storage.example.com", 443)
+
+
+def wrapped(reason: Exception) -> u3.MaxRetryError:
+    """As urllib3 gives up: its text quotes the URL."""
+    error = u3.MaxRetryError(POOL, PATH, reason)
+    assert "c0ffee" in str(error)
+    return error
+
+
+def verification_error() -> ssl.SSLCertVerificationError:
+    """As OpenSSL reports a certificate that nobody vouches for."""
+    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] failed")
+    error.verify_message = "self-signed certificate"
+    return error
+
+
+CASES = {
+    "refused": (
+        lambda: u3.NewConnectionError(CONNECTION, f"refused {PATH}"), "connection", None),
+    "refused by the system": (
+        lambda: ConnectionRefusedError(errno.ECONNREFUSED, PATH), "connection",
+        errno.ECONNREFUSED),
+    "reset": (
+        lambda: u3.ProtocolError(PATH, ConnectionResetError(errno.ECONNRESET, PATH)),
+        "connection", errno.ECONNRESET),
+    "closed without an answer": (
+        lambda: u3.ProtocolError(PATH, http.client.RemoteDisconnected(PATH)), "connection", None),
+    "no such host": (
+        lambda: u3.NameResolutionError("a", CONNECTION, socket.gaierror(-2, PATH)), "connection",
+        errno.EHOSTUNREACH),
+    "connect timeout": (
+        lambda: u3.ConnectTimeoutError(CONNECTION, PATH), "timeout", errno.ETIMEDOUT),
+    "read timeout": (
+        lambda: u3.ReadTimeoutError(POOL, PATH, PATH), "timeout", errno.ETIMEDOUT),
+    "socket timeout": (lambda: socket.timeout(PATH), "timeout", errno.ETIMEDOUT),
+    "certificate": (lambda: u3.SSLError(verification_error()), "tls", None),
+    "other TLS": (lambda: u3.SSLError(ssl.SSLError(1, PATH)), "tls", 1),
+    "TLS cut": (lambda: u3.SSLError(ssl.SSLEOFError(8, PATH)), "connection", 8),
+    "body cut": (lambda: u3.ProtocolError(PATH, u3.IncompleteRead(5, 10)), "short", None),
+    "no HTTP": (
+        lambda: u3.ProtocolError(PATH, http.client.BadStatusLine(PATH)), "protocol", None),
+    "header too long": (
+        lambda: u3.ProtocolError(PATH, http.client.LineTooLong(PATH)), "protocol", None),
+    "proxy": (
+        lambda: u3.ProxyError(PATH, OSError(errno.ECONNREFUSED, PATH)), "connection",
+        errno.ECONNREFUSED),
+    "location": (lambda: u3.LocationParseError(PATH), "url", None),
+    "body cut, as Python says it": (
+        lambda: u3.ProtocolError(PATH, http.client.IncompleteRead(b"c0ffee", 10)), "short", None),
+    "unreachable": (lambda: OSError(errno.ENETUNREACH, PATH), "connection", errno.ENETUNREACH),
+}  # fmt: skip
+WRAPPINGS = {
+    "bare": lambda error: error,
+    "retries": wrapped,
+    "requests": lambda error: requests.ConnectionError(wrapped(error), request=PATH),
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("case", CASES)
+def test_fault(case, wrapping):
+    """Each failure is called by its kind however it is wrapped, and none shows the URL's query."""
+    make, kind, number = CASES[case]
+    error = WRAPPINGS[wrapping](make())
+    fault = _fault(error)
+    assert (fault.kind, fault.errno) == (kind, number)
+    assert fault.transient is (kind not in ("tls", "url", "long"))
+    assert_hidden(fault)
+
+
+@pytest.mark.parametrize("cls", [requests.ConnectTimeout, requests.ReadTimeout])
+def test_timeouts_of_requests(cls):
+    """requests' own timeouts are timeouts without anything inside."""
+    assert _fault(cls(PATH)).kind == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (requests.exceptions.InvalidURL(PATH), "url"),
+        (requests.exceptions.ProxyError(PATH), "connection"),
+        (requests.exceptions.SSLError(PATH), "tls"),
+        (requests.exceptions.ChunkedEncodingError(PATH), "protocol"),
+        (requests.exceptions.InvalidSchema(PATH), "protocol"),
+        (requests.exceptions.RequestException(PATH), "protocol"),
+        (UnicodeError(PATH), "url"),
+        (ValueError(PATH), "protocol"),
+    ],
+)
+def test_exceptions_of_requests(error, kind):
+    """What sessions of users raise has a kind, and keeps its text to itself."""
+    fault = _fault(error)
+    assert fault.kind == kind
+    assert_hidden(fault)
+
+
+def test_certificate_says_why():
+    """The reason for which a certificate is refused is told, since it tells what to do."""
+    assert "self-signed certificate" in _fault(wrapped(u3.SSLError(verification_error()))).reason
+
+
+def test_fault_stays_itself():
+    """A fault that comes along is passed on."""
+    fault = HTTPFault("short", "the body ended")
+    assert _fault(fault) is fault
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug"), MemoryError(), Cancelled()])
+def test_what_is_no_failure_of_http(error):
+    """A bug, a lack of memory or a cancellation is not dressed up as a network error."""
+    with pytest.raises(type(error)) as caught:
+        _fault(error)
+    assert caught.value is error
+
+
+def test_causes_in_a_circle():
+    """A chain of causes that bites its tail comes to an end."""
+    first, second = OSError(errno.EPIPE, "a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert _fault(first).errno == errno.EPIPE
+
+
+# --- real failures ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quiet_port() -> Iterator[int]:
+    """A port on which nobody listens: bound, so that nobody else can."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture
+def answering() -> Iterator:
+    """A function that starts a server which reads a request and answers with given bytes."""
+    servers: list[tuple[socket.socket, threading.Thread]] = []
+
+    def start(reply: bytes) -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                got = b""
+                while b"\r\n\r\n" not in got:
+                    got += connection.recv(65536)
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        servers.append((listener, thread))
+        return listener.getsockname()[1]
+
+    yield start
+    for listener, thread in servers:
+        thread.join()
+        listener.close()
+
+
+@pytest.fixture
+def http_client() -> Iterator[HTTP]:
+    """An HTTP over a session of its own."""
+    opened = HTTP(Endpoint(timeout=5), TLS(True))
+    yield opened
+    opened.close()
+
+
+def test_real_urllib3_error(quiet_port):
+    """urllib3's own error of a refused connection quotes the signature; ours does not."""
+    with urllib3.HTTPConnectionPool("127.0.0.1", quiet_port) as pool, pytest.raises(
+        u3.MaxRetryError, match="c0ffee"
+    ) as caught:  # fmt: skip
+        pool.urlopen("GET", PATH, retries=urllib3.Retry(0))
+    fault = _fault(caught.value)
+    assert (fault.kind, fault.errno) == ("connection", errno.ECONNREFUSED)
+    assert_hidden(fault)
+
+
+def test_real_requests_error(quiet_port):
+    """So with requests, which wraps that once more."""
+    with requests.Session() as session, pytest.raises(
+        requests.ConnectionError, match="c0ffee"
+    ) as caught:  # fmt: skip
+        session.get(f"http://127.0.0.1:{quiet_port}{PATH}")
+    fault = _fault(caught.value)
+    assert (fault.kind, fault.errno) == ("connection", errno.ECONNREFUSED)
+    assert_hidden(fault)
+
+
+def test_refused(http_client, quiet_port):
+    """A refused connection raises with nothing of the URL's query reachable from the fault."""
+    with pytest.raises(HTTPFault) as caught:
+        http_client.get(f"http://127.0.0.1:{quiet_port}{PATH}", CancelScope())
+    assert (caught.value.kind, caught.value.errno) == ("connection", errno.ECONNREFUSED)
+    assert_hidden(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (b"", "connection"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "protocol"),
+        (b"HTTP/1.1 abc\r\n\r\n", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, "protocol"),
+    ],
+)
+def test_answer_that_is_no_http(http_client, answering, reply, kind):
+    """An answer that is none is a fault before there is a response."""
+    port = answering(reply)
+    with pytest.raises(HTTPFault) as caught:
+        http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope())
+    assert caught.value.kind == kind
+    assert_hidden(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (b"Content-Length: 10\r\n\r\n12345", "short"),
+        (b"Content-Length: 10001\r\n\r\n", "long"),
+        (b"Connection: close\r\n\r\n" + bytes(LIMIT + 1), "long"),
+        (b"Transfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n", "short"),
+        (b"Transfer-Encoding: chunked\r\n\r\nlots\r\n12345\r\n", "short"),
+    ],
+)
+def test_body_that_is_wrong(http_client, answering, reply, kind):
+    """A body that is cut or too long is a fault of its kind."""
+    port = answering(b"HTTP/1.1 200 OK\r\n" + reply)
+    response = http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope())
+    with response, pytest.raises(HTTPFault) as caught:
+        response.read(LIMIT)
+    assert caught.value.kind == kind
+    assert_hidden(caught.value)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"Content-Length: 5\r\n\r\n12345",
+        b"Connection: close\r\n\r\n12345",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\n12\r\n3\r\n345\r\n0\r\n\r\n",
+    ],
+)
+def test_body(http_client, answering, reply):
+    """A body comes whole in each way of marking its end."""
+    port = answering(b"HTTP/1.1 200 OK\r\n" + reply)
+    with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
+        assert response.status == 200
+        assert response.read(5) == b"12345"
+
+
+@pytest.mark.parametrize("text", ["", "-1", "5x", "\xb2", "1.0", " "])
+def test_content_length_that_makes_no_sense(answering, http_client, text):
+    """A Content-Length that is no number is none."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {text}\r\nConnection: close\r\n\r\n12345"
+    port = answering(head.encode("latin-1"))
+    with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
+        assert response.length is None
+        assert response.read(LIMIT) == b"12345"
+
+
+def test_cancelled_before(http_client, quiet_port):
+    """A cancelled scope makes no request."""
+    scope = CancelScope()
+    scope.cancel()
+    with pytest.raises(Cancelled):
+        http_client.get(f"http://127.0.0.1:{quiet_port}{PATH}", scope)
+
+
+def test_ca_bundle_that_is_not_there(tmp_path):
+    """A CA bundle that does not exist is an error when the client is made."""
+    with pytest.raises(FileNotFoundError, match="there is no CA bundle"):
+        TLS(str(tmp_path / "ca.pem"))
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_ca_bundle_of_the_environment(variable, monkeypatch, tmp_path):
+    """The environment's CA bundle is used where the settings leave it at True."""
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    monkeypatch.setenv(variable, str(bundle))
+    assert TLS(True).verify == str(bundle)
+    assert TLS(False).verify is False
+
+
+def test_no_verification():
+    """ssl=False verifies nothing, and only that does."""
+    assert TLS(False).context.verify_mode == ssl.CERT_NONE
+    context = TLS(True).context
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname

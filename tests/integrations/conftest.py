@@ -1,0 +1,53 @@
+"""What the tests of the integrations share: what was asked of the storage, and clients of one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ctera_direct_sync import DirectIO
+from ctera_direct_sync.emulator import Emulator
+from ctera_direct_sync.engine import SerialExecutor
+
+
+class Fetched:
+    """The blocks that the storage was asked for, by number, in the order of the requests."""
+
+    def __init__(self, portal: Emulator) -> None:
+        self._portal = portal
+
+    def __call__(self, file_id: int | None = None) -> list[int]:
+        """The numbers; of one file, or of all."""
+        wanted = {} if file_id is None else {"file_id": file_id}
+        return [each.block for each in self._portal.log.records(where="storage", **wanted)]
+
+    def since(self, work: Callable[[], object]) -> list[int]:
+        """The numbers that ``work`` asked for."""
+        before = len(self())
+        work()
+        return self()[before:]
+
+
+@pytest.fixture
+def fetched(portal: Emulator) -> Fetched:
+    """``fetched()``: the numbers of the blocks that were asked for so far."""
+    return Fetched(portal)
+
+
+@pytest.fixture
+def make_serial_client(make_client: Callable[..., DirectIO]) -> Callable[..., DirectIO]:
+    """As ``make_client``; what is begun ends before the call returns, so that requests have an order."""
+
+    def make(**settings: object) -> DirectIO:
+        client = make_client(**settings)
+        client._engine._make_executor = SerialExecutor
+        return client
+
+    return make
+
+
+@pytest.fixture
+def serial_client(make_serial_client: Callable[..., DirectIO]) -> DirectIO:
+    """A client whose requests have an order."""
+    return make_serial_client()

@@ -15,7 +15,9 @@ import contextlib
 import errno
 import gzip
 import io
+import logging
 import os
+import re
 import socket
 import ssl
 import threading
@@ -112,6 +114,24 @@ class TLS:
 # --- connections that another thread can cut off ----------------------------------------------------
 
 _blocking = threading.local()
+
+
+class _NoQueries(logging.Filter):
+    """Takes the queries out of the URLs that urllib3 logs during a request of ours."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(_blocking, "scope", None) is not None and isinstance(record.args, tuple):
+            record.args = tuple(
+                _QUERY.sub("?...", arg) if isinstance(arg, str) else arg for arg in record.args
+            )
+        return True
+
+
+_QUERY = re.compile(r"\?\S+")
+
+# A logger's filters hear nothing of what its children log: each needs its own.
+for _name in ("connection", "connectionpool", "poolmanager", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_NoQueries())
 
 
 def _attach(sock: socket.socket) -> None:

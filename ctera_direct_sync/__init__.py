@@ -20,6 +20,7 @@ except PackageNotFoundError:  # A source tree that was never installed.
     __version__ = "0+unknown"
 
 from . import client, codec, exceptions, settings, types
+from .batch import BatchItem, BatchResult
 from .client import DirectIO
 from .exceptions import *  # noqa: F403
 from .exceptions import __all__ as _exception_names
@@ -28,6 +29,8 @@ from .stream import Streamer
 from .types import Block, ByteRange, Chunk, Download, Event, Metadata
 
 __all__ = [
+    "BatchItem",
+    "BatchResult",
     "Block",
     "ByteRange",
     "Chunk",

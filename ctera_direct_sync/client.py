@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import operator
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 from urllib.parse import urlsplit
 
 import requests
 
-from .download import Progress, Target, Verify, download
+from . import batch
+from .batch import BatchProgress, BatchResult, Item
+from .download import Finished, Progress, Target, Verify, download
 from .engine import STREAM, Engine
 from .events import Observer
 from .exceptions import BlockInfo, DirectIOAPIError, DownloadError
@@ -135,20 +138,33 @@ class DirectIO:
         DirectIOAPIError and its subclasses as the portal answers (PROTOCOL section 1);
         DecryptKeyError where the file's key cannot be unwrapped.
         """
-        file_id = _check_file_id(file_id)
-        if self._engine.closed:
-            raise ValueError("the client is closed: make a new DirectIO")
-        scope = CancelScope()
-        self._scopes.add(scope)
-        try:
-            return self._portal.list(file_id, scope)
-        except Cancelled:
-            pass
-        finally:
-            self._scopes.discard(scope)
+        with self._scope() as scope:
+            try:
+                return self._list(file_id, scope)
+            except Cancelled:
+                pass
         raise DirectIOAPIError(
             "The client was closed before the portal answered", file_id, errno=errno.ECANCELED
         )
+
+    def _list(self, file_id: int, scope: CancelScope) -> Metadata:
+        file_id = _check_file_id(file_id)
+        self._check_open()
+        return self._portal.list(file_id, scope)
+
+    @contextlib.contextmanager
+    def _scope(self) -> Iterator[CancelScope]:
+        """A scope that closing the client cancels."""
+        scope = CancelScope()
+        self._scopes.add(scope)
+        try:
+            yield scope
+        finally:
+            self._scopes.discard(scope)
+
+    def _check_open(self) -> None:
+        if self._engine.closed:
+            raise ValueError("the client is closed: make a new DirectIO")
 
     # --- blocks --------------------------------------------------------------------------------------
 
@@ -282,7 +298,86 @@ class DirectIO:
             progress=progress,
             max_workers=max_workers,
             verify=verify,
-        )
+        ).download
+
+    def download_many(
+        self,
+        items: Iterable[Item],
+        folder: Union[str, os.PathLike[str]],
+        *,
+        workers: Optional[int] = None,
+        resume: bool = True,
+        progress: Optional[BatchProgress] = None,
+    ) -> list[BatchResult]:
+        """Many files to a folder, which is made if it is not there; one result per item, in order.
+
+        ``items``: :class:`BatchItem`, or ``(file_id, path)``, or ``(file_id, path, checksum)``, the path
+        relative to the folder, the checksum a SHA-256 or CRC32C in hexadecimal. An item that fails does
+        not stop the others: its result says why. ``workers``: files at once (default 4), each within
+        ``settings.memory``. ``resume`` leaves alone what is there and unchanged, and takes up what was
+        begun; without it every file is downloaded anew. ``progress`` is called with the item, and its
+        bytes done and in all, in the calling thread.
+
+        Closing the client ends the batch: what is not done then fails. So does an exception, such as
+        KeyboardInterrupt, which then goes on to the caller; calling again takes up there.
+        BlockingIOError where another batch is at work in the folder; OSError where that cannot be
+        written; TypeError for an item of another shape.
+        """
+        ended = self._run_batch(items, folder, workers=workers, resume=resume, progress=progress)
+        with contextlib.closing(ended):
+            return [result for _, result in sorted(ended, key=operator.itemgetter(0))]
+
+    def _run_batch(
+        self,
+        items: Iterable[Item],
+        folder: Union[str, os.PathLike[str]],
+        *,
+        workers: Optional[int] = None,
+        resume: bool = True,
+        progress: Optional[BatchProgress] = None,
+    ) -> Generator[tuple[int, BatchResult], None, None]:
+        """Positions and results of a batch, as they end."""
+        self._check_open()
+        with self._scope() as scope:
+            yield from batch.run(
+                self._download_one,
+                scope,
+                items,
+                folder,
+                workers=workers,
+                resume=resume,
+                progress=progress,
+            )
+
+    def _download_one(
+        self,
+        file_id: int,
+        target: str,
+        scope: CancelScope,
+        *,
+        resume: bool,
+        progress: Optional[Progress],
+        verify: Optional[Verify],
+    ) -> Finished:
+        try:
+            source = self._source(self._list(file_id, scope))
+            size = source.metadata.size
+            _check_covered(source, 0, size)
+            return download(
+                source,
+                target,
+                0,
+                size,
+                resume=resume,
+                progress=progress,
+                verify=verify,
+                scope=scope,
+            )
+        except ValueError:
+            # The client may be closed already while it has yet to cancel the scope.
+            if self._engine.closed:
+                raise Cancelled from None
+            raise
 
     def open(self, file_id: int, *, readahead: Optional[int] = None) -> DirectFile:
         """The file as a seekable ``io.BufferedReader`` with a ``size``, blocks fetched as read.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import logging
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from typing import IO, Any, Callable, Optional, Union
+from typing import IO, Any, Callable, NamedTuple, Optional, Union
 
 from . import codec
 from .exceptions import DirectIOError
@@ -19,7 +21,7 @@ from .source import Source
 from .stream import Streamer
 from .types import Download
 
-__all__ = ["Progress", "Target", "Verify", "download"]
+__all__ = ["Finished", "Progress", "Target", "Verify", "download"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +34,13 @@ Verify = Callable[[str, int], object]
 Target = Union[str, "os.PathLike[str]", IO[bytes]]
 
 
+class Finished(NamedTuple):
+    """A download, and whether there was nothing to do: the target was complete, and still is it."""
+
+    download: Download
+    unchanged: bool
+
+
 def download(
     source: Source,
     target: Target,
@@ -42,13 +51,16 @@ def download(
     progress: Optional[Progress] = None,
     max_workers: Optional[int] = None,
     verify: Optional[Verify] = None,
-) -> Download:
+    scope: Optional[CancelScope] = None,
+) -> Finished:
     """Bytes ``start`` to ``stop`` (excluded) of a file to ``target``.
 
     ``verify`` is for a path: bytes that went into a file object or device cannot be taken back.
+    ``scope`` ends a download to a path from another thread, as closing the client does.
     """
     began = time.perf_counter()
     report = progress or _no_progress
+    unchanged = False
     if hasattr(target, "write"):
         _refuse_verify(verify)
         path, crc32c = None, _to_file(source, target, start, stop, report, max_workers)
@@ -63,8 +75,19 @@ def download(
             with open(path, "wb", buffering=0) as device:
                 crc32c = _to_file(source, device, start, stop, report, max_workers)
         else:
-            crc32c = _to_path(source, path, start, stop, resume, report, max_workers, verify)
-    return Download(path, stop - start, crc32c, time.perf_counter() - began)
+            crc32c, unchanged = _to_path(
+                source,
+                path,
+                start,
+                stop,
+                resume,
+                report,
+                max_workers,
+                verify,
+                scope or CancelScope(),
+            )
+    took = time.perf_counter() - began
+    return Finished(Download(path, stop - start, crc32c, took), unchanged)
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -116,10 +139,11 @@ def _to_path(
     progress: Progress,
     max_workers: Optional[int],
     verify: Optional[Verify],
-) -> int:
-    """In parallel: each worker writes its own piece at its offset."""
+    scope: CancelScope,
+) -> tuple[int, bool]:
+    """In parallel: each worker writes its own piece at its offset. CRC32C, and whether unchanged."""
     plan = Plan.of(source.metadata, start, stop, list(source.pieces(start, stop)))
-    with Partial(path, plan, resume=resume) as partial:
+    with _cancellable(source.file_id), Partial(path, plan, resume=resume) as partial:
         if resume:
             complete = partial.completed()
             if complete is not None:
@@ -128,17 +152,31 @@ def _to_path(
                     verify(path, complete)
                 _log.info("file %s: %s is complete already", source.file_id, path)
                 progress(plan.size, plan.size)
-                return complete
-        recovered, reason = partial.recover()
+                return complete, True
+        recovered, reason = partial.recover(scope.check)
         if reason:
             _log.warning("file %s: starting over, %s", source.file_id, reason)
         done = {entry.position: entry.crc32c for entry in recovered}
-        _fetch_rest(source, plan, partial, done, progress, max_workers)
+        _fetch_rest(source, plan, partial, done, progress, max_workers, scope)
         crc32c = _combine(plan, done)
         if verify is not None:
             _verify(verify, partial, crc32c)
+        scope.check()
         partial.commit(crc32c)
-    return crc32c
+    return crc32c, False
+
+
+@contextlib.contextmanager
+def _cancellable(file_id: int) -> Iterator[None]:
+    """Tell the caller what a cancelled download means to it."""
+    try:
+        yield
+    except (Cancelled, CancelledError):
+        raise DirectIOError(
+            "The client was closed before the download was complete",
+            file_id,
+            errno=errno.ECANCELED,
+        ) from None
 
 
 def _fetch_rest(
@@ -148,15 +186,16 @@ def _fetch_rest(
     done: dict[int, int],
     progress: Progress,
     max_workers: Optional[int],
+    scope: CancelScope,
 ) -> None:
     """Fetch and write every piece of the plan that is not in ``done``, and add it there."""
     position_of = {piece.offset: position for position, piece in enumerate(plan.pieces)}
 
-    def work(piece: Piece, scope: CancelScope) -> Done:
+    def work(piece: Piece, transfer_scope: CancelScope) -> Done:
         position = position_of[piece.offset]
         with source.storage.buffers.borrow() as loan:
-            data, crc32c = source.fetch(piece, scope, loan)
-            scope.check()
+            data, crc32c = source.fetch(piece, transfer_scope, loan)
+            transfer_scope.check()
             partial.write(position, piece.offset - plan.start, data, crc32c)
         return Done(position, crc32c)
 
@@ -167,6 +206,7 @@ def _fetch_rest(
     engine = source.engine
     jobs = engine.as_finished(transfer)
     try:
+        scope.attach(lambda: engine.cancel(transfer))
         engine.start(transfer)
         for job in jobs:
             entry = job.future.result()
@@ -174,13 +214,8 @@ def _fetch_rest(
             got += job.piece.length
             source.observer.emit("delivered", source.file_id, job.piece.chunk, job.piece.length)
             progress(got, plan.size)
-    except (Cancelled, CancelledError):
-        raise DirectIOError(
-            "The client was closed before the download was complete",
-            source.file_id,
-            errno=errno.ECANCELED,
-        ) from None
     finally:
+        scope.detach()
         jobs.close()
         engine.cancel(transfer)
         # The part file may be closed only when no worker writes to it any more.
@@ -190,6 +225,8 @@ def _fetch_rest(
 def _verify(verify: Verify, partial: Partial, crc32c: int) -> None:
     try:
         verify(partial.part, crc32c)
+    except Cancelled:
+        raise
     except Exception:
         # What is complete but wrong is nothing to resume from.
         partial.discard()

@@ -18,7 +18,7 @@ import stat
 import threading
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from . import codec
 from .ranges import Piece
@@ -31,11 +31,17 @@ except ImportError:  # Windows
 
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Done", "Partial", "Plan"]
+__all__ = ["Done", "Partial", "Plan", "is_own_name", "open_locked"]
 
 _VERSION = 1
+_PART, _JOURNAL, _NEW = ".ctera-part", ".ctera-journal", ".new"
 _LINE = 18  # "position crc32c\n", both as 8 hexadecimal digits
 _READ_STEP = 1024 * 1024
+
+
+def is_own_name(name: str) -> bool:
+    """Whether a file name is one that a download to a neighbour of it may use."""
+    return name.startswith(".") and name.endswith((_PART, _JOURNAL, _JOURNAL + _NEW))
 
 
 class Plan(NamedTuple):
@@ -51,8 +57,15 @@ class Plan(NamedTuple):
         """The plan for bytes ``start`` to ``stop`` (excluded) of a listed file."""
         digest = hashlib.sha256(f"{metadata.fingerprint} {start} {stop}\n".encode())
         for piece in pieces:
-            digest.update(b"%d %d\n" % (piece.offset, piece.length))
+            digest.update(b"%d %d " % (piece.offset, piece.length))
+            # A file that was rewritten at the same lengths differs in its objects' names alone.
+            digest.update(_object_name(piece.chunk.url).encode("utf-8", "surrogateescape") + b"\n")
         return cls(start, stop - start, pieces, digest.hexdigest())
+
+
+def _object_name(url: str) -> str:
+    """A signed URL's path: host and query may be others each time that the file is listed."""
+    return url.partition("?")[0].partition("://")[2].partition("/")[2]
 
 
 class Done(NamedTuple):
@@ -73,14 +86,14 @@ class Partial:
         folder, name = os.path.split(path)
         self._path = path
         self._folder = folder or os.curdir
-        self.part = os.path.join(folder, f".{name}.ctera-part")
-        self._journal_path = os.path.join(folder, f".{name}.ctera-journal")
+        self.part = os.path.join(folder, f".{name}{_PART}")
+        self._journal_path = os.path.join(folder, f".{name}{_JOURNAL}")
         self._plan = plan
         self._resume = resume
         self._journal: Optional[int] = None
         self._lock = threading.Lock()
         self._committed = False
-        self._fd = _open_locked(self.part)
+        self._fd = open_locked(self.part)
 
     def __enter__(self) -> Partial:
         return self
@@ -110,10 +123,11 @@ class Partial:
                 return int(record["crc32c"])
         return None
 
-    def recover(self) -> tuple[list[Done], str]:
+    def recover(self, check: Callable[[], object]) -> tuple[list[Done], str]:
         """What an earlier attempt left that is right, and why nothing is, if it is for a reason.
 
         Opens the journal for :meth:`write`. Without resume: nothing, and the part file is emptied.
+        ``check`` is called now and then; what it raises breaks off, and leaves all as it was.
         """
         if not self._resume:
             os.ftruncate(self._fd, 0)
@@ -122,7 +136,7 @@ class Partial:
         done: list[Done] = []
         reason = ""
         if record.get("identity") == self._plan.identity and record.get("version") == _VERSION:
-            done = [entry for entry in _parse_lines(lines) if self._is_right(entry)]
+            done = [entry for entry in _parse_lines(lines) if self._is_right(entry, check)]
         elif record and not record.get("complete"):
             reason = "the file or the range is another than last time"
         elif record.get("damaged"):
@@ -212,12 +226,12 @@ class Partial:
         self._replace_journal(json.dumps(record).encode() + b"\n")
 
     def _replace_journal(self, content: bytes) -> None:
-        fresh = self._journal_path + ".new"
+        fresh = self._journal_path + _NEW
         with open(fresh, "wb") as file:
             file.write(content)
         os.replace(fresh, self._journal_path)
 
-    def _is_right(self, entry: Done) -> bool:
+    def _is_right(self, entry: Done, check: Callable[[], object]) -> bool:
         """Whether the part file holds what the journal claims."""
         if entry.position >= len(self._plan.pieces):
             return False
@@ -226,6 +240,7 @@ class Partial:
         with open(self._fd, "rb", closefd=False, buffering=0) as file:
             file.seek(offset)
             while left:
+                check()
                 data = file.read(min(left, _READ_STEP))
                 if not data:
                     return False
@@ -254,8 +269,11 @@ class Partial:
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
-def _open_locked(path: str) -> int:
-    """Open ``path`` for this process alone, made if it is not there."""
+def open_locked(path: str) -> int:
+    """Open ``path`` for one holder at a time, made if it is not there. BlockingIOError: it has one.
+
+    Before it lets go, the holder may remove the file.
+    """
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | _BINARY | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:

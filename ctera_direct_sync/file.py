@@ -30,6 +30,8 @@ __all__ = ["DirectFile", "open_file"]
 _PAGE = 1024 * 1024
 #: What Python buffers: small enough for many open files, large enough for line readers.
 _BUFFER = 64 * 1024
+#: Smaller reads are not announced to the raw file: it takes as long as they do.
+_SMALL = 1024
 
 
 class DirectFile(io.BufferedReader):
@@ -49,7 +51,7 @@ class DirectFile(io.BufferedReader):
 
     def read(self, size: Optional[int] = -1, /) -> bytes:
         """At most ``size`` bytes, fewer only at the end of the file; None or -1: all to the end."""
-        if size is not None and 0 <= size <= _BUFFER:
+        if size is not None and 0 <= size <= _SMALL:
             return super().read(size)
         with self._raw_file.expecting(self.tell(), size):
             return super().read(size)

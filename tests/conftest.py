@@ -146,8 +146,9 @@ def _outliving(before: set[threading.Thread]) -> list[threading.Thread]:
     deadline = time.monotonic() + PATIENCE
     for seconds in (0.2, PATIENCE):
         fresh = [thread for thread in threading.enumerate() if thread not in before]
-        # tqdm's own thread watches all bars of the process, for as long as it lives.
-        fresh = [thread for thread in fresh if type(thread).__name__ != "TMonitor"]
+        # tqdm's own thread watches all bars of the process, for as long as it lives; a dummy stands for
+        # one that another library made, not in Python.
+        fresh = [t for t in fresh if type(t).__name__ not in ("TMonitor", "_DummyThread")]
         for thread in fresh:
             thread.join(max(0.0, min(seconds, deadline - time.monotonic())))
         alive = [thread for thread in fresh if thread.is_alive()]

@@ -294,7 +294,8 @@ class HTTP:
         self._session = self._make_session(tls, pool_maxsize) if session is None else session
         self._tls = tls
         self._seconds = endpoint.timeout
-        self._timeout = urllib3.Timeout(*endpoint.timeout)
+        connect, read = endpoint.timeout
+        self._timeout = urllib3.Timeout(connect=connect, read=read)
         self._routes: dict[str, _Route] = {}
 
     @staticmethod

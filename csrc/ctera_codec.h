@@ -99,7 +99,12 @@ enum ctera_compression {
  *    frames, versions other than 01, reserved bits, dictionary IDs: UNSUPPORTED. Another magic: CORRUPT.
  *    Header, block and content checksums are verified (CHECKSUM). A content size or a block that
  *    goes past what is left of @out_size: TOO_LONG; a block over the frame's block size, a cut
- *    frame, a missing end mark, a content size that is not what the blocks give: CORRUPT.
+ *    frame, a missing end mark, a content size that is not what the blocks give: CORRUPT. (A match of
+ *    offset 0, which the format forbids, is not noticed by liblz4, here as everywhere: the frame's checksums are
+ *    there for that.)
+ *
+ * A payload with several defects is refused in every implementation; which of them names the
+ * error may depend on how far its decoder looks ahead.
  */
 CTERA_API int64_t ctera_decode(int cipher, const uint8_t *key, size_t key_size, uint64_t number,
                                int compression, const uint8_t *object, size_t object_size,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pathlib
+import pickle
+import tempfile
 import threading
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import contenders
 from blocks import COMBINATIONS, CORPUS, KEY, Combination, Stored, store, text
@@ -13,13 +17,7 @@ from blocks import COMBINATIONS, CORPUS, KEY, Combination, Stored, store, text
 from ctera_direct_sync.codec import native
 
 SIZES = {"4 MiB": 4 << 20, "512 KiB": 512 << 10, "256 KiB": 256 << 10}
-RIVALS = {
-    "ours": contenders.ours,
-    "ours, reused": contenders.ours_into,
-    "cterasdk": contenders.peer,
-    "PyPI": contenders.glued,
-    "stock C": contenders.stock(),
-}
+NAMES = ("ours", "ours, reused", "cterasdk", "PyPI", "stock C")
 THREADS = 2
 
 
@@ -34,124 +32,138 @@ class Row(NamedTuple):
     ratio: float
 
 
-def measure(rounds: int, only: str | None) -> list[Row]:
-    """Every combination, data and size."""
-    rows = []
-    corpora = {"text": text(), "random": os.urandom(CORPUS)}
-    for combination in COMBINATIONS:
-        if only and only.lower() not in combination.name.lower():
-            continue
-        for data, corpus in corpora.items():
-            for size, length in SIZES.items():
-                blocks = store(combination, corpus, length)
-                rows.append(_row(combination, data, size, blocks, rounds))
-                print(".", end="", flush=True)
-    print()
-    return rows
+class Player:
+    """A contender in a process of its own, where it meets no other's memory; it plays when asked."""
+
+    def __init__(self, name: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_play, args=(name, other), daemon=True)
+        self._process.start()
+
+    def play(self, path: pathlib.Path, threads: int = 1) -> float | None:
+        """Seconds in which each thread decodes all blocks of the file; None: it cannot decode them."""
+        self._pipe.send((path, threads))
+        seconds: float | None = self._pipe.recv()
+        return seconds
 
 
-def _row(combination: Combination, data: str, size: str, blocks: list[Stored], rounds: int) -> Row:
-    able = {}
-    for name, decode in RIVALS.items():
+def _play(name: str, pipe: Any) -> None:
+    """The process: its threads decode, as in a real client, not its main thread."""
+    decode = contenders.find(name)
+    loaded: tuple[pathlib.Path, tuple[Combination, list[Stored]]] | None = None
+    while True:
+        try:
+            path, threads = pipe.recv()
+        except EOFError:
+            return
+        if loaded is None or loaded[0] != path:
+            loaded = path, pickle.loads(path.read_bytes())
+        combination, blocks = loaded[1]
         plain = decode(combination, blocks[0])
-        if plain is not None:
-            assert bytes(plain)[: len(blocks[0].plain)] == blocks[0].plain, (combination, name)
-            able[name] = decode
-    best = dict.fromkeys(able, float("inf"))
-    alone = both = float("inf")
-    for _ in range(rounds):
-        for name, decode in able.items():
-            best[name] = min(best[name], _time_on_a_thread(combination, decode, blocks))
-        alone = min(alone, _time_threads(combination, blocks, 1))
-        both = min(both, _time_threads(combination, blocks, THREADS))
-    total = sum(len(block.plain) for block in blocks)
-    return Row(
-        combination.name,
-        data,
-        size,
-        {name: total / seconds / 1e6 for name, seconds in best.items()},
-        THREADS * alone / both,
-        total / sum(len(block.object) for block in blocks),
-    )
+        if plain is None:
+            pipe.send(None)
+            continue
+        assert bytes(plain)[: len(blocks[0].plain)] == blocks[0].plain, (combination, name)
+        del plain
+        pipe.send(_time(combination, decode, blocks, threads))
 
 
-def _time(combination: Combination, decode: contenders.Decoder, blocks: list[Stored]) -> float:
-    start = time.perf_counter()
-    for block in blocks:
-        decode(combination, block)
-    return time.perf_counter() - start
-
-
-def _time_on_a_thread(
-    combination: Combination, decode: contenders.Decoder, blocks: list[Stored]
+def _time(
+    combination: Combination, decode: contenders.Decoder, blocks: list[Stored], count: int
 ) -> float:
-    """The seconds for all blocks on a worker thread, where real clients decode."""
-    seconds = []
+    barrier = threading.Barrier(count)
+    starts, ends = [], []
 
     def work() -> None:
         decode(combination, blocks[0])
-        seconds.append(_time(combination, decode, blocks))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    return seconds[0]
-
-
-def _time_threads(combination: Combination, blocks: list[Stored], count: int) -> float:
-    """So many threads decode all blocks each; the seconds until the last is done."""
-    barrier = threading.Barrier(count + 1)
-
-    def work() -> None:
-        contenders.ours_into(combination, blocks[0])
         barrier.wait()
-        for _ in range(3):
-            _time(combination, contenders.ours_into, blocks)
-        barrier.wait()
+        starts.append(time.perf_counter())
+        for block in blocks:
+            decode(combination, block)
+        ends.append(time.perf_counter())
 
     threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:
         thread.start()
-    barrier.wait()
-    start = time.perf_counter()
-    barrier.wait()
-    seconds = time.perf_counter() - start
     for thread in threads:
         thread.join()
-    return seconds
+    return max(ends) - min(starts)
 
 
-def table(rows: list[Row]) -> None:
-    """MB/s of each, and ours (a fresh result) against each."""
-    names = [name for name in RIVALS if name != "ours"]
+def measure(rounds: int, only: str | None) -> list[Row]:
+    """Every combination, data and size."""
+    rows = []
+    corpora = {"text": text(), "random": os.urandom(CORPUS)}
+    players = {name: Player(name) for name in NAMES}
+    with tempfile.TemporaryDirectory() as folder:
+        for combination in COMBINATIONS:
+            if only and only.lower() not in combination.name.lower():
+                continue
+            for data, corpus in corpora.items():
+                for size, length in SIZES.items():
+                    blocks = store(combination, corpus, length)
+                    path = pathlib.Path(folder) / f"{combination.name} {data} {size}"
+                    path.write_bytes(pickle.dumps((combination, blocks)))
+                    speeds, scaling = _contest(
+                        players, path, sum(len(b.plain) for b in blocks), rounds
+                    )
+                    ratio = sum(len(b.plain) for b in blocks) / sum(len(b.object) for b in blocks)
+                    rows.append(Row(combination.name, data, size, speeds, scaling, ratio))
+                    path.unlink()
+                    print(".", end="", flush=True)
+    print()
+    return rows
+
+
+def _contest(
+    players: dict[str, Player], path: pathlib.Path, total: int, rounds: int
+) -> tuple[dict[str, float], float]:
+    """All in turn, again and again: MB/s of each one's best turn; two threads of ours against one."""
+    best: dict[str, float] = {}
+    both = float("inf")
+    for _ in range(rounds):
+        for name, player in players.items():
+            seconds = player.play(path)
+            if seconds is not None:
+                best[name] = min(best.get(name, seconds), seconds)
+        both = min(both, players["ours, reused"].play(path, THREADS) or both)
+    speeds = {name: total / seconds / 1e6 for name, seconds in best.items()}
+    return speeds, THREADS * best["ours, reused"] / both
+
+
+def table(rows: list[Row]) -> str:
+    """MB/s of each; in parentheses ours against it, with the kind of buffer that it used."""
+    names = [name for name in NAMES if name != "ours"]
     headings = ["block", "data", "size", "ours", *names, "2 threads"]
-    print("| " + " | ".join(headings) + " |\n" + "| --- " * len(headings) + "|")
+    lines = ["| " + " | ".join(headings) + " |", "| --- " * len(headings) + "|"]
     for row in rows:
         cells = []
         for name in names:
             speed = row.speeds.get(name)
             ours = row.speeds["ours, reused" if name == "stock C" else "ours"]
             cells.append(f"{speed:,.0f} ({ours / speed:.2f}x)" if speed else "")
-        print(
+        lines.append(
             f"| {row.combination} | {row.data} {row.ratio:.1f}x | {row.size} | "
             f"{row.speeds['ours']:,.0f} | " + " | ".join(cells) + f" | {row.scaling:.2f}x |"
         )
+    return "\n".join(lines)
 
 
-def details(rounds: int) -> None:
+def details(rounds: int) -> str:
     """What a call costs beside its bytes, and what the checksums run at."""
     cbc = next(c for c in COMBINATIONS if c.name == "CBC")
     one = store(cbc, b"x", 1)[0]
-    calls = 20_000
+    batch = 200
     costs = []
-    for _ in range(rounds):
+    for _ in range(100 * rounds):
         start = time.perf_counter()
-        for _ in range(calls):
+        for _ in range(batch):
             native.decode(
                 one.object, key=KEY, cipher="AES-CBC", compression="NONE", length=1, number=1
             )
-        costs.append((time.perf_counter() - start) / calls)
-    print(f"\nA one-byte AES-CBC block: {min(costs) * 1e6:.2f} microseconds a call")
+        costs.append((time.perf_counter() - start) / batch)
+    lines = [f"- A one-byte AES-CBC block: {min(costs) * 1e6:.2f} microseconds a call."]
     data = os.urandom(4 << 20)
     for name, checksum in (("CRC32C", native.crc32c), ("CRC-64/NVME", native.crc64nvme)):
         seconds = []
@@ -159,4 +171,5 @@ def details(rounds: int) -> None:
             start = time.perf_counter()
             checksum(data)
             seconds.append(time.perf_counter() - start)
-        print(f"{name}: {len(data) / min(seconds) / 1e6:,.0f} MB/s")
+        lines.append(f"- {name}: {len(data) / min(seconds) / 1e6:,.0f} MB/s.")
+    return "\n".join(lines)

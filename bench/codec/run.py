@@ -1,7 +1,8 @@
 """The codec beside its rivals: a table of plaintext MB/s and ratios, and a plot. ``make bench-codec``.
 
-All contenders decode the same blocks in turn, again and again; the best turn of each counts, so what
-else the machine does falls on all alike. The first run makes an environment of its own for the rivals.
+All contenders, each in a process of its own, decode the same blocks in turn, again and again; the best
+turn of each counts, so what else the machine does falls on all alike. The first run makes an
+environment of its own for the rivals.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ def main() -> int:
     if pathlib.Path(sys.prefix).resolve() != ENVIRONMENT.resolve():
         return rerun()
     try:
+        import contenders
         import measure
+
+        contenders.stock()
     except ImportError as error:
         print(f"bench: {error}: build the native codec first (pip install -e .)", file=sys.stderr)
         return 1
@@ -32,12 +36,14 @@ def main() -> int:
         print(f"bench: the stock libraries do not compile: {APT_LINE}", file=sys.stderr)
         return 1
     rows = measure.measure(options.rounds, options.only)
-    measure.table(rows)
-    measure.details(options.rounds)
+    text = f"{measure.table(rows)}\n\n{measure.details(options.rounds)}\n"
+    print(text)
     if not options.only:
         import plot
+        import report
 
         plot.draw(rows, ROOT / "docs" / "img" / "codec.svg")
+        report.write(ROOT / "bench" / "RESULTS.md", text)
     return 0
 
 

@@ -13,6 +13,7 @@ from .exceptions import (
     BlockListTimeout,
     BlocksNotFoundError,
     DirectIOAPIError,
+    DirectIOError,
     InvalidRequest,
     NotFoundError,
     UnAuthorized,
@@ -91,13 +92,10 @@ class Portal:
         """
         attempts = self._policy.start()
         while True:
-            failure = None
             try:
-                body = self._ask(file_id, scope)
+                return self._read(file_id, self._ask(file_id, scope))
             except _Busy as busy:
                 failure = busy
-            else:
-                return parse_listing(file_id, _load(file_id, body), self._secret)
             delay = attempts.next_delay(failure.retry_after)
             if delay is None:
                 raise failure.error
@@ -126,6 +124,16 @@ class Portal:
             fresh = self._renewals.run(stale.file_id, relist, scope)
             listing.adopt(stale, fresh)
         return not listing.changed
+
+    def _read(self, file_id: int, body: bytes) -> Metadata:
+        """The block list that ``body`` is. What :func:`parse_listing` raises."""
+        try:
+            return parse_listing(file_id, _load(file_id, body), self._secret)
+        except DirectIOError as caught:
+            # Without the frames that hold the answer, URLs and all: tracebacks may show their locals.
+            failure = caught.with_traceback(None)
+        del body
+        raise failure
 
     def close(self) -> None:
         """Close the connections to the portal."""

@@ -1,0 +1,484 @@
+"""The fault matrix: what goes wrong, and what must come of it by every way in.
+
+One :class:`Row` per fault. ``outcome`` is ``recovered``, or the exception's class. Where a fault lies
+with a block, ``stream`` and file objects wrap it into a StreamError; where it lies with the portal it
+is what every call raises. :func:`expected` says it for each cell; ``cells.py`` runs them.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Optional
+
+from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from ctera_direct_sync.emulator.bodies import BytesBody
+from ctera_direct_sync.emulator.messages import Response
+
+RECOVERED = "recovered"
+
+#: The ways in, in the table's order.
+WAYS = ("metadata", "blocks", "iter_blocks", "stream", "download", "open", "CLI")
+
+#: Attempts after the first in every cell: so a fault met three times is met for ever.
+RETRIES = 2
+
+#: Seconds of silence that are a timeout in every cell, and that a stall lasts longer than.
+TIMEOUT = 0.4
+
+SIZE = 6_000
+#: Blocks of lengths of their own, so that one under another's URL is seen.
+BLOCK_SIZES = (1000, 1100, 1200, 1300, 1400)
+DATA = SyntheticSource(SIZE, seed=11).read(0, SIZE)
+
+NATIVE: dict[str, Any] = {"native": True}
+GCM: dict[str, Any] = {"cipher": "AES-GCM"}
+GZIP: dict[str, Any] = {"cipher": None, "compression": "GZIP"}
+PLAIN: dict[str, Any] = {"cipher": None, "compression": "NONE"}
+
+
+class World(NamedTuple):
+    """What a fault is arranged in: the emulator, the file's ID, and another host's emulator."""
+
+    emulator: Emulator
+    file_id: int
+    other: Emulator
+
+
+Arrange = Callable[[World], None]
+
+
+class Row(NamedTuple):
+    """A fault: its group and name, how to arrange it, and what must come of it.
+
+    ``options``: how the file is stored. ``requests``: how many the broken side gets at most by a way
+    in that asks once (the listing, or block 2); None where it does not matter. ``secret``: another
+    secret access key for the client.
+    """
+
+    group: str
+    name: str
+    arrange: Arrange
+    outcome: str
+    options: dict[str, Any]
+    requests: Optional[int]
+    secret: Optional[str] = None
+
+    @property
+    def at_portal(self) -> bool:
+        """Whether the listing itself fails."""
+        return self.group.startswith("Portal")
+
+
+class Cell(NamedTuple):
+    """A fault met by one way in."""
+
+    row: Row
+    way: str
+
+
+# --- where a fault is put ------------------------------------------------------------------------------
+
+
+def on_block(action: faults.Action, times: Optional[int] = None) -> Arrange:
+    """Block 2 (of native files, the only one) meets ``action``; ``times`` None: for ever."""
+
+    def arrange(world: World) -> None:
+        native = world.emulator.files[world.file_id].blocks == 1
+        world.emulator.faults.add(
+            "storage", world.file_id, 1 if native else 2, times=times, action=action
+        )
+
+    return arrange
+
+
+def on_listing(action: faults.Action, times: Optional[int] = None) -> Arrange:
+    """The portal meets ``action`` when it is asked for the file."""
+
+    def arrange(world: World) -> None:
+        world.emulator.faults.add("portal", world.file_id, times=times, action=action)
+
+    return arrange
+
+
+def edited(edit: Callable[[Any], Any], times: Optional[int] = None) -> Arrange:
+    """The listing is changed on its way."""
+    return on_listing(faults.listing(edit), times)
+
+
+def chunk(**members: Any) -> Arrange:
+    """Block 2 is listed otherwise; a member that is None is left out."""
+
+    def edit(listing: Any) -> Any:
+        listing["chunks"][1].update(members)
+        listing["chunks"][1] = {k: v for k, v in listing["chunks"][1].items() if v is not None}
+        return listing
+
+    return edited(edit)
+
+
+def member(**members: Any) -> Arrange:
+    """The listing has other members; one that is None is left out."""
+
+    def edit(listing: Any) -> Any:
+        return {k: v for k, v in {**listing, **members}.items() if v is not None}
+
+    return edited(edit)
+
+
+def url_of_block(change: Callable[[str], str]) -> Arrange:
+    """Block 2's URL is another."""
+
+    def edit(listing: Any) -> Any:
+        listing["chunks"][1]["url"] = change(listing["chunks"][1]["url"])
+        return listing
+
+    return edited(edit)
+
+
+def document(text: bytes) -> Arrange:
+    """The portal answers 200 with this, called JSON."""
+    return on_listing(faults.replace(text))
+
+
+def to_another_host(where: str) -> faults.Action:
+    """Redirect to the same place under another host name."""
+
+    def run(exchange: Any, _: Any) -> None:
+        host = exchange.request.host.replace("127.0.0.1", "localhost")
+        location = f"http://{host}{exchange.target}"
+        exchange.send(Response(302, {"Location": location}, BytesBody(b"")))
+
+    return faults.Action(f"redirect {where} elsewhere", run)
+
+
+def closed_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def refused_storage(url: str) -> str:
+    """A block's URL at a port where nobody listens."""
+    return f"http://127.0.0.1:{closed_port()}/" + url.split("/", 3)[3]
+
+
+def soon() -> str:
+    """An HTTP date of the past second: a Retry-After that is over."""
+    return email.utils.formatdate(time.time() - 1, usegmt=True)
+
+
+def doubled(body: bytes) -> bytes:
+    """A listing whose members are each there twice."""
+    text = body.decode()
+    return (text[:-1] + ", " + text[1:]).encode()
+
+
+def padded(size: int) -> Callable[[bytes], bytes]:
+    """A listing made that much longer by a member that nobody knows."""
+    return lambda body: b'{"padding": "' + b"x" * size + b'", ' + body[1:]
+
+
+def other_version(listing: Any) -> Any:
+    """A listing of the same file after it was rewritten with other lengths."""
+    listing["chunks"][0]["len"] += 1
+    return listing
+
+
+def expired_once(edit: Callable[[Any], Any]) -> Arrange:
+    """Block 2's URL is refused once; the listing that follows is changed."""
+
+    def arrange(world: World) -> None:
+        on_block(faults.status(403), 1)(world)
+        world.emulator.faults.add(
+            "portal", world.file_id, skip=1, times=None, action=faults.listing(edit)
+        )
+
+    return arrange
+
+
+def replaced_meanwhile(world: World) -> None:
+    """The file is another by the time that a block's URL is refused."""
+
+    def run(exchange: Any, _: Any) -> None:
+        with_other_blocks = {"block_size": 777}
+        world.emulator.replace(world.file_id, DATA[::-1], **with_other_blocks)
+        exchange.send(Response(403, {}, BytesBody(b"")))
+
+    world.emulator.faults.add("storage", world.file_id, 2, action=faults.Action("replace", run))
+
+
+HTML = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
+DEEP = b'{"chunks": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+
+
+# --- the table -----------------------------------------------------------------------------------------
+
+
+def _rows() -> Iterator[Row]:
+    yield from _storage_connection()
+    yield from _storage_status()
+    yield from _storage_body()
+    yield from _storage_native()
+    yield from _storage_urls()
+    yield from _portal_connection()
+    yield from _portal_status()
+    yield from _portal_document()
+
+
+def _both(
+    group: str, name: str, action: faults.Action, outcome: str, options: dict[str, Any],
+    attempts: int = RETRIES + 1,
+) -> Iterator[Row]:  # fmt: skip
+    """A passing fault, which is recovered from, and one that stays."""
+    put = on_listing if group.startswith("Portal") else on_block
+    yield Row(group, f"{name}, once", put(action, 1), RECOVERED, options, 2)
+    yield Row(group, f"{name}, always", put(action), outcome, options, attempts)
+
+
+def _storage_connection() -> Iterator[Row]:
+    group = "Storage: the connection"
+    yield Row(group, "connection refused", url_of_block(refused_storage),
+              "DownloadConnectionError", {}, 0)  # fmt: skip
+    yield Row(group, "no such host",
+              url_of_block(lambda url: "http://storage.invalid/" + url.split("/", 3)[3]),
+              "DownloadConnectionError", {}, 0)  # fmt: skip
+    for name, action, outcome in (
+        ("reset before headers", faults.reset(), "DownloadConnectionError"),
+        ("reset mid-body", faults.reset(100), "DownloadConnectionError"),
+        ("closed before headers", faults.cut(), "DownloadConnectionError"),
+        ("closed mid-body", faults.cut(100), "DownloadError"),
+        ("stall before headers", faults.stall(), "DownloadTimeout"),
+        ("stall mid-body", faults.stall(100), "DownloadTimeout"),
+        ("garbage for a status line", faults.garbage(), "DownloadError"),
+    ):
+        yield from _both(group, name, action, outcome, {})
+
+
+def _storage_status() -> Iterator[Row]:
+    group = "Storage: statuses"
+    for code in (408, 429, 500, 502, 503, 504):
+        yield from _both(group, f"{code}", faults.status(code), "DownloadError", {})
+    yield Row(group, "429, Retry-After in seconds, once",
+              on_block(faults.status(429, {"Retry-After": "0"}), 1), RECOVERED, {}, 2)  # fmt: skip
+    yield Row(group, "503, Retry-After as a date, once",
+              on_block(faults.status(503, {"Retry-After": soon()}), 1), RECOVERED, {}, 2)  # fmt: skip
+    yield Row(group, "503, Retry-After past the time allowed",
+              on_block(faults.status(503, {"Retry-After": "86400"})), "DownloadError", {}, 1)  # fmt: skip
+    for code in (400, 401, 403):
+        yield Row(group, f"{code}, URL refused once", on_block(faults.status(code), 1),
+                  RECOVERED, {}, 2)  # fmt: skip
+        yield Row(group, f"{code}, URL refused always", on_block(faults.status(code)),
+                  "DownloadError", {}, 4)  # fmt: skip
+    yield Row(group, "404", on_block(faults.status(404)), "DownloadError", {}, 1)
+    yield Row(group, "204", on_block(faults.status(204)), "DownloadError", {}, 1)
+    yield Row(group, "418", on_block(faults.status(418)), "DownloadError", {}, 1)
+    yield Row(group, "redirect to another host, once", on_block(to_another_host("storage"), 1),
+              RECOVERED, {}, 2)  # fmt: skip
+    yield Row(group, "redirect loop", on_block(faults.redirect()), "DownloadError", {}, 6)
+    for scheme in ("file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/"):
+        yield Row(group, f"redirect to {scheme.partition(':')[0]}:",
+                  on_block(faults.redirect(scheme)), "DownloadError", {}, 1)  # fmt: skip
+    yield Row(group, "redirect without a Location",
+              on_block(faults.status(302)), "DownloadError", {}, 6)  # fmt: skip
+    yield Row(group, "file changed while it was read", replaced_meanwhile,
+              "DownloadError", {}, 1)  # fmt: skip
+    yield Row(group, "URL refused, then listed with other lengths", expired_once(other_version),
+              "DownloadError", {}, 1)  # fmt: skip
+
+
+def _storage_body() -> Iterator[Row]:
+    group = "Storage: the body"
+    yield from _both(group, "short body", faults.short(1), "DownloadError", {})
+    yield Row(group, "more bytes than Content-Length", on_block(faults.long()), RECOVERED, {}, 1)
+    yield from _both(group, "Content-Length too small", faults.content_length(150),
+                     "DecryptBlockError", {}, 2)  # fmt: skip
+    yield from _both(group, "Content-Length too large", faults.content_length(2000),
+                     "DownloadError", {})  # fmt: skip
+    yield from _both(group, "Content-Length of 1 TB", faults.content_length(10**12),
+                     "BlockValidationException", {}, 2)  # fmt: skip
+    yield Row(group, "negative Content-Length", on_block(faults.content_length("-5")),
+              RECOVERED, {}, 1)  # fmt: skip
+    yield Row(group, "no Content-Length", on_block(faults.content_length(None)), RECOVERED, {}, 1)
+    yield Row(group, "chunked", on_block(faults.chunked()), RECOVERED, {}, 1)
+    yield from _both(group, "chunked, cut", faults.chunked(cut=50), "DownloadError", {})
+    yield Row(group, "gzip Content-Encoding", on_block(faults.gzip_encoding()), RECOVERED, {}, 1)
+    yield from _both(group, "unknown Content-Encoding", faults.headers({"Content-Encoding": "br"}),
+                     "DownloadError", {})  # fmt: skip
+    page = faults.replace(HTML, {"Content-Type": "text/html"})
+    yield from _both(group, "200 with an HTML page", page, "DownloadError", {}, 2)
+    yield from _both(group, "empty body", faults.replace(b""), "DecryptBlockError", {}, 2)
+    for name in ("x-goog-hash", "x-amz-checksum-crc32c", "x-amz-checksum-crc32",
+                 "x-amz-checksum-crc64nvme"):  # fmt: skip
+        yield from _both(group, f"bit flipped, {name}", faults.corrupt(), "DownloadError",
+                         {"checksums": (name,)})  # fmt: skip
+    yield from _both(group, "bit flipped, AES-GCM", faults.corrupt(), "DecryptBlockError", GCM, 2)
+    yield from _both(group, "bit flipped, AES-CBC padding", faults.corrupt(at=-17),
+                     "DecryptBlockError", {}, 2)  # fmt: skip
+    yield from _both(group, "bit flipped, gzip", faults.corrupt(at=-5), "DecompressBlockError",
+                     GZIP, 2)  # fmt: skip
+    yield from _both(group, "another block's object", faults.swap(3),
+                     "BlockValidationException", {}, 2)  # fmt: skip
+    yield from _both(group, "another block's object, AES-GCM", faults.swap(3),
+                     "DecryptBlockError", GCM, 2)  # fmt: skip
+    yield from _both(group, "inflates past its length", faults.replace(_bomb()),
+                     "BlockValidationException", GZIP, 2)  # fmt: skip
+    yield from _both(group, "more than a block can be", faults.replace(bytes(200_000)),
+                     "BlockValidationException", {}, 2)  # fmt: skip
+
+
+def _bomb() -> bytes:
+    import gzip
+
+    return gzip.compress(bytes(20_000_000))
+
+
+def _storage_native() -> Iterator[Row]:
+    group = "Storage: native format"
+    for name, action, outcome in (
+        ("reset mid-body", faults.reset(100), "DownloadConnectionError"),
+        ("stall mid-body", faults.stall(100), "DownloadTimeout"),
+        ("short body", faults.short(1), "DownloadError"),
+        ("503", faults.status(503), "DownloadError"),
+    ):
+        yield from _both(group, name, action, outcome, NATIVE)
+    yield Row(group, "403, URL refused once", on_block(faults.status(403), 1), RECOVERED, NATIVE, 2)
+    yield Row(group, "longer than listed", on_block(faults.replace(DATA + b"x")),
+              "BlockValidationException", NATIVE, 2)  # fmt: skip
+    yield Row(group, "shorter than listed", on_block(faults.replace(DATA[:-1])),
+              "BlockValidationException", NATIVE, 2)  # fmt: skip
+
+
+def _storage_urls() -> Iterator[Row]:
+    group = "Storage: listed URLs"
+    for name, url in (
+        ("file:", "file:///etc/passwd"),
+        ("ftp:", "ftp://127.0.0.1/object"),
+        ("empty host", "http:///object"),
+        ("user:password@", "http://user:password@127.0.0.1/object"),
+        ("no scheme", "127.0.0.1/object"),
+        ("malformed port", "http://127.0.0.1:port/object"),
+        ("malformed host", "http://[::1/object"),
+        ("line break in the host", "http://127.0.0.1\r\nX: y/object"),
+    ):
+        change = url
+        yield Row(group, name, url_of_block(lambda _, change=change: change), "DownloadError", {}, 0)
+
+
+def _portal_connection() -> Iterator[Row]:
+    group = "Portal: the connection"
+    for name, action, outcome in (
+        ("reset before headers", faults.reset(), "BlockListConnectionError"),
+        ("reset mid-body", faults.reset(100), "BlockListConnectionError"),
+        ("closed before headers", faults.cut(), "BlockListConnectionError"),
+        ("closed mid-body", faults.cut(100), "BlockListConnectionError"),
+        ("stall before headers", faults.stall(), "BlockListTimeout"),
+        ("stall mid-body", faults.stall(100), "BlockListTimeout"),
+        ("short body", faults.short(1), "BlockListConnectionError"),
+        ("garbage for a status line", faults.garbage(), "BlockListConnectionError"),
+    ):
+        yield from _both(group, name, action, outcome, {})
+    yield Row(group, "chunked", on_listing(faults.chunked()), RECOVERED, {}, 1)
+    yield Row(group, "gzip Content-Encoding", on_listing(faults.gzip_encoding()), RECOVERED, {}, 1)
+    yield Row(group, "no Content-Length", on_listing(faults.content_length(None)), RECOVERED, {}, 1)
+    yield Row(group, "Content-Length of 1 TB", on_listing(faults.content_length(10**12)),
+              "DirectIOAPIError", {}, 1)  # fmt: skip
+
+
+def _portal_status() -> Iterator[Row]:
+    group = "Portal: statuses"
+    for code, outcome in (
+        (400, "NotFoundError"), (401, "UnAuthorized"), (403, "UnAuthorized"),
+        (422, "UnprocessableContent"), (500, "InvalidRequest"), (404, "DirectIOAPIError"),
+        (204, "DirectIOAPIError"), (418, "DirectIOAPIError"),
+    ):  # fmt: skip
+        yield Row(group, f"{code}", on_listing(faults.status(code)), outcome, {}, 1)
+    for code in (408, 429, 502, 503, 504):
+        yield from _both(group, f"{code}", faults.status(code), "DirectIOAPIError", {})
+    yield Row(group, "429, Retry-After in seconds, once",
+              on_listing(faults.status(429, {"Retry-After": "0"}), 1), RECOVERED, {}, 2)  # fmt: skip
+    yield Row(group, "503, Retry-After as a date, once",
+              on_listing(faults.status(503, {"Retry-After": soon()}), 1), RECOVERED, {}, 2)  # fmt: skip
+    yield Row(group, "503, Retry-After past the time allowed",
+              on_listing(faults.status(503, {"Retry-After": "86400"})),
+              "DirectIOAPIError", {}, 1)  # fmt: skip
+    yield Row(group, "redirect on the same host, once", on_listing(faults.redirect(), 1),
+              RECOVERED, {}, 2)  # fmt: skip
+    yield Row(group, "redirect loop", on_listing(faults.redirect()), "DirectIOAPIError", {}, 6)
+    yield Row(group, "redirect to another host", on_listing(to_another_host("portal")),
+              "DirectIOAPIError", {}, 1)  # fmt: skip
+    yield Row(group, "redirect to file:", on_listing(faults.redirect("file:///etc/passwd")),
+              "DirectIOAPIError", {}, 1)  # fmt: skip
+    yield Row(group, "wrong secret access key", lambda world: None, "DecryptKeyError", {}, 1,
+              secret="d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmc=")  # fmt: skip
+
+
+def _portal_document() -> Iterator[Row]:
+    group = "Portal: the listing"
+    api = "DirectIOAPIError"
+    page = faults.replace(HTML, {"Content-Type": "text/html"})
+    yield Row(group, "an HTML page", on_listing(page), api, {}, 1)
+    yield Row(group, "truncated JSON", on_listing(faults.replace(lambda b: b[:-9])), api, {}, 1)
+    yield Row(group, "JSON of another shape", document(b"[1, 2]"), api, {}, 1)
+    yield Row(group, "no UTF-8", document(b'{"chunks": "\xff\xfe\xfa"}'), api, {}, 1)
+    yield Row(group, "empty body", document(b""), api, {}, 1)
+    yield Row(group, "deeply nested", document(DEEP), api, {}, 1)
+    yield Row(group, "a number of 5,000 digits", document(b'{"chunks": ' + b"9" * 5000 + b"}"),
+              api, {}, 1)  # fmt: skip
+    yield Row(group, "100 MB", on_listing(faults.replace(padded(100_000_000))), RECOVERED, {}, 1)
+    yield Row(group, "members twice", on_listing(faults.replace(doubled)), RECOVERED, {}, 1)
+    yield Row(group, "members that nobody knows", member(surprise=[1]), RECOVERED, {}, 1)
+    yield Row(group, "no chunks", member(chunks=None), "BlocksNotFoundError", {}, 1)
+    yield Row(group, "empty chunks", member(chunks=[]), "BlocksNotFoundError", {}, 1)
+    yield Row(group, "chunks no list", member(chunks={"url": "x"}), api, {}, 1)
+    yield Row(group, "a chunk that is null", member(chunks=[None]), api, {}, 1)
+    for name, value in (("negative", -1), ("of 2**62", 2**62), ("of 2**70", 2**70), ("NaN", "NaN"),
+                        ("fractional", 1.5), ("boolean", True), ("missing", None)):  # fmt: skip
+        yield Row(group, f"length {name}", chunk(len=value), api, {}, 1)
+    yield Row(group, "URL missing", chunk(url=None), api, {}, 1)
+    yield Row(group, "URL no string", chunk(url=7), api, {}, 1)
+    yield Row(group, "no encrypt_info", member(encrypt_info=None), api, {}, 1)
+    yield Row(group, "wrapped key no base64",
+              member(encrypt_info={"data_encrypted": True, "wrapped_key": "%%%"}),
+              "DecryptKeyError", {}, 1)  # fmt: skip
+    yield Row(group, "wrapped key missing", member(encrypt_info={"data_encrypted": True}),
+              api, {}, 1)  # fmt: skip
+    yield Row(group, "unknown cipher",
+              member(encrypt_info={"data_encrypted": False, "cipher": "ROT13"}), api, {}, 1)  # fmt: skip
+    yield Row(group, "unknown compression", member(compression_type="ZSTD"), api, {}, 1)
+    yield Row(group, "file size below the blocks' end",
+              member(actual_blocks_range={"file_size": 10, "range": "0-10"}), api, {}, 1)  # fmt: skip
+
+
+ROWS: tuple[Row, ...] = tuple(_rows())
+CELLS: tuple[Cell, ...] = tuple(Cell(row, way) for row in ROWS for way in WAYS)
+
+
+def expected(cell: Cell) -> str:
+    """What must come of a cell."""
+    row, way = cell
+    if row.outcome == RECOVERED:
+        return RECOVERED
+    if way == "metadata" and not row.at_portal:
+        return "not concerned"
+    if way == "CLI":
+        return "exit 1"
+    if way == "stream" and not row.at_portal:
+        return f"StreamError ({row.outcome})"
+    return row.outcome
+
+
+def name_of(cell: Cell) -> str:
+    """A test's ID for a cell."""
+    side = "portal" if cell.row.at_portal else "storage"
+    group = "native " if cell.row.options == NATIVE else ""
+    return f"{side}: {group}{cell.row.name}: {cell.way}".replace(" ", "-")
+
+
+assert len({name_of(cell) for cell in CELLS}) == len(CELLS), json.dumps(
+    sorted(name_of(cell) for cell in CELLS)
+)

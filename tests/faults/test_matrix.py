@@ -1,0 +1,29 @@
+"""Every fault by every way in: recovered, or the exact error; no wrong byte, no secret told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.cells import Worlds, run
+from tests.faults.matrix import CELLS, Cell, expected, name_of
+
+
+@pytest.fixture(scope="module")
+def worlds() -> Iterator[Worlds]:
+    """Emulators that all cells share."""
+    with Worlds() as made:
+        yield made
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("cell", [pytest.param(cell, id=name_of(cell)) for cell in CELLS])
+def test_cell(worlds: Worlds, cell: Cell) -> None:
+    """The outcome is the table's, within the requests allowed, and nobody hears a secret."""
+    result = run(worlds, cell)
+    assert result.wrong == []
+    assert result.outcome == expected(cell)
+    assert result.secrets == []
+    if cell.row.requests is not None and cell.way != "open":
+        assert result.requests <= cell.row.requests

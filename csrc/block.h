@@ -1,4 +1,6 @@
-/* The block that is being decoded: the caller's buffer, how far it is filled, the checksum so far. */
+/*
+ * The block that is being decoded: the caller's buffer, how far it is filled, the checksum so far.
+ */
 #ifndef CTERA_BLOCK_H
 #define CTERA_BLOCK_H
 

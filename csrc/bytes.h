@@ -1,4 +1,7 @@
-/* Loads and stores of fixed byte order, on memory of any alignment. Compilers make each one instruction. */
+/*
+ * Loads and stores of fixed byte order, on memory of any alignment. Compilers make each one
+ * instruction.
+ */
 #ifndef CTERA_BYTES_H
 #define CTERA_BYTES_H
 

@@ -55,15 +55,18 @@ static uint64_t power_of_x(const struct crc *crc, unsigned n)
 }
 
 /*
- * The carry-less product of two 64-bit registers, seen as one of 128 bits, is their product times x: hence the
- * exponents one lower. The low half holds the bits of the first bytes, 64 powers up.
+ * The carry-less product of two 64-bit registers, seen as one of 128 bits, is their product times
+ * x: hence the exponents one lower. The low half holds the bits of the first bytes, 64 powers up.
  */
 static struct folding folding_by(const struct crc *crc, unsigned bits)
 {
     return (struct folding){power_of_x(crc, bits + 63), power_of_x(crc, bits - 1)};
 }
 
-/* A stretch of update_mixed(): so many rounds, and what they take by vectors and in each of three lanes. */
+/*
+ * A stretch of update_mixed(): so many rounds, and what they take by vectors and in each of three
+ * lanes.
+ */
 #define ROUNDS 57
 #define LANE_WORDS 5
 #define VECTORS ((size_t)256 * (ROUNDS + 1))
@@ -238,8 +241,8 @@ X86_MIXED static uint64_t update_stretch(const struct crc *crc, uint64_t state, 
 }
 
 /*
- * CRC-32C alone: while the vector unit folds the front of a stretch, the CPU's own CRC32 instruction, which is
- * another unit, takes three lanes behind it; half as fast again.
+ * CRC-32C alone: while the vector unit folds the front of a stretch, the CPU's own CRC32
+ * instruction, which is another unit, takes three lanes behind it; half as fast again.
  */
 X86_MIXED static uint64_t update_mixed(const struct crc *crc, uint64_t state, const uint8_t *p,
                                        size_t n)
@@ -321,7 +324,9 @@ static uint32_t multiply(uint32_t a, uint32_t b)
 
 uint32_t ctera_crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t size_b)
 {
-    /* A's remainder moves on by x^(8 size_b): the product of x^(2^k) over the bits k of 8 size_b. */
+    /*
+     * A's remainder moves on by x^(8 size_b): the product of x^(2^k) over the bits k of 8 size_b.
+     */
     uint32_t square = (uint32_t)1 << (31 - 8); /* x^8 */
     for (; size_b; size_b >>= 1, square = multiply(square, square))
         if (size_b & 1)

@@ -17,16 +17,18 @@
 #define GCM_HEADER (FORMAT_SIZE + GCM_NONCE)
 #define GCM_TAG 16
 
-/* libcrypto takes an int for a size: longer ciphertexts go in steps, a multiple of the AES block. */
+/*
+ * libcrypto takes an int for a size: longer ciphertexts go in steps, a multiple of the AES block.
+ */
 #define UPDATE_MAX ((size_t)1 << 30)
 
 static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;
 static EVP_CIPHER *cbc_ciphers[3], *gcm_ciphers[3]; /* keys of 16, 24, 32 bytes */
 
 /*
- * Ciphers are fetched once, into a library context of our own that is never freed: the application's
- * OpenSSL configuration does not reach it, and a decode that is under way while the process exits
- * does not lose its provider to OpenSSL's clean-up.
+ * Ciphers are fetched once, into a library context of our own that is never freed: the
+ * application's OpenSSL configuration does not reach it, and a decode that is under way while the
+ * process exits does not lose its provider to OpenSSL's clean-up.
  */
 static void fetch_ciphers(void)
 {
@@ -131,7 +133,9 @@ int cipher_begin(struct worker *worker, struct envelope *envelope, int cipher, c
                : gcm_begin(envelope, evp_cipher, key, number, object, object_size);
 }
 
-/* All but the last block, then what the padding leaves of that one: nothing goes past plain_size. */
+/*
+ * All but the last block, then what the padding leaves of that one: nothing goes past plain_size.
+ */
 static int cbc_finish(struct envelope *envelope, uint8_t *plain, struct block *block)
 {
     const uint8_t *ciphertext = envelope->ciphertext;

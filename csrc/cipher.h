@@ -1,4 +1,6 @@
-/* The encrypted envelopes of PROTOCOL sections 3 (AES-CBC) and 5 (AES-GCM), by OpenSSL's libcrypto. */
+/*
+ * The encrypted envelopes of PROTOCOL sections 3 (AES-CBC) and 5 (AES-GCM), by OpenSSL's libcrypto.
+ */
 #ifndef CTERA_CIPHER_H
 #define CTERA_CIPHER_H
 
@@ -21,22 +23,23 @@ struct envelope {
 };
 
 /*
- * Checks the envelope's shape, sets the key, and finds the payload's exact size; for AES-CBC that means
- * to decrypt the last block and check its padding, before anything else is decrypted.
+ * Checks the envelope's shape, sets the key, and finds the payload's exact size; for AES-CBC that
+ * means to decrypt the last block and check its padding, before anything else is decrypted.
  */
 int cipher_begin(struct worker *worker, struct envelope *envelope, int cipher, const uint8_t *key,
                  size_t key_size, uint64_t number, const uint8_t *object, size_t object_size);
 
 /*
- * Writes the envelope's plain_size bytes to @plain, which is the envelope's ciphertext itself or apart from it.
- * After CTERA_TAG nothing of them is left there. With a @block, @plain is block_next() and the bytes
- * are committed; but not before the tag is good.
+ * Writes the envelope's plain_size bytes to @plain, which is the envelope's ciphertext itself or
+ * apart from it. After CTERA_TAG nothing of them is left there. With a @block, @plain is
+ * block_next() and the bytes are committed; but not before the tag is good.
  */
 int cipher_finish(struct envelope *envelope, uint8_t *plain, struct block *block);
 
 /*
- * Wipes the key from the worker's context, and takes what libcrypto complained of from the thread's error queue, which
- * belongs to the application's TLS. To be called after cipher_begin(), whatever it said.
+ * Wipes the key from the worker's context, and takes what libcrypto complained of from the thread's
+ * error queue, which belongs to the application's TLS. To be called after cipher_begin(), whatever
+ * it said.
  */
 void cipher_forget(struct worker *worker);
 

@@ -51,13 +51,15 @@ enum ctera_compression {
 /*
  * ctera_decode() - decrypt, decompress and checksum one stored object.
  *
- * @cipher, @key, @key_size: with CTERA_CIPHER_NONE the key is not looked at; else 16, 24 or 32 bytes.
+ * @cipher, @key, @key_size: with CTERA_CIPHER_NONE the key is not looked at; else 16, 24 or 32
+ * bytes.
  * @number: the block's number in its file; AES-GCM authenticates it, the others ignore it.
  * @object, @object_size: what the storage gave.
  * @workspace: NULL, or where the decrypted payload may be put: @object_size bytes, either @object
  *     itself (decrypt in place: the object is spoiled) or memory apart from it. With NULL the
  *     object is only read, and the thread's own scratch memory is used.
- * @out, @out_size: the block's plaintext. @out_size is the length that the listing promised; nothing
+ * @out, @out_size: the block's plaintext. @out_size is the length that the listing promised;
+ * nothing
  *     is ever written past it. @out must not overlap @object nor @workspace.
  *
  * Returns the CRC32C of the plaintext (0 to 2^32-1), and then @out is filled to the last byte; or
@@ -76,32 +78,34 @@ enum ctera_compression {
  *
  *    No compression: the payload's length is the block's, or CTERA_TOO_LONG / CTERA_TOO_SHORT.
  *
- *    Raw snappy (AUTO, when it is none of the next two): a preamble other than @out_size is TOO_LONG
- *    or TOO_SHORT at once. An empty payload, a preamble over five bytes or over 2^32-1, an element that
- *    reads or writes out of bounds (elements behind the last byte do) are CORRUPT.
+ *    Raw snappy (AUTO, when it is none of the next two): a preamble other than @out_size is
+ *    TOO_LONG or TOO_SHORT at once. An empty payload, a preamble over five bytes or over 2^32-1, an
+ *    element that reads or writes out of bounds (elements behind the last byte do) are CORRUPT.
  *
  *    snappy-java stream (AUTO, first bytes 82 53 4E 41 50 50 59 00): under 16 bytes of header is
  *    CORRUPT; a version below 1 or a compatible version above 1 is UNSUPPORTED. Chunks follow, in
- *    order. The whole 16-byte header may come again where a chunk's length is due, as in snappy-java's
- *    own reader: streams may be concatenated. A chunk's preamble above what is left of @out_size is
- *    TOO_LONG. A chunk with an empty plaintext (one zero byte) is fine; a chunk of zero bytes lacks
- *    its preamble and is CORRUPT, as are a cut length or a cut chunk. End of the payload before
+ *    order. The whole 16-byte header may come again where a chunk's length is due, as in
+ *    snappy-java's own reader: streams may be concatenated. A chunk's preamble above what is left
+ *    of @out_size is TOO_LONG. A chunk with an empty plaintext (one zero byte) is fine; a chunk of
+ *    zero bytes lacks its preamble and is CORRUPT, as are a cut length or a cut chunk. End of the
+ *    payload before
  *    @out_size bytes: TOO_SHORT.
  *
  *    gzip (AUTO, first bytes 1F 8B): one member or more (RFC 1952). After a member comes nothing or
- *    another member (1F 8B); anything else, zero bytes included, is TRAILING. A method other than 8 or a
- *    reserved flag is UNSUPPORTED; FHCRC, CRC-32 and ISIZE are verified (CHECKSUM). A member that
- *    yields more than what is left of @out_size is TOO_LONG; cut or invalid DEFLATE is CORRUPT. (The
- *    member that overflows must do so before the payload's last 8 bytes, where its trailer
- *    would be: an overflow within them is a cut stream, CORRUPT.) All members done below @out_size: TOO_SHORT.
+ *    another member (1F 8B); anything else, zero bytes included, is TRAILING. A method other than 8
+ *    or a reserved flag is UNSUPPORTED; FHCRC, CRC-32 and ISIZE are verified (CHECKSUM). A member
+ *    that yields more than what is left of @out_size is TOO_LONG; cut or invalid DEFLATE is
+ *    CORRUPT. (The member that overflows must do so before the payload's last 8 bytes, where its
+ *    trailer would be: an overflow within them is a cut stream, CORRUPT.) All members done below
+ *    @out_size: TOO_SHORT.
  *
- *    LZ4 (compression LZ4 only): exactly one frame; anything behind it is TRAILING. Skippable and legacy
- *    frames, versions other than 01, reserved bits, dictionary IDs: UNSUPPORTED. Another magic: CORRUPT.
- *    Header, block and content checksums are verified (CHECKSUM). A content size or a block that
- *    goes past what is left of @out_size: TOO_LONG; a block over the frame's block size, a cut
- *    frame, a missing end mark, a content size that is not what the blocks give: CORRUPT. (A match of
- *    offset 0, which the format forbids, is not noticed by liblz4, here as everywhere: the frame's checksums are
- *    there for that.)
+ *    LZ4 (compression LZ4 only): exactly one frame; anything behind it is TRAILING. Skippable and
+ *    legacy frames, versions other than 01, reserved bits, dictionary IDs: UNSUPPORTED. Another
+ *    magic: CORRUPT. Header, block and content checksums are verified (CHECKSUM). A content size or
+ *    a block that goes past what is left of @out_size: TOO_LONG; a block over the frame's block
+ *    size, a cut frame, a missing end mark, a content size that is not what the blocks give:
+ *    CORRUPT. (A match of offset 0, which the format forbids, is not noticed by liblz4, here as
+ *    everywhere: the frame's checksums are there for that.)
  *
  * A payload with several defects is refused in every implementation; which of them names the
  * error may depend on how far its decoder looks ahead.
@@ -113,7 +117,10 @@ CTERA_API int64_t ctera_decode(int cipher, const uint8_t *key, size_t key_size, 
 /* A short English sentence for an enum ctera_error; never NULL. */
 CTERA_API const char *ctera_strerror(int error);
 
-/* CRC-32C (RFC 3720 B.4; x-goog-hash, x-amz-checksum-crc32c) of @data, taken up from @crc (0 to start). */
+/*
+ * CRC-32C (RFC 3720 B.4; x-goog-hash, x-amz-checksum-crc32c) of @data, taken up from @crc (0 to
+ * start).
+ */
 CTERA_API uint32_t ctera_crc32c(uint32_t crc, const uint8_t *data, size_t size);
 
 /* The CRC-32C of A followed by B, from that of A, that of B and the size of B in bytes. */

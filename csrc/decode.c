@@ -57,7 +57,8 @@ static int decode_payload(struct worker *worker, int compression, const uint8_t 
 
 /*
  * The whole object is decrypted (and, with AES-GCM, authenticated), then decompressed: measured no
- * slower than piece by piece. What is not compressed and has the right size goes straight to the block.
+ * slower than piece by piece. What is not compressed and has the right size goes straight to the
+ * block.
  */
 static int decode_envelope(struct worker *worker, struct envelope *envelope, int compression,
                            const uint8_t *object, uint8_t *workspace, struct block *block)

@@ -7,8 +7,8 @@
 #include "bytes.h"
 
 /*
- * The header and the trailer are read here, and libdeflate has the DEFLATE between them: its own gzip call
- * reports a wrong checksum and malformed data as one.
+ * The header and the trailer are read here, and libdeflate has the DEFLATE between them: its own
+ * gzip call reports a wrong checksum and malformed data as one.
  */
 enum { FTEXT = 0x01, FHCRC = 0x02, FEXTRA = 0x04, FNAME = 0x08, FCOMMENT = 0x10 }; /* RFC 1952, 2.3.1 */
 #define FLAGS_RESERVED 0xE0
@@ -77,10 +77,10 @@ static int read_header(const uint8_t **in, const uint8_t *in_end)
 }
 
 /*
- * Why the output did not suffice. libdeflate reads up to 8 zero bytes past the end of its input before it
- * calls it bad, and those may decode to bytes that do not fit: a cut stream looks too long. So ask again with
- * the last 8 bytes kept back, where a whole member has its trailer: what overflows even so did it with
- * real data, and what does not was cut.
+ * Why the output did not suffice. libdeflate reads up to 8 zero bytes past the end of its input
+ * before it calls it bad, and those may decode to bytes that do not fit: a cut stream looks too
+ * long. So ask again with the last 8 bytes kept back, where a whole member has its trailer: what
+ * overflows even so did it with real data, and what does not was cut.
  */
 static int judge_overflow(struct worker *worker, const uint8_t *in, size_t size, struct block *block)
 {

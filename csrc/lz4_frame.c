@@ -11,8 +11,8 @@
 #include "bytes.h"
 
 /*
- * liblz4's own frame interface copies each block through buffers of its own, and hashes slowly: with a content
- * checksum it reaches a third of what this file does with the same block decoder.
+ * liblz4's own frame interface copies each block through buffers of its own, and hashes slowly:
+ * with a content checksum it reaches a third of what this file does with the same block decoder.
  */
 #define MAGIC 0x184D2204u
 #define MAGIC_LEGACY 0x184C2102u

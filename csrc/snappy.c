@@ -15,13 +15,13 @@
 /*
  * An element begins with a tag byte; its two low bits are its kind:
  *
- *   0  literal: length - 1 in the high six bits, or 60 to 63: in the next 1 to 4 bytes; then the bytes
+ *   0  literal: length - 1 in the high six bits, or 60 to 63: in the next 1 to 4 bytes; then bytes
  *   1  copy: length - 4 in three bits, then three high bits of the offset, its low byte follows
  *   2  copy: length - 1 in the high six bits, the offset in the next two bytes
  *   3  copy: the same, the offset in the next four bytes
  *
- * All numbers are little endian. A copy's offset counts back from where it writes, and may be shorter than
- * its length: it then repeats what it has just written.
+ * All numbers are little endian. A copy's offset counts back from where it writes, and may be
+ * shorter than its length: it then repeats what it has just written.
  */
 enum { LITERAL = 0, COPY_4 = 3 };
 
@@ -32,9 +32,9 @@ enum { LITERAL = 0, COPY_4 = 3 };
 #define LOOKAHEAD (1 + STRIDE + 1)
 
 /*
- * What a tag says: the length in the low 16 bits, and in the high ones what the offset has beside the bytes that
- * follow the tag. A literal's "offset" is its length, so it passes the fast loop's test for copies that
- * overlap; that of a long literal is 0, which no test lets pass.
+ * What a tag says: the length in the low 16 bits, and in the high ones what the offset has beside
+ * the bytes that follow the tag. A literal's "offset" is its length, so it passes the fast loop's
+ * test for copies that overlap; that of a long literal is 0, which no test lets pass.
  */
 #define ENTRY(length, offset) ((uint32_t)(length) | (uint32_t)(offset) << 16)
 #define ENTRIES(high) \
@@ -48,8 +48,9 @@ enum { LITERAL = 0, COPY_4 = 3 };
 static const uint32_t tags[256] = {ENTRIES_16(0), ENTRIES_16(16), ENTRIES_16(32), ENTRIES_16(48)};
 
 /*
- * Which of the bytes behind a tag belong to its offset, by kind. A four-byte offset, which no compressor writes
- * into blocks of this size, is left to element(): here it is 0, as for a long literal.
+ * Which of the bytes behind a tag belong to its offset, by kind. A four-byte offset, which no
+ * compressor writes into blocks of this size, is left to element(): here it is 0, as for a long
+ * literal.
  */
 static const uint32_t offset_masks[4] = {0, 0xFF, 0xFFFF, 0};
 
@@ -64,8 +65,8 @@ struct cursor {
 #define OUT_MARGIN (STRIDE + 8)
 
 /*
- * A copy that overlaps itself: repeats the @offset bytes before @out, at least one, over @length bytes. Works in words of
- * eight bytes: up to 7 more are written.
+ * A copy that overlaps itself: repeats the @offset bytes before @out, at least one, over @length
+ * bytes. Works in words of eight bytes: up to 7 more are written.
  */
 static inline void repeat(uint8_t *out, size_t offset, size_t length)
 {
@@ -74,7 +75,9 @@ static inline void repeat(uint8_t *out, size_t offset, size_t length)
             memcpy(out + done, out + done - offset, 8);
         return;
     }
-    /* Multiplied by 1 + 2^(8 offset) + 2^(16 offset) + ..., the pattern fills a word side by side. */
+    /*
+     * Multiplied by 1 + 2^(8 offset) + 2^(16 offset) + ..., the pattern fills a word side by side.
+     */
     static const uint64_t spread[8] = {
         0,           0x0101010101010101, 0x0001000100010001, 0x0001000001000001,
         0x100000001, 0x0000010000000001, 0x0001000000000001, 0x0100000000000001};
@@ -88,8 +91,9 @@ static inline void repeat(uint8_t *out, size_t offset, size_t length)
 }
 
 /*
- * @yes where @condition is not 0, else @no, without a branch. Which element comes next is a coin toss to a
- * branch predictor; gcc insists on branching unless it is taken out of its hands (a quarter slower).
+ * @yes where @condition is not 0, else @no, without a branch. Which element comes next is a coin
+ * toss to a branch predictor; gcc insists on branching unless it is taken out of its hands (a
+ * quarter slower).
  */
 static inline uintptr_t choose(uintptr_t condition, uintptr_t yes, uintptr_t no)
 {
@@ -109,7 +113,9 @@ static inline void copy_16(uint8_t *out, const uint8_t *from)
     memcpy(out, bytes, sizeof bytes);
 }
 
-/* Copies @length bytes, at most a stride, that end before @out begins; up to a stride is written. */
+/*
+ * Copies @length bytes, at most a stride, that end before @out begins; up to a stride is written.
+ */
 static inline void copy_stride(uint8_t *out, const uint8_t *from, size_t length)
 {
     copy_16(out, from);
@@ -121,11 +127,11 @@ static inline void copy_stride(uint8_t *out, const uint8_t *from, size_t length)
 }
 
 /*
- * Decodes short elements while both ends are far, without a branch on what an element is. Stops before the
- * first that it cannot vouch for: element() then judges it.
+ * Decodes short elements while both ends are far, without a branch on what an element is. Stops
+ * before the first that it cannot vouch for: element() then judges it.
  *
- * What limits the speed is the way from one tag to the next. So both places where the next tag may be, behind a
- * literal and behind a copy, are read at once, and then one is chosen.
+ * What limits the speed is the way from one tag to the next. So both places where the next tag may
+ * be, behind a literal and behind a copy, are read at once, and then one is chosen.
  */
 static void fast_elements(struct cursor *cursor)
 {

@@ -7,7 +7,10 @@
 #include "bytes.h"
 #include "snappy.h"
 
-/* The header: magic, the writer's version, the lowest version that can read it (4 bytes each, big endian). */
+/*
+ * The header: magic, the writer's version, the lowest version that can read it (4 bytes each, big
+ * endian).
+ */
 static const uint8_t magic[8] = {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0x00};
 #define HEADER_SIZE 16
 #define VERSION 1
@@ -28,7 +31,10 @@ static int read_header(const uint8_t **in, const uint8_t *in_end)
     return version < VERSION || compatible > VERSION ? CTERA_UNSUPPORTED : CTERA_OK;
 }
 
-/* The chunk at *@in, which is moved behind it: its size, 4 bytes big endian, then a raw snappy block. */
+/*
+ * The chunk at *@in, which is moved behind it: its size, 4 bytes big endian, then a raw snappy
+ * block.
+ */
 static int read_chunk(const uint8_t **in, const uint8_t *in_end, struct block *block)
 {
     if (in_end - *in < 4)

@@ -15,7 +15,10 @@ struct worker {
     size_t scratch_size;
 };
 
-/* The calling thread's worker, made by its first call and freed when the thread ends; NULL: no memory. */
+/*
+ * The calling thread's worker, made by its first call and freed when the thread ends; NULL: no
+ * memory.
+ */
 struct worker *worker_get(void);
 
 /* @size bytes of scratch memory, valid until the next call; NULL: no memory. */

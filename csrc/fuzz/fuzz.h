@@ -24,8 +24,8 @@ static inline int64_t fuzz_decode(const struct fuzz_call *call, const uint8_t *o
 }
 
 /*
- * Decodes into memory that ends at an unmapped page, over two different fillings, and in place. The result must
- * depend on the input alone; the object must stay as it is unless it is the workspace.
+ * Decodes into memory that ends at an unmapped page, over two different fillings, and in place. The
+ * result must depend on the input alone; the object must stay as it is unless it is the workspace.
  */
 static inline int64_t fuzz_check(const struct fuzz_call *call, const uint8_t *data, size_t size)
 {

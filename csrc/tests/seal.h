@@ -15,7 +15,10 @@ static inline const EVP_CIPHER *seal_cipher(int cipher, size_t key_size)
     return key_size == 16 ? EVP_aes_128_gcm() : key_size == 24 ? EVP_aes_192_gcm() : EVP_aes_256_gcm();
 }
 
-/* @plain in an envelope, at @object (room for SEAL_OVERHEAD more); its size. CBC pads unless @plain is padded already. */
+/*
+ * @plain in an envelope, at @object (room for SEAL_OVERHEAD more); its size. CBC pads unless @plain
+ * is padded already.
+ */
 static inline size_t seal(int cipher, const uint8_t *key, size_t key_size, uint64_t number,
                           const uint8_t *plain, size_t size, int padded, uint8_t *object)
 {

@@ -1,4 +1,7 @@
-/* Envelopes: sizes, keys, every wrong padding, every flipped bit; memory and error queue left clean. */
+/*
+ * Envelopes: sizes, keys, every wrong padding, every flipped bit; memory and error queue left
+ * clean.
+ */
 #include "seal.h"
 
 #include <openssl/err.h>
@@ -7,8 +10,8 @@ static const size_t key_sizes[] = {16, 24, 32};
 static uint8_t key[32], text[70000], object[70000 + SEAL_OVERHEAD];
 
 /*
- * All ways to say where the plaintext goes must agree: own scratch, a workspace apart, in place. The object
- * ends at an unmapped page, and so does the output.
+ * All ways to say where the plaintext goes must agree: own scratch, a workspace apart, in place.
+ * The object ends at an unmapped page, and so does the output.
  */
 static int64_t open_object(int cipher, size_t key_size, uint64_t number, size_t object_size,
                            uint8_t *plain, size_t plain_size)

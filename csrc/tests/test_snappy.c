@@ -1,4 +1,7 @@
-/* Raw snappy blocks and snappy-java streams: random valid programs against a model, then broken ones. */
+/*
+ * Raw snappy blocks and snappy-java streams: random valid programs against a model, then broken
+ * ones.
+ */
 #include "harness.h"
 
 /* A block being written: its elements, and what they must decode to. */

@@ -1,6 +1,6 @@
 /*
- * Sixteen threads, each with its own key, cipher, compression and block, decode at once for the seconds given as
- * the argument. What they must agree on is that nobody sees anybody else's bytes.
+ * Sixteen threads, each with its own key, cipher, compression and block, decode at once for the
+ * seconds given as the argument. What they must agree on is that nobody sees anybody else's bytes.
  */
 #include "seal.h"
 

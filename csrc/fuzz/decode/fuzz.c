@@ -1,4 +1,7 @@
-/* Whole objects: any cipher, key size and compression; the envelope as given, or sealed here around the payload. */
+/*
+ * Whole objects: any cipher, key size and compression; the envelope as given, or sealed here around
+ * the payload.
+ */
 #include "fuzz.h"
 
 #include "../tests/seal.h"

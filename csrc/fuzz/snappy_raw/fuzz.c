@@ -1,4 +1,7 @@
-/* Raw snappy elements: the preamble is made from the length, so that mutations go into the elements. */
+/*
+ * Raw snappy elements: the preamble is made from the length, so that mutations go into the
+ * elements.
+ */
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults import matrix, report
 from tests.faults.cells import Worlds, run
 from tests.faults.matrix import CELLS, Cell, expected, name_of
 
@@ -27,3 +28,14 @@ def test_cell(worlds: Worlds, cell: Cell) -> None:
     assert result.secrets == []
     if cell.row.requests is not None and cell.way != "open":
         assert result.requests <= cell.row.requests
+
+
+def test_page_is_current() -> None:
+    """The committed page is what the table makes: else run python -m tests.faults.report."""
+    assert report.PAGE.read_text() == report.page()
+
+
+def test_every_way_in_is_in_the_table() -> None:
+    """No cell is left out, and every fault has a row by every way in."""
+    assert len(CELLS) == len(matrix.ROWS) * len(matrix.WAYS)
+    assert {cell.way for cell in CELLS} == set(matrix.WAYS)

@@ -1,0 +1,94 @@
+"""``docs/fault-matrix.md``: every cell is run, and what came of it is written down.
+
+``python -m tests.faults.report`` runs all cells and writes the page; it fails where one is not as
+matrix.py has it. :func:`page` makes the text from the table alone, which is how a test sees that the
+committed page is current.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from .cells import Worlds, run
+from .matrix import CELLS, RETRIES, ROWS, WAYS, Cell, Row, expected, name_of
+from .peer import RESULTS
+
+PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
+
+_INTRODUCTION = f"""\
+# The fault matrix
+
+What comes of each fault by each way in. Written by `python -m tests.faults.report`, which runs all
+{{cells}} cells against the emulator; `pytest tests/faults/test_matrix.py` runs the same cells as tests.
+Do not edit by hand.
+
+Each cell was checked for more than its outcome: no wrong byte was delivered, an error names the file and
+has an errno, a stream's error has the offset at which its data ended, a failed download left nothing
+behind, the broken side got no more requests than the failure policy allows, and no key, token, signature
+or query stood in any log line at DEBUG (urllib3's included), in any error's text, repr or traceback with
+locals, in any event or in what the command line said with `-d`.
+
+- **recovered**: every byte is right, and the caller noticed nothing.
+- A class: what is raised. With `stream` it is the `__cause__` of a StreamError, whose `offset` is where to
+  resume. The command line exits with 1 and one line that says why.
+- **-**: the way in does not come across this fault.
+- *once*: the first request meets the fault; *always*: all do. With {RETRIES} retries here (4 by default).
+- Last column: `cterasdk.direct` 2.20.50 by its streamer, under the same faults, its pauses between
+  attempts left out and its read timeout set to 1 s (`python -m tests.faults.peer`). *nothing within
+  20 s*: it neither ended nor delivered.
+
+What no client can see is not in the table: plaintext, or AES-CBC without compression, that was damaged on
+its way by a storage that declares no checksum.
+"""
+
+
+def page() -> str:
+    """The page, as the table has it."""
+    peer: dict[str, str] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    lines = [_INTRODUCTION.format(cells=len(CELLS))]
+    for group, rows in itertools.groupby(ROWS, key=lambda row: row.group):
+        lines += [f"## {group}", "", *_table(list(rows), peer), ""]
+    return "\n".join(lines)
+
+
+def _table(rows: list[Row], peer: dict[str, str]) -> Iterator[str]:
+    heads = ["fault", *WAYS, "cterasdk"]
+    yield f"| {' | '.join(heads)} |"
+    yield f"| {' | '.join('---' for _ in heads)} |"
+    for row in rows:
+        cells = [_short(expected(Cell(row, way))) for way in WAYS]
+        other = peer.get(f"{row.group}: {row.name}", "not run")
+        yield f"| {' | '.join([row.name, *cells, other])} |"
+
+
+def _short(outcome: str) -> str:
+    if outcome == "not concerned":
+        return "-"
+    if outcome.startswith("StreamError ("):
+        return outcome[len("StreamError (") : -1]
+    return outcome
+
+
+def main() -> int:
+    """Run every cell; write the page where all are as they should be."""
+    mistakes = 0
+    with Worlds() as worlds:
+        for cell in CELLS:
+            result = run(worlds, cell)
+            if result.outcome != expected(cell) or result.wrong or result.secrets:
+                mistakes += 1
+                print(f"{name_of(cell)}: {result}", file=sys.stderr)
+    print(f"{len(CELLS)} cells, {len(ROWS)} faults, {mistakes} not as they should be")
+    if mistakes:
+        return 1
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

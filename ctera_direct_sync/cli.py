@@ -25,11 +25,12 @@ from typing import IO, Any, Callable, NamedTuple, NoReturn, Optional, Union
 
 from tqdm import tqdm
 
-from . import __version__, codec
+from . import __version__, batch_command, codec
 from .client import DirectIO
 from .emulator import command as emulator_command
 from .exceptions import BlockError, DirectIOError, StreamError
 from .http import HTTPFault, origin_of
+from .manifest import ManifestError
 from .settings import Settings
 from .types import ByteRange, Chunk, Metadata
 
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_download(commands)
+    _add_batch(commands)
     _add_cat(commands)
     _add_info(commands)
     _add_emulator(commands)
@@ -117,6 +119,7 @@ def _add_download(commands: Any) -> None:
     parser = commands.add_parser("download", help=text, description=text.capitalize() + ".")
     parser.set_defaults(run=_run, command=_download, name="download")
     parser.add_argument("-p", "--path", required=True, help="where to; replaced when all is there")
+    _add_file_id(parser)
     _add_portal(parser)
     _add_transfer(parser)
     parser.add_argument(
@@ -135,10 +138,19 @@ def _add_download(commands: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no closing line")
 
 
+def _add_batch(commands: Any) -> None:
+    text = "download the files of a list to a folder; those that are there and unchanged stay"
+    parser = commands.add_parser("batch", help=text, description=text.capitalize() + ".")
+    parser.set_defaults(run=_run, command=_batch, name="batch")
+    batch_command.add_arguments(parser, _workers)
+    _add_portal(parser)
+
+
 def _add_cat(commands: Any) -> None:
     text = "write a file, or a range of it, to standard output"
     parser = commands.add_parser("cat", help=text, description=text.capitalize() + ".")
     parser.set_defaults(run=_run, command=_cat, name="cat")
+    _add_file_id(parser)
     _add_portal(parser)
     _add_transfer(parser)
 
@@ -147,6 +159,7 @@ def _add_info(commands: Any) -> None:
     text = "show a file's size, encryption, compression and blocks"
     parser = commands.add_parser("info", help=text, description=text.capitalize() + ".")
     parser.set_defaults(run=_run, command=_info, name="info")
+    _add_file_id(parser)
     _add_portal(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
@@ -158,10 +171,13 @@ def _add_emulator(commands: Any) -> None:
     emulator_command.add_arguments(parser)
 
 
-def _add_portal(parser: argparse.ArgumentParser) -> None:
+def _add_file_id(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--file-id", required=True, type=_file_id, metavar="ID", help="file ID"
     )
+
+
+def _add_portal(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("portal")
     group.add_argument(
         "-e",
@@ -252,8 +268,8 @@ def _run(options: argparse.Namespace) -> int:
         )
         try:
             with _signals_raise(), _client(options) as client:
-                options.command(client, options)
-            return _DONE
+                code: Optional[int] = options.command(client, options)
+            return code or _DONE
         except _Signalled as signalled:
             return _end(options, signalled.text, _SIGNAL_BASE + signalled.number)
         except _OutputClosed:
@@ -463,6 +479,27 @@ def _cat(client: DirectIO, options: argparse.Namespace) -> None:
     byte_range = _byte_range(client, options)
     with _standard_output(buffering=0) as output:
         client.download(options.file_id, output, byte_range=byte_range, max_workers=options.workers)
+
+
+# --- batch ---------------------------------------------------------------------------------------------
+
+
+def _batch(client: DirectIO, options: argparse.Namespace) -> int:
+    def write(lines: bytes) -> None:
+        with _standard_output() as output:
+            output.write(lines)
+
+    try:
+        return batch_command.run(client, options, write, _explain_item)
+    except ManifestError as error:
+        raise _Usage(str(error)) from None
+
+
+def _explain_item(error: Exception) -> str:
+    text = _explain(error)
+    ours = isinstance(error, (DirectIOError, BlockingIOError)) or not isinstance(error, OSError)
+    way_out = None if ours else _WAYS_OUT.get(getattr(error, "errno", None))
+    return f"{text}: {way_out}" if way_out else text
 
 
 # --- info ----------------------------------------------------------------------------------------------

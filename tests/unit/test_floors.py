@@ -19,6 +19,8 @@ FLOORS = [
     "engine",
     "source partial stream download file batch",
     "client",
+    "manifest",
+    "batch_command",
     "cli filesystem wsgi emulator pytest_plugin",
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

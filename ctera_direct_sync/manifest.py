@@ -1,0 +1,122 @@
+"""A batch's list of files as CSV (RFC 4180): ``id,path`` or ``id,path,checksum`` on each line.
+
+UTF-8, with or without a byte order mark. The first line may name the columns: ``id``, ``path``, and
+``sha256``, ``crc32c`` or ``checksum``, in any order. Without it they are as above, and the checksum is a
+SHA-256 or a CRC32C in hexadecimal, told apart by its length.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import IO, NamedTuple, Optional
+
+from .batch import BatchItem, Checksum
+
+__all__ = ["ManifestError", "Row", "read_manifest"]
+
+_COLUMNS = ("id", "path", "checksum")
+_NAMES = {"id", "file_id", "path", "checksum", "sha256", "crc32c"}
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+class ManifestError(ValueError):
+    """The manifest as a whole cannot be read; the text says why."""
+
+
+class Row(NamedTuple):
+    """A line that is not empty: its number from 1, and the item in it, or what is wrong with it."""
+
+    line: int
+    item: Optional[BatchItem]
+    problem: str = ""
+
+
+def read_manifest(file: IO[bytes]) -> list[Row]:
+    """The rows of a manifest. ManifestError where its first line or its encoding is none of ours."""
+    content = file.read()
+    if content.startswith(_UTF16):
+        raise ManifestError("the manifest is in UTF-16: save it as UTF-8")
+    # Bytes that are no UTF-8 become lone surrogates, so that the line that holds them can be named.
+    text = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="")
+    rows = list(_lines(text))
+    columns: Sequence[str] = _COLUMNS
+    if rows and _is_header(rows[0][1]):
+        columns = _header(rows.pop(0)[1])
+    return [problem or _row(line, cells, columns) for line, cells, problem in rows]
+
+
+def _lines(text: io.StringIO) -> Iterator[tuple[int, list[str], Optional[Row]]]:
+    """Each line's number and cells, or what is wrong with it; empty lines are left out."""
+    reader = csv.reader(text, skipinitialspace=True, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, [], Row(line, None, f"is no CSV: {error}")
+            continue
+        if any(cell.strip() for cell in cells):
+            yield line, cells, None
+
+
+def _is_header(cells: list[str]) -> bool:
+    names = {cell.strip().lower() for cell in cells}
+    return bool(names & {"id", "file_id", "path"}) and not cells[0].strip().isdigit()
+
+
+def _header(cells: list[str]) -> list[str]:
+    names = [cell.strip().lower() for cell in cells]
+    unknown = [name for name in names if name not in _NAMES]
+    if unknown:
+        raise ManifestError(
+            f"the manifest has an unknown column {unknown[0]!r}: use id, path, and sha256, crc32c or "
+            "checksum"
+        )
+    names = ["id" if name == "file_id" else name for name in names]
+    for name in names:
+        if names.count(name) > 1:
+            raise ManifestError(f"the manifest has two columns {name!r}")
+    for name in ("id", "path"):
+        if name not in names:
+            raise ManifestError(f"the manifest has no column {name!r}")
+    return names
+
+
+def _row(line: int, cells: list[str], columns: Sequence[str]) -> Row:
+    try:
+        return Row(line, _item(cells, columns))
+    except ValueError as error:
+        return Row(line, None, str(error))
+
+
+def _item(cells: list[str], columns: Sequence[str]) -> BatchItem:
+    if not 2 <= len(cells) <= len(columns):
+        wanted = "2" if len(columns) == 2 else f"2 to {len(columns)}"
+        raise ValueError(
+            f"has {len(cells)} columns, not {wanted}: put a path that holds a comma between double "
+            "quotes"
+        )
+    for cell in cells:
+        if any("\ud800" <= character <= "\udfff" for character in cell):
+            raise ValueError("is no UTF-8")
+    values = dict(zip(columns, cells))
+    file_id = values["id"].strip()
+    if not (file_id.isascii() and file_id.isdigit()):
+        raise ValueError(f"{file_id!r} is no file ID, which is a number")
+    if not values.get("path"):
+        raise ValueError("has no path")
+    return BatchItem(int(file_id), values["path"], _checksum(values))
+
+
+def _checksum(values: dict[str, str]) -> Optional[str]:
+    """The strongest one that the line gives, as ``algorithm:digest``."""
+    for column in ("sha256", "checksum", "crc32c"):
+        text = values.get(column, "").strip()
+        if text:
+            named = text if column == "checksum" or ":" in text else f"{column}:{text}"
+            return "{0.algorithm}:{0.digest}".format(Checksum.parse(named))
+    return None

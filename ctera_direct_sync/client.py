@@ -20,9 +20,9 @@ import requests
 from . import batch
 from .batch import BatchProgress, BatchResult, Item
 from .download import Finished, Progress, Target, Verify, download
-from .engine import STREAM, Engine
+from .engine import Engine
 from .events import Observer
-from .exceptions import BlockInfo, DirectIOAPIError, DownloadError
+from .exceptions import BlockInfo, DirectIOAPIError, DirectIOError, DownloadError
 from .file import DirectFile, open_file
 from .http import HTTP, TLS
 from .portal import Listing, Portal
@@ -31,6 +31,7 @@ from .retry import RetryPolicy
 from .scope import Cancelled, CancelScope
 from .settings import Settings
 from .source import Source
+from .spans import Span, read_spans
 from .storage import Storage
 from .stream import Streamer, iterate
 from .types import Block, ByteRange, Download, Event, Metadata, Token
@@ -259,8 +260,10 @@ class DirectIO:
         self, metadata: Metadata, byte_range: Optional[ByteRange], max_workers: Optional[int] = None
     ) -> Streamer:
         """A streamer over a file that was listed before."""
+        source = self._source(metadata)
         start, stop = clip(byte_range, metadata.size)
-        return Streamer(self._source(metadata), start, stop, max_workers)
+        _check_covered(source, start, stop)
+        return Streamer(source, start, stop, max_workers)
 
     # --- files ---------------------------------------------------------------------------------------
 
@@ -396,26 +399,14 @@ class DirectIO:
         _check_covered(source, 0, metadata.size)
         return open_file(source, readahead)
 
-    def _read_spans(self, metadata: Metadata, spans: Sequence[Optional[ByteRange]]) -> list[bytes]:
-        """Bytes of several ranges of a listed file, fetched concurrently; b"" for None."""
+    def _read_spans(
+        self, metadata: Metadata, spans: Sequence[Span], *, stop_at_first: bool
+    ) -> list[Union[bytes, DirectIOError]]:
+        """:func:`read_spans` of a file that was listed before."""
         source = self._source(metadata)
-        transfers = []
-        try:
-            for span in spans:
-                start, stop = (0, 0) if span is None else clip(span, metadata.size)
-                _check_covered(source, start, stop)
-                transfer = source.transfer(
-                    source.pieces(start, stop), source.block, priority=STREAM, bounded=False
-                )
-                self._engine.start(transfer)
-                transfers.append(transfer)
-            return [
-                b"".join(job.future.result().data for job in transfer.take_admitted())
-                for transfer in transfers
-            ]
-        finally:
-            for transfer in transfers:
-                self._engine.cancel(transfer)
+        for start, stop in spans:
+            _check_covered(source, start, stop)
+        return read_spans(source, spans, stop_at_first=stop_at_first)
 
     # --- life ----------------------------------------------------------------------------------------
 

@@ -7,32 +7,69 @@ the portal, which has no call to list them here.
 
 from __future__ import annotations
 
+import copy
 import errno
 import io
+import os
 import time
-from collections.abc import Sequence
-from typing import Any, NoReturn, Optional
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn, Optional, Union
 from urllib.parse import urlsplit
 
+from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.spec import AbstractFileSystem
+from fsspec.utils import isfilelike
 
 from .client import DirectIO
 from .exceptions import NotFoundError
-from .settings import Settings
-from .types import ByteRange, Metadata, Token
+from .settings import Endpoint, Settings
+from .spans import Span
+from .types import Metadata, Token
 
 __all__ = ["CteraFileSystem"]
 
 _SCHEME = "ctera://"
+_SECRETS = ("access_key_id", "secret_access_key", "bearer")
+#: Block lists kept by default: one of a large file may take megabytes.
+_MAX_LISTINGS = 64
+
+#: One client for all file systems of the same portal, keys and settings: fsspec makes an instance for
+#: each thread, and keeps it.
+_clients: weakref.WeakValueDictionary[tuple[str, ...], DirectIO] = weakref.WeakValueDictionary()
 
 
-class CteraFileSystem(AbstractFileSystem):  # type: ignore[misc]
+class _Instances(type(AbstractFileSystem)):  # type: ignore[misc]
+    """fsspec's cache of instances, by whole keys, which are then hidden from view."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        for name in _SECRETS:
+            if isinstance(kwargs.get(name), Token):
+                # The cache tells instances apart by repr, and all tokens look the same.
+                kwargs[name] = str(kwargs[name])
+        if kwargs.get("settings") is not None:
+            kwargs["settings"] = _plain(_settings(kwargs["settings"]))
+        made = super().__call__(*args, **kwargs)
+        for name in _SECRETS:
+            if made.storage_options.get(name):
+                made.storage_options[name] = Token(made.storage_options[name])
+        return made
+
+
+class CteraFileSystem(AbstractFileSystem, metaclass=_Instances):  # type: ignore[misc]
     """Files of one portal.
 
     ``host``: from the URL. ``baseurl``: the portal's URL where it is not ``https://<host>``.
     ``access_key_id``, ``secret_access_key``, ``bearer``: from the environment where not given (as
-    ``DirectIO``), which keeps them out of task graphs. ``settings``: a :class:`Settings`.
-    ``listings_expiry_time``: seconds for which a block list serves further calls for the same file.
+    ``DirectIO``), which keeps them out of task graphs. If CTERA_DIRECT_URL is set, keys from the
+    environment go to that portal alone: a URL of another host is refused, ValueError.
+    ``settings``: a :class:`Settings`, or a mapping of its names, such as ``{"memory": 2**25}``.
+    ``listings_expiry_time``: seconds for which a block list serves further calls for the same file;
+    ``max_paths``: how many of them are kept; ``use_listings_cache``: whether they are.
+
+    Pickles hold the keys that were given; JSON (``to_json``), reprs and messages never do.
     """
 
     protocol = "ctera"
@@ -46,21 +83,37 @@ class CteraFileSystem(AbstractFileSystem):  # type: ignore[misc]
         access_key_id: Optional[str] = None,
         secret_access_key: Optional[str] = None,
         bearer: Optional[str] = None,
-        settings: Optional[Settings] = None,
+        settings: Union[Settings, Mapping[str, Any], None] = None,
+        use_listings_cache: bool = True,
         listings_expiry_time: float = 30.0,
+        max_paths: int = _MAX_LISTINGS,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.host = host
         self._expiry = listings_expiry_time
-        self._listings: dict[int, tuple[float, Metadata]] = {}
+        self._max_listings = max_paths if use_listings_cache else 0
+        self._listings: OrderedDict[int, tuple[float, Metadata]] = OrderedDict()
         if baseurl is None and host is not None:
-            baseurl = f"https://{host}"
-        self.client = DirectIO(baseurl, access_key_id, secret_access_key, bearer, settings=settings)
-        # fsspec shows these in reprs and JSON: there, too, they must not be readable.
-        for name in ("access_key_id", "secret_access_key", "bearer"):
-            if self.storage_options.get(name):
-                self.storage_options[name] = Token(self.storage_options[name])
+            baseurl = _baseurl_of(host, keys_given=bool(access_key_id or bearer))
+        chosen = None if settings is None else _settings(settings)
+        self._client = _shared(
+            DirectIO(baseurl, access_key_id, secret_access_key, bearer, settings=chosen)
+        )
+
+    @property
+    def client(self) -> DirectIO:
+        """The client that does the work, shared with equal file systems; a new one if it was closed."""
+        if self._client._engine.closed:
+            self._client = _shared(copy.copy(self._client))
+        return self._client
+
+    def to_dict(self, **options: Any) -> dict[str, Any]:
+        """As fsspec's, without the keys: whoever reads it back has them in the environment."""
+        result: dict[str, Any] = super().to_dict(**options)
+        for name in _SECRETS:
+            result.pop(name, None)
+        return result
 
     # --- names -----------------------------------------------------------------------------------------
 
@@ -70,7 +123,10 @@ class CteraFileSystem(AbstractFileSystem):  # type: ignore[misc]
             return [cls._strip_protocol(one) for one in path]
         text = str(path)
         if text.startswith(_SCHEME):
-            text = text[len(_SCHEME) :].partition("/")[2]
+            text = text[len(_SCHEME) :]
+            host, _, rest = text.partition("/")
+            # Some programs put the scheme before a path of ours: then a file ID stands for the host.
+            text = text if _is_file_id(host) else rest
         return text.strip("/")
 
     @staticmethod
@@ -80,7 +136,7 @@ class CteraFileSystem(AbstractFileSystem):  # type: ignore[misc]
         host = urlsplit(str(path)).netloc
         if "@" in host:
             raise ValueError("a ctera:// URL holds no keys: give them as storage_options")
-        return {"host": host} if host else {}
+        return {"host": host} if host and not _is_file_id(host) else {}
 
     def unstrip_protocol(self, name: str) -> str:
         """The whole URL of a path of this file system."""
@@ -88,7 +144,7 @@ class CteraFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def _file_id(self, path: str) -> int:
         text = self._strip_protocol(path).partition("/")[0]
-        if not (text.isascii() and text.isdigit()):
+        if not _is_file_id(text):
             raise FileNotFoundError(
                 errno.ENOENT, "a path is ctera://<portal-host>/<file_id>[/name.ext]", str(path)
             )
@@ -101,14 +157,18 @@ class CteraFileSystem(AbstractFileSystem):  # type: ignore[misc]
         file_id = self._file_id(path)
         now = time.monotonic()
         listed = self._listings.get(file_id)
-        if listed is None or now - listed[0] > self._expiry:
-            try:
-                listed = (now, self.client.metadata(file_id))
-            except NotFoundError as error:
-                # The class that fsspec's callers expect; ours says more, as its cause.
-                raise FileNotFoundError(errno.ENOENT, error.strerror, str(path)) from error
-            self._listings[file_id] = listed
+        if listed is None or now - listed[0] >= self._expiry:
+            with _not_found(path):
+                listed = now, self.client.metadata(file_id)
+            self._keep(file_id, listed)
         return listed[1]
+
+    def _keep(self, file_id: int, listed: tuple[float, Metadata]) -> None:
+        self._listings.pop(file_id, None)
+        self._listings[file_id] = listed
+        while len(self._listings) > self._max_listings:
+            with suppress(KeyError):  # Another thread was faster.
+                self._listings.popitem(last=False)
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Name, size and type, and what the block list says beyond."""
@@ -131,6 +191,14 @@ class CteraFileSystem(AbstractFileSystem):  # type: ignore[misc]
             )
         info = self.info(path)
         return [info] if detail else [info["name"]]
+
+    def glob(self, path: str, maxdepth: Optional[int] = None, **options: Any) -> Any:
+        """The file itself, whatever its name holds. NotImplementedError for a pattern of file IDs."""
+        path = self._strip_protocol(path)
+        if not _is_file_id(path.partition("/")[0]):
+            return super().glob(path, maxdepth=maxdepth, **options)
+        found = {path: self.info(path)} if self.exists(path) else {}
+        return found if options.get("detail") else list(found)
 
     def isdir(self, path: str) -> bool:
         """False: there are no directories."""
@@ -170,7 +238,11 @@ class CteraFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self, path: str, start: Optional[int] = None, end: Optional[int] = None, **_: Any
     ) -> bytes:
         """The bytes from ``start`` to ``end`` (excluded); negative ones count from the end."""
-        return self._read_ranges(self.metadata(path), [(start, end)])[0]
+        metadata = self.metadata(path)
+        span = _span(start, end, metadata.size)
+        found = self.client._read_spans(metadata, [span], stop_at_first=True)[0]
+        assert isinstance(found, bytes)
+        return found
 
     def cat_ranges(
         self,
@@ -181,47 +253,60 @@ class CteraFileSystem(AbstractFileSystem):  # type: ignore[misc]
         on_error: str = "return",
         **_: Any,
     ) -> list[Any]:
-        """The bytes of many ranges, all fetched concurrently; one listing a file."""
-        if max_gap is not None:
-            raise NotImplementedError("max_gap: ranges of one block share its download anyway")
-        starts = starts if isinstance(starts, list) else [starts] * len(paths)
-        ends = ends if isinstance(ends, list) else [ends] * len(paths)
+        """The bytes of many ranges; of each file one listing, and each block that they need once.
+
+        ``on_error``: "return" puts the error in the place of the bytes, "raise" raises the first.
+        ``max_gap`` has no use here: ranges of one block share its download anyway.
+        """
+        if not isinstance(paths, list):
+            raise TypeError("cat_ranges takes a list of paths")
+        starts = list(starts) if isinstance(starts, Sequence) else [starts] * len(paths)
+        ends = list(ends) if isinstance(ends, Sequence) else [ends] * len(paths)
         if not len(paths) == len(starts) == len(ends):
             raise ValueError("cat_ranges takes as many starts and ends as paths")
         places: dict[str, list[int]] = {}
         for place, path in enumerate(paths):
-            places.setdefault(path, []).append(place)
+            places.setdefault(self._strip_protocol(path), []).append(place)
         results: list[Any] = [None] * len(paths)
         for path, at in places.items():
-            try:
-                found = self._read_ranges(
-                    self.metadata(path), [(starts[place], ends[place]) for place in at]
-                )
-            except OSError as error:
-                if on_error != "return":
-                    raise
-                found = [error] * len(at)  # type: ignore[list-item]
-            for place, data in zip(at, found):
-                results[place] = data
+            bounds = [(starts[place], ends[place]) for place in at]
+            for place, found in zip(at, self._read_ranges(path, bounds, on_error == "raise")):
+                results[place] = found
         return results
 
-    def get_file(self, rpath: str, lpath: Any, callback: Any = None, **_: Any) -> None:
-        """Download to a local path, or into a writable binary file."""
+    def _read_ranges(
+        self, path: str, bounds: Sequence[tuple[Optional[int], Optional[int]]], strict: bool
+    ) -> Sequence[Any]:
+        """Several ranges of one file, or an error for each that cannot be had."""
+        try:
+            metadata = self.metadata(path)
+            spans = [_span(start, end, metadata.size) for start, end in bounds]
+            return self.client._read_spans(metadata, spans, stop_at_first=strict)
+        except OSError as error:
+            if strict:
+                raise
+            return [error] * len(bounds)
+
+    def get_file(
+        self,
+        rpath: str,
+        lpath: Any = None,
+        callback: Any = DEFAULT_CALLBACK,
+        outfile: Any = None,
+        **_: Any,
+    ) -> None:
+        """Download to a local path, whose folders are made, or into a writable binary file."""
         file_id = self._file_id(rpath)
+        target = outfile if outfile is not None else lpath
+        if not isfilelike(target):
+            os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
 
         def progress(done: int, total: int) -> None:
-            if callback is not None:
-                callback.set_size(total)
-                callback.absolute_update(done)
+            callback.set_size(total)
+            callback.absolute_update(done)
 
-        self.client.download(file_id, lpath, progress=progress)
-
-    def _read_ranges(
-        self, metadata: Metadata, ranges: Sequence[tuple[Optional[int], Optional[int]]]
-    ) -> list[bytes]:
-        """Several ranges of one file, as one pass of the client each, begun together."""
-        spans = [_span(start, end, metadata.size) for start, end in ranges]
-        return self.client._read_spans(metadata, spans)
+        with _not_found(rpath):
+            self.client.download(file_id, target, progress=progress)
 
     # --- what this store cannot do -----------------------------------------------------------------------
 
@@ -253,7 +338,71 @@ def _read_only(path: str) -> NoReturn:
     raise OSError(errno.EROFS, "files can only be read through Direct IO", str(path))
 
 
-def _span(start: Optional[int], end: Optional[int], size: int) -> Optional[ByteRange]:
-    """fsspec's Python-like bounds as a range; None where they hold nothing."""
+def _is_file_id(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _span(start: Optional[int], end: Optional[int], size: int) -> Span:
+    """fsspec's Python-like bounds as first byte and the one past the last."""
     first, stop, _ = slice(start, end).indices(size)
-    return ByteRange(first, stop - 1) if first < stop else None
+    return first, max(first, stop)
+
+
+@contextmanager
+def _not_found(path: str) -> Iterator[None]:
+    """The class that fsspec's callers expect for a file that is not there; ours is its cause."""
+    try:
+        yield
+    except NotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, error.strerror, str(path)) from error
+
+
+# --- how an instance comes to its client --------------------------------------------------------------
+
+
+def _shared(made: DirectIO) -> DirectIO:
+    """The client that there is already for the same portal, keys and settings, or ``made``."""
+    key = (
+        made._baseurl,
+        str(made._token),
+        str(made._secret or ""),
+        repr(_plain(made._settings)),
+    )
+    found = _clients.setdefault(key, made)
+    if found._engine.closed:
+        found = _clients[key] = made
+    return found
+
+
+def _baseurl_of(host: str, keys_given: bool) -> str:
+    """The portal's URL: CTERA_DIRECT_URL where it is of that host, which may say http or a path."""
+    known = os.environ.get("CTERA_DIRECT_URL")
+    if known and urlsplit(known).netloc.lower() == host.lower():
+        return known
+    if known and not keys_given:
+        raise ValueError(
+            f"the keys in the environment are for {urlsplit(known).hostname} (CTERA_DIRECT_URL), not for "
+            f"{host}: give those of {host} as storage_options"
+        )
+    return f"https://{host}"
+
+
+def _settings(value: Union[Settings, Mapping[str, Any]]) -> Settings:
+    if isinstance(value, Settings):
+        return value
+    return Settings(
+        **{
+            name: Endpoint(**member) if isinstance(member, Mapping) else member
+            for name, member in value.items()
+        }
+    )
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON can hold them, in an order that is always the same."""
+    result = dict(settings._values)
+    for name in ("api", "storage"):
+        endpoint = result[name]
+        result[name] = {"ssl": endpoint.ssl, "timeout": list(endpoint.timeout)}
+    result["checksums"] = sorted(result["checksums"])
+    return result

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from ctera_direct_sync import DirectIO
+from ctera_direct_sync import DirectIO, Settings
 from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.engine import SerialExecutor
 
@@ -51,3 +52,41 @@ def make_serial_client(make_client: Callable[..., DirectIO]) -> Callable[..., Di
 def serial_client(make_serial_client: Callable[..., DirectIO]) -> DirectIO:
     """A client whose requests have an order."""
     return make_serial_client()
+
+
+# --- fsspec ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def options(portal: Emulator, quick: Settings) -> Iterator[dict[str, Any]]:
+    """``storage_options`` for ``portal``; what was made with them is closed after the test."""
+    filesystem = pytest.importorskip("ctera_direct_sync.filesystem")
+    yield {
+        "baseurl": portal.url,
+        "access_key_id": portal.access_key_id,
+        "secret_access_key": portal.secret_access_key,
+    }
+    filesystem.CteraFileSystem.clear_instance_cache()
+    for client in list(filesystem._clients.values()):
+        client.close()
+
+
+@pytest.fixture
+def fs(options: dict[str, Any], quick: Settings) -> Any:
+    """The file system of ``portal``, quick to fail."""
+    import ctera_direct_sync.filesystem
+
+    return ctera_direct_sync.filesystem.CteraFileSystem(**options, settings=quick)
+
+
+@pytest.fixture
+def environment(portal: Emulator, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The portal and its keys in environment variables, here and for programs that are started."""
+    variables = {
+        "CTERA_DIRECT_URL": portal.url,
+        "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
+        "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return variables

@@ -1,0 +1,95 @@
+"""Several byte ranges of a file at once: each block that they need is fetched once."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from typing import Union
+
+from .engine import STREAM, Job
+from .exceptions import DirectIOError
+from .ranges import Piece
+from .scope import Cancelled
+from .source import Source
+from .types import Block
+
+__all__ = ["Span", "read_spans"]
+
+#: First byte and the one past the last.
+Span = tuple[int, int]
+
+#: Of an object of which any range can be fetched, this many bytes in vain cost less than a request.
+_GAP = 64 * 1024
+
+
+def read_spans(
+    source: Source, spans: Sequence[Span], *, stop_at_first: bool
+) -> list[Union[bytes, DirectIOError]]:
+    """The bytes of each span, in the order given, or what went wrong with one of its blocks.
+
+    All are within the listed part of the file. ``stop_at_first``: raise the first error instead, and
+    fetch nothing more.
+    """
+    parts: list[list[bytes]] = [[] for _ in spans]
+    errors: dict[int, DirectIOError] = {}
+    waiting = sorted((index for index in range(len(spans))), key=lambda index: spans[index][0])
+    waiting.reverse()
+    active: list[int] = []
+    transfer = source.transfer(_wanted(source, spans), source.block, priority=STREAM)
+    try:
+        source.engine.start(transfer)
+        for job in source.engine.in_order(transfer):
+            stop = job.piece.offset + job.piece.length
+            while waiting and spans[waiting[-1]][0] < stop:
+                active.append(waiting.pop())
+            try:
+                block = _result(source, job)
+            except DirectIOError as error:
+                if stop_at_first:
+                    raise
+                errors.update((index, error) for index in active)
+            else:
+                for index in active:
+                    parts[index].append(_overlap(block, *spans[index]))
+            active = [index for index in active if spans[index][1] > stop]
+    finally:
+        source.engine.cancel(transfer)
+    return [
+        errors[index] if index in errors else b"".join(parts[index]) for index in range(len(spans))
+    ]
+
+
+def _result(source: Source, job: Job[Block]) -> Block:
+    try:
+        return job.future.result()
+    except (Cancelled, CancelledError):
+        raise DirectIOError(
+            "The client was closed before all bytes came", source.file_id, errno=errno.ECANCELED
+        ) from None
+
+
+def _overlap(block: Block, start: int, stop: int) -> bytes:
+    """The block's bytes between two offsets in the file; no copy where that is all of them."""
+    return block.data[max(0, start - block.offset) : max(0, stop - block.offset)]
+
+
+def _wanted(source: Source, spans: Sequence[Span]) -> Iterator[Piece]:
+    """The pieces that cover the spans, in file order, no block of them twice."""
+    begin = end = 0
+    for start, stop in sorted(span for span in spans if span[0] < span[1]):
+        if begin < end and start < _reach(source, end):
+            end = max(end, stop)
+            continue
+        yield from source.pieces(begin, end)
+        begin, end = start, stop
+    yield from source.pieces(begin, end)
+
+
+def _reach(source: Source, end: int) -> int:
+    """Up to where a span may begin to be fetched along with one that ends at ``end``."""
+    if source.metadata.plaintext:
+        return end + _GAP
+    # A stored block comes whole, whatever of it is wanted.
+    last = next(source.pieces(end - 1, end, whole=True))
+    return last.offset + last.length

@@ -137,10 +137,13 @@ class Partial:
         reason = ""
         if record.get("identity") == self._plan.identity and record.get("version") == _VERSION:
             done = [entry for entry in _parse_lines(lines) if self._is_right(entry, check)]
-        elif record and not record.get("complete"):
-            reason = "the file or the range is another than last time"
         elif record.get("damaged"):
             reason = "the journal of the last time is damaged"
+        elif record and not record.get("complete"):
+            reason = "the file or the range is another than last time"
+        # What is past the end would stay there: the last time's file may have been longer.
+        found = os.fstat(self._fd).st_size
+        os.ftruncate(self._fd, min(found, self._plan.size) if done else 0)
         self._begin_journal(done)
         return done, reason
 
@@ -202,7 +205,7 @@ class Partial:
             return {}, b""
         try:
             record = json.loads(header)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         return (record, lines) if isinstance(record, dict) else ({"damaged": True}, b"")
 

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import hypothesis
 import pytest
@@ -50,6 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "keeps_partial: leaves a part file or a journal in tmp_path on purpose"
     )
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> Optional[str]:
+    """Long bytes and texts as their size: an ID ends up in the environment, which has little room."""
+    if isinstance(val, (bytes, str)) and len(val) > 100:
+        return f"{argname} of {len(val)}"
+    return None
 
 
 @pytest.hookimpl(wrapper=True)

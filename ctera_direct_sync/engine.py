@@ -299,13 +299,15 @@ class Engine:
             if job is None or executor is None:
                 return
             try:
-                executor.submit(self._work, job)
+                executor.submit(self._work, [job])
             except RuntimeError as error:
                 # Closed meanwhile, no more threads to be had, or the interpreter is going down.
                 self._give_up(job, error)
 
-    def _work(self, job: Optional[Job[Any]]) -> None:
+    def _work(self, ticket: list[Job[Any]]) -> None:
         """One thread's loop: run a job, then whatever is most urgent by then."""
+        # Taken out: the pool's frames keep the ticket, and an error's traceback keeps those frames.
+        job: Optional[Job[Any]] = ticket.pop()
         ident = threading.get_ident()
         with self._lock:
             if job is not None and job.claimed:
@@ -403,7 +405,8 @@ class Engine:
         transfer._worked(job.piece)
         transfer._admit()
         self._offer(transfer)
-        if not transfer._running and not transfer._queue:
+        # One that waits for its consumer stays: close must reach it.
+        if not transfer._running and not transfer._queue and transfer._next_piece is None:
             self._transfers.discard(transfer)
 
 

@@ -26,7 +26,7 @@ WAYS = ("metadata", "blocks", "iter_blocks", "stream", "download", "open", "CLI"
 #: Attempts after the first in every cell: so a fault met three times is met for ever.
 RETRIES = 2
 
-#: Seconds of silence that are a timeout in every cell, and that a stall lasts longer than.
+#: Seconds of silence that are a timeout where something stalls.
 TIMEOUT = 0.4
 
 SIZE = 6_000

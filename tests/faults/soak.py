@@ -1,0 +1,502 @@
+"""A long run of everything at once: ``make soak MINUTES=n``, ``python -m tests.faults.soak --minutes n``.
+
+One process is the emulator, and makes faults all the time. Another is a user's: threads that share a
+client take random files by random ways in, leave streams, cancel futures, close clients amid transfers,
+fork, and are killed and resume. Every byte that comes is compared. The figures say what was done, what
+was met, and whether threads, descriptors or memory grew; docs/reliability.md keeps those of a long run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import gc
+import io
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ctera_direct_sync import ByteRange, DirectIO, Event, Settings
+from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from ctera_direct_sync.exceptions import DirectIOError, StreamError
+
+ROOT = Path(__file__).parents[2]
+MIB = 1024 * 1024
+THREADS = 3
+SAMPLE_SECONDS = 2.0
+
+
+class Sample(NamedTuple):
+    """A file, as both processes know it."""
+
+    file_id: int
+    size: int
+    seed: int
+
+    def data(self, start: int, stop: int) -> bytes:
+        """What the file holds there."""
+        return SyntheticSource(self.size, seed=self.seed).read(start, stop - start)
+
+
+# --- the emulator's process ----------------------------------------------------------------------------
+
+
+def populate(emulator: Emulator, dice: random.Random) -> list[Sample]:
+    """Files of every kind. All whose bytes could be damaged unseen declare checksums."""
+    samples = []
+    for index in range(48):
+        size = int(2 ** dice.uniform(0, 22.5))
+        options: dict[str, Any] = {
+            "cipher": dice.choice(["AES-CBC", "AES-GCM", None]),
+            "compression": dice.choice(["SNAPPY", "SNAPPY-RAW", "GZIP", "LZ4", "NONE"]),
+            "block_size": [max(size // 40, int(2 ** dice.uniform(10, 20))) for _ in range(3)],
+            "listing": dice.choice(["8.3", "ranged"]),
+            "checksums": [dice.choice(["x-goog-hash", "x-amz-checksum-crc32c"])],
+        }
+        file_id = emulator.add(SyntheticSource(size, seed=index), **options)
+        samples.append(Sample(file_id, size, index))
+    for index in range(48, 52):
+        size = dice.randrange(1, 40 * MIB)
+        file_id = emulator.add(SyntheticSource(size, seed=index), native=True)
+        samples.append(Sample(file_id, size, index))
+    return samples
+
+
+class Trouble:
+    """Makes faults until it is told to stop, and counts those that were met."""
+
+    #: Those that damage what is sent, for files that have blocks and checksums.
+    _DAMAGING: tuple[Callable[[], faults.Action], ...] = (
+        faults.corrupt, lambda: faults.swap(1), lambda: faults.replace(b"<html></html>"),
+        lambda: faults.content_length(100), faults.gzip_encoding,
+    )  # fmt: skip
+    _PASSING: tuple[Callable[[], faults.Action], ...] = (
+        faults.reset, lambda: faults.reset(500), faults.cut, lambda: faults.cut(500), faults.short,
+        faults.garbage, faults.chunked, lambda: faults.chunked(cut=300), faults.redirect,
+        lambda: faults.status(503), lambda: faults.status(429, {"Retry-After": "0"}),
+        lambda: faults.status(500), lambda: faults.status(403), lambda: faults.content_length(10**7),
+        lambda: faults.content_length(None), faults.stall, lambda: faults.stall(500),
+        faults.ignore_range, lambda: faults.delay(0.05),
+    )  # fmt: skip
+    _PORTAL: tuple[Callable[[], faults.Action], ...] = (
+        faults.reset, faults.cut, faults.short, lambda: faults.status(503), faults.stall,
+        lambda: faults.status(429, {"Retry-After": "0"}), faults.redirect, faults.chunked,
+    )  # fmt: skip
+
+    def __init__(self, emulator: Emulator, samples: list[Sample], dice: random.Random) -> None:
+        self.met: Counter[str] = Counter()
+        self.expiries = 0
+        self._emulator = emulator
+        self._blocks = [sample.file_id for sample in samples[:48]]
+        self._dice = dice
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._make, name="trouble")
+
+    def __enter__(self) -> Trouble:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _make(self) -> None:
+        rounds = 0
+        while not self._over.is_set():
+            added = [self._one() for _ in range(20)]
+            self._over.wait(0.5)
+            # What stalls goes on only after the client's timeout, or the emulator's rounds.
+            rounds += 1
+            if rounds % 3 == 0:
+                self._over.wait(1.0)
+            self._emulator.faults.clear()
+            self.met.update({fault.action.kind: fault.hits for fault in added if fault.hits})
+            if rounds % 5 == 0:
+                self._emulator.expire_urls()
+                self.expiries += 1
+
+    def _one(self) -> faults.Fault:
+        dice, table = self._dice, self._emulator.faults
+        skip = dice.randrange(30)
+        kind = dice.random()
+        if kind < 0.15:
+            return table.add("portal", skip=skip // 10, action=dice.choice(self._PORTAL)())
+        if kind < 0.4:
+            file_id = dice.choice(self._blocks)
+            return table.add("storage", file_id, action=dice.choice(self._DAMAGING)())
+        return table.add("storage", skip=skip, action=dice.choice(self._PASSING)())
+
+
+# --- the user's process --------------------------------------------------------------------------------
+
+
+class Tally:
+    """What was done and found, from all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.counts: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self.samples: list[tuple[float, int, int, int]] = []
+
+    def count(self, name: str, number: int = 1) -> None:
+        """So many more of something."""
+        with self._lock:
+            self.counts[name] += number
+
+    def problem(self, text: str) -> None:
+        """Something that must not be."""
+        with self._lock:
+            self.problems.append(text)
+
+    def event(self, event: Event) -> None:
+        """The client's hook."""
+        if event.name in ("retried", "failed"):
+            self.count(event.name)
+
+    def sample(self, began: float) -> None:
+        """Note how much the process holds now."""
+        with open("/proc/self/statm", encoding="ascii") as file:
+            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        held = (threading.active_count(), len(os.listdir("/proc/self/fd")), resident)
+        self.samples.append((time.monotonic() - began, *held))
+
+
+class User:
+    """One thread of the user's process."""
+
+    def __init__(self, client: DirectIO, samples: list[Sample], tally: Tally, seed: int) -> None:
+        self.client = client
+        self.samples = samples
+        self.tally = tally
+        self.dice = random.Random(seed)
+
+    def work(self, deadline: float) -> None:
+        """One deed after another until it is time."""
+        deeds = [
+            self.blocks, self.iter_blocks, self.stream, self.stream_range, self.download,
+            self.to_file, self.executor, self.open_and_seek, self.leave, self.stop, self.cancel,
+            self.close_amid, self.fork, self.kill_and_resume,
+        ]  # fmt: skip
+        weights = [4, 4, 6, 6, 4, 3, 3, 4, 3, 2, 3, 1, 1, 1]
+        while time.monotonic() < deadline:
+            deed = self.dice.choices(deeds, weights)[0]
+            sample = self.dice.choice(self.samples)
+            try:
+                deed(sample)
+                self.tally.count(deed.__name__)
+            except DirectIOError as error:
+                # More faults in a row than there are retries: an error, which is what is promised.
+                self.tally.count(f"{deed.__name__} ended by {type(error).__name__}")
+            except Exception as error:
+                self.tally.problem(f"{deed.__name__}: {type(error).__name__}: {error}")
+
+    def check(self, sample: Sample, offset: int, data: bytes) -> None:
+        """Compare what came."""
+        self.tally.count("bytes", len(data))
+        if data != sample.data(offset, offset + len(data)):
+            self.tally.problem(f"file {sample.file_id}: wrong bytes at {offset}")
+
+    def complete(self, sample: Sample, got: int, expected: int) -> None:
+        """Compare how much came."""
+        if got != expected:
+            self.tally.problem(f"file {sample.file_id}: {got} of {expected} bytes, and no error")
+
+    def blocks(self, sample: Sample) -> None:
+        """Futures, as they complete."""
+        total = 0
+        for future in as_completed(self.client.blocks(sample.file_id)):
+            block = future.result()
+            self.check(sample, block.offset, block.data)
+            total += block.length
+        self.complete(sample, total, sample.size)
+
+    def iter_blocks(self, sample: Sample) -> None:
+        """In no order."""
+        total = 0
+        for block in self.client.iter_blocks(sample.file_id):
+            self.check(sample, block.offset, block.data)
+            total += block.length
+        self.complete(sample, total, sample.size)
+
+    def stream(self, sample: Sample, start: int = 0, stop: int = 0) -> None:
+        """In order, going on from where it broke off."""
+        at, stop = start, stop or sample.size
+        for _ in range(5):
+            try:
+                for block in self.client.stream(sample.file_id, ByteRange(at, stop - 1)):
+                    if block.offset != at:
+                        self.tally.problem(f"a stream went from {at} to {block.offset}")
+                    self.check(sample, block.offset, block.data)
+                    at += block.length
+                self.complete(sample, at, stop)
+                return
+            except StreamError as error:
+                self.tally.count("streams resumed")
+                if error.offset != at:
+                    self.tally.problem(f"offset {error.offset} after {at}")
+        self.tally.count("streams given up")
+
+    def stream_range(self, sample: Sample) -> None:
+        """A part, in order."""
+        start = self.dice.randrange(sample.size)
+        self.stream(sample, start, self.dice.randrange(start, sample.size) + 1)
+
+    def download(self, sample: Sample) -> None:
+        """To a path."""
+        with tempfile.TemporaryDirectory(prefix="ctera-soak-") as folder:
+            path = os.path.join(folder, "target")
+            try:
+                self.client.download(sample.file_id, path)
+            finally:
+                left = set(os.listdir(folder)) - {"target"}
+                if left:
+                    self.tally.problem(f"left behind: {left}")
+            self._compare(sample, path)
+
+    def _compare(self, sample: Sample, path: str) -> None:
+        with open(path, "rb") as file:
+            self.check(sample, 0, file.read())
+            self.complete(sample, file.tell(), sample.size)
+
+    def to_file(self, sample: Sample) -> None:
+        """To a file object."""
+        file = io.BytesIO()
+        try:
+            self.client.download(sample.file_id, file)
+            self.complete(sample, file.tell(), sample.size)
+        finally:
+            self.check(sample, 0, file.getvalue())
+
+    def executor(self, sample: Sample) -> None:
+        """From a list that was fetched before."""
+        execute = self.client.executor(self.client.metadata(sample.file_id))
+        for future in execute():
+            block = future.result()
+            self.check(sample, block.offset, block.data)
+
+    def open_and_seek(self, sample: Sample) -> None:
+        """As a file, here and there."""
+        with self.client.open(sample.file_id) as file:
+            for _ in range(6):
+                offset = self.dice.randrange(sample.size)
+                file.seek(offset)
+                self.check(sample, offset, file.read(self.dice.randrange(1, 200_000)))
+
+    def leave(self, sample: Sample) -> None:
+        """A stream of which only the beginning is wanted."""
+        for block in self.client.stream(sample.file_id):
+            self.check(sample, block.offset, block.data)
+            if self.dice.random() < 0.5:
+                break
+
+    def stop(self, sample: Sample) -> None:
+        """A stream that another thread ends."""
+        streamer = self.client.streamer(sample.file_id)
+        timer = threading.Timer(self.dice.random() * 0.05, streamer.stop)
+        timer.start()
+        try:
+            for block in streamer.start():
+                self.check(sample, block.offset, block.data)
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def cancel(self, sample: Sample) -> None:
+        """Futures of which some are cancelled."""
+        futures = self.client.blocks(sample.file_id)
+        for future in futures[::2]:
+            future.cancel()
+        for future in futures:
+            if not future.cancelled():
+                block = future.result(60)
+                self.check(sample, block.offset, block.data)
+
+    def close_amid(self, sample: Sample) -> None:
+        """A client of its own, closed amid its transfers."""
+        with _client(self.tally) as own:
+            futures = own.blocks(sample.file_id)
+            next(own.stream(sample.file_id), None)
+            own.close()
+            for future in futures:
+                if not future.done():
+                    self.tally.problem("close left a future undecided")
+                elif not future.cancelled() and future.exception() is None:
+                    block = future.result()
+                    self.check(sample, block.offset, block.data)
+
+    def fork(self, sample: Sample) -> None:
+        """A child that uses the same client."""
+
+        def child() -> int:
+            own = User(self.client, self.samples, Tally(), self.dice.randrange(2**30))
+            try:
+                own.stream(sample)
+                own.blocks(sample)
+            except DirectIOError as error:
+                return 0 if error.errno != errno.ECANCELED else 4
+            return 3 if own.tally.problems else 0
+
+        code = os.waitstatus_to_exitcode(os.waitpid(_forked(child), 0)[1])
+        if code:
+            self.tally.problem(f"a forked child ended with {code}")
+
+    def kill_and_resume(self, sample: Sample) -> None:
+        """A download in a child that is killed, and taken up here."""
+        with tempfile.TemporaryDirectory(prefix="ctera-soak-") as folder:
+            path = os.path.join(folder, "target")
+
+            def child() -> int:
+                self.client.download(sample.file_id, path, resume=True)
+                return 0
+
+            pid = _forked(child)
+            time.sleep(self.dice.random() * 0.1)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            self.client.download(sample.file_id, path, resume=True)
+            self._compare(sample, path)
+
+
+def _forked(work: Callable[[], int]) -> int:
+    """The pid of a child that does ``work`` and exits with what it returns; 9 if it raised."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 9
+    try:
+        signal.alarm(120)  # A child that hangs must not be waited for until the end.
+        code = work()
+    except DirectIOError:
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _client(tally: Tally) -> DirectIO:
+    settings = Settings(retries=6, backoff=0.005, max_backoff=0.1, memory=16 * MIB)
+    settings.api.timeout = settings.storage.timeout = (5, 1)
+    return DirectIO(settings=settings, on_event=tally.event)
+
+
+def use(samples: list[Sample], seconds: float, seed: int) -> dict[str, Any]:
+    """The user's process: everything, for so long."""
+    logging.disable(logging.WARNING)  # Thousands of retries are told in the counts.
+    tally, began = Tally(), time.monotonic()
+    baseline = (threading.active_count(), len(os.listdir("/proc/self/fd")))
+    client = _client(tally)
+    users = [User(client, samples, tally, seed + index) for index in range(THREADS)]
+    threads = [
+        threading.Thread(target=user.work, args=(began + seconds,), name=f"user-{index}")
+        for index, user in enumerate(users)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(SAMPLE_SECONDS)
+            tally.sample(began)
+    client.close()
+    gc.collect()
+    after = (threading.active_count(), len(os.listdir("/proc/self/fd")))
+    return {
+        "counts": dict(sorted(tally.counts.items())), "problems": tally.problems[:20],
+        "problem count": len(tally.problems),
+        "threads, descriptors before": baseline, "threads, descriptors after": after,
+        "samples": tally.samples,
+    }  # fmt: skip
+
+
+# --- both together -------------------------------------------------------------------------------------
+
+
+def slope(points: list[tuple[float, float]]) -> float:
+    """The least-squares slope of y over x."""
+    count = len(points)
+    if count < 2:
+        return 0.0
+    mean_x = sum(x for x, _ in points) / count
+    mean_y = sum(y for _, y in points) / count
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
+
+
+def soak(seconds: float, seed: int = 1) -> dict[str, Any]:
+    """Run it, and return the figures."""
+    dice = random.Random(seed)
+    with contextlib.ExitStack() as stack:
+        emulator = stack.enter_context(Emulator())
+        samples = populate(emulator, dice)
+        trouble = stack.enter_context(Trouble(emulator, samples, dice))
+        environment = {
+            **os.environ,
+            "CTERA_DIRECT_URL": emulator.url,
+            "CTERA_DIRECT_ACCESS_KEY_ID": emulator.access_key_id,
+            "CTERA_DIRECT_SECRET_ACCESS_KEY": emulator.secret_access_key,
+        }
+        command = [sys.executable, "-m", "tests.faults.soak", "--user", str(seconds), str(seed)]
+        done = subprocess.run(
+            command, input=json.dumps(samples), env=environment, cwd=ROOT, text=True,
+            capture_output=True, timeout=seconds * 2 + 300, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"the user's process ended with {done.returncode}: {done.stderr[-3000:]}")
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    figures["stderr"] = done.stderr[-2000:]
+    figures["faults met"] = dict(sorted(trouble.met.items()))
+    figures["expiries of all URLs"] = trouble.expiries
+    figures["requests"] = {
+        where: emulator.log.total(where) for where in ("portal", "storage")
+    }
+    measured = figures.pop("samples")
+    settled = [point for point in measured if point[0] > seconds / 3]
+    figures["most threads"] = max((point[1] for point in measured), default=0)
+    figures["most descriptors"] = max((point[2] for point in measured), default=0)
+    figures["most resident MB"] = round(max((point[3] for point in measured), default=0) / 1e6, 1)
+    for column, name in ((1, "threads"), (2, "descriptors"), (3, "resident KB")):
+        per_second = slope([(point[0], point[column]) for point in settled])
+        scale = 1000 if column == 3 else 1
+        figures[f"slope of {name} per minute"] = round(per_second * 60 / scale, 2)
+    return figures
+
+
+def _lines(figures: dict[str, Any]) -> Iterator[str]:
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield f"{name}:"
+            yield from (f"    {key}: {number}" for key, number in value.items())
+        else:
+            yield f"{name}: {value}"
+
+
+def main() -> int:
+    """Run as the user's process, or both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--user", nargs=2, metavar=("SECONDS", "SEED"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.user:
+        samples = [Sample(*row) for row in json.load(sys.stdin)]
+        print(json.dumps(use(samples, float(options.user[0]), int(options.user[1]))))
+        return 0
+    figures = soak(options.minutes * 60, options.seed)
+    print("\n".join(_lines(figures)))
+    return 1 if figures["problem count"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -38,7 +38,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python bench/transfer/run.py
 
 fuzz: $(VENV)/.installed
-	$(MAKE) -C csrc fuzz SECONDS=$(SECONDS)
+	$(MAKE) -C csrc -j2 fuzz SECONDS=$(SECONDS)
+	$(BIN)/python csrc/fuzz/differential.py
 
 clean:
 	rm -rf $(VENV) build dist .demo *.egg-info ctera_direct_sync/codec/_native.*
@@ -46,7 +47,7 @@ clean:
 
 # The headers that the native codec is built with, by apt-get where that is possible.
 $(VENV)/.system: apt-packages.txt tools/system-packages.sh
-	tools/system-packages.sh
+	tools/system-packages.sh apt-packages.txt
 	@mkdir -p $(VENV) && touch $@
 
 # Built in place, so that the tree is what is tested; again whenever the C or the metadata changes.

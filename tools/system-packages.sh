@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install the Debian packages of apt-packages.txt that are missing, or say the line that does.
+# Install the Debian packages that a list names and that are missing, or say the line that does.
+# Usage: tools/system-packages.sh LIST
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -15,7 +16,7 @@ while read -r package; do
     case $package in '' | '#'*) continue ;; esac
     status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$status" = installed ] || missing="$missing $package"
-done <apt-packages.txt
+done <"$1"
 
 [ -z "$missing" ] && exit 0
 

@@ -6,6 +6,7 @@
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)
 #   make fuzz SECONDS=n the codec's fuzzers                   (csrc/README.md)
+#   make soak MINUTES=n everything at once, with faults      (docs/reliability.md)
 #   make wheel          the wheel for this machine            (wheels/README.md)
 
 SHELL := /bin/bash
@@ -40,6 +41,9 @@ bench: $(VENV)/.installed
 fuzz: $(VENV)/.installed
 	$(MAKE) -C csrc -j2 fuzz SECONDS=$(SECONDS)
 	$(BIN)/python csrc/fuzz/differential.py
+
+soak: $(VENV)/.installed
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) build dist .demo *.egg-info ctera_direct_sync/codec/_native.*

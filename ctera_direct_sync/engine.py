@@ -96,6 +96,7 @@ class Transfer(Generic[T]):
         self._held = 0
         self._outstanding = 0
         self._running = 0
+        self._working = 0
         self._queue: deque[Job[T]] = deque()
         self._offered = False
 
@@ -197,6 +198,7 @@ class Engine:
     def _start_over(self) -> None:
         self._generation = next(_generations)
         self._lock = threading.Lock()
+        self._quiet = threading.Condition(self._lock)
         self._executor: Optional[Executor] = None
         self._threads: set[int] = set()
         self._transfers: set[Transfer[Any]] = set()
@@ -239,7 +241,7 @@ class Engine:
             try:
                 yield job
             finally:
-                # Also where the loop is left: drain() counts on every job that was taken.
+                # Also where the loop is left: the memory is free then.
                 self.consume(job)
             del job  # While waiting for the next, the last one's result must be gone.
 
@@ -272,9 +274,13 @@ class Engine:
             transfer._ended(job)
 
     def drain(self, transfer: Transfer[Any]) -> None:
-        """Wait until a cancelled, unordered transfer has no job running any more."""
-        while transfer._outstanding and transfer.generation == self._generation:
-            self.consume(transfer.finished.get())
+        """Wait until no thread works for a cancelled transfer; one that begins later finds it cancelled.
+
+        What counts is what the threads say: a KeyboardInterrupt may have cost the caller a job.
+        """
+        with self._quiet:
+            while transfer._working and self.owns(transfer):
+                self._quiet.wait()
 
     def close(self, wait: bool = True) -> None:
         """Cancel all transfers and end the threads; ``wait`` for them, unless called on one of them."""
@@ -313,6 +319,8 @@ class Engine:
             if job is not None and job.claimed:
                 return  # Given up, after the pool had taken it.
             self._threads.add(ident)
+            if job is not None:
+                job.transfer._working += 1
         try:
             while job is not None:
                 job.claimed = True
@@ -321,6 +329,11 @@ class Engine:
                 with self._lock:
                     self._finish(job)
                     fresh, job = job.transfer, self._take()
+                    fresh._working -= 1
+                    if not fresh._working:
+                        self._quiet.notify_all()
+                    if job is not None:
+                        job.transfer._working += 1
                 fresh._announce()
                 self._dispatch()
         finally:

@@ -94,11 +94,13 @@ class Gate:
             self.active += 1
             self.most = max(self.most, self.active)
         self.inside.release()
-        scope.attach(self.opened.set)
-        assert self.opened.wait(PATIENCE)
-        scope.detach()
-        with self.lock:
-            self.active -= 1
+        try:
+            scope.attach(self.opened.set)
+            assert self.opened.wait(PATIENCE)
+            scope.detach()
+        finally:
+            with self.lock:
+                self.active -= 1
         scope.check()
         return piece.block
 

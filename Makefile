@@ -3,6 +3,8 @@
 #   make demo           real files through an emulated portal, checked and timed
 #   make test           the whole test suite, both codec backends
 #   make lint           ruff and mypy --strict
+#   make docs           the documentation, into build/site; warnings are errors
+#   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)
 #   make fuzz SECONDS=n the codec's fuzzers                   (csrc/README.md)
@@ -17,7 +19,7 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c lint bench bench-codec fuzz soak wheel clean
+.PHONY: demo test test-c test-pythons docs lint bench bench-codec fuzz soak wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -31,6 +33,12 @@ test-c: $(VENV)/.system
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+test-pythons: $(VENV)/.system
+	WORKERS=$(WORKERS) tools/test-pythons.sh
 
 bench-codec: $(VENV)/.installed
 	$(BIN)/python bench/codec/run.py
@@ -58,5 +66,9 @@ $(VENV)/.system: apt-packages.txt tools/system-packages.sh
 $(VENV)/.installed: $(VENV)/.system pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/*.cdef csrc/ffi_build.py)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test,lint,fsspec]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint,typing,fsspec,web]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@

@@ -23,7 +23,7 @@ from .download import Finished, Progress, Target, Verify, download
 from .engine import Engine
 from .events import Observer
 from .exceptions import BlockInfo, DirectIOAPIError, DirectIOError, DownloadError
-from .file import DirectFile, open_file
+from .file import DirectFile, SharedFile, open_file, open_shared_file
 from .http import HTTP, TLS
 from .portal import Listing, Portal
 from .ranges import Piece, clip, covered
@@ -391,13 +391,17 @@ class DirectIO:
         """
         if readahead is not None and operator.index(readahead) < 0:
             raise ValueError("readahead is a number of bytes, 0 for none")
-        return self._open_file(self.metadata(file_id), readahead)
+        return open_file(self._whole(self.metadata(file_id)), readahead)
 
-    def _open_file(self, metadata: Metadata, readahead: Optional[int] = None) -> DirectFile:
-        """A file over a block list that was fetched before."""
+    def _open_shared_file(self, metadata: Metadata, readahead: Optional[int] = None) -> SharedFile:
+        """A file over a block list that was fetched before, for threads that share it."""
+        return open_shared_file(self._whole(metadata), readahead)
+
+    def _whole(self, metadata: Metadata) -> Source:
+        """The file's source; DirectIOAPIError where only a part of it is listed."""
         source = self._source(metadata)
         _check_covered(source, 0, metadata.size)
-        return open_file(source, readahead)
+        return source
 
     def _read_spans(
         self, metadata: Metadata, spans: Sequence[Span], *, stop_at_first: bool

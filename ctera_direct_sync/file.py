@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +25,14 @@ from .types import Block
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["DirectFile", "open_file"]
+__all__ = ["DirectFile", "SharedFile", "open_file", "open_shared_file"]
 
 #: Bytes asked for at once of a plaintext object, of which any range can be fetched.
 _PAGE = 1024 * 1024
 #: What Python buffers: small enough for many open files, large enough for line readers.
 _BUFFER = 64 * 1024
+#: A gap as small as this between two reads is no jump.
+_HEADER = 4 * 1024
 #: Smaller reads are not announced to the raw file: it takes as long as they do.
 _SMALL = 1024
 
@@ -53,18 +56,97 @@ class DirectFile(io.BufferedReader):
         """At most ``size`` bytes, fewer only at the end of the file; None or -1: all to the end."""
         if size is not None and 0 <= size <= _SMALL:
             return super().read(size)
-        with self._raw_file.expecting(self.tell(), size):
+        with self._raw_file.expecting(super().tell(), size):
             return super().read(size)
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Fill ``buffer``, all of it unless the file ends before; how many bytes were read."""
-        with self._raw_file.expecting(self.tell(), memoryview(buffer).nbytes):
+        with self._raw_file.expecting(super().tell(), memoryview(buffer).nbytes):
             return super().readinto(buffer)
 
 
 def open_file(source: Source, readahead: Optional[int] = None) -> DirectFile:
     """A file over ``source``; ``readahead``: most bytes to fetch ahead, 0 for none."""
     return DirectFile(RawDirectFile(source, readahead))
+
+
+def open_shared_file(source: Source, readahead: Optional[int] = None) -> SharedFile:
+    """The same, for programs that share a file between threads."""
+    return SharedFile(RawDirectFile(source, readahead))
+
+
+class SharedFile(DirectFile):
+    """A file whose threads may each ``seek`` and then ``read`` without a lock of theirs in between.
+
+    Programs that know no other way to read at an offset do so, DuckDB among them. A read after a seek of
+    the same thread is from there, whatever other threads did meanwhile; one without is from where the
+    file stands, so that a file may still go from thread to thread.
+    """
+
+    def __init__(self, raw: RawDirectFile) -> None:
+        super().__init__(raw)
+        self._turn = threading.RLock()
+        self._sought: dict[int, int] = {}
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move, for the calling thread's next read; see :meth:`RawDirectFile.seek`."""
+        with self._turn:
+            if whence == os.SEEK_CUR:
+                offset, whence = self.tell() + offset, os.SEEK_SET
+            position = super().seek(offset, whence)
+            self._sought[threading.get_ident()] = position
+            return position
+
+    def tell(self) -> int:
+        """Where the calling thread's next read is from."""
+        with self._turn:
+            return self._sought.get(threading.get_ident(), super().tell())
+
+    def read(self, size: Optional[int] = -1, /) -> bytes:
+        """As :meth:`DirectFile.read`."""
+        with self._at_own_place():
+            return super().read(size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """At most ``size`` bytes, as many as one block or the buffer has."""
+        with self._at_own_place():
+            return super().read1(size)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """As :meth:`DirectFile.readinto`."""
+        with self._at_own_place():
+            return super().readinto(buffer)
+
+    def readinto1(self, buffer: WriteableBuffer, /) -> int:
+        """As :meth:`read1`, into ``buffer``."""
+        with self._at_own_place():
+            return super().readinto1(buffer)
+
+    def readline(self, size: Optional[int] = -1, /) -> bytes:
+        """Up to and with the next line end, at most ``size`` bytes."""
+        with self._at_own_place():
+            return super().readline(-1 if size is None else size)
+
+    def peek(self, size: int = 0, /) -> bytes:
+        """Bytes that come next, without moving."""
+        with self._at_own_place():
+            return super().peek(size)
+
+    def __next__(self) -> bytes:
+        with self._at_own_place():
+            return super().__next__()
+
+    @contextmanager
+    def _at_own_place(self) -> Iterator[None]:
+        """One thread at a time, at the place that it sought since it last read, if it did."""
+        with self._turn:
+            place = self._sought.pop(threading.get_ident(), None)
+            if place is None:
+                # The file is handed on from thread to thread: what others sought is past.
+                self._sought.clear()
+            elif place != super().tell():
+                super().seek(place)
+            yield
 
 
 class RawDirectFile(io.RawIOBase):
@@ -118,8 +200,8 @@ class RawDirectFile(io.RawIOBase):
     def expecting(self, start: int, size: Optional[int]) -> Iterator[None]:
         """In the body ``size`` bytes from ``start`` on are read (None or negative: all to the end)."""
         stop = self.size if size is None or size < 0 else min(self.size, start + size)
-        # What lies between two reads of a reader that goes on may be a header or padding.
-        self._reading_on = 0 <= start - self._asked_until <= _BUFFER
+        # Between two reads of a reader that goes on there may be a header, but no column of a table.
+        self._reading_on = 0 <= start - self._asked_until <= _HEADER
         self._asked = range(start, stop)
         try:
             yield

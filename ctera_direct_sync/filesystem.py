@@ -16,7 +16,8 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn, Optional, Union
+from datetime import datetime, timezone
+from typing import Any, NamedTuple, NoReturn, Optional, Union
 from urllib.parse import urlsplit
 
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -39,6 +40,14 @@ _MAX_LISTINGS = 64
 #: One client for all file systems of the same portal, keys and settings: fsspec makes an instance for
 #: each thread, and keeps it.
 _clients: weakref.WeakValueDictionary[tuple[str, ...], DirectIO] = weakref.WeakValueDictionary()
+
+
+class _Listed(NamedTuple):
+    """A block list, when it was asked for (monotonic seconds), since when it is known to be so."""
+
+    metadata: Metadata
+    asked: float
+    seen: datetime
 
 
 class _Instances(type(AbstractFileSystem)):  # type: ignore[misc]
@@ -93,7 +102,7 @@ class CteraFileSystem(AbstractFileSystem, metaclass=_Instances):  # type: ignore
         self.host = host
         self._expiry = listings_expiry_time
         self._max_listings = max_paths if use_listings_cache else 0
-        self._listings: OrderedDict[int, tuple[float, Metadata]] = OrderedDict()
+        self._listings: OrderedDict[int, _Listed] = OrderedDict()
         if baseurl is None and host is not None:
             baseurl = _baseurl_of(host, keys_given=bool(access_key_id or bearer))
         chosen = None if settings is None else _settings(settings)
@@ -154,21 +163,24 @@ class CteraFileSystem(AbstractFileSystem, metaclass=_Instances):  # type: ignore
 
     def metadata(self, path: str) -> Metadata:
         """The file's block list, at most ``listings_expiry_time`` seconds old."""
-        file_id = self._file_id(path)
-        now = time.monotonic()
-        listed = self._listings.get(file_id)
-        if listed is None or now - listed[0] >= self._expiry:
-            with _not_found(path):
-                listed = now, self.client.metadata(file_id)
-            self._keep(file_id, listed)
-        return listed[1]
+        return self._listed(path).metadata
 
-    def _keep(self, file_id: int, listed: tuple[float, Metadata]) -> None:
-        self._listings.pop(file_id, None)
-        self._listings[file_id] = listed
+    def _listed(self, path: str) -> _Listed:
+        file_id = self._file_id(path)
+        known = self._listings.get(file_id)
+        if known is not None and time.monotonic() - known.asked < self._expiry:
+            return known
+        asked = time.monotonic()
+        with _not_found(path):
+            metadata = self.client.metadata(file_id)
+        unchanged = known is not None and known.metadata.fingerprint == metadata.fingerprint
+        seen = known.seen if known is not None and unchanged else datetime.now(timezone.utc)
+        listed = self._listings[file_id] = _Listed(metadata, asked, seen)
+        self._listings.move_to_end(file_id)
         while len(self._listings) > self._max_listings:
             with suppress(KeyError):  # Another thread was faster.
                 self._listings.popitem(last=False)
+        return listed
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Name, size and type, and what the block list says beyond."""
@@ -220,6 +232,10 @@ class CteraFileSystem(AbstractFileSystem, metaclass=_Instances):  # type: ignore
         """Changes when the file does (:attr:`Metadata.fingerprint`)."""
         return self.metadata(path).fingerprint
 
+    def modified(self, path: str) -> datetime:
+        """When the file was first seen here as it is: the portal does not tell when it was written."""
+        return self._listed(path).seen
+
     def invalidate_cache(self, path: Optional[str] = None) -> None:
         """Forget the block list of a file, or all."""
         if path is None:
@@ -232,7 +248,7 @@ class CteraFileSystem(AbstractFileSystem, metaclass=_Instances):  # type: ignore
         if mode != "rb":
             _read_only(path)
         # The file keeps a cache of decoded blocks of its own: fsspec's on top would double it.
-        return self.client._open_file(self.metadata(path), options.get("readahead"))
+        return self.client._open_shared_file(self.metadata(path), options.get("readahead"))
 
     def cat_file(
         self, path: str, start: Optional[int] = None, end: Optional[int] = None, **_: Any

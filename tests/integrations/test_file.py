@@ -231,7 +231,8 @@ _OPERATIONS = st.one_of(
     st.tuples(st.just("seek"), st.integers(-100_000, 10), st.just(os.SEEK_END)),
     st.tuples(st.sampled_from(["read", "readline"]), st.integers(-1, 90_000)),
     st.tuples(st.just("readinto"), st.integers(0, 90_000)),
-    st.tuples(st.just("tell")),
+    st.tuples(st.just("readinto"), st.integers(0, 90_000)),
+    st.tuples(st.sampled_from(["tell", "__next__"])),
 )
 
 
@@ -254,7 +255,7 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@given(st.lists(_OPERATIONS, max_size=30), st.booleans(), st.booleans())
+@given(st.lists(_OPERATIONS, max_size=30), st.booleans(), st.booleans(), st.booleans())
 @settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 def test_behaves_as_a_file_on_disk(
     two_clients: tuple[DirectIO, DirectIO, int, int],
@@ -262,10 +263,13 @@ def test_behaves_as_a_file_on_disk(
     program: list[tuple[Any, ...]],
     tight: bool,
     native: bool,
+    shared: bool,
 ) -> None:
     """Whatever is done in whatever order gives what ``open(path, 'rb')`` gives, in bounded memory."""
     client = two_clients[tight]
-    with on_disk.open("rb") as model, client.open(two_clients[2 + native]) as file:
+    metadata = client.metadata(two_clients[2 + native])
+    opened = client._open_shared_file(metadata) if shared else client.open(metadata.file_id)
+    with on_disk.open("rb") as model, opened as file:
         for name, *arguments in program:
             if name == "readinto":
                 arguments = [bytearray(arguments[0])]
@@ -279,6 +283,8 @@ def _outcome(file: Any, name: str, arguments: list[Any]) -> Any:
         result = getattr(file, name)(*arguments)
     except OSError as error:
         return error.errno
+    except StopIteration:
+        return "end"
     content = bytes(arguments[0]) if name == "readinto" else None
     return result, content, file.tell()
 
@@ -690,6 +696,48 @@ def test_threads_share_the_client(portal: Emulator, client: DirectIO) -> None:
     for thread in threads:
         thread.join()
     assert results == [True] * 8
+
+
+def test_seek_and_read_of_threads_that_share_a_file(portal: Emulator, client: DirectIO) -> None:
+    """What fsspec opens: each thread's read is from where that thread sought, in any interleaving."""
+    metadata = client.metadata(portal.add(DATA, block_size=10_000))
+    sought = threading.Barrier(4)
+    results: dict[int, bytes] = {}
+
+    with client._open_shared_file(metadata) as file:
+
+        def read(place: int) -> None:
+            file.seek(place)
+            assert file.tell() == place
+            sought.wait()
+            results[place] = file.read(100)
+
+        places = [5, 25_000, 50_000, 99_000]
+        threads = [threading.Thread(target=read, args=(place,)) for place in places]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == {place: DATA[place : place + 100] for place in places}
+
+
+def test_shared_file_goes_from_thread_to_thread(portal: Emulator, client: DirectIO) -> None:
+    """A thread that did not seek reads on where another stopped, and so does the first after it."""
+    metadata = client.metadata(portal.add(DATA, block_size=10_000))
+
+    def elsewhere(work: Callable[[], bytes]) -> bytes:
+        results: list[bytes] = []
+        thread = threading.Thread(target=lambda: results.append(work()))
+        thread.start()
+        thread.join()
+        return results[0]
+
+    with client._open_shared_file(metadata) as file:
+        file.seek(100)
+        assert elsewhere(lambda: file.read(50)) == DATA[100:150]
+        assert file.tell() == 150
+        assert file.read(50) == DATA[150:200]
+        assert elsewhere(file.readline) == io.BytesIO(DATA[200:]).readline()
 
 
 _FORK = """

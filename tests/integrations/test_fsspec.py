@@ -300,20 +300,20 @@ def test_listing_cache(options: dict[str, Any], portal: Emulator, file_id: int) 
     """A listing is forgotten when told, after its time, or when there are too many."""
     fs = CteraFileSystem(**options, max_paths=2)
     path = str(file_id)
-    before = fs.ukey(path)
+    before, seen = fs.ukey(path), fs.modified(path)
     portal.replace(file_id, DATA + b"!")
     assert fs.size(path) == len(DATA)
     fs.invalidate_cache(path)
     assert fs.size(path) == len(DATA) + 1
     assert fs.ukey(path) != before
+    assert fs.modified(path) > seen
     fs.invalidate_cache()
     for each in [file_id, portal.add(b"1"), portal.add(b"2"), portal.add(b"3")]:
         fs.info(str(each))
     assert set(fs._listings) == {1003, 1004}
     eager = CteraFileSystem(**options, listings_expiry_time=0)
     asked = portal.log.total("portal")
-    eager.info(path)
-    eager.info(path)
+    assert eager.modified(path) == eager.modified(path)
     assert portal.log.total("portal") == asked + 2
     without = CteraFileSystem(**options, use_listings_cache=False)
     without.info(path)

@@ -395,3 +395,38 @@ def test_errors_tell_apart_what_is_wrong(portal: Emulator, client: DirectIO, fil
     assert len(set(told)) == 4
     for text, word in zip(told, ("secret access key", "", "ended", "version")):
         assert word in text
+
+
+@pytest.mark.parametrize("options", [{}, PLAIN, {"native": True}], ids=["encoded", "plain", "native"])
+@pytest.mark.parametrize("prefixed", [True, False])
+def test_azure_prefix(quick: Settings, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any],
+                      prefixed: bool) -> None:
+    """On Azure Blob an MD5 in front of the object is verified and taken off; elsewhere it is data."""
+    with Emulator(storage_url="http://account.blob.core.windows.net") as emulator:
+        monkeypatch.setenv("http_proxy", emulator.url)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        file_id = emulator.add(DATA, **{"block_size": 1000, **options, "azure_md5": prefixed})
+        verified: list[str] = []
+        keys = emulator.access_key_id, emulator.secret_access_key
+        with DirectIO(emulator.url, *keys, settings=quick, on_event=lambda event: verified.append(
+                event.detail) if event.name == "verified" else None) as client:  # fmt: skip
+            assert whole(client, file_id) == DATA
+            assert whole(client, file_id, byte_range=ByteRange(1500, 1600)) == DATA[1500:1601]
+            if prefixed:
+                assert set(verified) <= {"azure-md5"}
+                assert verified or options.get("native")
+
+
+def test_azure_prefix_of_a_damaged_object(quick: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prefix that does not fit the rest is not taken for one: the block fails, wrong as it is."""
+    with Emulator(storage_url="http://account.blob.core.windows.net") as emulator:
+        monkeypatch.setenv("http_proxy", emulator.url)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        file_id = emulator.add(DATA, block_size=1000, azure_md5=True, cipher=None)
+        keys = emulator.access_key_id, emulator.secret_access_key
+        with DirectIO(emulator.url, *keys, settings=quick) as client:
+            emulator.faults.add("storage", block=2, times=1, action=faults.corrupt())
+            assert whole(client, file_id) == DATA
+            emulator.faults.add("storage", block=2, times=None, action=faults.corrupt())
+            with pytest.raises(StreamError):
+                whole(client, file_id)

@@ -208,8 +208,12 @@ class _AbortableHTTPS(_Abortable, HTTPSConnection):
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
         # The handshake takes the descriptor over into a new object: a duplicate can still be shut.
-        self._twin = sock.dup()
-        _attach(self._twin)
+        try:
+            self._twin = sock.dup()
+            _attach(self._twin)
+        except BaseException:
+            sock.close()
+            raise
         return sock
 
     def connect(self) -> None:

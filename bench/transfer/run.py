@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -47,11 +48,15 @@ def main() -> int:
 def measure(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     """The chosen scenarios' data."""
     names = options.only or (scenarios.QUICK if options.quick else list(scenarios.SCENARIOS))
+    if os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
+        say(f'other programs keep this machine busy (load {os.getloadavg()[0]:.1f}): '
+            'what is measured now says little')
     sections = {}
     for name in names:
         say(f'--- {name}')
         start = time.monotonic()
         sections[name] = scenarios.SCENARIOS[name](bench)
+        (WORK / 'unfinished.json').write_text(json.dumps(sections))
         say(f'--- {name}: {time.monotonic() - start:.0f} s')
     return sections
 
@@ -59,6 +64,7 @@ def measure(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
 def publish(about: dict[str, str], sections: dict[str, Any], bench: Bench, whole: bool) -> None:
     """Write RESULTS.md and the plots; of less than a whole run, a report that is not committed."""
     results = WORK / 'results.json'
+    (WORK / 'unfinished.json').unlink()
     results.write_text(json.dumps({'machine': about, 'sections': sections,
                                    'samples': bench.samples}))
     path = ROOT / 'bench' / 'RESULTS.md' if whole else WORK / 'RESULTS.md'

@@ -11,7 +11,7 @@ import operator
 import sys
 import types
 from collections.abc import Iterable
-from typing import Any, ClassVar, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Union
 
 __all__ = ["CHECKSUMS", "Endpoint", "Settings"]
 
@@ -221,3 +221,16 @@ class _DefaultsModule(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = _DefaultsModule
+
+if TYPE_CHECKING:
+    # What the module has as attributes by that, for whoever checks the types of a user's program.
+    api: Endpoint
+    storage: Endpoint
+    max_workers: int
+    memory: int
+    retries: int
+    backoff: float
+    max_backoff: float
+    retry_timeout: float
+    checksums: frozenset[str]
+    sessions: _Sessions

@@ -1,0 +1,17 @@
+"""What type checkers must refuse: each line says so, and what is ignored in vain is an error. Never run."""
+
+from __future__ import annotations
+
+from ctera_direct_sync import ByteRange, DirectIO, Settings
+
+
+def mistakes(client: DirectIO) -> None:
+    """A wrong type, a wrong name, a missing argument, a coroutine that is none."""
+    DirectIO(session=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.download(12345)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.blocks("12345")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.stream(1, (0, 9))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.download_many([5], ".")  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    client.upload  # type: ignore[attr-defined]  # noqa: B018  # pyright: ignore
+    ByteRange(0, 9).end = 5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    Settings().max_workers = "8"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]

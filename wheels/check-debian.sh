@@ -3,10 +3,9 @@
 # and pip and nothing else, and runs the smoke test and the test suite there. Needs root and debootstrap.
 #
 # The system is unpacked once, into CACHE, and copied for each run. What pip installs is downloaded outside,
-# by PYTHON39 (the same version as Debian 11's), so that the system inside needs no network.
+# by PYTHON39 (an environment of the same version as Debian 11's, with what it needs), so that the system inside needs no network.
 set -euo pipefail
 suite=$1 wheel=$2 tests=$3 cache=$4
-extras=${EXTRAS:-test}
 base=$cache/debian-$suite.tar
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 system=$(mktemp -d "${TMPDIR:-/tmp}/ctera-direct-debian.XXXXXX")
@@ -22,10 +21,15 @@ else
 fi
 mkdir -p "$system/wheels" "$system/suite"
 cp "$wheel" "$system/wheels/"
-"$PYTHON39" -m pip download -q --dest "$system/wheels" --only-binary=:all: \
-    $("$PYTHON39" -c 'print(*("--platform=manylinux_2_%d_x86_64" % n for n in range(31, 16, -1)), "--platform=any")') \
-    --platform=manylinux2014_x86_64 --platform=manylinux2010_x86_64 --platform=manylinux1_x86_64 \
-    "$wheel[$extras]" cryptography
+# What PYTHON39 has installed, in versions that run on that Debian's C library.
+"$PYTHON39" -m pip freeze --exclude ctera-direct-sync >"$system/wheels/requirements.txt"
+platforms=(manylinux2014 manylinux2010 manylinux1)
+for minor in $(seq 17 31); do
+    platforms+=("manylinux_2_$minor")
+done
+"$PYTHON39" -m pip download -q --dest "$system/wheels" --no-deps --only-binary=:all: --platform=any \
+    $(printf -- "--platform=%s_$(uname -m) " "${platforms[@]}") -r "$system/wheels/requirements.txt" >"$base.pip.log" 2>&1 ||
+    { cat "$base.pip.log" >&2; exit 1; }
 cp -R "$tests/." "$system/suite/"
 cp "$here/smoke.py" "$here/vectors.json" "$system/wheels/"
 
@@ -34,8 +38,7 @@ set -eu
 cd /wheels
 grep PRETTY_NAME /etc/os-release
 ! command -v gcc
-pip3 install -q --no-index --find-links /wheels "/wheels/$(basename "$wheel")[$extras]" cryptography 2>&1 |
-    grep -v 'Running pip as' || true
+pip3 install -q --no-index --find-links /wheels "/wheels/$(basename "$wheel")" -r requirements.txt
 python3 smoke.py
 cd /suite
 [ -z "${TESTS-}" ] || CTERA_DIRECT_CODEC=native python3 -m pytest -q -n 2 -p no:cacheprovider ${TESTS-}

@@ -257,7 +257,8 @@ sys.stdin.readline()
 def test_interpreter_exit_with_transfers_running(portal: Emulator, how: str) -> None:
     """The end of the program does not wait for blocks that will never come, nor complain."""
     file_id = portal.add(DATA, block_size=1000)
-    portal.faults.add("storage", times=None, skip=1, action=faults.stall())
+    for number in range(2, 51):
+        portal.faults.add("storage", block=number, times=None, action=faults.stall())
     keys = {
         "CTERA_DIRECT_URL": portal.url,
         "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,

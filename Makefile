@@ -53,6 +53,9 @@ fuzz: $(VENV)/.installed
 soak: $(VENV)/.installed
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
+wheel: $(VENV)/.system
+	PYTHON=$(PYTHON) wheels/make-wheel.sh
+
 clean:
 	rm -rf $(VENV) build dist .demo *.egg-info ctera_direct_sync/codec/_native.*
 	$(MAKE) -C csrc clean

@@ -1,8 +1,9 @@
 """Judges a finished native wheel as a file, before anybody installs it.
 
-    python wheels/audit.py WHEEL LIBS        LIBS: the PREFIX that build-libs.sh filled
+    python wheels/audit.py WHEEL
 
-One extension for the stable ABI; no library needed but the C library's own; no symbol exported but the
+The SBOM is held against the pins of sources.py and the extension's own OpenSSL version; with
+CTERA_DIRECT_SOURCES=upstream, as for a release, a stand-in is a fault. One extension for the stable ABI; no library needed but the C library's own; no symbol exported but the
 module's entry; hardened; licences, SBOM and RECORD that tell the truth; no path of the building machine;
 below 3 MB. Needs pyelftools (Linux), pefile (Windows), cyclonedx-python-lib[json-validation].
 """
@@ -23,6 +24,8 @@ import tempfile
 import zipfile
 from typing import NamedTuple
 
+import dress
+import epoch
 import sources
 
 LIMIT = 3_000_000
@@ -131,8 +134,29 @@ def audit_record(files: dict[str, bytes], info: str) -> list[str]:
     return faults
 
 
+def linked_sources(bill: bytes) -> tuple[list[sources.Source], list[str]]:
+    """The pinned releases that an SBOM lists, and what is wrong with the list."""
+    linked, faults = [], []
+    for component in json.loads(bill)["components"]:
+        try:
+            source = sources.find(component["name"], component["version"])
+        except KeyError as error:
+            faults.append(str(error.args[0]))
+            continue
+        (reference,) = component["externalReferences"]
+        if reference["hashes"] != [{"alg": "SHA-256", "content": source.sha256}]:
+            faults.append(f"the SBOM has another SHA-256 of {source.name}")
+        if source not in sources.SOURCES and os.environ.get("CTERA_DIRECT_SOURCES") == "upstream":
+            faults.append(f"{source.name} {source.version} is a stand-in, not the pinned release")
+        linked.append(source)
+    missing = {source.name for source in sources.SOURCES} - {source.name for source in linked}
+    if missing:
+        faults.append(f"the SBOM lacks {sorted(missing)}")
+    return linked, faults
+
+
 def audit_papers(files: dict[str, bytes], info: str, linked: list[sources.Source]) -> list[str]:
-    """Licences and SBOM against what was linked."""
+    """Licences that are there and named, and an SBOM that is one."""
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
@@ -146,13 +170,10 @@ def audit_papers(files: dict[str, bytes], info: str, linked: list[sources.Source
             faults.append(f"the licence of {source.name} is missing")
     if f"{info}/licenses/LICENSE" not in files:
         faults.append("our own licence is missing")
-    text = files.get(f"{info}/sboms/ctera-direct-sync.cdx.json", b"{}").decode()
-    error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    bill = files[f"{info}/{dress.SBOM}"].decode()
+    error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill)
     if error:
         faults.append(f"the SBOM is no CycloneDX 1.6: {error}")
-    listed = {(c["name"], c["version"]) for c in json.loads(text).get("components", ())}
-    if listed != {(source.name, source.version) for source in linked}:
-        faults.append(f"the SBOM lists {sorted(listed)}")
     return faults
 
 
@@ -172,14 +193,16 @@ def audit_tag(wheel: pathlib.Path, description: str) -> list[str]:
     return faults
 
 
-def audit(wheel: pathlib.Path, libs: pathlib.Path) -> tuple[list[str], str]:
+def audit(wheel: pathlib.Path) -> tuple[list[str], str]:
     """What is wrong with a wheel, and a line about what it is."""
     with zipfile.ZipFile(wheel) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     (info,) = {name.split("/")[0] for name in files if ".dist-info/" in name}
-    linked = sources.taken(libs / "versions")
+    if f"{info}/{dress.SBOM}" not in files:
+        return ["has no SBOM: was it finished by dress.py?"], ""
+    linked, faults = linked_sources(files[f"{info}/{dress.SBOM}"])
     binaries = [name for name in files if re.search(r"\.(so|pyd|dylib|dll|a|o)$", name)]
-    faults = audit_tag(wheel, files[f"{info}/WHEEL"].decode())
+    faults += audit_tag(wheel, files[f"{info}/WHEEL"].decode())
     faults += audit_record(files, info)
     faults += audit_papers(files, info, linked)
     remark = ""
@@ -188,14 +211,14 @@ def audit(wheel: pathlib.Path, libs: pathlib.Path) -> tuple[list[str], str]:
     else:
         found, remark = audit_binary(files[binaries[0]], pathlib.Path(binaries[0]).suffix)
         faults += found
-        openssl = linked[0].version
+        openssl = next((s.version for s in linked if s.name == "openssl"), "listed")
         if b"\0" + openssl.encode() + b"\0" not in files[binaries[0]]:
             faults.append(f"the extension does not say that its OpenSSL is {openssl}")
     faults += [
         f"{name} holds a path of this machine"
         for name, content in files.items()
-        for place in {os.path.expanduser("~"), str(libs.resolve()), tempfile.gettempdir()}
-        if len(place) > 4 and place.encode() + b"/" in content
+        for place in {os.path.expanduser("~"), str(epoch.ROOT), tempfile.gettempdir()}
+        if place.encode() + b"/" in content
     ]
     size = wheel.stat().st_size
     if size >= LIMIT:
@@ -204,10 +227,10 @@ def audit(wheel: pathlib.Path, libs: pathlib.Path) -> tuple[list[str], str]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 2:
         raise SystemExit(__doc__)
     name = pathlib.Path(sys.argv[1])
-    problems, summary = audit(name, pathlib.Path(sys.argv[2]))
+    problems, summary = audit(name)
     print(f"{name.name}: {summary}")
     for problem in problems:
         print(f"FAULT: {problem}", file=sys.stderr)

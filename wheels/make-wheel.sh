@@ -92,7 +92,7 @@ sha256sum "$wheel"
 say "Audits"
 auditwheel show "$wheel"
 abi3audit --strict --summary "$wheel"
-python wheels/audit.py "$wheel" "$libs"
+python wheels/audit.py "$wheel"
 
 say "The sdist on its own"
 unset CTERA_DIRECT_LIBS_PREFIX CC LDSHARED
@@ -116,6 +116,7 @@ for folder in examples bench csrc wheels docs README.md; do
     [ ! -e "$folder" ] || cp -R "$folder" "$scratch/suite/"
 done
 rm -rf "$scratch"/suite/csrc/build
+python -m dependency_groups -f pyproject.toml test-wheel >"$scratch/requirements-test.txt"
 extras=emulator,fast,fsspec,web
 for version in $pythons; do
     say "Python $version: a clean environment"
@@ -129,7 +130,7 @@ for version in $pythons; do
     quiet "$venv/bin/python" -m pip install "$wheel" cryptography
     (cd "$scratch" && "$venv/bin/python" "$root/wheels/smoke.py")
     [ -n "$tests" ] || continue
-    quiet "$venv/bin/python" -m pip install "$wheel[$extras]" -r wheels/requirements-test.txt
+    quiet "$venv/bin/python" -m pip install "$wheel[$extras]" -r "$scratch/requirements-test.txt"
     # shellcheck disable=SC2086 # several paths
     (cd "$scratch/suite" && CTERA_DIRECT_CODEC=native nice "$venv/bin/python" -m pytest -q -n 2 \
         -p no:cacheprovider $tests)

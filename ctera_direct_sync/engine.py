@@ -298,17 +298,28 @@ class Engine:
 
     def _dispatch(self) -> None:
         """Put a thread on each job that may run now."""
-        while True:
+        while self._dispatch_one():
+            pass
+
+    def _dispatch_one(self) -> bool:
+        job: Optional[Job[Any]] = None
+        try:
             with self._lock:
                 executor = self._executor
                 job = self._take() if executor is not None else None
-            if job is None or executor is None:
-                return
-            try:
+            if job is not None and executor is not None:
                 executor.submit(self._work, [job])
-            except RuntimeError as error:
-                # Closed meanwhile, no more threads to be had, or the interpreter is going down.
+        except RuntimeError as error:
+            # Closed meanwhile, no more threads to be had, or the interpreter is going down.
+            if job is None:
+                raise
+            self._give_up(job, error)
+        except BaseException as error:
+            # An interrupt of the caller between the two: a job that was taken must come to an end.
+            if job is not None:
                 self._give_up(job, error)
+            raise
+        return job is not None
 
     def _work(self, ticket: list[Job[Any]]) -> None:
         """One thread's loop: run a job, then whatever is most urgent by then."""
@@ -356,7 +367,7 @@ class Engine:
         else:
             future.set_result(result)
 
-    def _give_up(self, job: Job[Any], error: Exception) -> None:
+    def _give_up(self, job: Job[Any], error: BaseException) -> None:
         with self._lock:
             if job.claimed:
                 return

@@ -8,7 +8,7 @@ and is probed again now and then, since links change.
 from __future__ import annotations
 
 import time
-from typing import Callable
+from typing import Callable, Optional
 
 __all__ = ["WorkerTuner"]
 
@@ -19,6 +19,8 @@ _ROUNDS = 3
 #: What doubling the workers must gain to be kept, and what halving them may lose.
 _GAIN = 1.10
 _LOSS = 0.97
+#: A gain that needs no second look.
+_CLEAR = 1.5
 #: Measurements between two probes once settled; probes that fail make it longer, up to the maximum.
 _REST = 12
 _MAX_REST = 200
@@ -40,6 +42,7 @@ class WorkerTuner:
         self.limit = min(maximum, initial)
         self._settled_limit = self.limit
         self._settled_rate = 0.0
+        self._candidate: Optional[tuple[int, float]] = None
         self._up = True
         self._rest = 0
         self._patience = _REST
@@ -67,13 +70,26 @@ class WorkerTuner:
 
     def _judge(self, rate: float) -> None:
         if self.limit == self._settled_limit:
-            # The newest rate at the settled number is what the next probe has to beat.
+            # The newest rate at the settled number is what a probe has to beat.
             self._settled_rate = rate
-            self._rest -= 1
-            if self._rest <= 0:
-                self._probe()
-        elif rate > self._settled_rate * (_GAIN if self._up else _LOSS):
-            self._settled_limit, self._settled_rate = self.limit, rate
+            candidate, self._candidate = self._candidate, None
+            if candidate is not None:
+                self._decide(*candidate)
+            else:
+                self._rest -= 1
+                if self._rest <= 0:
+                    self._probe()
+        elif self._up and rate > self._settled_rate * _GAIN and rate < self._settled_rate * _CLEAR:
+            # On a busy machine a gain like this comes by chance: measure what it is a gain over again.
+            self._candidate = (self.limit, rate)
+            self.limit = self._settled_limit
+        else:
+            self._decide(self.limit, rate)
+
+    def _decide(self, limit: int, rate: float) -> None:
+        """Settle at ``limit`` and probe on in the same direction, or turn around for a while."""
+        if rate > self._settled_rate * (_GAIN if self._up else _LOSS):
+            self._settled_limit, self._settled_rate = limit, rate
             self._patience = _REST
             self._probe()
         else:

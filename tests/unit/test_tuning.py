@@ -123,6 +123,12 @@ def test_adapts_when_the_link_gets_fast():
     assert share(simulation.run(60), 2) > 0.8
 
 
+def test_noise_does_not_drive_it_up():
+    """Where measurements vary by half and more workers bring nothing, the number stays low."""
+    simulation = Simulation(lambda workers: 200 * MB, noise=0.5, block=8 * MB)
+    assert share(simulation.run(600), 2, 4, 8) > 0.85
+
+
 def test_probes_get_rare():
     """On a link that does not change, trying other numbers costs less and less."""
     simulation = Simulation(fast)

@@ -337,8 +337,9 @@ class _BlockCache:
     def _urgent(self, piece: Piece) -> Job[Block]:
         """The piece's job, begun now if it is not under way: the reader waits for it."""
         job = self._known(piece.offset)
-        # Begun ahead, it may wait for others; whoever cancels a future that has not begun owns it.
-        if job is None or job.future.cancel():
+        # Begun ahead, it may have failed long ago, or wait for others still; whoever cancels a future
+        # that has not begun owns it.
+        if job is None or _failed(job) or job.future.cancel():
             self._forget(piece.offset)
             self._make_room(2 * piece.length)
             job = self._begin(piece, STREAM)
@@ -417,3 +418,8 @@ class _BlockCache:
                 return
             excess -= self._jobs[offset].piece.length + self._under_way.get(offset, 0)
             self._forget(offset)
+
+
+def _failed(job: Job[Block]) -> bool:
+    future = job.future
+    return future.done() and not future.cancelled() and future.exception() is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any, Optional
 from urllib.parse import urljoin
@@ -221,11 +222,14 @@ class Listing:
 
     ``metadata`` is the newest; ``etags`` the ETag of each object that is read in parts, by block
     index; ``prefixed`` the indexes of those found to begin with Azure's MD5 prefix; ``changed`` is set
-    once the portal lists other blocks than at first.
+    once the portal lists other blocks than at first; ``unproven`` counts the renewals since the storage
+    last accepted a URL, and ``renewed`` is when the last of them was, by the monotonic clock.
     """
 
     def __init__(self, metadata: Metadata) -> None:
         self.metadata = metadata
+        self.unproven = 0
+        self.renewed = 0.0
         self.etags: dict[int, str] = {}
         self.prefixed: set[int] = set()
         self.changed = False
@@ -235,6 +239,8 @@ class Listing:
         if self.metadata is stale and fresh is not stale:
             if fresh.fingerprint == stale.fingerprint:
                 self.metadata = fresh
+                self.unproven += 1
+                self.renewed = time.monotonic()
             else:
                 self.changed = True
 

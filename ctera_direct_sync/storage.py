@@ -43,6 +43,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 #: Listings that one block may cost in a row before its refusal is final.
 _MAX_RENEWALS = 3
+#: Seconds after which a file whose new URLs were refused as well is listed once more.
+_RENEWAL_REST = 10.0
 #: What a stored object may be longer than its plaintext: no compressor in use needs half of it.
 _OBJECT_SLACK = 64 * 1024
 _AZURE_PREFIX = 16
@@ -100,10 +102,13 @@ class Storage:
         while True:
             metadata = listing.metadata
             try:
-                return self._attempt(metadata, listing, piece, scope, loan)
+                fetched = self._attempt(metadata, listing, piece, scope, loan)
             except _Failure as caught:
                 failure = caught
-            if failure.cure == "relist" and renewals < _MAX_RENEWALS:
+            else:
+                listing.unproven = 0
+                return fetched
+            if failure.cure == "relist" and renewals < _MAX_RENEWALS and _may_renew(listing, metadata):
                 renewals += 1
                 self._tell_retry(metadata, piece, failure, 0.0)
                 if not self._renew(listing, metadata, scope):
@@ -311,6 +316,13 @@ class Storage:
 
 
 # --- judging answers -----------------------------------------------------------------------------------
+
+
+def _may_renew(listing: Listing, refused: Metadata) -> bool:
+    """Whether listing again may help: not for every block of a storage that refuses all of them."""
+    if listing.metadata is not refused or listing.unproven < _MAX_RENEWALS:
+        return True
+    return time.monotonic() - listing.renewed > _RENEWAL_REST
 
 
 def _from_status(response: Response, block: BlockInfo) -> _Failure:

@@ -74,7 +74,7 @@ def add_faults(emulator: Emulator, dice: random.Random, times: int) -> list[Any]
         faults.status(503), faults.status(403), faults.garbage(), faults.content_length(10**9),
     ]  # fmt: skip
     return [
-        emulator.faults.add("storage", times=1, skip=dice.randrange(3, 40), action=dice.choice(kinds))
+        emulator.faults.add("storage", times=1, skip=dice.randrange(8), action=dice.choice(kinds))
         for _ in range(times)
     ]
 

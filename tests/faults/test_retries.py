@@ -294,6 +294,30 @@ def test_stampede_of_clients_calls(portal: Emulator, client: DirectIO, file_id: 
     assert portal.log.total("portal") <= 16
 
 
+def test_refused_for_good(portal: Emulator, client: DirectIO, file_id: int) -> None:
+    """Where newly listed URLs are refused too, the portal is not asked once for every block."""
+    portal.faults.add("storage", times=None, action=faults.status(403))
+    futures = client.blocks(file_id)
+    assert all("refuses" in str(future.exception(30)) for future in futures)
+    assert portal.log.total("portal") <= 5
+
+
+def test_refused_for_a_while(portal: Emulator, client: DirectIO, file_id: int,
+                             monkeypatch: pytest.MonkeyPatch) -> None:
+    """An open file whose URLs were refused for good lists again later, when it is read again."""
+    clock = time.monotonic
+    with client.open(file_id) as file:
+        refusing = portal.faults.add("storage", times=None, action=faults.status(403))
+        with pytest.raises(DownloadError):
+            file.read()
+        assert refusing.hits
+        portal.faults.clear()
+        portal.expire_urls()
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600)
+        file.seek(0)
+        assert file.read() == DATA
+
+
 # --- integrity -----------------------------------------------------------------------------------------
 
 CHECKSUMS = ("x-goog-hash", "content-md5", "x-amz-checksum-crc32c", "x-amz-checksum-crc32",

@@ -384,7 +384,7 @@ def _download(client: DirectIO, options: argparse.Namespace) -> None:
         raise _Usage(f"--checksum needs a file to write to, and {options.path} is none")
     byte_range = _byte_range(client, options)
     with _target(options.path), _Progress(options) as progress:
-        done = client.download(
+        done = client._download(
             options.file_id,
             options.path,
             byte_range=byte_range,

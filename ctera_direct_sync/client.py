@@ -276,18 +276,28 @@ class DirectIO:
         resume: bool = False,
         progress: Optional[Progress] = None,
         max_workers: Optional[int] = None,
-        verify: Optional[Verify] = None,
     ) -> Download:
         """The file, or a range of it, to a path or a writable binary file.
 
         A path is written beside its place, made durable, and renamed over it when complete: nothing
         partial ever has the final name. ``resume`` keeps what was got for the next call with
         ``resume``, which takes up there. ``progress`` is called with bytes done and bytes in all.
-        ``verify`` is called with the path of the complete file, before that has its final name, and
-        its CRC32C; what it raises ends the download and leaves the target as it was.
         Raises what :meth:`metadata` does; BlockError (to a file object: StreamError) for a block;
         OSError for the target.
         """
+        return self._download(file_id, target, byte_range, resume, progress, max_workers)
+
+    def _download(
+        self,
+        file_id: int,
+        target: Target,
+        byte_range: Optional[ByteRange] = None,
+        resume: bool = False,
+        progress: Optional[Progress] = None,
+        max_workers: Optional[int] = None,
+        verify: Optional[Verify] = None,
+    ) -> Download:
+        """:meth:`download`, with a look at the complete file before it gets its name."""
         _check_call(byte_range, max_workers)
         source = self._source(self.metadata(file_id))
         start, stop = clip(byte_range, source.metadata.size)

@@ -98,7 +98,6 @@ def files(client: DirectIO) -> None:
     client.download(12345, io.BytesIO())
     with open("b.pdf", "wb") as target:
         client.download(12345, target, byte_range=ByteRange(0, 10), max_workers=2)
-    client.download(12345, "c.pdf", verify=lambda path, crc32c: None)
     with client.open(12345, readahead=0) as file:
         assert_type(file.read(10), bytes)
         assert_type(file.size, int)

@@ -41,7 +41,7 @@ SIGNATURES = {
     "streamer": lambda self, file_id, byte_range=None, max_workers=None: 0,
     "executor": lambda self, metadata, file_id=None, byte_range=None, max_workers=None: 0,
     "download": lambda self, file_id, target, *, byte_range=None, resume=False, progress=None,
-    max_workers=None, verify=None: 0,
+    max_workers=None: 0,
     "download_many": lambda self, items, folder, *, workers=None, resume=True, progress=None: 0,
     "open": lambda self, file_id, *, readahead=None: 0,
     "close": lambda self: 0,

@@ -71,7 +71,7 @@ def add_faults(emulator: Emulator, dice: random.Random, times: int) -> list[Any]
     """Faults of every transient kind, spread over the requests to come."""
     kinds = [
         faults.reset(), faults.reset(1000), faults.cut(), faults.cut(5000), faults.short(),
-        faults.status(503), faults.status(403), faults.garbage(), faults.content_length(10**9),
+        faults.status(503), faults.status(403), faults.garbage(), faults.stall(5000),
     ]  # fmt: skip
     return [
         emulator.faults.add("storage", times=1, skip=dice.randrange(8), action=dice.choice(kinds))
@@ -123,7 +123,7 @@ def kill_and_resume(
 
 def _run_and_kill(emulator: Emulator, file_id: int, path: Path, dice: random.Random) -> bool:
     """One process, killed after a random number of steps and a random moment; whether it finished."""
-    process = start(emulator, "download", file_id, path, "resume")
+    process = start(emulator, "download", file_id, path, "resume", READ_TIMEOUT="0.5")
     assert process.stdout is not None and process.stderr is not None
     steps = dice.randrange(1, 12)
     finished = False
@@ -138,7 +138,8 @@ def _run_and_kill(emulator: Emulator, file_id: int, path: Path, dice: random.Ran
         process.kill()
         rest = process.stdout.read()
         finished = finished or "\ndone" in rest or rest.startswith("done")
-        assert "Traceback" not in process.stderr.read()
+        errors = process.stderr.read()
+        assert "Traceback" not in errors, errors
     return finished
 
 

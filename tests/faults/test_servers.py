@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
@@ -78,3 +80,38 @@ def test_preloaded_workers(server: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(fetch, range(16)))
     assert all(right for _, right in answers)
+
+
+_ASK = """
+from tests.faults.celery_app import digest
+for result in [digest.delay() for _ in range(6)]:
+    print(*result.get(timeout=60, interval=0.05))
+"""
+
+
+@pytest.mark.timeout(180)
+def test_celery_prefork(portal: Emulator, tmp_path: Path) -> None:
+    """A prefork worker's processes use the client that its parent used before."""
+    if importlib.util.find_spec("celery") is None:
+        pytest.skip("celery is not installed")
+    file_id = portal.add(DATA, block_size=100_000)
+    surroundings = environment(portal, FILE_ID=str(file_id), CELERY_FOLDER=str(tmp_path))
+    command = [
+        sys.executable, "-m", "celery", "-A", "tests.faults.celery_app", "worker", "--pool", "prefork",
+        "--concurrency", "2", "--without-gossip", "--without-mingle", "--without-heartbeat",
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, cwd=ROOT, env=surroundings, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as worker:  # fmt: skip
+        try:
+            asked = subprocess.run(
+                [sys.executable, "-c", _ASK], cwd=ROOT, env=surroundings, text=True,
+                capture_output=True, timeout=120, check=False,
+            )  # fmt: skip
+        finally:
+            worker.terminate()
+            worker.wait(60)
+    assert asked.returncode == 0, asked.stderr
+    right = f"True {hashlib.sha256(DATA).hexdigest()}"
+    assert asked.stdout.splitlines() == [right] * 6

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
@@ -395,6 +396,8 @@ def _client(tally: Tally) -> DirectIO:
 def use(samples: list[Sample], seconds: float, seed: int) -> dict[str, Any]:
     """The user's process: everything, for so long."""
     logging.disable(logging.WARNING)  # Thousands of retries are told in the counts.
+    # Python 3.12 warns of a fork beside threads: that this one is safe is what is tested.
+    warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
     tally, began = Tally(), time.monotonic()
     baseline = (threading.active_count(), len(os.listdir("/proc/self/fd")))
     client = _client(tally)

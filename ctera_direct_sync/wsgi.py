@@ -12,6 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 from urllib.parse import quote
 
+try:
+    from werkzeug.http import parse_etags, parse_if_range_header, parse_range_header, unquote_etag
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        "werkzeug reads the requests' headers here: pip install 'ctera-direct-sync[web]'",
+        name=_missing.name,
+    ) from None
+
 from .client import DirectIO
 from .exceptions import (
     BlockListTimeout,
@@ -40,6 +48,7 @@ _PHRASES = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    412: "Precondition Failed",
     416: "Range Not Satisfiable",
     502: "Bad Gateway",
     504: "Gateway Timeout",
@@ -91,7 +100,8 @@ def file_response(
         return _respond(client, metadata, environ, method, filename, content_type)
     except DirectIOError as error:
         status = _status_of(error)
-        _log.warning("file %s: answered %d: %s", file_id, status, error)
+        # As text: a handler that keeps the record must not keep what the traceback holds.
+        _log.warning("file %s: answered %d: %s", file_id, status, str(error))
         return _plain(status, _APOLOGIES[status], [], method == "HEAD")
 
 
@@ -105,6 +115,9 @@ def _respond(
 ) -> FileResponse:
     etag = metadata.fingerprint[:32]
     headers = [("ETag", f'"{etag}"'), ("Accept-Ranges", "bytes")]
+    # In the order of RFC 9110, section 13.2.2. Conditions on dates do not apply: no date is known.
+    if not _match(environ, etag):
+        return _plain(412, "The file has changed.", headers, method == "HEAD")
     if _none_match(environ, etag):
         return FileResponse(_line(304), headers, [])
     wanted = _wanted_range(environ, method, etag, metadata.size)
@@ -152,10 +165,14 @@ class _Body(Iterator[bytes]):
 _UNSATISFIABLE = ByteRange(0, 0)
 
 
+def _match(environ: Mapping[str, Any], etag: str) -> bool:
+    """If-Match, compared strongly (RFC 9110, section 13.1.1); True without one."""
+    value = environ.get("HTTP_IF_MATCH")
+    return not value or parse_etags(value).contains(etag)
+
+
 def _none_match(environ: Mapping[str, Any], etag: str) -> bool:
     """If-None-Match, compared weakly (RFC 9110, section 13.1.2)."""
-    from werkzeug.http import parse_etags
-
     value = environ.get("HTTP_IF_NONE_MATCH")
     return bool(value) and parse_etags(value).contains_weak(etag)
 
@@ -168,19 +185,26 @@ def _wanted_range(
     RFC 9110, section 14.2: a Range that is malformed, of another unit, of several ranges, or not of
     the representation that If-Range names, may be ignored.
     """
-    from werkzeug.http import parse_if_range_header, parse_range_header
-
     header = environ.get("HTTP_RANGE")
-    if not header or method != "GET":
-        return None
-    condition = environ.get("HTTP_IF_RANGE")
-    if condition and parse_if_range_header(condition).etag != etag:
+    if not header or method != "GET" or not _if_range(environ, etag):
         return None
     ranges = parse_range_header(header)
     if ranges is None or ranges.units != "bytes" or len(ranges.ranges) != 1:
         return None
-    span = ranges.range_for_length(size)
-    return _UNSATISFIABLE if span is None else ByteRange(span[0], span[1] - 1)
+    start, stop = ranges.ranges[0]
+    if start < 0:  # The last bytes, all of them where the file has fewer.
+        start = max(0, size + start)
+    stop = size if stop is None else min(stop, size)
+    return ByteRange(start, stop - 1) if start < stop else _UNSATISFIABLE
+
+
+def _if_range(environ: Mapping[str, Any], etag: str) -> bool:
+    """If-Range, compared strongly (RFC 9110, section 13.1.5); True without one."""
+    value = environ.get("HTTP_IF_RANGE")
+    if not value:
+        return True
+    named = parse_if_range_header(value).etag
+    return named == etag and not unquote_etag(value)[1]
 
 
 # --- what is answered -----------------------------------------------------------------------------
@@ -200,11 +224,12 @@ def _describe(filename: Optional[str], content_type: Optional[str]) -> list[tupl
 def _attachment(filename: str) -> str:
     """RFC 6266: a plain name for old clients, and where it differs the real one by RFC 8187."""
     plain = "".join(
-        letter if " " <= letter <= "~" and letter not in '"\\%' else "_" for letter in filename
+        letter if " " <= letter <= "~" and letter not in '"\\%/' else "_" for letter in filename
     )
     disposition = f'attachment; filename="{plain}"'
     if plain != filename:
-        disposition += f"; filename*=UTF-8''{quote(filename, safe='')}"
+        encoded = quote(filename, safe="", errors="replace")  # A name may hold lone surrogates.
+        disposition += f"; filename*=UTF-8''{encoded}"
     return disposition
 
 

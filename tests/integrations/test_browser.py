@@ -1,0 +1,143 @@
+"""A real browser plays and seeks in a video that Flask serves from the portal.
+
+Opt in with ``pytest -m browser``; needs Debian's chromium, chromium-driver and ffmpeg. It writes the
+picture ``docs/img/browser-seek.png`` when CTERA_DIRECT_SCREENSHOT names that path.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from ctera_direct_sync.emulator import Emulator
+
+from .conftest import Fetched
+from .test_servers import Site, started
+
+pytest.importorskip("ctera_direct_sync.wsgi")
+pytest.importorskip("flask")
+
+_PROGRAMS = ("chromium", "chromedriver", "ffmpeg")
+_MISSING = [program for program in _PROGRAMS if shutil.which(program) is None]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)}"),
+]
+
+SECONDS = 120
+_FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required", "--window-size=700,420",
+]  # fmt: skip
+#: Resolves when the video has shown the frame at the place that was sought.
+_SEEK = """
+    const [place, done] = arguments, video = document.getElementById("v");
+    const report = () => done([video.currentTime, video.duration, video.videoWidth, video.readyState]);
+    const go = () => { video.addEventListener("seeked", report, {once: true}); video.currentTime = place; };
+    video.addEventListener("error", () => done(["error", video.error.message]));
+    video.readyState >= 1 ? go() : video.addEventListener("loadedmetadata", go, {once: true});
+"""
+
+
+class Browser:
+    """A session with chromedriver, by the W3C's WebDriver over HTTP."""
+
+    def __init__(self, driver: str, profile: Path) -> None:
+        options = {"args": [*_FLAGS, f"--user-data-dir={profile}"]}
+        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+        self._session = requests.Session()
+        self._session.trust_env = False
+        made = self._session.post(f"{driver}/session", json=wanted, timeout=60).json()["value"]
+        self._url = f"{driver}/session/{made['sessionId']}"
+
+    def post(self, path: str, **values: Any) -> Any:
+        """One command."""
+        answer = self._session.post(f"{self._url}/{path}", json=values, timeout=90)
+        return answer.json()["value"]
+
+    def seek(self, place: float) -> list[Any]:
+        """Seek in the video; where it is then, how long and wide it is, and whether it has data."""
+        found = self.post("execute/async", script=_SEEK, args=[place])
+        assert isinstance(found, list), found
+        return found
+
+    def screenshot(self) -> bytes:
+        """What the window shows, as PNG."""
+        answer = self._session.get(f"{self._url}/screenshot", timeout=60)
+        return base64.b64decode(answer.json()["value"])
+
+    def close(self) -> None:
+        """End the browser."""
+        self._session.delete(self._url, timeout=60)
+        self._session.close()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """Chromium without a window."""
+    driver = subprocess.Popen(
+        ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert driver.stdout is not None
+    try:
+        port = None
+        while port is None:
+            port = re.search(r"started successfully on port (\d+)", driver.stdout.readline())
+        made = Browser(f"http://127.0.0.1:{port[1]}", tmp_path / "profile")
+        yield made
+        made.close()
+    finally:
+        driver.terminate()
+        driver.wait()
+        driver.stdout.close()
+
+
+@pytest.fixture
+def site(portal: Emulator) -> Iterator[Site]:
+    """Flask under gunicorn's threads."""
+    yield from started("gunicorn gthread", "flask", portal)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> bytes:
+    """Two minutes with a running clock, an index at the front, a key frame every second."""
+    path = tmp_path / "clock.webm"
+    picture = f"testsrc=duration={SECONDS}:size=640x360:rate=10"
+    coding = "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 600k -g 10 -cues_to_front 1".split()
+    subprocess.run(
+        ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", picture, *coding, str(path)],
+        check=True,
+    )
+    return path.read_bytes()
+
+
+def test_seeking(
+    portal: Emulator, site: Site, browser: Browser, video: bytes, fetched: Fetched
+) -> None:
+    """Seeking far ahead and back fetches what lies there, by ranges, not all that lies between."""
+    block = 64 * 1024
+    file_id = portal.add(video, block_size=block, name="clock.webm")
+    browser.post("timeouts", script=60_000)
+    browser.post("url", url=f"http://127.0.0.1:{site.port}/player/{file_id}/clock.webm")
+    for place in (100.0, 30.0, 110.0):
+        where, duration, width, state = browser.seek(place)
+        assert (round(where), round(duration), width) == (place, SECONDS, 640)
+        assert state >= 2
+    picture = browser.screenshot()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 5000
+    blocks = -(-len(video) // block)
+    assert any(number > blocks * 3 // 4 for number in fetched())
+    assert portal.log.records(where="storage", status=200)
+    target = os.environ.get("CTERA_DIRECT_SCREENSHOT")
+    if target:
+        Path(target).write_bytes(picture)

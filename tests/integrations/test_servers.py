@@ -1,0 +1,208 @@
+"""Flask and Django applications under real servers: gunicorn (sync, gthread) and waitress."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import queue
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import requests
+
+from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+
+pytest.importorskip("ctera_direct_sync.wsgi")
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+MIB = 1024 * 1024
+DATA = SyntheticSource(3 * MIB, seed=9).read(0, 3 * MIB)
+SERVERS = ("gunicorn sync", "gunicorn gthread", "waitress")
+
+
+def command(server: str, framework: str) -> list[str]:
+    """How a server is started; each chooses its port itself."""
+    if server == "waitress":
+        return [sys.executable, "web_apps.py", framework]
+    kind = server.partition(" ")[2]
+    return [
+        sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", kind,
+        "--threads", "4" if kind == "gthread" else "1", "--no-control-socket",
+        "--worker-tmp-dir", "/dev/shm", f"web_apps:{framework}_app()",
+    ]  # fmt: skip
+
+
+class Site(NamedTuple):
+    """A running server: its port, what it printed, one line at a time, and its process."""
+
+    port: int
+    printed: queue.SimpleQueue[str]
+    process: subprocess.Popen[str]
+
+    def wait_for(self, line: str) -> None:
+        """Wait until the server has printed a line; queue.Empty if it does not."""
+        while self.printed.get(timeout=20) != line:
+            pass
+
+
+def _listening(process: subprocess.Popen[str]) -> int:
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        found = re.search(r"[Ll]istening (?:at: http://127.0.0.1:|on )(\d+)", line)
+        if found:
+            return int(found[1])
+    raise AssertionError(f"the server did not start: {''.join(said)}")
+
+
+def started(server: str, framework: str, portal: Emulator) -> Iterator[Site]:
+    """A server, ended by its handle afterwards."""
+    environment = {
+        **os.environ,
+        "CTERA_DIRECT_URL": portal.url,
+        "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
+        "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
+        "PYTHONUNBUFFERED": "1",
+    }
+    process = subprocess.Popen(
+        command(server, framework), cwd=HERE, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    printed: queue.SimpleQueue[str] = queue.SimpleQueue()
+    try:
+        port = _listening(process)
+        readers = [
+            threading.Thread(target=_read, args=(stream, target))
+            for stream, target in ((process.stdout, printed), (process.stderr, queue.SimpleQueue()))
+        ]
+        for reader in readers:
+            reader.start()
+        yield Site(port, printed, process)
+        process.terminate()
+        process.wait(20)
+        for reader in readers:
+            reader.join()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def _read(stream: Any, target: queue.SimpleQueue[str]) -> None:
+    for line in stream:
+        target.put(line.rstrip())
+
+
+@pytest.fixture(scope="module")
+def shared_portal() -> Iterator[Emulator]:
+    """One portal for all servers."""
+    with Emulator() as portal:
+        yield portal
+
+
+@pytest.fixture(scope="module", params=[f"{s}, {f}" for s in SERVERS for f in ("flask", "django")])
+def site(request: pytest.FixtureRequest, shared_portal: Emulator) -> Iterator[Site]:
+    """Each server with each framework."""
+    server, framework = request.param.split(", ")
+    pytest.importorskip(server.split()[0])
+    pytest.importorskip(framework)
+    yield from started(server, framework, shared_portal)
+
+
+@pytest.fixture(autouse=True)
+def _fresh(shared_portal: Emulator) -> Iterator[None]:
+    """No faults and no records of another test."""
+    shared_portal.faults.clear()
+    shared_portal.log.clear()
+    yield
+    shared_portal.faults.clear()
+
+
+def test_a_visit(shared_portal: Emulator, site: Site) -> None:
+    """GET, HEAD, ranges, conditions and an unknown file, over a connection that is kept."""
+    file_id = shared_portal.add(DATA, block_size=300_000)
+    url = f"http://127.0.0.1:{site.port}/{file_id}/film%20%C3%BC.mp4"
+    with requests.Session() as visitor:
+        whole = visitor.get(url)
+        assert (whole.status_code, whole.content) == (200, DATA)
+        assert whole.headers["Content-Disposition"].endswith("filename*=UTF-8''film%20%C3%BC.mp4")
+        assert whole.headers["Content-Type"] == "video/mp4"
+        head = visitor.head(url)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["Content-Length"] == str(len(DATA))
+        etag = whole.headers["ETag"]
+        for header, start, stop in (
+            ("bytes=-7", -7, None),
+            ("bytes=299990-300010", 299_990, 300_011),
+        ):
+            part = visitor.get(url, headers={"Range": header, "If-Range": etag})
+            assert (part.status_code, part.content) == (206, DATA[start:stop])
+        past = visitor.get(url, headers={"Range": f"bytes={len(DATA)}-"})
+        assert (past.status_code, past.headers["Content-Range"]) == (416, f"bytes */{len(DATA)}")
+        assert visitor.get(url, headers={"If-None-Match": f"W/{etag}"}).status_code == 304
+        assert visitor.get(f"http://127.0.0.1:{site.port}/99/x").status_code == 404
+        assert visitor.post(url).status_code in (403, 405)  # Django's CSRF check comes first.
+
+
+def test_many_visitors(shared_portal: Emulator, site: Site) -> None:
+    """Eight at a time, each with a range of its own."""
+    file_id = shared_portal.add(DATA, block_size=100_000)
+    url = f"http://127.0.0.1:{site.port}/{file_id}/x.bin"
+
+    def visit(n: int) -> bool:
+        start = n * 123_457
+        answer = requests.get(
+            url, headers={"Range": f"bytes={start}-{start + 500_000}"}, timeout=60
+        )
+        return answer.content == DATA[start : start + 500_001]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(visit, range(16)))
+
+
+def test_error_midway_ends_the_connection(shared_portal: Emulator, site: Site) -> None:
+    """A visitor sees that the body is shorter than its length."""
+    file_id = shared_portal.add(DATA, block_size=500_000)
+    shared_portal.faults.add("storage", block=4, times=None, action=faults.status(404))
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
+    connection.request("GET", f"/{file_id}/x.bin")
+    response = connection.getresponse()
+    assert response.status == 200
+    with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+        response.read()
+    connection.close()
+
+
+def test_disconnect_stops_the_downloads(shared_portal: Emulator, site: Site) -> None:
+    """A visitor who leaves early ends the downloads: most of the file is never asked for."""
+    blocks = 400
+    file_id = shared_portal.add(SyntheticSource(blocks * MIB, kind="random"), native=True)
+    while not site.printed.empty():
+        site.printed.get()
+    visitor = socket.create_connection(("127.0.0.1", site.port), timeout=60)
+    visitor.sendall(f"GET /{file_id}/x.bin HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert visitor.recv(10_000).startswith(b"HTTP/1.1 200")
+    # With unread bytes waiting, close() resets the connection.
+    visitor.close()
+    site.wait_for("closed")
+    sent = sum(each.sent for each in shared_portal.log.records(where="storage"))
+    # What the sockets, the server's buffer (waitress: 16 MiB) and the stream's window can hold.
+    assert sent < blocks * MIB // 3
+    # The server goes on.
+    answer = requests.get(
+        f"http://127.0.0.1:{site.port}/{file_id}/x.bin", headers={"Range": "bytes=5-9"}, timeout=60
+    )
+    assert answer.content == SyntheticSource(blocks * MIB, kind="random").read(5, 5)

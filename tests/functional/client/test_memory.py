@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from ctera_direct_sync import DirectIO
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
 
 MIB = 1024 * 1024
-PROGRAM = Path(__file__).parent / "programs" / "stream_slowly.py"
+ROOT = Path(__file__).parents[3]
+PROGRAM = "tests.functional.client.programs.stream_slowly"
 
 
 @pytest.mark.parametrize(
@@ -41,8 +43,8 @@ def test_slow_consumer(
         "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
     }
     done = subprocess.run(
-        [sys.executable, PROGRAM, portal.url, *map(str, (file_id, mib * MIB, 5, window))],
-        env=environment, capture_output=True, text=True, timeout=200, check=False,
+        [sys.executable, "-m", PROGRAM, portal.url, *map(str, (file_id, mib * MIB, 5, window))],
+        env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     peak = int(done.stdout)

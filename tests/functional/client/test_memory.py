@@ -44,14 +44,16 @@ def test_slow_consumer(
     }
     done = subprocess.run(
         [sys.executable, "-m", PROGRAM, portal.url, *map(str, (file_id, mib * MIB, 5, window))],
-        env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
+        env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=200,
+        check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     peak = int(done.stdout)
     record_property("peak_resident_bytes", peak)
     with capsys.disabled():
         print(f"\n{mib} MiB to a slow consumer: peak resident set {peak / 1e6:.0f} MB")
-    assert peak < 200e6
+    # Before Python 3.10 http.client reads into a buffer of its own, and copies it: twice per part.
+    assert peak < (200e6 if sys.version_info >= (3, 10) else 300e6)
 
 
 def test_stream_holds_no_more_than_the_setting(

@@ -35,6 +35,12 @@ copy_tree() {
     done | tar -c --null --files-from=- | tar -x -C "$1"
 }
 
+# Tests send signals, which whoever starts this in the background may have had ignored.
+restore_signals='import os, signal, sys
+for number in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])'
+
 # Called as a condition, where "set -e" counts for nothing: each step is tied to the next.
 test_with() {
     local python="$1" home="$2" in_venv="$2/venv/bin/python"
@@ -44,7 +50,7 @@ test_with() {
         cd "$home/tree" &&
         "$in_venv" -m pip install --quiet --editable '.[test,fsspec,web]' &&
         "$in_venv" -c 'from ctera_direct_sync import codec; assert codec.backend == "native", codec.backend' &&
-        "$in_venv" -X dev -m pytest -q -n "${WORKERS:-auto}" tests/unit tests/functional
+        "$in_venv" -c "$restore_signals" -X dev -m pytest -q -n "${WORKERS:-auto}" tests/unit tests/functional
 }
 
 failed=()

@@ -179,7 +179,7 @@ def test_standard_input(tmp_path: Path) -> None:
 def test_names_cannot_forge_lines(run: Any, tmp_path: Path) -> None:
     """Control characters of a name are written out, not obeyed."""
     manifest = tmp_path / "list.csv"
-    manifest.write_text('1,"a\nb\x1b[2J"\n99,"c\nd"\n', newline="")
+    manifest.write_bytes(b'1,"a\nb\x1b[2J"\n99,"c\nd"\n')
     code, out, err = run(manifest, tmp_path / "folder")
     assert code == 1
     assert out.splitlines()[0].startswith(r"a\nb\x1b[2J: done") and r"c\nd: " in err

@@ -7,6 +7,8 @@ python spark_wordcount.py FILE_ID [--master local[2]]
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 
 import wordcount
 from pyspark import SparkConf, SparkContext
@@ -23,7 +25,10 @@ def main() -> None:
     arguments = parser.parse_args()
     conf = SparkConf().setMaster(arguments.master).setAppName("wordcount")
     # What Spark keeps on disk and sends to its workers holds the file's key and URLs.
-    conf.set("spark.io.encryption.enabled", "true").set("spark.authenticate", "true")
+    for setting in ("authenticate", "network.crypto.enabled", "io.encryption.enabled"):
+        conf.set(f"spark.{setting}", "true")
+    if arguments.master.startswith("local"):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     context = SparkContext(conf=conf)
     try:
         context.addPyFile(wordcount.__file__)

@@ -37,7 +37,7 @@ SECONDS = 120
 _FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required", "--window-size=700,420",
+    "--autoplay-policy=no-user-gesture-required", "--window-size=660,600",
 ]  # fmt: skip
 #: Resolves when the video has shown the frame at the place that was sought.
 _SEEK = """
@@ -46,6 +46,14 @@ _SEEK = """
     const go = () => { video.addEventListener("seeked", report, {once: true}); video.currentTime = place; };
     video.addEventListener("error", () => done(["error", video.error.message]));
     video.readyState >= 1 ? go() : video.addEventListener("loadedmetadata", go, {once: true});
+"""
+
+
+#: Resolves when the player has enough to go on, so that it shows no sign of waiting.
+_READY = """
+    const done = arguments[0], video = document.getElementById("v");
+    const look = () => video.readyState >= 4 ? setTimeout(done, 500, true) : setTimeout(look, 50);
+    look();
 """
 
 
@@ -113,9 +121,32 @@ def video(tmp_path: Path) -> bytes:
     """Two minutes with a running clock, an index at the front, a key frame every second."""
     path = tmp_path / "clock.webm"
     picture = f"testsrc=duration={SECONDS}:size=640x360:rate=10"
-    coding = "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 600k -g 10 -cues_to_front 1".split()
+    coding = [
+        "-c:v",
+        "libvpx",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "8",
+        "-b:v",
+        "600k",
+        "-g",
+        "10",
+    ]
     subprocess.run(
-        ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", picture, *coding, str(path)],
+        [
+            "ffmpeg",
+            "-loglevel",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            picture,
+            *coding,
+            "-cues_to_front",
+            "1",
+            str(path),
+        ],
         check=True,
     )
     return path.read_bytes()
@@ -133,6 +164,7 @@ def test_seeking(
         where, duration, width, state = browser.seek(place)
         assert (round(where), round(duration), width) == (place, SECONDS, 640)
         assert state >= 2
+    assert browser.post("execute/async", script=_READY, args=[])
     picture = browser.screenshot()
     assert picture.startswith(b"\x89PNG") and len(picture) > 5000
     blocks = -(-len(video) // block)

@@ -84,7 +84,8 @@ def run(program: str, *arguments: str, cwd: Path | None = None, **environment: s
     """What an example prints."""
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / program), *arguments],
-        env={**os.environ, **environment}, cwd=cwd, capture_output=True, text=True, timeout=240, check=False,
+        env={**os.environ, **environment}, cwd=cwd, timeout=240,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for name in ("CTERA_DIRECT_ACCESS_KEY_ID", "CTERA_DIRECT_SECRET_ACCESS_KEY"):
@@ -92,11 +93,13 @@ def run(program: str, *arguments: str, cwd: Path | None = None, **environment: s
     return done.stdout
 
 
-def check_wordcount(portal: Emulator, program: str) -> None:
+def check_wordcount(portal: Emulator, program: str, folder: Path) -> None:
     """An example counts right, with one listing, each block once."""
     file_id = portal.add(TEXT, block_size=30_001)
     words = words_of(TEXT)
-    printed = run(program, str(file_id), "--share", "0.1").splitlines()
+    printed = run(
+        program, str(file_id), "--share", "0.1", cwd=folder, TMPDIR=str(folder)
+    ).splitlines()
     assert printed[0] == f"{sum(words.values())} words, {len(words)} different"
     assert len(printed) == 11
     assert printed[1].split()[0] == str(words.most_common(1)[0][1])
@@ -105,30 +108,28 @@ def check_wordcount(portal: Emulator, program: str) -> None:
 
 
 @pytest.mark.slow
-def test_dask_wordcount(portal: Emulator, environment: None) -> None:
+def test_dask_wordcount(portal: Emulator, environment: None, tmp_path: Path) -> None:
     """dask_wordcount.py, on the cluster that it starts."""
     pytest.importorskip("distributed")
-    check_wordcount(portal, "dask_wordcount.py")
+    check_wordcount(portal, "dask_wordcount.py", tmp_path)
 
 
 @pytest.mark.slow
-def test_spark_wordcount(portal: Emulator, environment: None) -> None:
+def test_spark_wordcount(portal: Emulator, environment: None, tmp_path: Path) -> None:
     """spark_wordcount.py, on a local Spark; needs pyspark and Java, which `make test` does not install."""
     pytest.importorskip("pyspark")
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java")
-    check_wordcount(portal, "spark_wordcount.py")
+    check_wordcount(portal, "spark_wordcount.py", tmp_path)
 
 
 @pytest.mark.slow
-def test_ray_wordcount(portal: Emulator, environment: None) -> None:
+def test_ray_wordcount(portal: Emulator, environment: None, tmp_path: Path) -> None:
     """ray_wordcount.py, on a local Ray; needs ray, which `make test` does not install."""
     pytest.importorskip("ray")
-    try:
-        check_wordcount(portal, "ray_wordcount.py")
-    finally:
-        # Ray keeps its logs, in a place whose name must be short.
-        shutil.rmtree(os.path.join(tempfile.gettempdir(), "ray"), ignore_errors=True)
+    # Ray keeps sockets in its temporary folder, whose name must be short for that.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        check_wordcount(portal, "ray_wordcount.py", Path(folder))
 
 
 def test_executor_after_the_urls_expired(

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,18 +67,23 @@ def _listening(process: subprocess.Popen[str]) -> int:
 
 
 def started(server: str, framework: str, portal: Emulator) -> Iterator[Site]:
-    """A server, ended by its handle afterwards."""
-    environment = {
-        **os.environ,
+    """A server over the applications of ``web_apps.py``."""
+    variables = {
         "CTERA_DIRECT_URL": portal.url,
         "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
         "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
-        "PYTHONUNBUFFERED": "1",
     }
+    with listening_process(command(server, framework), HERE, variables) as site:
+        yield site
+
+
+@contextmanager
+def listening_process(line: list[str], cwd: Path, variables: dict[str, str]) -> Iterator[Site]:
+    """A server that says where it listens, ended by its handle afterwards."""
+    environment = {**os.environ, **variables, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        command(server, framework), cwd=HERE, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        line, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     printed: queue.SimpleQueue[str] = queue.SimpleQueue()
     try:
         port = _listening(process)

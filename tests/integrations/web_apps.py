@@ -52,7 +52,8 @@ def flask_app() -> Any:
 
     @app.route("/player/<int:file_id>/<name>")
     def player(file_id: int, name: str) -> str:
-        return f'<video id="v" src="/{file_id}/{name}" controls muted preload="metadata"></video>'
+        style = 'controls muted preload="metadata" style="display: block"'
+        return f'<!doctype html><title>{name}</title><video id="v" src="/{file_id}/{name}" {style}></video>'
 
     return Watched(app)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.soak import slope, soak
+from tests.faults.soak import floors, slope, soak
 
 
 @pytest.mark.timeout(240)
@@ -27,3 +27,5 @@ def test_slope() -> None:
     assert slope([(0, 1), (1, 3), (2, 5)]) == pytest.approx(2)
     assert slope([(0, 7), (5, 7)]) == 0
     assert slope([(1, 1)]) == 0
+    assert floors([(0, 9), (1, 5), (2, 7), (3, 4), (4, 8)], windows=2) == [(1, 5), (3, 4)]
+    assert floors([]) == []

@@ -69,7 +69,7 @@ $(VENV)/.system: apt-packages.txt tools/system-packages.sh
 $(VENV)/.installed: $(VENV)/.system pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/*.cdef csrc/ffi_build.py)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test,lint,typing,fsspec,web]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint,typing,integrations]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.installed

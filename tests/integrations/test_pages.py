@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -16,7 +15,7 @@ import requests
 from ctera_direct_sync.emulator import Emulator
 
 from .test_fsspec import host_of
-from .test_servers import listening_process
+from .test_servers import gunicorn, listening_process
 
 pandas = pytest.importorskip("pandas")
 ROOT = Path(__file__).parents[2]
@@ -101,10 +100,14 @@ def test_sites(
     pytest.importorskip("gunicorn")
     pytest.importorskip(framework)
     (tmp_path / "site_of_a_test.py").write_text(code, encoding="utf-8")
-    line: list[Any] = [
-        sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", "gthread",
-        "--threads", "8", "--no-control-socket", f"site_of_a_test:{variable}",
-    ]  # fmt: skip
+    line = [
+        *gunicorn(),
+        "--worker-class",
+        "gthread",
+        "--threads",
+        "8",
+        f"site_of_a_test:{variable}",
+    ]
     with listening_process(line, tmp_path, environment) as site:
         place = "12345/report.pdf" if "page" in name else "report.pdf"
         url = f"http://127.0.0.1:{site.port}/files/{place}"

@@ -35,11 +35,17 @@ def command(server: str, framework: str) -> list[str]:
     if server == "waitress":
         return [sys.executable, "web_apps.py", framework]
     kind = server.partition(" ")[2]
-    return [
-        sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", kind,
-        "--threads", "4" if kind == "gthread" else "1", "--no-control-socket",
-        "--worker-tmp-dir", "/dev/shm", f"web_apps:{framework}_app()",
-    ]  # fmt: skip
+    options = ["--worker-class", kind, "--threads", "4" if kind == "gthread" else "1"]
+    return [*gunicorn(), *options, f"web_apps:{framework}_app()"]
+
+
+def gunicorn() -> list[str]:
+    """gunicorn on a port that the kernel chooses; newer ones would leave a control socket behind."""
+    from gunicorn.config import KNOWN_SETTINGS
+
+    flags = {flag for setting in KNOWN_SETTINGS for flag in setting.cli or ()}
+    line = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0"]
+    return line + ["--no-control-socket"] * ("--no-control-socket" in flags)
 
 
 class Site(NamedTuple):

@@ -2,10 +2,12 @@
 
     python wheels/audit.py WHEEL
 
-The SBOM is held against the pins of sources.py and the extension's own OpenSSL version; with
-CTERA_DIRECT_SOURCES=upstream, as for a release, a stand-in is a fault. One extension for the stable ABI; no library needed but the C library's own; no symbol exported but the
+One extension for the stable ABI; no library needed but the C library's own; no symbol exported but the
 module's entry; hardened; licences, SBOM and RECORD that tell the truth; no path of the building machine;
-below 3 MB. Needs pyelftools (Linux), pefile (Windows), cyclonedx-python-lib[json-validation].
+below 3 MB. The SBOM is held against the pins of sources.py and the extension's own OpenSSL version; with
+CTERA_DIRECT_SOURCES=upstream, as for a release, a stand-in is a fault.
+
+Needs pyelftools (Linux), pefile (Windows), cyclonedx-python-lib[json-validation].
 """
 
 from __future__ import annotations

@@ -25,7 +25,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 NAME = "ctera-direct-sync"
 VECTORS = json.loads((HERE / "vectors.json").read_text(encoding="ascii"))
 PLAIN = b"".join(b"block %d of the file\n" % number for number in range(40))
-HIDDEN = ("EVP_DecryptInit_ex2", "OPENSSL_cleanse", "libdeflate_crc32", "LZ4_decompress_safe", "ctera_decode")
+HIDDEN = (
+    "EVP_DecryptInit_ex2",
+    "OPENSSL_cleanse",
+    "libdeflate_crc32",
+    "LZ4_decompress_safe",
+    "ctera_decode",
+)
 
 
 def extension() -> pathlib.Path:
@@ -104,7 +110,7 @@ def check_symbols() -> str:
 def check_papers() -> str:
     """Licences and SBOM, as an installer left them."""
     distribution = importlib.metadata.distribution(NAME)
-    files = {str(path).partition(".dist-info")[2].replace("\\", "/"): path for path in distribution.files or ()}
+    files = {path.as_posix().partition(".dist-info")[2]: path for path in distribution.files or ()}
     (bill,) = (path for name, path in files.items() if name.startswith("/sboms/"))
     components = json.loads(bill.read_text())["components"]
     for component in components:

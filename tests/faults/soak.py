@@ -56,7 +56,7 @@ class Sample(NamedTuple):
 
 
 def populate(emulator: Emulator, dice: random.Random) -> list[Sample]:
-    """Files of every kind. All whose bytes could be damaged unseen declare checksums."""
+    """Files of every kind; their objects declare checksums."""
     samples = []
     for index in range(48):
         size = int(2 ** dice.uniform(0, 22.5))
@@ -101,8 +101,12 @@ class Trouble:
         self.met: Counter[str] = Counter()
         self.expiries = 0
         self._emulator = emulator
-        self._blocks = [sample.file_id for sample in samples[:48]]
         files = emulator.files
+        # A part of a plaintext object has nothing that it could be verified by.
+        self._blocks = [
+            sample.file_id for sample in samples[:48]
+            if files[sample.file_id].cipher or files[sample.file_id].compression != "NONE"
+        ]  # fmt: skip
         # Of the formats AES-GCM alone ties a block to its place: another of its length passes else.
         self._tied = [each for each in self._blocks if files[each].cipher == "AES-GCM"]
         self._dice = dice

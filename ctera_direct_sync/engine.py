@@ -22,7 +22,7 @@ import weakref
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any, Callable, Generic, Optional, TypeVar
+from typing import Any, Callable, Generic, NamedTuple, Optional, TypeVar
 
 from .ranges import Piece
 from .scope import Cancelled, CancelScope
@@ -98,7 +98,7 @@ class Transfer(Generic[T]):
         self._running = 0
         self._working = 0
         self._queue: deque[Job[T]] = deque()
-        self._offered = False
+        self._entry: Optional[_Entry] = None
 
     def take_admitted(self) -> list[Job[T]]:
         """All jobs admitted so far, no longer held by the transfer."""
@@ -161,6 +161,19 @@ class Transfer(Generic[T]):
             self._notify(name, piece, detail)
 
 
+class _Entry(NamedTuple):
+    """A transfer's place in one of the engine's heaps. Keys are unique, so nothing else is compared."""
+
+    key: tuple[int, int, int]
+    transfer: Transfer[Any]
+    heap: list[_Entry]
+
+    @property
+    def valid(self) -> bool:
+        """False once the transfer moved to another heap, or was cancelled."""
+        return self.transfer._entry is self and bool(self.transfer._queue)
+
+
 class SerialExecutor(Executor):
     """Runs what is submitted at once, in the caller: the same engine, deterministic, for tests."""
 
@@ -197,14 +210,18 @@ class Engine:
 
     def _start_over(self) -> None:
         self._generation = next(_generations)
-        self._lock = threading.Lock()
+        # Re-entrant, since the collector may run a forgotten stream's end while this thread holds it.
+        self._lock = threading.RLock()
+        self._abandoned: deque[Transfer[Any]] = deque()
         self._quiet = threading.Condition(self._lock)
         self._executor: Optional[Executor] = None
         self._threads: set[int] = set()
         self._transfers: set[Transfer[Any]] = set()
-        # Transfers that have work, those with max_workers of their own apart: (key, transfer).
-        self._shared: list[tuple[tuple[int, int, int], Transfer[Any]]] = []
-        self._own: list[tuple[tuple[int, int, int], Transfer[Any]]] = []
+        # Heaps of the transfers that have work: those with max_workers of their own; of the others,
+        # those of which nothing is running, and those of which something is.
+        self._own: list[_Entry] = []
+        self._resting: list[_Entry] = []
+        self._busy: list[_Entry] = []
         self._sequence = itertools.count()
         self._tuner = WorkerTuner(self._max_workers)
         self._shared_running = 0
@@ -255,6 +272,8 @@ class Engine:
 
     def consume(self, job: Job[T]) -> None:
         """The caller holds the job's result no longer: its memory lets the next pieces in."""
+        if self._is_inside():
+            return  # A forgotten iteration's end: its transfer is being cancelled.
         with self._lock:
             job.transfer._consumed(job.piece)
             job.transfer._admit()
@@ -264,6 +283,11 @@ class Engine:
 
     def cancel(self, transfer: Transfer[Any]) -> None:
         """End a transfer: nothing more is begun, reads are cut off, every future comes to its end."""
+        if transfer.generation not in (-1, self._generation):
+            return  # A parent process's: its connections are not ours to cut.
+        if self._is_inside():
+            self._abandoned.append(transfer)
+            return
         with self._lock:
             dropped = transfer._drop_queue()
             self._transfers.discard(transfer)
@@ -296,8 +320,15 @@ class Engine:
 
     # --- what threads do -----------------------------------------------------------------------------
 
+    def _is_inside(self) -> bool:
+        """Whether the collector called us amid one of the engine's own steps, on this thread."""
+        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]
+
     def _dispatch(self) -> None:
-        """Put a thread on each job that may run now."""
+        """Put a thread on each job that may run now, and end what was abandoned meanwhile."""
+        while self._abandoned:
+            with contextlib.suppress(IndexError):  # Another thread ended it.
+                self.cancel(self._abandoned.popleft())
         while self._dispatch_one():
             pass
 
@@ -381,42 +412,53 @@ class Engine:
     # --- under the lock ------------------------------------------------------------------------------
 
     def _offer(self, transfer: Transfer[Any]) -> None:
-        """Put a transfer that may run another job into the heap, once."""
-        if transfer._offered or not transfer._queue:
+        """Put a transfer that may run another job into the heap of its kind, once."""
+        if not transfer._queue:
             return
-        if transfer._limit is not None and transfer._running >= transfer._limit:
+        if transfer._limit is None:
+            heap = self._busy if transfer._running else self._resting
+        elif transfer._running < transfer._limit:
+            heap = self._own
+        else:
+            return
+        if transfer._entry is not None and transfer._entry.heap is heap:
             return
         key = (transfer._priority, transfer._queue[0].position, next(self._sequence))
-        heapq.heappush(self._shared if transfer._limit is None else self._own, (key, transfer))
-        transfer._offered = True
+        # What it had in another heap is void from now on.
+        transfer._entry = _Entry(key, transfer, heap)
+        heapq.heappush(heap, transfer._entry)
 
     def _take(self) -> Optional[Job[Any]]:
         """The most urgent job that may run now, counted as running."""
-        while True:
-            heap = self._most_urgent()
-            if heap is None:
-                return None
-            _, transfer = heapq.heappop(heap)
-            transfer._offered = False
-            if not transfer._queue:
-                continue  # Cancelled since it was offered.
-            job = transfer._queue.popleft()
-            transfer._running += 1
-            self._shared_running += transfer._limit is None
-            self._offer(transfer)
-            return job
+        heap = self._most_urgent()
+        if heap is None:
+            return None
+        transfer = heapq.heappop(heap).transfer
+        transfer._entry = None
+        job: Job[Any] = transfer._queue.popleft()
+        transfer._running += 1
+        self._shared_running += transfer._limit is None
+        self._offer(transfer)
+        return job
 
-    def _most_urgent(self) -> Optional[list[tuple[tuple[int, int, int], Transfer[Any]]]]:
-        heaps = [heap for heap in (self._own, self._shared) if heap]
-        if self._shared and not self._may_share(self._shared[0][1]):
-            heaps.remove(self._shared)
-        return min(heaps, key=lambda heap: heap[0][0], default=None)
-
-    def _may_share(self, transfer: Transfer[Any]) -> bool:
-        """Whether there is a place among the tuned ones. A stream at rest always gets one."""
+    def _most_urgent(self) -> Optional[list[_Entry]]:
+        """The heap with the most urgent entry among those that may run a job now."""
+        for heap in (self._own, self._resting, self._busy):
+            while heap and not heap[0].valid:
+                heapq.heappop(heap)
+        open_heaps = [self._own]
         if self._shared_running < self._tuner.limit:
-            return True
-        return transfer._priority == STREAM and not transfer._running
+            open_heaps += [self._resting, self._busy]
+        elif self._resting and self._may_exceed(self._resting[0].transfer):
+            open_heaps.append(self._resting)
+        return min(filter(None, open_heaps), key=lambda heap: heap[0], default=None)
+
+    def _may_exceed(self, transfer: Transfer[Any]) -> bool:
+        """Whether a transfer at rest gets a thread beyond the tuned number.
+
+        A stream always, others up to the maximum: calls whose storage is stalled hold up no other.
+        """
+        return transfer._priority == STREAM or self._shared_running < self._max_workers
 
     def _finish(self, job: Job[Any]) -> None:
         transfer = job.transfer

@@ -417,6 +417,10 @@ class HTTP:
 
     def close(self) -> None:
         """Close the session and its connections."""
+        for route in self._routes.values():
+            if route.pool is not None:
+                # By itself a pool closes when nothing refers to it; an error in somebody's log may.
+                route.pool.close()
         self._routes.clear()
         self._session.close()
 

@@ -57,15 +57,8 @@ class Plan(NamedTuple):
         """The plan for bytes ``start`` to ``stop`` (excluded) of a listed file."""
         digest = hashlib.sha256(f"{metadata.fingerprint} {start} {stop}\n".encode())
         for piece in pieces:
-            digest.update(b"%d %d " % (piece.offset, piece.length))
-            # A file that was rewritten at the same lengths differs in its objects' names alone.
-            digest.update(_object_name(piece.chunk.url).encode("utf-8", "surrogateescape") + b"\n")
+            digest.update(b"%d %d\n" % (piece.offset, piece.length))
         return cls(start, stop - start, pieces, digest.hexdigest())
-
-
-def _object_name(url: str) -> str:
-    """A signed URL's path: host and query may be others each time that the file is listed."""
-    return url.partition("?")[0].partition("://")[2].partition("/")[2]
 
 
 class Done(NamedTuple):

@@ -177,6 +177,11 @@ class Event(NamedTuple):
     detail: str
 
 
+def _object_name(url: str) -> str:
+    """A signed URL's path: host and query may be others each time that the file is listed."""
+    return url.partition("?")[0].partition("://")[2].partition("/")[2]
+
+
 class Metadata:
     """A file's block list, with all that is needed to fetch and decode the blocks elsewhere.
 
@@ -230,13 +235,14 @@ class Metadata:
     def fingerprint(self) -> str:
         """Hexadecimal digest that changes when the file does, but not when its URLs are renewed.
 
-        Made of file ID, size, block list, formats and key, of which it tells nothing.
+        Made of file ID, size, formats, key (of which it tells nothing), and each block's place and
+        object: a file that is rewritten at the same lengths differs in its objects' names alone.
         """
-        # A rewritten file may keep its lengths, but gets a new key.
         digest = hashlib.sha256(hashlib.sha256(self.encryption_key or b"").digest())
         digest.update(repr((self.file_id, self.size, self.cipher, self.compression)).encode())
         for chunk in self.chunks:
-            digest.update(b"%d %d %d\n" % (chunk.number, chunk.offset, chunk.length))
+            digest.update(b"%d %d %d " % (chunk.number, chunk.offset, chunk.length))
+            digest.update(_object_name(chunk.url).encode("utf-8", "surrogateescape") + b"\n")
         return digest.hexdigest()
 
     def serialize(self) -> dict[str, Any]:

@@ -7,6 +7,8 @@ wrong one would do here is raise another exception, never crash.
 from __future__ import annotations
 
 import ctypes
+import os
+import threading
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -110,6 +112,8 @@ def _decode(
     spoil: bool,
 ) -> int:
     """What ctera_decode() returns: the CRC32C, or a negated Fault."""
+    if not hasattr(_thread, "ready"):
+        _prepare_thread()
     secret = b"" if key is None else bytes(key)
     result: int = lib.ctera_decode(
         lib.CTERA_CIPHER_NONE if key is None else _CIPHERS[cipher],
@@ -124,6 +128,32 @@ def _decode(
         len(target),
     )
     return result
+
+
+_thread = threading.local()
+_preparing = threading.Lock()
+
+
+def _prepare_thread() -> None:
+    """Have OpenSSL set up what it keeps for this thread, which it does under a lock of the process.
+
+    A fork at that very moment would leave the lock held for ever in the child: so it waits.
+    """
+    with _preparing:
+        # Not a block: what comes of it does not matter, but that libcrypto was used.
+        lib.ctera_decode(
+            lib.CTERA_CIPHER_AES_CBC, bytes(16), 16, 0, lib.CTERA_COMPRESSION_NONE,
+            bytes(33), 33, ffi.NULL, ffi.NULL, 0,
+        )  # fmt: skip
+    _thread.ready = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_preparing.acquire,
+        after_in_parent=_preparing.release,
+        after_in_child=_preparing.release,
+    )
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:

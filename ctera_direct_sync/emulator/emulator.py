@@ -65,7 +65,7 @@ class Emulator:
                  clock: Callable[[], float] = time.time, **options: Any) -> None:
         self.access_key_id = access_key_id or new_access_key_id()
         self.secret_access_key = secret_access_key or new_secret_access_key()
-        self.bearer = bearer or secrets.token_urlsafe(32)
+        self.bearer = bearer or secrets.token_hex(32)
         self._defaults = {'cipher': cipher, 'compression': compression, 'block_size': block_size,
                           **options}
         self._address = (host, port)

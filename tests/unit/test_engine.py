@@ -502,6 +502,33 @@ def test_stream_beside_a_thousand_bulk_jobs(pooled):
     assert len({future.result(PATIENCE) for future in bulk}) == 1000
 
 
+def test_stalled_calls_hold_up_no_other():
+    """Calls that fill the engine's own number with stalled work leave room for a call at rest."""
+    stalled = Gate()
+    with engine(8) as made:
+        for _ in range(2):
+            futures(made, transfer(4, stalled))
+        stalled.await_inside(4)
+        (other,) = futures(made, transfer(1, position))
+        assert other.result(PATIENCE) == 0
+        stalled.opened.set()
+
+
+def test_collector_amid_a_step(pooled):
+    """A forgotten stream that the collector ends while the engine's lock is held is ended afterwards."""
+    gate = Gate()
+    forgotten = transfer(10, gate, max_workers=1)
+    waiting = futures(pooled, forgotten)
+    gate.await_inside(1)
+    with pooled._lock:
+        pooled.cancel(forgotten)
+    assert not forgotten.scope.cancelled
+    (other,) = futures(pooled, transfer(1, position))
+    assert other.result(PATIENCE) == 0
+    assert forgotten.scope.cancelled
+    assert all(future.cancelled() for future in waiting[1:])
+
+
 def test_bulk_does_not_starve(pooled):
     """Two at rest beside a slow stream: bulk work has the other places."""
     slow = Gate()

@@ -145,7 +145,7 @@ def _to_path(
     plan = Plan.of(source.metadata, start, stop, list(source.pieces(start, stop)))
     with _cancellable(source.file_id), Partial(path, plan, resume=resume) as partial:
         if resume:
-            complete = partial.completed()
+            complete = partial.completed(scope.check)
             if complete is not None:
                 partial.discard()
                 if verify is not None:

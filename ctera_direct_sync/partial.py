@@ -103,18 +103,38 @@ class Partial:
                 os.unlink(self.part)
         self._close()
 
-    def completed(self) -> Optional[int]:
-        """The CRC32C of the target, if the journal says that it is this very download, finished."""
-        record = self._read_journal()[0]
+    def completed(self, check: Callable[[], object] = lambda: None) -> Optional[int]:
+        """The CRC32C of the target, if the journal says that it is this very download, finished.
+
+        ``check`` is called now and then, as by :meth:`recover`.
+        """
+        record, lines = self._read_journal()
+        if record.get("identity") != self._plan.identity or record.get("version") != _VERSION:
+            return None
         with contextlib.suppress(OSError):
             found = os.stat(self._path)
-            if (
-                record.get("complete") is True
-                and record.get("identity") == self._plan.identity
-                and (found.st_size, found.st_mtime_ns) == (self._plan.size, record.get("mtime_ns"))
-            ):
+            if record.get("complete") is not True:
+                return self._renamed(_parse_lines(lines), check)
+            if (found.st_size, found.st_mtime_ns) == (self._plan.size, record.get("mtime_ns")):
                 return int(record["crc32c"])
         return None
+
+    def _renamed(self, entries: Sequence[Done], check: Callable[[], object]) -> Optional[int]:
+        """The CRC32C of the target, where a crash came between its renaming and the journal's note."""
+        if len(entries) != len(self._plan.pieces) or os.fstat(self._fd).st_size:
+            return None
+        crc32c = 0
+        with open(self._path, "rb", buffering=0) as target:
+            found = os.fstat(target.fileno())
+            if found.st_size != self._plan.size:
+                return None
+            for entry in entries:
+                if not self._is_right(entry, check, target.fileno()):
+                    return None
+                length = self._plan.pieces[entry.position].length
+                crc32c = codec.crc32c_combine(crc32c, entry.crc32c, length)
+        self._note_complete(crc32c, found.st_mtime_ns)
+        return crc32c
 
     def recover(self, check: Callable[[], object]) -> tuple[list[Done], str]:
         """What an earlier attempt left that is right, and why nothing is, if it is for a reason.
@@ -129,7 +149,8 @@ class Partial:
         done: list[Done] = []
         reason = ""
         if record.get("identity") == self._plan.identity and record.get("version") == _VERSION:
-            done = [entry for entry in _parse_lines(lines) if self._is_right(entry, check)]
+            entries = _parse_lines(lines)
+            done = [entry for entry in entries if self._is_right(entry, check, self._fd)]
         elif record.get("damaged"):
             reason = "the journal of the last time is damaged"
         elif record and not record.get("complete"):
@@ -227,13 +248,13 @@ class Partial:
             file.write(content)
         os.replace(fresh, self._journal_path)
 
-    def _is_right(self, entry: Done, check: Callable[[], object]) -> bool:
-        """Whether the part file holds what the journal claims."""
+    def _is_right(self, entry: Done, check: Callable[[], object], fd: int) -> bool:
+        """Whether the file holds what the journal claims."""
         if entry.position >= len(self._plan.pieces):
             return False
         piece = self._plan.pieces[entry.position]
         offset, left, crc = piece.offset - self._plan.start, piece.length, 0
-        with open(self._fd, "rb", closefd=False, buffering=0) as file:
+        with open(fd, "rb", closefd=False, buffering=0) as file:
             file.seek(offset)
             while left:
                 check()

@@ -10,11 +10,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import google_crc32c
 import pytest
 
 from ctera_direct_sync import ByteRange, DirectIO
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import DownloadError
+from ctera_direct_sync.partial import Partial
 from tests.faults.killing import MIB, journal, kill_and_resume, start
 
 SIZE = 40_000
@@ -105,6 +107,33 @@ def test_complete_already(portal: Emulator, client: DirectIO, file_id: int, tmp_
     )
     assert portal.log.total("storage") == 0
     assert (second.crc32c, steps) == (first.crc32c, [(SIZE, SIZE)])
+
+
+def test_crash_between_renaming_and_noting_it(
+    portal: Emulator, client: DirectIO, file_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target that has its name, and a journal that does not say so yet: nothing is fetched again."""
+
+    def crash(*_: object) -> None:
+        raise SystemExit
+
+    target = tmp_path / "target"
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Partial, "_note_complete", crash)
+        client.download(file_id, target, resume=True)
+    assert target.read_bytes() == DATA
+    portal.log.clear()
+    for _ in range(2):
+        done = client.download(file_id, target, resume=True)
+        assert done.crc32c == google_crc32c.value(DATA)
+    assert portal.log.total("storage") == 0
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Partial, "_note_complete", crash)
+        target.unlink()
+        client.download(file_id, target, resume=True)
+    target.write_bytes(DATA[:-1] + b"!")
+    client.download(file_id, target, resume=True)
+    assert target.read_bytes() == DATA
 
 
 def test_complete_but_touched(portal: Emulator, client: DirectIO, file_id: int,

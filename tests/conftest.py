@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -45,8 +46,17 @@ _passed = pytest.StashKey[bool]()
 _shared: set[tuple[str, str]] = set()
 
 
+def _heed_signals() -> None:
+    """A shell's background job ignores some signals, and so would every program that is tested."""
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers that the fixtures below read."""
+    _heed_signals()
     config.addinivalue_line(
         "markers", "keeps_partial: leaves a part file or a journal in tmp_path on purpose"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import copyreg
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context

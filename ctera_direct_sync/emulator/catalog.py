@@ -92,8 +92,9 @@ class FileVersion:
     def _body(self, block: int, cache: BlockCache) -> Body:
         if self.options.plain:
             return SourceBody(self.source, self.offsets[block - 1], self.lengths[block - 1])
+        # Under the version itself, not its numbers: a removed file's ID may be given again.
         return BytesBody(cache.get(
-            (self.file_id, self.number, block),
+            (self, block),
             lambda: encode(self.plaintext(block), self.key, self.number, block, self.options)))
 
     def _declare(self, block: int, body: Body, name: str) -> str:

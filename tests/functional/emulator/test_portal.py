@@ -194,6 +194,14 @@ def test_remove(emulator, session, block_url, file_id):
         emulator.remove(file_id)
 
 
+def test_add_after_remove(emulator, session, block_url, file_id, data):
+    """An ID that is given again serves the new file, not what was kept of the old one."""
+    before = session.get(block_url(emulator, file_id)).content
+    emulator.remove(file_id)
+    emulator.add(data[::-1], file_id=file_id, cipher=None, compression='SNAPPY')
+    assert session.get(block_url(emulator, file_id)).content != before
+
+
 def test_table(emulator, data):
     """The table tells of each file what it is and how it is stored."""
     file_id = emulator.add(data, name='report', file_id=77, cipher='AES-GCM', compression='LZ4',

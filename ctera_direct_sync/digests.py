@@ -8,19 +8,30 @@ import hashlib
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Callable, NamedTuple, Optional, Union
+from urllib.parse import urlsplit
 
 from . import codec
 from .settings import CHECKSUMS
 
 Buffer = Any  # bytes, or a view of them
 
-__all__ = ["Declared", "Mismatch", "declared", "split_azure_prefix", "verify"]
+__all__ = [
+    "AZURE_PREFIX",
+    "Declared",
+    "Mismatch",
+    "azure_host",
+    "declared",
+    "split_azure_prefix",
+    "verify",
+]
 
 _AMZ_PREFIX = "x-amz-checksum-"
 #: Where digests are declared; most objects carry none of these, and then there is nothing to parse.
 _HEADERS = ("x-goog-hash", "Content-MD5", *(_AMZ_PREFIX + name for name in CHECKSUMS))
 _AZURE_SUFFIX = ".core.windows.net"
 _MD5_BYTES = 16
+#: Bytes in front of an object on Azure that are the MD5 of the rest, where there are any.
+AZURE_PREFIX = _MD5_BYTES
 
 
 def _big_endian(function: Callable[[Buffer], int], size: int) -> Callable[[Buffer], bytes]:
@@ -93,6 +104,18 @@ def verify(
     return verified
 
 
+def azure_host(url: str) -> Optional[str]:
+    """The host of a URL, if it is one of Azure's; most others are not even taken to pieces."""
+    if _AZURE_SUFFIX not in url.lower():
+        return None
+    host = urlsplit(url).hostname
+    return host if _is_azure(host) else None
+
+
+def _is_azure(host: Optional[str]) -> bool:
+    return host is not None and host.lower().endswith(_AZURE_SUFFIX)
+
+
 def split_azure_prefix(
     body: Union[bytes, memoryview], host: Optional[str]
 ) -> tuple[Union[bytes, memoryview], bool]:
@@ -100,10 +123,10 @@ def split_azure_prefix(
 
     The flag says whether there was one, and so whether the rest is verified.
     """
-    if host is None or not host.lower().endswith(_AZURE_SUFFIX) or len(body) < _MD5_BYTES:
+    if not _is_azure(host) or len(body) < AZURE_PREFIX:
         return body, False
-    rest = memoryview(body)[_MD5_BYTES:]
-    if hashlib.md5(rest, usedforsecurity=False).digest() != body[:_MD5_BYTES]:
+    rest = memoryview(body)[AZURE_PREFIX:]
+    if hashlib.md5(rest, usedforsecurity=False).digest() != body[:AZURE_PREFIX]:
         return body, False
     return rest, True
 

@@ -43,7 +43,20 @@ from .buffers import Loan
 from .scope import Cancelled, CancelScope
 from .settings import Endpoint
 
-__all__ = ["HTTP", "HTTPFault", "Response", "TLS", "origin_of", "retry_after"]
+__all__ = [
+    "HTTP",
+    "MAX_REDIRECTS",
+    "REDIRECTS",
+    "TLS",
+    "HTTPFault",
+    "Response",
+    "origin_of",
+    "retry_after",
+]
+
+#: Statuses that send elsewhere (RFC 9110, section 15.4), and how often in a row that is followed.
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 5
 
 #: Libraries that mock requests replace this; then the session's public way is taken.
 _PRISTINE_SEND = HTTPAdapter.send

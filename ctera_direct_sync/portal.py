@@ -20,7 +20,7 @@ from .exceptions import (
     UnAuthorized,
     UnprocessableContent,
 )
-from .http import HTTP, HTTPFault, decoded, origin_of, retry_after
+from .http import HTTP, MAX_REDIRECTS, REDIRECTS, HTTPFault, decoded, origin_of, retry_after
 from .keys import unwrap
 from .retry import RetryPolicy
 from .scope import CancelScope, SingleFlight
@@ -39,8 +39,6 @@ _ANSWER_LIMIT = 256 * MIB
 _ENCODED_BLOCK_LIMIT = 1024 * MIB
 
 _MAX_OFFSET = 2**63 - 1
-_MAX_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BUSY = frozenset({408, 429, 502, 503, 504})
 
 _REFUSALS: dict[int, tuple[type[DirectIOAPIError], str]] = {
@@ -143,7 +141,7 @@ class Portal:
     def _ask(self, file_id: int, scope: CancelScope) -> bytes:
         """The body of a 200 answer. _Busy where another attempt makes sense."""
         url = SignedURL(f"{self._endpoint}{file_id}")
-        for _ in range(_MAX_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             try:
                 with self._http.get(url, scope, self._headers) as response:
                     _log.debug("listing file %s: %d", file_id, response.status)
@@ -154,7 +152,7 @@ class Portal:
             except HTTPFault as caught:
                 fault = caught
                 break
-            if status not in _REDIRECTS:
+            if status not in REDIRECTS:
                 raise _refusal(file_id, status, headers)
             url = _same_origin(file_id, url, headers.get("Location", ""))
         else:
@@ -184,9 +182,14 @@ def _refusal(file_id: int, status: int, headers: Mapping[str, str]) -> Exception
 
 def _unreachable(file_id: int, origin: str, fault: HTTPFault) -> Exception:
     """The exception for a request to the portal that got no usable answer."""
+    error = _no_answer(file_id, origin, fault)
+    return _Busy(error) if fault.transient else error
+
+
+def _no_answer(file_id: int, origin: str, fault: HTTPFault) -> DirectIOAPIError:
     if fault.kind == "timeout":
         text = f"The portal did not answer in time ({fault.reason}): raise settings.api.timeout"
-        return _Busy(BlockListTimeout(text, file_id))
+        return BlockListTimeout(text, file_id)
     if fault.kind == "tls":
         text = (
             f"The portal at {origin} cannot be trusted: {fault.reason}. Set settings.api.ssl to the "
@@ -198,7 +201,7 @@ def _unreachable(file_id: int, origin: str, fault: HTTPFault) -> Exception:
     if fault.kind == "long":
         return DirectIOAPIError(f"The portal's answer is no block list: {fault.reason}", file_id)
     text = f"No answer from the portal at {origin}: {fault.reason}. Check its URL and the network"
-    return _Busy(BlockListConnectionError(text, file_id))
+    return BlockListConnectionError(text, file_id)
 
 
 def _same_origin(file_id: int, url: str, location: str) -> SignedURL:

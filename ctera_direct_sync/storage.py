@@ -11,11 +11,11 @@ import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, NoReturn, Optional, Union
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from . import codec
 from .buffers import BufferPool, Loan
-from .digests import Mismatch, split_azure_prefix, verify
+from .digests import AZURE_PREFIX, Mismatch, azure_host, split_azure_prefix, verify
 from .events import Observer
 from .exceptions import (
     BlockError,
@@ -27,7 +27,16 @@ from .exceptions import (
     DownloadError,
     DownloadTimeout,
 )
-from .http import HTTP, HTTPFault, Response, decoded, origin_of, retry_after
+from .http import (
+    HTTP,
+    MAX_REDIRECTS,
+    REDIRECTS,
+    HTTPFault,
+    Response,
+    decoded,
+    origin_of,
+    retry_after,
+)
 from .portal import Listing
 from .ranges import Piece
 from .retry import TRANSIENT_STATUSES, RetryPolicy
@@ -39,15 +48,12 @@ __all__ = ["Fetched", "Storage"]
 _log = logging.getLogger(__name__)
 
 _REFUSED = frozenset({400, 401, 403})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MAX_REDIRECTS = 5
 #: Listings that one block may cost in a row before its refusal is final.
 _MAX_RENEWALS = 3
 #: Seconds after which a file whose new URLs were refused as well is listed once more.
 _RENEWAL_REST = 10.0
 #: What a stored object may be longer than its plaintext: no compressor in use needs half of it.
 _OBJECT_SLACK = 64 * 1024
-_AZURE_PREFIX = 16
 
 
 class Fetched(NamedTuple):
@@ -108,7 +114,11 @@ class Storage:
             else:
                 listing.unproven = 0
                 return fetched
-            if failure.cure == "relist" and renewals < _MAX_RENEWALS and _may_renew(listing, metadata):
+            if (
+                failure.cure == "relist"
+                and renewals < _MAX_RENEWALS
+                and _may_renew(listing, metadata)
+            ):
                 renewals += 1
                 self._tell_retry(metadata, piece, failure, 0.0)
                 if not self._renew(listing, metadata, scope):
@@ -155,7 +165,7 @@ class Storage:
         memory: Loan,
     ) -> tuple[Union[bytes, memoryview], bool]:
         """A whole stored object, without Azure's prefix, and whether it came labelled as HTML."""
-        limit = chunk.length + _AZURE_PREFIX
+        limit = chunk.length + AZURE_PREFIX
         if not metadata.plaintext:
             limit += chunk.length + _OBJECT_SLACK
         started = time.perf_counter()
@@ -173,9 +183,7 @@ class Storage:
             time.perf_counter() - started,
         )
         names = self._verify(body, headers, block)
-        body, prefixed = split_azure_prefix(
-            decoded(body, headers, limit), urlsplit(chunk.url).hostname
-        )
+        body, prefixed = split_azure_prefix(decoded(body, headers, limit), azure_host(chunk.url))
         for name in [*names, *(["azure-md5"] if prefixed else [])]:
             self._observer.emit("verified", metadata.file_id, chunk, len(body), name)
         return body, "html" in headers.get("Content-Type", "").lower()
@@ -191,7 +199,7 @@ class Storage:
     ) -> Fetched:
         """A byte range of a plaintext object (RFC 9110, section 14), all parts of one version of it."""
         file_id = listing.metadata.file_id
-        shift = _AZURE_PREFIX if piece.block in listing.prefixed else 0
+        shift = AZURE_PREFIX if piece.block in listing.prefixed else 0
         first, last = piece.start + shift, piece.stop - 1 + shift
         headers = {"Range": f"bytes={first}-{last}"}
         known = listing.etags.get(piece.block)
@@ -205,7 +213,7 @@ class Storage:
             self._check_version(listing, piece, response)
             if response.status == 206:
                 total = _content_range(response, first, last, block)
-                if total == chunk.length + _AZURE_PREFIX and not shift and _on_azure(chunk.url):
+                if total == chunk.length + AZURE_PREFIX and not shift and azure_host(chunk.url):
                     listing.prefixed.add(piece.block)
                     error = DownloadError("The object has an MD5 prefix", block)
                     raise _Failure(error, "wait", retry_after=0.0)
@@ -229,9 +237,9 @@ class Storage:
     ) -> Response:
         """The response to a GET of the block's URL, redirects followed: no credentials are at stake."""
         http, url = self._http(), chunk.url
-        for _ in range(_MAX_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             response = http.get(url, scope, headers)
-            if response.status not in _REDIRECTS:
+            if response.status not in REDIRECTS:
                 self._observer.emit("first-byte", file_id, chunk, response.length or 0)
                 return response
             with response:
@@ -348,19 +356,19 @@ def _from_status(response: Response, block: BlockInfo) -> _Failure:
 
 
 def _from_fault(fault: HTTPFault, url: str, block: BlockInfo) -> _Failure:
+    if fault.kind == "long":
+        text = f"The stored object cannot be the block: {fault.reason}"
+        return _Failure(BlockValidationException(text, block), "refetch")
+    return _Failure(_no_answer(fault, url, block), "wait" if fault.transient else "")
+
+
+def _no_answer(fault: HTTPFault, url: str, block: BlockInfo) -> BlockError:
     if fault.kind == "timeout":
         text = f"The storage was silent ({fault.reason}): raise settings.storage.timeout"
-        return _Failure(DownloadTimeout(text, block), "wait")
-    if fault.kind == "long":
-        return _Failure(
-            BlockValidationException(
-                f"The stored object cannot be the block: {fault.reason}", block
-            ),
-            "refetch",
-        )
+        return DownloadTimeout(text, block)
     if fault.kind == "url":
         text = f"The block's URL cannot be fetched: {fault.reason}"
-        return _Failure(DownloadError(text, block, errno=errno.EINVAL))
+        return DownloadError(text, block, errno=errno.EINVAL)
     origin = origin_of(url)
     if fault.kind == "tls":
         text = (
@@ -368,12 +376,13 @@ def _from_fault(fault: HTTPFault, url: str, block: BlockInfo) -> _Failure:
             "the path of its CA bundle (REQUESTS_CA_BUNDLE, or -k on the command line to trust it "
             "blindly)"
         )
-        return _Failure(DownloadConnectionError(text, block))
+        return DownloadConnectionError(text, block)
     if fault.kind == "connection":
         text = f"No answer from the storage at {origin}: {fault.reason}"
-        return _Failure(DownloadConnectionError(text, block), "wait")
-    text = f"The answer of the storage at {origin} is unusable: {fault.reason}"
-    return _Failure(DownloadError(text, block), "wait")
+        return DownloadConnectionError(text, block)
+    return DownloadError(
+        f"The answer of the storage at {origin} is unusable: {fault.reason}", block
+    )
 
 
 def _content_range(response: Response, first: int, last: int, block: BlockInfo) -> Optional[int]:
@@ -389,10 +398,6 @@ def _check_total(total: Optional[int], expected: int, block: BlockInfo) -> None:
     if total is not None and total != expected:
         text = f"The stored object is {total} bytes, but the portal lists {expected}"
         raise _Failure(BlockValidationException(text, block), "refetch")
-
-
-def _on_azure(url: str) -> bool:
-    return (urlsplit(url).hostname or "").lower().endswith(".core.windows.net")
 
 
 def _changed(metadata: Metadata, piece: Piece) -> NoReturn:

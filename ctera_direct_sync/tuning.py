@@ -7,6 +7,7 @@ and is probed again now and then, since links change.
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Callable, Optional
 
@@ -24,6 +25,17 @@ _CLEAR = 1.5
 #: Measurements between two probes once settled; probes that fail make it longer, up to the maximum.
 _REST = 12
 _MAX_REST = 200
+#: Workers that spend more of their time computing than this hardly wait for the link: the first probe,
+#: which costs a short download more than it can gain, comes after a rest.
+_BUSY = 0.4
+
+
+def _initial() -> int:
+    """A worker a processor, which a fast link keeps busy: a slow one asks for more soon enough.
+
+    No more than four: beyond, what they do under the interpreter's lock is the limit.
+    """
+    return min(4, max(_MINIMUM, os.cpu_count() or 1))
 
 
 class WorkerTuner:
@@ -31,21 +43,30 @@ class WorkerTuner:
 
     Two, so that one can receive while the other decodes; one only where that is the maximum.
 
+    ``clock`` and ``cpu`` count seconds: of the wall, and of the process's computing.
+
     Not thread-safe: the engine calls it under its lock.
     """
 
     def __init__(
-        self, maximum: int, initial: int = 4, clock: Callable[[], float] = time.perf_counter
+        self,
+        maximum: int,
+        initial: Optional[int] = None,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu: Callable[[], float] = time.process_time,
     ) -> None:
         self._maximum = maximum
         self._clock = clock
-        self.limit = min(maximum, initial)
+        self._cpu = cpu
+        self.limit = min(maximum, initial or _initial())
         self._settled_limit = self.limit
         self._settled_rate = 0.0
         self._candidate: Optional[tuple[int, float]] = None
         self._up = True
-        self._rest = 0
+        self._rest = _REST
         self._patience = _REST
+        self._probed = False
+        self._since_cpu = 0.0
         self._restart()
 
     def idle(self) -> None:
@@ -61,12 +82,16 @@ class WorkerTuner:
         seconds = self._clock() - self._since
         if seconds < _MIN_SECONDS:
             return
+        if not self._probed and self._cpu() - self._since_cpu < _BUSY * seconds * self.limit:
+            self._rest = 0
         self._judge(self._bytes / seconds)
         self._restart()
 
     def _restart(self) -> None:
         self._count = self._bytes = 0
         self._since = self._clock()
+        if not self._probed:
+            self._since_cpu = self._cpu()
 
     def _judge(self, rate: float) -> None:
         if self.limit == self._settled_limit:
@@ -104,5 +129,6 @@ class WorkerTuner:
             self._up = False
         elif not self._up and self._settled_limit <= _MINIMUM:
             self._up = True
+        self._probed = True
         step = self._settled_limit * 2 if self._up else self._settled_limit // 2
         self.limit = min(self._maximum, max(_MINIMUM, step))

@@ -494,10 +494,11 @@ def test_stream_beside_a_thousand_bulk_jobs(pooled):
     """A stream that begins while bulk work fills the pool and waits runs next, from its first block on."""
     gate = Gate()
     bulk = futures(pooled, transfer(1000, gate))
-    gate.await_inside(4)
+    few = pooled._tuner.limit
+    gate.await_inside(few)
     stream = futures(pooled, transfer(10, position, priority=STREAM))
     assert [future.result(PATIENCE) for future in stream] == list(range(10))
-    assert len(gate.begun) == 4
+    assert len(gate.begun) == few
     gate.opened.set()
     assert len({future.result(PATIENCE) for future in bulk}) == 1000
 
@@ -506,9 +507,9 @@ def test_stalled_calls_hold_up_no_other():
     """Calls that fill the engine's own number with stalled work leave room for a call at rest."""
     stalled = Gate()
     with engine(8) as made:
-        for _ in range(2):
+        for _ in range(made._tuner.limit):
             futures(made, transfer(4, stalled))
-        stalled.await_inside(4)
+        stalled.await_inside(made._tuner.limit)
         (other,) = futures(made, transfer(1, position))
         assert other.result(PATIENCE) == 0
         stalled.opened.set()
@@ -684,7 +685,7 @@ def test_close_from_many_threads(pooled):
     """Everybody may close, at once, and all return with nothing running."""
     gate = Gate()
     found = futures(pooled, transfer(20, gate))
-    gate.await_inside(4)
+    gate.await_inside(pooled._tuner.limit)
     line = threading.Barrier(4)
 
     def close() -> None:

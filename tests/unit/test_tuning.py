@@ -33,15 +33,27 @@ def flat(workers: int) -> float:
 
 
 class Simulation:
-    """A tuner on a link that is busy all the time."""
+    """A tuner on a link that is busy all the time.
 
-    def __init__(self, link: Link, maximum: int = 32, block: int = MB, noise: float = 0.0) -> None:
-        self.now = 0.0
+    ``load``: the part of their time that workers compute.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        maximum: int = 32,
+        block: int = MB,
+        noise: float = 0.0,
+        load: float = 0.0,
+        initial: int = 4,
+    ) -> None:
+        self.now = self.cpu = 0.0
+        self.load = load
         self.link = link
         self.block = block
         self.noise = noise
         self.chance = random.Random(1)
-        self.tuner = WorkerTuner(maximum, clock=lambda: self.now)
+        self.tuner = WorkerTuner(maximum, initial, clock=lambda: self.now, cpu=lambda: self.cpu)
         self.seen: Counter[int] = Counter()
 
     def run(self, seconds: float) -> Counter:
@@ -52,6 +64,7 @@ class Simulation:
             workers = self.tuner.limit
             rate = self.link(workers) * (1 + self.noise * (2 * self.chance.random() - 1))
             self.now += self.block / rate
+            self.cpu += self.block / rate * workers * self.load
             spent[workers] += self.block / rate
             self.tuner.completed(self.block)
         self.seen += spent
@@ -139,11 +152,22 @@ def test_probes_get_rare():
     assert len(simulation.run(300)) > 1, "it never looked again"
 
 
-def test_begins_with_few():
-    """The first blocks are fetched by four workers, or by as many as there may be."""
-    assert WorkerTuner(32).limit == 4
-    assert WorkerTuner(3).limit == 3
+@pytest.mark.parametrize(("processors", "workers"), [(1, 2), (2, 2), (3, 3), (4, 4), (64, 4)])
+def test_begins_with_few(monkeypatch, processors, workers):
+    """The first blocks are fetched by a worker a processor, at most four, or as many as there may be."""
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    assert WorkerTuner(32).limit == workers
+    assert WorkerTuner(2).limit == 2
     assert WorkerTuner(1).limit == 1
+
+
+def test_short_download_that_computes_is_not_probed():
+    """Where workers wait for the link the number climbs at once; where they compute, after a while."""
+    waiting, computing = (Simulation(slow, load=load, initial=2) for load in (0.1, 0.9))
+    assert max(waiting.run(1)) > 2
+    assert max(computing.run(0.5)) == 2
+    computing.run(20)
+    assert share(computing.run(60), 16, 32) > 0.8
 
 
 def test_idle_time_is_not_measured():

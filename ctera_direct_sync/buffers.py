@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Optional
 
 __all__ = ["BufferPool", "Loan"]
 
@@ -15,18 +14,26 @@ _LARGEST_KEPT = 9 * 1024 * 1024
 
 
 class Loan:
-    """One borrowed buffer, as large as it is asked to be."""
+    """One borrowed buffer, as large as it is asked to be; a context manager that gives it back."""
 
-    __slots__ = ("_memory",)
+    __slots__ = ("_lender", "_memory")
 
-    def __init__(self, memory: bytearray) -> None:
+    def __init__(self, memory: bytearray, lender: Optional[BufferPool] = None) -> None:
         self._memory = memory
+        self._lender = lender
 
     def reserve(self, size: int) -> memoryview:
         """``size`` writable bytes of unspecified content, valid until the loan ends or the next call."""
         if len(self._memory) < size:
             self._memory = bytearray(size + -size % _STEP)
         return memoryview(self._memory)[:size]
+
+    def __enter__(self) -> Loan:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._lender is not None:
+            self._lender.take_back(self._memory)
 
 
 class BufferPool:
@@ -40,15 +47,15 @@ class BufferPool:
         self._free: deque[bytearray] = deque()
         self._most = 2 * (os.cpu_count() or 1)
 
-    @contextmanager
-    def borrow(self) -> Iterator[Loan]:
-        """A loan for the body of a ``with`` statement."""
+    def borrow(self) -> Loan:
+        """A loan, for a ``with`` statement."""
         try:
-            loan = Loan(self._free.pop())
+            memory = self._free.pop()
         except IndexError:
-            loan = Loan(bytearray())
-        try:
-            yield loan
-        finally:
-            if len(self._free) < self._most and len(loan._memory) <= _LARGEST_KEPT:
-                self._free.append(loan._memory)
+            memory = bytearray()
+        return Loan(memory, self)
+
+    def take_back(self, memory: bytearray) -> None:
+        """A loan's memory, which nobody uses any more."""
+        if len(self._free) < self._most and len(memory) <= _LARGEST_KEPT:
+            self._free.append(memory)

@@ -29,10 +29,11 @@ from . import __version__, batch_command, codec
 from .client import DirectIO
 from .emulator import command as emulator_command
 from .exceptions import BlockError, DirectIOError, StreamError
-from .http import HTTPFault, origin_of
+from .faults import HTTPFault
 from .manifest import ManifestError
 from .settings import Settings
 from .types import ByteRange, Chunk, Metadata
+from .urls import origin_of
 
 __all__ = ["main"]
 

@@ -19,12 +19,13 @@ import requests
 
 from . import batch
 from .batch import BatchProgress, BatchResult, Item
+from .connections import TLS
 from .download import Finished, Progress, Target, Verify, download
 from .engine import Engine
 from .events import Observer
 from .exceptions import BlockInfo, DirectIOAPIError, DirectIOError, DownloadError
 from .file import DirectFile, SharedFile, open_file, open_shared_file
-from .http import HTTP, TLS
+from .http import HTTP
 from .portal import Listing, Portal
 from .ranges import Piece, clip, covered
 from .retry import RetryPolicy

@@ -27,7 +27,7 @@ __all__ = [
 
 _AMZ_PREFIX = "x-amz-checksum-"
 #: Where digests are declared; most objects carry none of these, and then there is nothing to parse.
-_HEADERS = ("x-goog-hash", "Content-MD5", *(_AMZ_PREFIX + name for name in CHECKSUMS))
+_HEADERS = ("x-goog-hash", "content-md5", *(_AMZ_PREFIX + name for name in CHECKSUMS))
 _AZURE_SUFFIX = ".core.windows.net"
 _MD5_BYTES = 16
 #: Bytes in front of an object on Azure that are the MD5 of the rest, where there are any.
@@ -70,7 +70,7 @@ class Mismatch(Exception):
 
 
 def declared(headers: Mapping[str, str], wanted: Collection[str]) -> Iterator[Declared]:
-    """The digests of ``wanted`` algorithms among a response's headers.
+    """The digests of ``wanted`` algorithms among a response's headers, their names in lower case.
 
     ``x-goog-hash`` (crc32c, md5), ``Content-MD5``, ``x-amz-checksum-*`` unless they are of parts
     (``x-amz-checksum-type: COMPOSITE``), and, where wanted, an ETag that has the form of an MD5.
@@ -78,13 +78,13 @@ def declared(headers: Mapping[str, str], wanted: Collection[str]) -> Iterator[De
     for item in headers.get("x-goog-hash", "").split(","):
         name, _, text = item.strip().partition("=")
         yield from _if_wanted(name, _base64(text), wanted)
-    yield from _if_wanted("md5", _base64(headers.get("Content-MD5", "")), wanted)
+    yield from _if_wanted("md5", _base64(headers.get("content-md5", "")), wanted)
     if headers.get("x-amz-checksum-type", "").upper() != "COMPOSITE":
         for name in _COMPUTE:
             text = headers.get(_AMZ_PREFIX + name, "")
             # A checksum of checksums is marked by the number of parts: "<base64>-<parts>".
             yield from _if_wanted(name, _base64(text), wanted)
-    yield from _if_wanted("etag", _hexadecimal(headers.get("ETag", "").strip('"')), wanted)
+    yield from _if_wanted("etag", _hexadecimal(headers.get("etag", "").strip('"')), wanted)
 
 
 def verify(

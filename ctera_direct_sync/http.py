@@ -11,48 +11,28 @@ quotes the whole URL, stays reachable through ``__context__``.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import gzip
 import io
-import logging
-import os
-import re
-import socket
-import ssl
-import threading
 import zlib
 from collections.abc import Mapping
-from http.client import HTTPException, HTTPResponse, IncompleteRead
 from types import TracebackType
 from typing import Any, NamedTuple, Optional, Union
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from certifi import where
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies, requote_uri, select_proxy
+from requests.utils import get_environ_proxies, select_proxy
 from urllib3 import exceptions as u3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.poolmanager import PoolManager
-from urllib3.util.ssl_ import create_urllib3_context
 
 from .buffers import Loan
-from .scope import Cancelled, CancelScope
+from .connections import TLS, Pool, abortable, make_abortable
+from .exchange import Exchange
+from .faults import HTTPFault, fault_of
+from .scope import CancelScope
 from .settings import Endpoint
+from .urls import check_origin, split_url
 
-__all__ = [
-    "HTTP",
-    "MAX_REDIRECTS",
-    "REDIRECTS",
-    "TLS",
-    "HTTPFault",
-    "Response",
-    "origin_of",
-    "retry_after",
-]
+__all__ = ["HTTP", "MAX_REDIRECTS", "REDIRECTS", "Response", "decoded", "retry_after"]
 
 #: Statuses that send elsewhere (RFC 9110, section 15.4), and how often in a row that is followed.
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -61,198 +41,7 @@ MAX_REDIRECTS = 5
 #: Libraries that mock requests replace this; then the session's public way is taken.
 _PRISTINE_SEND = HTTPAdapter.send
 
-#: Made once: urllib3 would make it from False for every request.
-_NO_RETRIES = urllib3.Retry(False, redirect=False)
-
-#: Kinds of HTTPFault that another attempt can cure.
-_TRANSIENT_KINDS = frozenset({"connection", "timeout", "protocol", "short"})
-
-
 _SKIP_STEP = 1024 * 1024
-
-
-class HTTPFault(Exception):
-    """A request that failed below the level of statuses.
-
-    ``kind``: connection, timeout, tls, protocol (not HTTP), short or long (the body), url.
-    ``reason``: a redacted clause for a message.
-    """
-
-    def __init__(self, kind: str, reason: str, errno: Optional[int] = None) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
-        self.errno = errno
-
-    @property
-    def transient(self) -> bool:
-        """Whether trying again makes sense."""
-        return self.kind in _TRANSIENT_KINDS
-
-
-class TLS:
-    """What an :class:`Endpoint`'s ``ssl`` means, as one context per client (making one takes 20 ms)."""
-
-    def __init__(self, verify: Union[bool, str]) -> None:
-        if verify is True:
-            verify = (
-                os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-            )
-        if isinstance(verify, str) and not os.path.exists(verify):
-            raise FileNotFoundError(errno.ENOENT, "there is no CA bundle", verify)
-        self.verify = verify
-        self._context: Optional[ssl.SSLContext] = None
-
-    @property
-    def context(self) -> ssl.SSLContext:
-        """The context, made at first use; two threads may make it twice, which costs time alone."""
-        if self._context is None:
-            self._context = self._make()
-        return self._context
-
-    def _make(self) -> ssl.SSLContext:
-        if self.verify is False:
-            context = create_urllib3_context(cert_reqs=ssl.CERT_NONE)
-            context.check_hostname = False
-            return context
-        context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-        bundle = where() if self.verify is True else self.verify
-        if os.path.isdir(bundle):
-            context.load_verify_locations(capath=bundle)
-        else:
-            context.load_verify_locations(cafile=bundle)
-        return context
-
-
-# --- connections that another thread can cut off ----------------------------------------------------
-
-_blocking = threading.local()
-
-
-class _NoQueries(logging.Filter):
-    """Takes the queries out of the URLs that urllib3 logs during a request of ours."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if getattr(_blocking, "scope", None) is not None and isinstance(record.args, tuple):
-            record.args = tuple(
-                _QUERY.sub("?...", arg) if isinstance(arg, str) else arg for arg in record.args
-            )
-        return True
-
-
-_QUERY = re.compile(r"\?\S+")
-
-# A logger's filters hear nothing of what its children log: each needs its own.
-for _name in ("connection", "connectionpool", "poolmanager", "util.retry"):
-    logging.getLogger(f"urllib3.{_name}").addFilter(_NoQueries())
-
-
-def _attach(sock: socket.socket) -> None:
-    """Let the current request's scope shut ``sock`` down while this thread is blocked on it."""
-    scope: Optional[CancelScope] = getattr(_blocking, "scope", None)
-    if scope is not None:
-        scope.attach(lambda: _shut(sock))
-
-
-def _shut(sock: socket.socket) -> None:
-    # The plain method: SSLSocket's own would drop the TLS layer under the thread that is reading.
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-class _Abortable:
-    """Mixin of both connection classes: sockets are attached before each step that may block."""
-
-    sock: Any
-    host: str
-    port: int
-    timeout: Any
-    source_address: Any
-    socket_options: Any
-    _dns_host: str
-
-    def _new_conn(self) -> socket.socket:
-        """Resolve and connect, as urllib3 does, but abortable during the connect."""
-        try:
-            return self._connect_any()
-        except socket.gaierror as error:
-            raise u3.NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
-        except socket.timeout as error:
-            raise u3.ConnectTimeoutError(self, "connect timed out") from error
-        except OSError as error:
-            raise u3.NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]
-
-    def _connect_any(self) -> socket.socket:
-        failure: Optional[OSError] = None
-        addresses = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)
-        for family, kind, protocol, _, address in addresses:
-            sock = socket.socket(family, kind, protocol)
-            try:
-                for option in self.socket_options or ():
-                    sock.setsockopt(*option)
-                if isinstance(self.timeout, (int, float)):
-                    sock.settimeout(self.timeout)
-                if self.source_address:
-                    sock.bind(self.source_address)
-                _attach(sock)
-                sock.connect(address)
-                return sock
-            except OSError as error:
-                sock.close()
-                failure = error
-            except BaseException:
-                sock.close()
-                raise
-        raise failure or OSError(errno.EADDRNOTAVAIL, "the host name has no address")
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            _attach(self.sock)
-        super().request(*args, **kwargs)  # type: ignore[misc]
-
-
-class _AbortableHTTP(_Abortable, HTTPConnection):
-    pass
-
-
-class _AbortableHTTPS(_Abortable, HTTPSConnection):
-    _twin: Optional[socket.socket] = None
-
-    def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
-        # The handshake takes the descriptor over into a new object: a duplicate can still be shut.
-        try:
-            self._twin = sock.dup()
-            _attach(self._twin)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        finally:
-            if self._twin is not None:
-                self._twin.close()
-                self._twin = None
-        if self.sock is not None:
-            _attach(self.sock)
-        if self.ssl_context is not None and self.ssl_context.verify_mode == ssl.CERT_NONE:
-            # The user switched verification off and was told once; urllib3 would warn per request.
-            self.is_verified = True
-
-
-class _AbortableHTTPPool(HTTPConnectionPool):
-    ConnectionCls = _AbortableHTTP
-
-
-class _AbortableHTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _AbortableHTTPS
-
-
-_STOCK_POOLS = PoolManager().pool_classes_by_scheme
-_ABORTABLE_POOLS = {"http": _AbortableHTTPPool, "https": _AbortableHTTPSPool}
 
 
 class _Adapter(HTTPAdapter):
@@ -264,11 +53,11 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _ABORTABLE_POOLS
+        make_abortable(self.poolmanager)
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = _ABORTABLE_POOLS
+        make_abortable(manager)
         return manager
 
     def build_connection_pool_key_attributes(
@@ -287,8 +76,9 @@ class _Adapter(HTTPAdapter):
 class _Route(NamedTuple):
     """How requests to one origin go: straight to ``pool``, or, where None, through the session."""
 
-    pool: Optional[HTTPConnectionPool]
+    pool: Optional[Pool]
     headers: dict[str, str]
+    rest: bytes
     options: dict[str, Any]
 
 
@@ -310,9 +100,7 @@ class HTTP:
         self._own = session is None
         self._session = self._make_session(tls, pool_maxsize) if session is None else session
         self._tls = tls
-        self._seconds = endpoint.timeout
-        connect, read = endpoint.timeout
-        self._timeout = urllib3.Timeout(connect=connect, read=read)
+        self._timeouts = endpoint.timeout
         self._routes: dict[str, _Route] = {}
 
     @staticmethod
@@ -335,48 +123,36 @@ class HTTP:
         HTTPFault where there is no response, Cancelled once the scope is.
         """
         scope.check()
-        _blocking.scope = scope
         try:
-            response = self._send(url, headers or {})
+            with abortable(scope):
+                return Response(self._send(url, headers or {}), scope)
         except Exception as error:  # noqa: BLE001 - whatever a session raises becomes one class
-            fault = _fault(error)
-        else:
-            return Response(response, scope)
-        finally:
-            _blocking.scope = None
+            fault = fault_of(error)
         scope.detach()
         scope.check()
         raise fault
 
-    def _send(self, url: str, extra: Mapping[str, str]) -> Any:
-        origin, target = _split(url)
+    def _send(self, url: str, extra: Mapping[str, str]) -> Union[Exchange, _SessionExchange]:
+        origin, target = split_url(url)
         route = self._routes.get(origin)
         if route is None:
             route = self._routes[origin] = self._route(origin)
         headers = {**route.headers, **extra} if extra else route.headers
-        if route.pool is None:
-            return self._session.get(
-                url,
-                headers=headers,
-                stream=True,
-                allow_redirects=False,
-                timeout=self._seconds,
-                **route.options,
-            )
-        return route.pool.urlopen(
-            "GET",
-            target,
+        if route.pool is not None:
+            rest = route.pool.render(headers) if extra else route.rest
+            return route.pool.exchange(target, rest, self._timeouts)
+        response = self._session.get(
+            url,
             headers=headers,
-            retries=_NO_RETRIES,
-            redirect=False,
-            assert_same_host=False,
-            timeout=self._timeout,
-            preload_content=False,
-            decode_content=False,
+            stream=True,
+            allow_redirects=False,
+            timeout=self._timeouts,
+            **route.options,
         )
+        return _SessionExchange(response)
 
     def _route(self, origin: str) -> _Route:
-        scheme, host, port = _check_origin(origin)
+        scheme, host, port = check_origin(origin)
         session = self._session
         if self._own:
             proxies = get_environ_proxies(origin)
@@ -384,20 +160,20 @@ class HTTP:
         else:
             proxies, verify, cert = self._session_options(origin)
         headers = {"Accept-Encoding": "identity"}
-        if not _is_plain(session, origin) or select_proxy(origin, proxies):
-            options = {"proxies": proxies, "verify": verify} if self._own else {}
-            if not self._own and getattr(session, "verify", None) is True:
-                options = {"verify": verify}
-            return _Route(None, headers, options)
-        adapter = session.get_adapter(origin)
-        manager = adapter.poolmanager  # type: ignore[attr-defined]
-        if manager.pool_classes_by_scheme is _STOCK_POOLS:
-            manager.pool_classes_by_scheme = _ABORTABLE_POOLS
-        pool = manager.connection_from_host(
-            host, port, scheme, self._pool_options(scheme, verify, cert)
-        )
-        own = {name: str(value) for name, value in session.headers.items()}
-        return _Route(pool, {**own, **headers}, {})
+        if _is_plain(session, origin) and not select_proxy(origin, proxies):
+            manager = session.get_adapter(origin).poolmanager  # type: ignore[attr-defined]
+            make_abortable(manager)
+            pool = manager.connection_from_host(
+                host, port, scheme, self._pool_options(scheme, verify, cert)
+            )
+            # A session that was used before may have one of another kind, which its others share.
+            if isinstance(pool, Pool):
+                headers = {**{name: str(text) for name, text in session.headers.items()}, **headers}
+                return _Route(pool, headers, pool.render(headers), {})
+        options = {"proxies": proxies, "verify": verify} if self._own else {}
+        if not self._own and getattr(session, "verify", None) is True:
+            options = {"verify": verify}
+        return _Route(None, headers, b"", options)
 
     def _session_options(self, origin: str) -> tuple[Any, Any, Any]:
         """A user's session's proxies, CA bundle and client certificate for this origin."""
@@ -441,18 +217,18 @@ class HTTP:
 class Response:
     """A response whose body is still to be read, once; a context manager that ends its connection.
 
-    ``status``: the status code; ``headers``: a case-insensitive mapping.
+    ``status``: the status code; ``headers``: by lower-case name; ``length``: the declared length of the
+    body in bytes, None where there is none or it makes no sense.
     """
 
-    __slots__ = ("_response", "_scope", "headers", "status")
+    __slots__ = ("_exchange", "_scope", "headers", "length", "status")
 
-    def __init__(self, response: Any, scope: CancelScope) -> None:
-        self._response = response
+    def __init__(self, exchange: Union[Exchange, _SessionExchange], scope: CancelScope) -> None:
+        self._exchange = exchange
         self._scope = scope
-        self.status: int = (
-            response.status_code if hasattr(response, "status_code") else response.status
-        )
-        self.headers: Mapping[str, str] = response.headers
+        self.status: int = exchange.status
+        self.headers: Mapping[str, str] = exchange.headers
+        self.length = exchange.length
 
     def __enter__(self) -> Response:
         return self
@@ -464,14 +240,7 @@ class Response:
         trace: Optional[TracebackType],
     ) -> None:
         self._scope.detach()
-        # After a body read to its end the connection is back in its pool and this closes nothing.
-        self._response.close()
-
-    @property
-    def length(self) -> Optional[int]:
-        """The declared Content-Length in bytes, None where there is none or it makes no sense."""
-        text = self.headers.get("Content-Length", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        self._exchange.end()
 
     def read(self, limit: int, loan: Optional[Loan] = None) -> Union[bytes, memoryview]:
         """The body as received, content codings included; in ``loan``'s memory, where that is possible.
@@ -484,94 +253,81 @@ class Response:
             raise HTTPFault(
                 "long", f"the body is {length} bytes, where at most {limit} can be right"
             )
-        data: Union[bytes, memoryview]
-        try:
-            if loan is not None and length is not None and self._is_bare(length):
-                data = self._fill(loan.reserve(length))
-            else:
-                data = self._read(limit, length)
-        except Exception as error:  # noqa: BLE001 - as in HTTP.get
-            fault = _fault(error)
-        else:
+        if length is None:
+            data = self._take(limit + 1)
             if len(data) > limit:
                 raise HTTPFault("long", f"the body is over the {limit} bytes that can be right")
-            if length is not None and len(data) != length:
-                self._scope.check()  # A cut-off read looks like the end of the body.
-                raise HTTPFault("short", f"the body ended after {len(data)} of {length} bytes")
             return data
-        self._scope.check()
-        raise fault
+        data = self._take(length, loan)
+        if len(data) != length:
+            raise HTTPFault("short", f"the body ended after {len(data)} of {length} bytes")
+        return data
 
-    def _is_bare(self, length: int) -> bool:
-        """Whether nothing but http.client stands between the socket and a body of ``length`` bytes."""
-        plain = getattr(self._stream(), "_fp", None)
-        return type(plain) is HTTPResponse and not plain.chunked and plain.length == length
-
-    def _fill(self, memory: memoryview) -> memoryview:
-        """Read the body straight into ``memory``; what is returned is shorter where the body is.
-
-        urllib3's own readinto copies, and joins 10 KiB pieces: half the speed.
-        """
-        stream, got = self._stream(), 0
-        while got < len(memory):
-            count = stream._fp.readinto(memory[got:])
-            if not count:
-                return memory[:got]
-            got += count
-        stream.release_conn()
-        return memory
-
-    def read_window(self, skip: int, size: int) -> bytes:
+    def read_window(self, skip: int, size: int) -> Union[bytes, memoryview]:
         """``size`` bytes after the first ``skip``, from a server that sends all where part was asked.
 
         Fewer where the body ends before. HTTPFault and Cancelled as :meth:`read`.
         """
+        while skip:
+            skipped = len(self._take(min(skip, _SKIP_STEP)))
+            if not skipped:
+                return b""
+            skip -= skipped
+        return self._take(size)
+
+    def _take(self, size: int, loan: Optional[Loan] = None) -> Union[bytes, memoryview]:
+        """The next ``size`` bytes of the body, fewer at its end."""
         try:
-            while skip:
-                part = self._stream().read(min(skip, _SKIP_STEP), decode_content=False)
-                if not part:
-                    return b""
-                skip -= len(part)
-            data = self._take(size)
-            if len(data) < size:
-                self._scope.check()
-            return data
-        except Cancelled:
-            raise
+            data = self._exchange.take(size, loan)
         except Exception as error:  # noqa: BLE001 - as in HTTP.get
-            fault = _fault(error)
+            fault = fault_of(error)
+        else:
+            if len(data) < size:
+                self._scope.check()  # A read that was cut off looks like the end of the body.
+            return data
         self._scope.check()
         raise fault
 
-    def _stream(self) -> Any:
-        return getattr(self._response, "raw", self._response)
 
-    def _read(self, limit: int, length: Optional[int]) -> bytes:
-        response = self._response
-        raw = self._stream()
-        if getattr(response, "_content_consumed", False) or not hasattr(raw, "read"):
-            return bytes(response.content)  # A hook or a stand-in session has read it already.
-        if length is not None and not getattr(raw, "chunked", False):
-            return bytes(raw.read(decode_content=False))
-        return self._take(limit + 1)
+class _SessionExchange:
+    """An :class:`Exchange` by a session's ``get``, or by what stands in for it."""
 
-    def _take(self, size: int) -> bytes:
-        """The next ``size`` bytes, fewer at the end of the body."""
-        parts, raw = [], self._stream()
-        while size:
-            part = raw.read(size, decode_content=False)
-            if not part:
-                break
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self.status: int = response.status_code
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self._body: Any = getattr(response, "raw", None)
+        self._options: dict[str, Any] = {"decode_content": False}
+        if getattr(response, "_content_consumed", False) or not hasattr(self._body, "read"):
+            # A hook or a stand-in has read it already, and taken its codings off.
+            self._body, self._options = io.BytesIO(response.content), {}
+            for name in ("content-encoding", "content-length", "transfer-encoding"):
+                self.headers.pop(name, None)
+        text = self.headers.get("content-length", "")
+        declared = text.isascii() and text.isdigit() and "transfer-encoding" not in self.headers
+        self.length = int(text) if declared else None
+
+    def take(self, size: int, loan: Optional[Loan] = None) -> bytes:
+        """As :meth:`Exchange.take`, in memory of its own."""
+        part = self._body.read(size, **self._options)
+        parts = [part]
+        size -= len(part)
+        while size and part:
+            part = self._body.read(size, **self._options)
             parts.append(part)
             size -= len(part)
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def end(self) -> None:
+        """After a body read to its end the connection is back in its pool, and this closes nothing."""
+        self._response.close()
 
 
 def decoded(
     body: Union[bytes, memoryview], headers: Mapping[str, str], limit: int
 ) -> Union[bytes, memoryview]:
     """``body`` without its Content-Encoding (RFC 9110, section 8.4): gzip and deflate are known."""
-    coding = headers.get("Content-Encoding", "").strip().lower()
+    coding = headers.get("content-encoding", "").strip().lower()
     if coding in ("", "identity"):
         return body
     if coding not in ("gzip", "x-gzip", "deflate"):
@@ -607,56 +363,13 @@ def _inflated(body: Union[bytes, memoryview], size: int) -> bytes:
 
 def retry_after(headers: Mapping[str, str]) -> Optional[float]:
     """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3), None without a valid one."""
-    value = headers.get("Retry-After")
+    value = headers.get("retry-after")
     if not value:
         return None
     try:
         return float(urllib3.Retry().parse_retry_after(value))
     except (u3.InvalidHeader, ValueError, OverflowError):
         return None
-
-
-# --- URLs --------------------------------------------------------------------------------------------
-
-
-def origin_of(url: str) -> str:
-    """``scheme://host[:port]`` of a URL: what may be shown of it, and what it may be compared by."""
-    return _split(url)[0]
-
-
-def _split(url: str) -> tuple[str, str]:
-    """Origin and request target (RFC 9112, section 3.2.1) of a URL; quoting is mended where needed."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        raise HTTPFault("url", "the URL has no scheme: http:// or https:// is wanted")
-    cut = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
-    target = rest[cut:].partition("#")[0]
-    if not target.startswith("/"):
-        target = "/" + target
-    if not target.isascii() or not target.isprintable() or " " in target:
-        target = requote_uri(target)
-    return f"{scheme.lower()}://{rest[:cut]}", target
-
-
-def _check_origin(origin: str) -> tuple[str, str, Optional[int]]:
-    """Scheme, host and port of an origin that may be connected to; HTTPFault for any other."""
-    problem = None
-    try:
-        parts = urlsplit(origin)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        problem = "the URL is malformed"
-    else:
-        if parts.scheme not in ("http", "https"):
-            problem = f"the URL's scheme is {parts.scheme[:16]!r}: only http and https are followed"
-        elif not host:
-            problem = "the URL has no host"
-        elif "@" in parts.netloc:
-            problem = "the URL holds a user name or password, which is not supported"
-    if problem is not None:
-        raise HTTPFault("url", problem)
-    assert host is not None
-    return parts.scheme, host, port
 
 
 def _is_plain(session: Any, origin: str) -> bool:
@@ -671,66 +384,3 @@ def _is_plain(session: Any, origin: str) -> bool:
     if type(adapter) is _Adapter:
         return True
     return type(adapter) is HTTPAdapter and not adapter.max_retries.total
-
-
-# --- what went wrong, without the URL -----------------------------------------------------------------
-
-
-def _fault(error: Exception) -> HTTPFault:
-    """``error`` in our words. Its own text is never used: urllib3's quotes whole URLs."""
-    if isinstance(error, HTTPFault):
-        return error
-    causes = _chain(error)
-    kinds = tuple(type(cause) for cause in causes)
-    system = next((c for c in causes if isinstance(c, OSError) and c.errno), None)
-    number = system.errno if system else None
-
-    def has(*classes: type[BaseException]) -> bool:
-        return any(issubclass(kind, classes) for kind in kinds)
-
-    certificate = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
-    if certificate is not None:
-        return HTTPFault("tls", f"its certificate is not trusted ({certificate.verify_message})")
-    if has(u3.NameResolutionError, socket.gaierror):
-        return HTTPFault("connection", "its host name does not resolve", errno.EHOSTUNREACH)
-    # For urllib3 a connection that is refused is a kind of connect timeout.
-    if has(u3.ConnectTimeoutError, requests.ConnectTimeout) and not has(u3.NewConnectionError):
-        return HTTPFault("timeout", "no connection within the connect timeout", errno.ETIMEDOUT)
-    if has(u3.ReadTimeoutError, requests.ReadTimeout, socket.timeout):
-        return HTTPFault("timeout", "nothing came within the read timeout", errno.ETIMEDOUT)
-    if has(u3.ProxyError, requests.exceptions.ProxyError):
-        return HTTPFault("connection", "the proxy cannot be reached or refuses", number)
-    if has(IncompleteRead):
-        return HTTPFault("short", "the body ended early")
-    if has(ConnectionError, u3.NewConnectionError) and system is not None:
-        return HTTPFault("connection", os.strerror(system.errno).lower(), number)  # type: ignore[arg-type]
-    if has(ConnectionError, u3.NewConnectionError):
-        return HTTPFault("connection", "the connection was closed without an answer", number)
-    if has(ssl.SSLError, u3.SSLError, requests.exceptions.SSLError):
-        broken = has(ssl.SSLEOFError, ssl.SSLZeroReturnError)
-        kind, reason = (
-            ("connection", "the TLS connection was cut") if broken else ("tls", "TLS failed")
-        )
-        return HTTPFault(kind, reason, number)
-    if has(u3.LocationValueError, requests.exceptions.InvalidURL, UnicodeError):
-        return HTTPFault("url", "the URL is malformed")
-    if system is not None:
-        return HTTPFault("connection", os.strerror(system.errno).lower(), number)  # type: ignore[arg-type]
-    if has(HTTPException, u3.HTTPError, requests.RequestException, ValueError):
-        return HTTPFault("protocol", f"the answer is not valid HTTP ({kinds[-1].__name__})", number)
-    raise error
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """``error`` and all that it wraps, outermost first, by the ways requests and urllib3 wrap."""
-    chain: list[BaseException] = []
-    queue: list[Any] = [error]
-    while queue:
-        current = queue.pop(0)
-        if not isinstance(current, BaseException) or current in chain:
-            continue
-        chain.append(current)
-        queue += [getattr(current, "reason", None), current.__cause__, *current.args]
-        if current.__context__ is not None and not current.__suppress_context__:
-            queue.append(current.__context__)
-    return chain

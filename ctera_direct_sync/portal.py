@@ -20,11 +20,13 @@ from .exceptions import (
     UnAuthorized,
     UnprocessableContent,
 )
-from .http import HTTP, MAX_REDIRECTS, REDIRECTS, HTTPFault, decoded, origin_of, retry_after
+from .faults import HTTPFault
+from .http import HTTP, MAX_REDIRECTS, REDIRECTS, decoded, retry_after
 from .keys import unwrap
 from .retry import RetryPolicy
 from .scope import CancelScope, SingleFlight
 from .types import Chunk, Metadata, SignedURL, Token
+from .urls import origin_of
 
 __all__ = ["Listing", "Portal", "parse_listing"]
 
@@ -154,7 +156,7 @@ class Portal:
                 break
             if status not in REDIRECTS:
                 raise _refusal(file_id, status, headers)
-            url = _same_origin(file_id, url, headers.get("Location", ""))
+            url = _same_origin(file_id, url, headers.get("location", ""))
         else:
             raise DirectIOAPIError("The portal redirects in a circle: check its URL", file_id)
         raise _unreachable(file_id, origin_of(url), fault)

@@ -27,14 +27,13 @@ from .exceptions import (
     DownloadError,
     DownloadTimeout,
 )
+from .faults import HTTPFault
 from .http import (
     HTTP,
     MAX_REDIRECTS,
     REDIRECTS,
-    HTTPFault,
     Response,
     decoded,
-    origin_of,
     retry_after,
 )
 from .portal import Listing
@@ -42,6 +41,7 @@ from .ranges import Piece
 from .retry import TRANSIENT_STATUSES, RetryPolicy
 from .scope import CancelScope
 from .types import Chunk, Metadata, SignedURL
+from .urls import origin_of
 
 __all__ = ["Fetched", "Storage"]
 
@@ -186,7 +186,7 @@ class Storage:
         body, prefixed = split_azure_prefix(decoded(body, headers, limit), azure_host(chunk.url))
         for name in [*names, *(["azure-md5"] if prefixed else [])]:
             self._observer.emit("verified", metadata.file_id, chunk, len(body), name)
-        return body, "html" in headers.get("Content-Type", "").lower()
+        return body, "html" in headers.get("content-type", "").lower()
 
     def _get_part(
         self,
@@ -243,7 +243,7 @@ class Storage:
                 self._observer.emit("first-byte", file_id, chunk, response.length or 0)
                 return response
             with response:
-                target = SignedURL(urljoin(url, response.headers.get("Location", "")))
+                target = SignedURL(urljoin(url, response.headers.get("location", "")))
             if url.startswith("https:") and not target.startswith("https:"):
                 raise HTTPFault("url", "the storage redirects from https to an unprotected URL")
             url = target
@@ -251,7 +251,7 @@ class Storage:
 
     def _check_version(self, listing: Listing, piece: Piece, response: Response) -> None:
         """Hold all parts of an object to the first one's ETag; a weak one proves nothing."""
-        etag = response.headers.get("ETag", "")
+        etag = response.headers.get("etag", "")
         if (
             etag
             and not etag.startswith("W/")
@@ -387,7 +387,7 @@ def _no_answer(fault: HTTPFault, url: str, block: BlockInfo) -> BlockError:
 
 def _content_range(response: Response, first: int, last: int, block: BlockInfo) -> Optional[int]:
     """The object's size by a 206's Content-Range, which must be the one asked for."""
-    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
+    unit, _, rest = response.headers.get("content-range", "").partition(" ")
     span, _, total = rest.partition("/")
     if unit.lower() != "bytes" or span != f"{first}-{last}":
         raise _Failure(DownloadError("The storage answered another range than asked for", block))

@@ -301,8 +301,8 @@ def _storage_body() -> Iterator[Row]:
                      "DownloadError", {})  # fmt: skip
     yield from _both(group, "Content-Length of 1 TB", faults.content_length(10**12),
                      "BlockValidationException", {}, 2)  # fmt: skip
-    yield Row(group, "negative Content-Length", on_block(faults.content_length("-5")),
-              RECOVERED, {}, 1)  # fmt: skip
+    yield from _both(group, "negative Content-Length", faults.content_length("-5"),
+                     "DownloadError", {})  # fmt: skip
     yield Row(group, "no Content-Length", on_block(faults.content_length(None)), RECOVERED, {}, 1)
     yield Row(group, "chunked", on_block(faults.chunked()), RECOVERED, {}, 1)
     yield from _both(group, "chunked, cut", faults.chunked(cut=50), "DownloadError", {})

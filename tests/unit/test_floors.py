@@ -13,7 +13,9 @@ PACKAGE = Path(ctera_direct_sync.__file__).parent
 
 FLOORS = [
     "exceptions types settings",
-    "ranges keys codec buffers retry scope tuning events digests",
+    "ranges keys codec buffers retry scope tuning events digests faults urls",
+    "exchange",
+    "connections",
     "http",
     "portal storage",
     "engine",
@@ -30,6 +32,7 @@ ROOT = {"__init__", "__main__"}
 #: Who else a module may import on its own floor.
 NEIGHBOURS = {
     "digests": {"codec"},
+    "urls": {"faults"},
     "storage": {"portal"},
     "stream": {"source"},
     "download": {"source", "partial", "stream"},

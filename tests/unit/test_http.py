@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import errno
 import gzip
@@ -22,19 +23,13 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 from urllib3 import exceptions as u3
 
-from ctera_direct_sync.http import (
-    HTTP,
-    TLS,
-    HTTPFault,
-    _check_origin,
-    _fault,
-    _split,
-    decoded,
-    origin_of,
-    retry_after,
-)
+from ctera_direct_sync.buffers import Loan
+from ctera_direct_sync.connections import TLS
+from ctera_direct_sync.faults import HTTPFault, fault_of
+from ctera_direct_sync.http import HTTP, decoded, retry_after
 from ctera_direct_sync.scope import Cancelled, CancelScope
 from ctera_direct_sync.settings import Endpoint
+from ctera_direct_sync.urls import check_origin, origin_of, split_url
 
 QUERY = "X-Amz-Signature=c0ffee&X-Amz-Credential=deadbeef"
 PATH = f"/bucket/blocks/7f?{QUERY}"
@@ -64,7 +59,7 @@ LIMIT = 10_000
 )
 def test_split(url, origin, target):
     """A URL is cut into where to connect and what to ask for; a signature is left as it was signed."""
-    assert _split(url) == (origin, target)
+    assert split_url(url) == (origin, target)
     assert origin_of(url) == origin
 
 
@@ -72,7 +67,7 @@ def test_split(url, origin, target):
 def test_url_without_a_scheme(url):
     """What is no absolute URL is said to be none, without being quoted."""
     with pytest.raises(HTTPFault) as caught:
-        _split(url)
+        split_url(url)
     assert caught.value.kind == "url"
     assert not caught.value.transient
     assert "example.com" not in str(caught.value)
@@ -82,7 +77,7 @@ def test_url_without_a_scheme(url):
 def test_request_target_is_safe(text):
     """Whatever a portal lists, what goes into the request line is printable ASCII without a space."""
     try:
-        _, target = _split(f"https://a/{text}")
+        _, target = split_url(f"https://a/{text}")
     except HTTPFault as fault:
         assert fault.kind == "url"
         return
@@ -108,7 +103,7 @@ def test_request_target_is_safe(text):
 def test_origin_that_is_not_connected_to(origin, reason):
     """Other schemes, no host, a bad port or credentials in the URL are refused, unquoted."""
     with pytest.raises(HTTPFault, match=reason) as caught:
-        _check_origin(origin)
+        check_origin(origin)
     assert caught.value.kind == "url"
     assert "c0ffee" not in str(caught.value)
     assert caught.value.__context__ is None
@@ -116,8 +111,8 @@ def test_origin_that_is_not_connected_to(origin, reason):
 
 def test_origin_that_is():
     """Scheme, host and port, None where the scheme's own."""
-    assert _check_origin("https://a.example.com") == ("https", "a.example.com", None)
-    assert _check_origin("http://[::1]:8080") == ("http", "::1", 8080)
+    assert check_origin("https://a.example.com") == ("https", "a.example.com", None)
+    assert check_origin("http://[::1]:8080") == ("http", "::1", 8080)
 
 
 # --- Retry-After -----------------------------------------------------------------------------------------
@@ -146,14 +141,14 @@ def test_retry_after(value, seconds):
 @pytest.mark.parametrize("digits", [20, 400, 6000])
 def test_retry_after_in_the_far_future(digits):
     """A number past all patience is one, or none, but no failure of its own."""
-    seconds = retry_after({"Retry-After": "9" * digits})
+    seconds = retry_after({"retry-after": "9" * digits})
     assert seconds is None or seconds > 3600
 
 
 def test_retry_after_a_date():
     """A date to come is the time until then."""
     value = email.utils.formatdate(time.time() + 3600, usegmt=True)
-    assert 0 < retry_after({"Retry-After": value}) <= 3600
+    assert 0 < retry_after({"retry-after": value}) <= 3600
 
 
 def test_no_retry_after():
@@ -180,7 +175,7 @@ CODED = {
 @pytest.mark.parametrize("coding", ["", "identity", " Identity "])
 def test_no_coding(coding):
     """A body without a coding is what it is, uncopied."""
-    assert decoded(TEXT, {"Content-Encoding": coding}, LIMIT) is TEXT
+    assert decoded(TEXT, {"content-encoding": coding}, LIMIT) is TEXT
     assert decoded(TEXT, {}, LIMIT) is TEXT
 
 
@@ -189,15 +184,15 @@ def test_no_coding(coding):
 def test_coding(coding, kind):
     """A server that encodes unasked is understood, in any letter case."""
     for name in (coding, coding.upper()):
-        assert decoded(kind(CODED[coding]), {"Content-Encoding": name}, LIMIT) == TEXT
+        assert decoded(kind(CODED[coding]), {"content-encoding": name}, LIMIT) == TEXT
 
 
 def test_gzip_of_several_members():
     """A gzip body may have several members (RFC 1952, section 2.2): none is dropped."""
     body = compress(TEXT) + compress(b"and more")
-    assert decoded(body, {"Content-Encoding": "gzip"}, LIMIT) == TEXT + b"and more"
+    assert decoded(body, {"content-encoding": "gzip"}, LIMIT) == TEXT + b"and more"
     with pytest.raises(HTTPFault) as caught:
-        decoded(body, {"Content-Encoding": "gzip"}, len(TEXT) + 7)
+        decoded(body, {"content-encoding": "gzip"}, len(TEXT) + 7)
     assert caught.value.kind == "long"
 
 
@@ -205,7 +200,7 @@ def test_gzip_of_several_members():
 def test_bytes_after_a_coded_body(coding):
     """What follows the end of a coded body is not silently dropped."""
     with pytest.raises(HTTPFault) as caught:
-        decoded(CODED[coding] + b"rest", {"Content-Encoding": coding}, LIMIT)
+        decoded(CODED[coding] + b"rest", {"content-encoding": coding}, LIMIT)
     assert caught.value.kind == "protocol"
 
 
@@ -226,7 +221,7 @@ def test_bytes_after_a_coded_body(coding):
 def test_coding_that_fails(coding, body, kind):
     """Unknown, malformed, cut or inflating past the limit: each is a fault of its kind."""
     with pytest.raises(HTTPFault) as caught:
-        decoded(body, {"Content-Encoding": coding}, LIMIT)
+        decoded(body, {"content-encoding": coding}, LIMIT)
     assert caught.value.kind == kind
     assert caught.value.__cause__ is None
 
@@ -234,7 +229,7 @@ def test_coding_that_fails(coding, body, kind):
 def test_coding_up_to_the_limit():
     """Exactly the limit is allowed."""
     body = compress(bytes(LIMIT))
-    assert decoded(body, {"Content-Encoding": "gzip"}, LIMIT) == bytes(LIMIT)
+    assert decoded(body, {"content-encoding": "gzip"}, LIMIT) == bytes(LIMIT)
 
 
 # --- what a failure is called ----------------------------------------------------------------------------
@@ -334,7 +329,7 @@ def test_fault(case, wrapping):
     """Each failure is called by its kind however it is wrapped, and none shows the URL's query."""
     make, kind, number = CASES[case]
     error = WRAPPINGS[wrapping](make())
-    fault = _fault(error)
+    fault = fault_of(error)
     assert (fault.kind, fault.errno) == (kind, number)
     assert fault.transient is (kind not in ("tls", "url", "long"))
     assert_hidden(fault)
@@ -343,7 +338,7 @@ def test_fault(case, wrapping):
 @pytest.mark.parametrize("cls", [requests.ConnectTimeout, requests.ReadTimeout])
 def test_timeouts_of_requests(cls):
     """requests' own timeouts are timeouts without anything inside."""
-    assert _fault(cls(PATH)).kind == "timeout"
+    assert fault_of(cls(PATH)).kind == "timeout"
 
 
 @pytest.mark.parametrize(
@@ -361,27 +356,27 @@ def test_timeouts_of_requests(cls):
 )
 def test_exceptions_of_requests(error, kind):
     """What sessions of users raise has a kind, and keeps its text to itself."""
-    fault = _fault(error)
+    fault = fault_of(error)
     assert fault.kind == kind
     assert_hidden(fault)
 
 
 def test_certificate_says_why():
     """The reason for which a certificate is refused is told, since it tells what to do."""
-    assert "self-signed certificate" in _fault(wrapped(u3.SSLError(verification_error()))).reason
+    assert "self-signed certificate" in fault_of(wrapped(u3.SSLError(verification_error()))).reason
 
 
 def test_fault_stays_itself():
     """A fault that comes along is passed on."""
     fault = HTTPFault("short", "the body ended")
-    assert _fault(fault) is fault
+    assert fault_of(fault) is fault
 
 
 @pytest.mark.parametrize("error", [TypeError("a bug"), MemoryError(), Cancelled()])
 def test_what_is_no_failure_of_http(error):
     """A bug, a lack of memory or a cancellation is not dressed up as a network error."""
     with pytest.raises(type(error)) as caught:
-        _fault(error)
+        fault_of(error)
     assert caught.value is error
 
 
@@ -389,7 +384,7 @@ def test_causes_in_a_circle():
     """A chain of causes that bites its tail comes to an end."""
     first, second = OSError(errno.EPIPE, "a"), ValueError("b")
     first.__cause__, second.__cause__ = second, first
-    assert _fault(first).errno == errno.EPIPE
+    assert fault_of(first).errno == errno.EPIPE
 
 
 # --- real failures ---------------------------------------------------------------------------------------
@@ -444,7 +439,7 @@ def test_real_urllib3_error(quiet_port):
         u3.MaxRetryError, match="c0ffee"
     ) as caught:  # fmt: skip
         pool.urlopen("GET", PATH, retries=urllib3.Retry(0))
-    fault = _fault(caught.value)
+    fault = fault_of(caught.value)
     assert (fault.kind, fault.errno) == ("connection", errno.ECONNREFUSED)
     assert_hidden(fault)
 
@@ -455,7 +450,7 @@ def test_real_requests_error(quiet_port):
         requests.ConnectionError, match="c0ffee"
     ) as caught:  # fmt: skip
         session.get(f"http://127.0.0.1:{quiet_port}{PATH}")
-    fault = _fault(caught.value)
+    fault = fault_of(caught.value)
     assert (fault.kind, fault.errno) == ("connection", errno.ECONNREFUSED)
     assert_hidden(fault)
 
@@ -474,7 +469,9 @@ def test_refused(http_client, quiet_port):
         (b"", "connection"),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "protocol"),
         (b"HTTP/1.1 abc\r\n\r\n", "protocol"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, "protocol"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 90_000, "protocol"),
+        (b"HTTP/1.1 200 OK\r\nX: x\r\n", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nX: x\r\n folded\r\n\r\n", "protocol"),
     ],
 )
 def test_answer_that_is_no_http(http_client, answering, reply, kind):
@@ -493,14 +490,15 @@ def test_answer_that_is_no_http(http_client, answering, reply, kind):
         (b"Content-Length: 10001\r\n\r\n", "long"),
         (b"Connection: close\r\n\r\n" + bytes(LIMIT + 1), "long"),
         (b"Transfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n", "short"),
-        (b"Transfer-Encoding: chunked\r\n\r\nlots\r\n12345\r\n", "short"),
+        (b"Transfer-Encoding: chunked\r\n\r\nlots\r\n12345\r\n", "protocol"),
     ],
 )
 def test_body_that_is_wrong(http_client, answering, reply, kind):
     """A body that is cut or too long is a fault of its kind."""
     port = answering(b"HTTP/1.1 200 OK\r\n" + reply)
-    response = http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope())
-    with response, pytest.raises(HTTPFault) as caught:
+    with pytest.raises(HTTPFault) as caught, http_client.get(
+        f"http://127.0.0.1:{port}{PATH}", CancelScope()
+    ) as response:  # fmt: skip
         response.read(LIMIT)
     assert caught.value.kind == kind
     assert_hidden(caught.value)
@@ -522,14 +520,143 @@ def test_body(http_client, answering, reply):
         assert response.read(5) == b"12345"
 
 
-@pytest.mark.parametrize("text", ["", "-1", "5x", "\xb2", "1.0", " "])
+@pytest.mark.parametrize(
+    "text", ["", "-1", "5x", "\xb2", "1.0", " ", "5, 5", "5\r\nContent-Length: 6", "9" * 40]
+)
 def test_content_length_that_makes_no_sense(answering, http_client, text):
-    """A Content-Length that is no number is none."""
+    """Where a body ends cannot be known then: nothing of it is used (RFC 9112, section 6.3)."""
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {text}\r\nConnection: close\r\n\r\n12345"
     port = answering(head.encode("latin-1"))
+    with pytest.raises(HTTPFault) as caught:
+        http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope())
+    assert caught.value.kind == "protocol"
+
+
+@pytest.mark.parametrize(
+    "upgrade", [b"", b"Upgrade: h2,h2c\r\nConnection: Upgrade, Keep-Alive\r\n"]
+)
+@pytest.mark.parametrize(
+    "interim", [b"", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nX: 0\r\n\r\n"]
+)
+def test_headers(answering, http_client, interim, upgrade):
+    """Names in lower case, equal ones joined; interim responses and an offer to upgrade do no harm."""
+    port = answering(
+        interim
+        + b"HTTP/1.1 200 OK\r\n"
+        + upgrade
+        + b"X-Goog-Hash: crc32c=a\r\nx-goog-hash: md5=b\r\n"
+        b"ETag: \xe4\r\nContent-Length: 5\r\n\r\n12345"
+    )
     with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
-        assert response.length is None
-        assert response.read(LIMIT) == b"12345"
+        assert response.headers["x-goog-hash"] == "crc32c=a, md5=b"
+        assert response.headers["etag"] == "\xe4"
+        assert "x" not in response.headers
+        assert response.read(5) == b"12345"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_status_without_a_body(answering, http_client, status):
+    """No body follows these, whatever they declare (RFC 9110, section 6.4.1)."""
+    port = answering(b"HTTP/1.1 %d .\r\nETag: x\r\n\r\n" % status)
+    with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
+        assert (response.status, response.read(LIMIT)) == (status, b"")
+
+
+@pytest.mark.parametrize("size", [0, 1, 15_000, 40_000])
+@pytest.mark.parametrize("lend", [False, True])
+def test_body_larger_than_what_came_with_its_head(answering, http_client, size, lend):
+    """It matters neither whether the first read of the socket has it all nor where it goes."""
+    body = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    port = answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
+    loan = Loan(bytearray()) if lend else None
+    with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
+        assert response.read(size, loan) == body
+
+
+def _line(file) -> bytes:
+    try:
+        return file.readline()
+    except ConnectionError:
+        return b""
+
+
+@pytest.fixture
+def serving() -> Iterator:
+    """A function that starts a server with an answer for each request; it tells who asked."""
+    servers: list[tuple[socket.socket, threading.Thread]] = []
+
+    def start(*replies: bytes) -> tuple[int, list[int]]:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.settimeout(10)
+        askers: list[int] = []
+
+        def serve() -> None:
+            left = list(replies)
+            while left:
+                connection, address = listener.accept()
+                with connection, connection.makefile("rb") as file:
+                    while left and _line(file):
+                        while file.readline() not in (b"\r\n", b""):
+                            pass
+                        askers.append(address[1])
+                        with contextlib.suppress(ConnectionError):  # Not all of it is wanted.
+                            connection.sendall(left.pop(0))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        servers.append((listener, thread))
+        return listener.getsockname()[1], askers
+
+    yield start
+    for listener, thread in servers:
+        thread.join()
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "kept"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345", True),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\nT: x\r\n\r\n",
+            True,
+        ),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n12345", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n12345", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345HTTP/1.1 500 No\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345 and more", False),
+    ],
+)
+def test_connection_is_kept(serving, http_client, reply, kept):
+    """A connection serves the next request, unless the answer says or shows that it cannot."""
+    port, askers = serving(reply, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    for size in (5, 0):
+        with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
+            assert response.read(LIMIT) == b"12345"[:size]
+    assert len(set(askers)) == (1 if kept else 2)
+
+
+def test_connection_with_a_body_unread_is_not_kept(serving, http_client):
+    """What was not read would be taken for the next answer."""
+    port, askers = serving(
+        b"HTTP/1.1 503 No\r\nContent-Length: 90000\r\n\r\n" + bytes(90_000),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    )
+    with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
+        assert response.status == 503
+    with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
+        assert response.status == 200
+    assert len(set(askers)) == 2
+
+
+def test_parts_of_a_chunked_body(serving, http_client):
+    """A body of chunks is read on where the last read stopped."""
+    port, _ = serving(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n1234\r\n5\r\n56789\r\n0\r\n\r\n"
+    )
+    with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
+        assert response.read_window(2, 3) == b"345"
+        assert response.read_window(1, LIMIT) == b"789"
 
 
 def test_cancelled_before(http_client, quiet_port):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+import requests
 
 from ctera_direct_sync import DirectIO, codec
 from ctera_direct_sync.emulator import Emulator
@@ -282,29 +283,32 @@ def test_emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_debug(portal: Emulator, tmp_path: Path) -> None:
-    """-d tells what is done, with no key and no signed URL, even where other packages log them."""
+    """-d tells what is done, with no key and no signed URL."""
     from ctera_direct_sync.emulator import faults
 
     file_id = portal.add(DATA, block_size=BLOCK)
     portal.faults.add("storage", block=2, action=faults.status(503))
-    # A header that is none makes urllib3 log the whole URL.
     answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nno header\r\n\r\n"
     portal.faults.add("storage", block=3, action=faults.garbage(answer))
-    # In its own process: pytest keeps the traceback that urllib3 logs, and with it a socket.
     code, _, err = finished("download", "-d", "-f", file_id, "-p", tmp_path / "out")
     assert code == 0
     assert f"listing file {file_id}: 200" in err
     assert "HTTP 503" in err
-    assert "Failed to parse headers" in err
+    assert "not valid HTTP" in err
     assert_no_secret(err, portal, file_id)
 
 
-def test_no_log_line_shows_a_signed_url(
-    client: DirectIO, portal: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An application that logs everything, urllib3's lines too, logs no signature."""
+def test_no_log_line_shows_a_signed_url(portal: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    """An application that logs everything, urllib3's lines too, logs no signature.
+
+    urllib3 hears of requests by a session that does something of its own.
+    """
     file_id = portal.add(DATA, block_size=BLOCK)
-    with caplog.at_level(logging.DEBUG):
+    session = requests.Session()
+    session.hooks["response"].append(lambda response, **_: None)
+    with session, caplog.at_level(logging.DEBUG), DirectIO(
+        portal.url, portal.access_key_id, portal.secret_access_key, session=lambda: session
+    ) as client:  # fmt: skip
         assert b"".join(block.data for block in client.stream(file_id)) == DATA
     lines = [record for record in caplog.records if record.name.startswith("urllib3")]
     assert any("/blocks/" in record.getMessage() for record in lines)

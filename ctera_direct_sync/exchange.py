@@ -1,0 +1,221 @@
+"""One request and its response over a connected socket, read by llhttp.
+
+``http.client`` parses a response's headers by the email package, holding the interpreter for longer
+than a small block takes to decode. llhttp (httptools) does it in C, and strictly.
+"""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping
+from typing import Any, Callable, Optional, Union
+
+import httptools
+
+from .buffers import Loan
+from .faults import HTTPFault
+
+__all__ = ["Exchange", "render"]
+
+#: Bytes to ask the socket for while headers, or a body of unknown length, may come: a TLS record.
+_STEP = 16 * 1024
+#: What a response's headers may take together: as much as http.client grants a single one.
+_MAX_HEAD = 64 * 1024
+
+
+class _Renderer(http.client.HTTPConnection):
+    """Gives what it would send: a checked request."""
+
+    rendered = b""
+
+    def send(self, data: Any) -> None:
+        self.rendered += data
+
+
+def render(host: str, port: int, default_port: int, headers: Mapping[str, str]) -> bytes:
+    """What follows the request target in a GET to a host, by http.client, which checks the headers."""
+    renderer = _Renderer(host, port)
+    renderer.default_port = default_port
+    renderer.putrequest("GET", "/", skip_accept_encoding=True)
+    for name, value in headers.items():
+        renderer.putheader(name, value)
+    renderer.endheaders()
+    return renderer.rendered[len(b"GET /") :]
+
+
+class _UnexpectedResponse(Exception):
+    """For llhttp, to make it stop."""
+
+
+class Exchange:
+    """A GET over ``sock`` and its response, whose body is read once.
+
+    ``rest`` is by :func:`render`. ``release(reusable)`` is called when the connection is no longer
+    needed, by :meth:`end`, and told whether it may serve another request.
+
+    ``status``: the status code. ``headers``: by lower-case name; one that comes several times is joined
+    by commas (RFC 9110, section 5.3). ``length``: of the body, in bytes, where it is declared.
+    """
+
+    __slots__ = (
+        "_complete",
+        "_fields",
+        "_keep_alive",
+        "_parser",
+        "_parts",
+        "_release",
+        "_sock",
+        "headers",
+        "length",
+        "status",
+    )
+
+    def __init__(
+        self, sock: Any, target: str, rest: bytes, release: Callable[[bool], object]
+    ) -> None:
+        self._sock = sock
+        self._release: Optional[Callable[[bool], object]] = release
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._parts: list[bytes] = []
+        self._complete = self._keep_alive = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.length: Optional[int] = None
+        sock.sendall(b"GET " + target.encode("ascii") + rest)
+        self._receive_head()
+
+    def take(self, size: int, loan: Optional[Loan] = None) -> Union[bytes, memoryview]:
+        """The next ``size`` bytes of the body, fewer at its end; in ``loan``'s memory where there is one.
+
+        HTTPFault where the body is malformed; what sockets raise.
+        """
+        if self.length is None:
+            return self._take_unframed(size)
+        size = min(size, self.length)
+        self.length -= size
+        data = self._into(loan.reserve(size)) if loan is not None else self._as_bytes(size)
+        self._complete = not self.length and len(data) == size
+        return data
+
+    def end(self) -> None:
+        """The connection is no longer needed; one whose body was not read to its end is of no more use."""
+        self._parser = (
+            None  # It refers to this object, and would keep it until the next collection.
+        )
+        release, self._release = self._release, None
+        if release is not None:
+            release(self._complete and self._keep_alive)
+
+    # --- how it is received --------------------------------------------------------------------------
+
+    def _receive_head(self) -> None:
+        received = 0
+        while not self.status:
+            data = self._sock.recv(_STEP)
+            if not data:
+                if received:
+                    raise HTTPFault("protocol", "the answer ended amid its headers")
+                raise HTTPFault("connection", "the connection was closed without an answer")
+            received += len(data)
+            self._feed(data)
+            if not self.status and received > _MAX_HEAD:
+                raise HTTPFault("protocol", "the headers of the answer have no end")
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if self._complete:  # What follows a response that nothing can follow.
+                self._keep_alive = False
+                return
+        else:
+            return
+        raise HTTPFault("protocol", "the answer is not valid HTTP")
+
+    def _into(self, memory: memoryview) -> memoryview:
+        """Fill ``memory`` straight from the socket; what is returned is shorter where the body is."""
+        got = 0
+        for part in self._received(len(memory)):
+            memory[got : got + len(part)] = part
+            got += len(part)
+        while got < len(memory):
+            count = self._sock.recv_into(memory[got:])
+            if not count:
+                return memory[:got]
+            got += count
+        return memory
+
+    def _as_bytes(self, size: int) -> bytes:
+        parts = self._received(size)
+        left = size - sum(map(len, parts))
+        if left:
+            # The one way to read from a socket into new bytes without another copy of them.
+            with self._sock.makefile("rb", buffering=_STEP) as file:
+                parts.append(file.read(left))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _take_unframed(self, size: int) -> bytes:
+        """From a chunked body, or one that ends with the connection (RFC 9112, section 6.3)."""
+        parts = self._received(size)
+        left = size - sum(map(len, parts))
+        while left and not self._complete:
+            data = self._sock.recv(_STEP)
+            if not data:
+                if "transfer-encoding" in self.headers:
+                    raise HTTPFault("short", "the body ended early")
+                self._complete = True
+                break
+            self._feed(data)
+            new = self._received(left)
+            left -= sum(map(len, new))
+            parts += new
+        return b"".join(parts)
+
+    def _received(self, size: int) -> list[bytes]:
+        """What came already of the next ``size`` bytes; the rest of it stays."""
+        parts: list[bytes] = []
+        while size and self._parts:
+            part = self._parts.pop(0)
+            if len(part) > size:
+                self._parts.insert(0, part[size:])
+                part = part[:size]
+            parts.append(part)
+            size -= len(part)
+        return parts
+
+    # --- what llhttp calls ---------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """The beginning of a response; a second one, or what looks like it, nobody asked for."""
+        if self._complete:
+            raise _UnexpectedResponse
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or, after a chunked body, a trailer."""
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The end of the headers; those of an interim response (RFC 9110, section 15.2) do not count."""
+        fields, self._fields = self._fields, []
+        status = self._parser.get_status_code()
+        if 100 <= status < 200 and status != http.client.SWITCHING_PROTOCOLS:
+            return
+        self.status = status
+        headers = self.headers
+        for name, value in fields:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        self._keep_alive = self._parser.should_keep_alive()
+        if status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED):
+            self.length = 0
+        elif "content-length" in headers:
+            self.length = int(headers["content-length"])
+
+    def on_body(self, part: bytes) -> None:
+        """Some of the body, which came with the headers or is not framed by a length."""
+        self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        """The end of a response."""
+        self._complete = self.status != 0

@@ -14,7 +14,7 @@ from typing import Any, Callable, NamedTuple, NoReturn, Optional, Union
 from urllib.parse import urljoin
 
 from . import codec
-from .buffers import BufferPool, Loan
+from .buffers import BufferPool, Loan, keep_freed_memory
 from .digests import AZURE_PREFIX, Mismatch, azure_host, split_azure_prefix, verify
 from .events import Observer
 from .exceptions import (
@@ -92,6 +92,7 @@ class Storage:
         self._checksums = checksums
         self._observer = observer
         self.buffers = BufferPool()
+        keep_freed_memory()
 
     def fetch(
         self, listing: Listing, piece: Piece, scope: CancelScope, loan: Optional[Loan] = None

@@ -7,7 +7,7 @@
 #   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)
-#   make fuzz SECONDS=n the codec's fuzzers                   (csrc/README.md)
+#   make fuzz SECONDS=n the fuzzers                           (csrc/README.md)
 #   make soak MINUTES=n everything at once, with faults      (docs/reliability.md)
 #   make wheel          the wheel for this machine            (wheels/README.md)
 
@@ -46,9 +46,10 @@ bench-codec: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python bench/transfer/run.py
 
-fuzz: $(VENV)/.installed
+fuzz: $(VENV)/.fuzz
 	$(MAKE) -C csrc -j2 fuzz SECONDS=$(SECONDS)
 	$(BIN)/python csrc/fuzz/differential.py
+	$(BIN)/python -m tests.fuzz.key_unwrap build/fuzz/key_unwrap -max_total_time=$(SECONDS) -verbosity=0 -print_final_stats=1
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
@@ -70,6 +71,10 @@ $(VENV)/.installed: $(VENV)/.system pyproject.toml setup.py $(wildcard csrc/*.[c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test,lint,typing,integrations]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.installed

@@ -37,7 +37,7 @@ class Loan:
             self._lender.take_back(self._memory)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def keep_freed_memory() -> None:
     """Have glibc keep what large results leave behind for the next ones, once per process.
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ctera_direct_sync.exceptions import DecryptKeyError
 from ctera_direct_sync.keys import unwrap
 from ctera_direct_sync.types import FileKey
+from tests.fuzz import key_unwrap
 
 SECRET = base64.b64encode(bytes(range(100, 140))).decode()
 KEYS = [bytes(range(16)), bytes(range(24)), bytes(range(32))]
@@ -180,3 +181,11 @@ def test_arbitrary_input(wrapped, secret):
     except DecryptKeyError:
         return
     assert len(key) in (16, 24, 32)
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(key_unwrap.SEEDS.iterdir())])
+def test_seeds_of_the_fuzzer(name):
+    """What the fuzzer starts from keeps its rules, and is what its maker makes."""
+    data = (key_unwrap.SEEDS / name).read_bytes()
+    assert key_unwrap.seeds()[name] == data
+    key_unwrap.one_input(data)

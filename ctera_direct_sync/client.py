@@ -23,7 +23,7 @@ from .connections import TLS
 from .download import Finished, Progress, Target, Verify, download
 from .engine import Engine
 from .events import Observer
-from .exceptions import BlockInfo, DirectIOAPIError, DirectIOError, DownloadError
+from .exceptions import BlockInfo, DirectIOAPIError, DownloadError
 from .file import DirectFile, SharedFile, open_file, open_shared_file
 from .http import HTTP
 from .portal import Listing, Portal
@@ -32,7 +32,7 @@ from .retry import RetryPolicy
 from .scope import Cancelled, CancelScope
 from .settings import Settings
 from .source import Source
-from .spans import Span, read_spans
+from .spans import Span, SpanReader
 from .storage import Storage
 from .stream import Streamer, iterate
 from .types import Block, ByteRange, Download, Event, Metadata, Token
@@ -414,14 +414,12 @@ class DirectIO:
         _check_covered(source, 0, metadata.size)
         return source
 
-    def _read_spans(
-        self, metadata: Metadata, spans: Sequence[Span], *, stop_at_first: bool
-    ) -> list[Union[bytes, DirectIOError]]:
-        """:func:`read_spans` of a file that was listed before."""
+    def _read_spans(self, metadata: Metadata, spans: Sequence[Span]) -> SpanReader:
+        """Begin to read byte ranges of a file that was listed before."""
         source = self._source(metadata)
         for start, stop in spans:
             _check_covered(source, start, stop)
-        return read_spans(source, spans, stop_at_first=stop_at_first)
+        return SpanReader(source, spans)
 
     # --- life ----------------------------------------------------------------------------------------
 

@@ -7,15 +7,15 @@ the portal, which has no call to list them here.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import errno
 import io
 import os
 import time
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, NoReturn, Optional, Union
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ from fsspec.utils import isfilelike
 from .client import DirectIO
 from .exceptions import NotFoundError
 from .settings import Endpoint, Settings
-from .spans import Span
+from .spans import Span, SpanReader
 from .types import Metadata, Token
 
 __all__ = ["CteraFileSystem"]
@@ -36,6 +36,8 @@ _SCHEME = "ctera://"
 _SECRETS = ("access_key_id", "secret_access_key", "bearer")
 #: Block lists kept by default: one of a large file may take megabytes.
 _MAX_LISTINGS = 64
+#: Files that one cat_ranges reads at the same time.
+_FILES_AT_ONCE = 4
 
 #: One client for all file systems of the same portal, keys and settings: fsspec makes an instance for
 #: each thread, and keeps it.
@@ -178,7 +180,7 @@ class CteraFileSystem(AbstractFileSystem, metaclass=_Instances):  # type: ignore
         listed = self._listings[file_id] = _Listed(metadata, asked, seen)
         self._listings.move_to_end(file_id)
         while len(self._listings) > self._max_listings:
-            with suppress(KeyError):  # Another thread was faster.
+            with contextlib.suppress(KeyError):  # Another thread was faster.
                 self._listings.popitem(last=False)
         return listed
 
@@ -256,7 +258,8 @@ class CteraFileSystem(AbstractFileSystem, metaclass=_Instances):  # type: ignore
         """The bytes from ``start`` to ``end`` (excluded); negative ones count from the end."""
         metadata = self.metadata(path)
         span = _span(start, end, metadata.size)
-        found = self.client._read_spans(metadata, [span], stop_at_first=True)[0]
+        with contextlib.closing(self.client._read_spans(metadata, [span])) as reader:
+            found = reader.read(stop_at_first=True)[0]
         assert isinstance(found, bytes)
         return found
 
@@ -271,6 +274,8 @@ class CteraFileSystem(AbstractFileSystem, metaclass=_Instances):  # type: ignore
     ) -> list[Any]:
         """The bytes of many ranges; of each file one listing, and each block that they need once.
 
+        Up to four files are under way at a time, each within the client's memory setting.
+
         ``on_error``: "return" puts the error in the place of the bytes, "raise" raises the first.
         ``max_gap`` has no use here: ranges of one block share its download anyway.
         """
@@ -284,24 +289,39 @@ class CteraFileSystem(AbstractFileSystem, metaclass=_Instances):  # type: ignore
         for place, path in enumerate(paths):
             places.setdefault(self._strip_protocol(path), []).append(place)
         results: list[Any] = [None] * len(paths)
-        for path, at in places.items():
-            bounds = [(starts[place], ends[place]) for place in at]
-            for place, found in zip(at, self._read_ranges(path, bounds, on_error == "raise")):
+        strict = on_error == "raise"
+        begun: deque[tuple[list[int], Union[SpanReader, OSError]]] = deque()
+
+        def end_first() -> None:
+            at, reader = begun[0]
+            for place, found in zip(at, _read_all(reader, len(at), strict)):
                 results[place] = found
+            begun.popleft()
+
+        try:
+            for name, wanted in places.items():
+                bounds = [(starts[place], ends[place]) for place in wanted]
+                begun.append((wanted, self._begin(name, bounds)))
+                if len(begun) == _FILES_AT_ONCE:
+                    end_first()
+            while begun:
+                end_first()
+        finally:
+            for reader in (left for _places, left in begun):
+                if isinstance(reader, SpanReader):
+                    reader.close()
         return results
 
-    def _read_ranges(
-        self, path: str, bounds: Sequence[tuple[Optional[int], Optional[int]]], strict: bool
-    ) -> Sequence[Any]:
-        """Several ranges of one file, or an error for each that cannot be had."""
+    def _begin(
+        self, path: str, bounds: Sequence[tuple[Optional[int], Optional[int]]]
+    ) -> Union[SpanReader, OSError]:
+        """Several ranges of one file, under way, or why they cannot be."""
         try:
             metadata = self.metadata(path)
             spans = [_span(start, end, metadata.size) for start, end in bounds]
-            return self.client._read_spans(metadata, spans, stop_at_first=strict)
+            return self.client._read_spans(metadata, spans)
         except OSError as error:
-            if strict:
-                raise
-            return [error] * len(bounds)
+            return error
 
     def get_file(
         self,
@@ -358,13 +378,25 @@ def _is_file_id(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
+def _read_all(reader: Union[SpanReader, OSError], count: int, strict: bool) -> Sequence[Any]:
+    """What ``reader`` reads, or an error for each of its ``count`` ranges."""
+    try:
+        if isinstance(reader, OSError):
+            raise reader
+        return reader.read(stop_at_first=strict)
+    except OSError as error:
+        if strict:
+            raise
+        return [error] * count
+
+
 def _span(start: Optional[int], end: Optional[int], size: int) -> Span:
     """fsspec's Python-like bounds as first byte and the one past the last."""
     first, stop, _ = slice(start, end).indices(size)
     return first, max(first, stop)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _not_found(path: str) -> Iterator[None]:
     """The class that fsspec's callers expect for a file that is not there; ours is its cause."""
     try:

@@ -14,7 +14,7 @@ from .scope import Cancelled
 from .source import Source
 from .types import Block
 
-__all__ = ["Span", "read_spans"]
+__all__ = ["Span", "SpanReader"]
 
 #: First byte and the one past the last.
 Span = tuple[int, int]
@@ -23,28 +23,41 @@ Span = tuple[int, int]
 _GAP = 64 * 1024
 
 
-def read_spans(
-    source: Source, spans: Sequence[Span], *, stop_at_first: bool
-) -> list[Union[bytes, DirectIOError]]:
-    """The bytes of each span, in the order given, or what went wrong with one of its blocks.
+class SpanReader:
+    """Byte ranges of a file, all within its listed part, under way until they are read or it is closed."""
 
-    All are within the listed part of the file. ``stop_at_first``: raise the first error instead, and
-    fetch nothing more.
-    """
-    parts: list[list[bytes]] = [[] for _ in spans]
-    errors: dict[int, DirectIOError] = {}
-    waiting = sorted((index for index in range(len(spans))), key=lambda index: spans[index][0])
-    waiting.reverse()
-    active: list[int] = []
-    transfer = source.transfer(_wanted(source, spans), source.block, priority=STREAM)
-    try:
-        source.engine.start(transfer)
-        for job in source.engine.in_order(transfer):
+    def __init__(self, source: Source, spans: Sequence[Span]) -> None:
+        self._source = source
+        self._spans = spans
+        self._transfer = source.transfer(_wanted(source, spans), source.block, priority=STREAM)
+        source.engine.start(self._transfer)
+
+    def close(self) -> None:
+        """Fetch nothing more."""
+        self._source.engine.cancel(self._transfer)
+
+    def read(self, *, stop_at_first: bool) -> list[Union[bytes, DirectIOError]]:
+        """The bytes of each span, in the order given, or what went wrong with one of its blocks.
+
+        ``stop_at_first``: raise the first error instead, and fetch nothing more. Once.
+        """
+        try:
+            return self._read(stop_at_first)
+        finally:
+            self.close()
+
+    def _read(self, stop_at_first: bool) -> list[Union[bytes, DirectIOError]]:
+        spans = self._spans
+        parts: list[list[bytes]] = [[] for _ in spans]
+        errors: dict[int, DirectIOError] = {}
+        waiting = sorted(range(len(spans)), key=lambda index: spans[index][0], reverse=True)
+        active: list[int] = []
+        for job in self._source.engine.in_order(self._transfer):
             stop = job.piece.offset + job.piece.length
             while waiting and spans[waiting[-1]][0] < stop:
                 active.append(waiting.pop())
             try:
-                block = _result(source, job)
+                block = _result(self._source, job)
             except DirectIOError as error:
                 if stop_at_first:
                     raise
@@ -53,11 +66,10 @@ def read_spans(
                 for index in active:
                     parts[index].append(_overlap(block, *spans[index]))
             active = [index for index in active if spans[index][1] > stop]
-    finally:
-        source.engine.cancel(transfer)
-    return [
-        errors[index] if index in errors else b"".join(parts[index]) for index in range(len(spans))
-    ]
+        return [
+            errors[index] if index in errors else b"".join(parts[index])
+            for index in range(len(spans))
+        ]
 
 
 def _result(source: Source, job: Job[Block]) -> Block:

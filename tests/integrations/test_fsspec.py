@@ -12,6 +12,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fsspec
@@ -257,6 +258,25 @@ def test_cat_ranges_of_a_native_object(fs: CteraFileSystem, portal: Emulator) ->
     fs.cat_ranges([path] * 4, [0, 30, 500_000, 999_990], [20, 50, 500_010, 10**9])
     ranges = sorted(each.range for each in portal.log.records(where="storage"))
     assert ranges == ["bytes=0-49", "bytes=500000-500009", "bytes=999990-999999"]
+
+
+def test_cat_ranges_of_several_files(fs: CteraFileSystem, portal: Emulator) -> None:
+    """The blocks of several files are under way at the same time, and an error ends them all."""
+    paths = [str(portal.add(DATA, block_size=10_000)) for _ in range(6)]
+    held = portal.faults.add("storage", file_id=int(paths[0]), action=faults.stall(0))
+    others = [
+        portal.faults.add("storage", file_id=int(path), action=faults.stall(0))
+        for path in paths[1:4]
+    ]
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(fs.cat_ranges, paths, 5, 15)
+        assert all(each.wait() for each in [held, *others])
+        for each in [held, *others]:
+            each.release()
+        assert found.result(60) == [DATA[5:15]] * 6
+    portal.faults.add("storage", file_id=int(paths[2]), times=None, action=faults.status(404))
+    with pytest.raises(DownloadError):
+        fs.cat_ranges(paths, 5, 15, on_error="raise")
 
 
 def test_cat_ranges_errors(fs: CteraFileSystem, portal: Emulator, file_id: int) -> None:

@@ -155,7 +155,7 @@ def moto() -> Iterator[Storage]:
 def s3rver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     """s3rver, which heeds the expiry of its URLs."""
     if not _S3RVER.exists():
-        pytest.skip("s3rver is not installed: npm install --prefix .cache/s3rver s3rver")
+        pytest.skip("s3rver is not installed: tools/storage-servers.sh")
     folder, port = tmp_path_factory.mktemp("s3rver"), free_port()
     command = [str(_S3RVER), "-d", str(folder), "-a", "127.0.0.1", "-p", str(port), "-s"]
     with _bucket(command, port, "S3RVER") as storage:
@@ -235,7 +235,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     """Azurite's Blob service, with service SAS of the Azure SDK."""
     blob = pytest.importorskip("azure.storage.blob")
     if not _AZURITE.exists():
-        pytest.skip("Azurite is not installed: npm install --prefix .cache/azurite azurite")
+        pytest.skip("Azurite is not installed: tools/storage-servers.sh")
     folder, port = tmp_path_factory.mktemp("azurite"), free_port()
     process = subprocess.Popen(
         [str(_AZURITE), "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--location",

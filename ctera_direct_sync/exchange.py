@@ -82,8 +82,12 @@ class Exchange:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.length: Optional[int] = None
-        sock.sendall(b"GET " + target.encode("ascii") + rest)
-        self._receive_head()
+        try:
+            sock.sendall(b"GET " + target.encode("ascii") + rest)
+            self._receive_head()
+        except BaseException:
+            self._parser = None
+            raise
 
     def take(self, size: int, loan: Optional[Loan] = None) -> Union[bytes, memoryview]:
         """The next ``size`` bytes of the body, fewer at its end; in ``loan``'s memory where there is one.
@@ -160,7 +164,7 @@ class Exchange:
         parts = self._received(size)
         left = size - sum(map(len, parts))
         while left and not self._complete:
-            data = self._sock.recv(_STEP)
+            data = self._sock.recv(4 * _STEP)
             if not data:
                 if "transfer-encoding" in self.headers:
                     raise HTTPFault("short", "the body ended early")
@@ -192,8 +196,9 @@ class Exchange:
             raise _UnexpectedResponse
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or, after a chunked body, a trailer."""
-        self._fields.append((name, value))
+        """A header. Trailers, which may follow a chunked body, are of no use here."""
+        if not self.status:
+            self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The end of the headers; those of an interim response (RFC 9110, section 15.2) do not count."""

@@ -12,13 +12,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("ctera-direct-sync")
-except PackageNotFoundError:  # A source tree that was never installed.
-    __version__ = "0+unknown"
-
 from . import client, codec, exceptions, settings, types
 from .batch import BatchItem, BatchResult
 from .client import DirectIO
@@ -27,6 +20,7 @@ from .exceptions import __all__ as _exception_names
 from .settings import Settings
 from .stream import Streamer
 from .types import Block, ByteRange, Chunk, Download, Event, Metadata
+from .version import __version__ as __version__
 
 __all__ = [
     "BatchItem",

@@ -25,7 +25,7 @@ from typing import IO, Any, Callable, NamedTuple, NoReturn, Optional, Union
 
 from tqdm import tqdm
 
-from . import __version__, batch_command, codec
+from . import batch_command, codec
 from .client import DirectIO
 from .emulator import command as emulator_command
 from .exceptions import BlockError, DirectIOError, StreamError
@@ -34,6 +34,7 @@ from .manifest import ManifestError
 from .settings import Settings
 from .types import ByteRange, Chunk, Metadata
 from .urls import origin_of
+from .version import __version__
 
 __all__ = ["main"]
 

@@ -31,6 +31,7 @@ from .faults import HTTPFault, fault_of
 from .scope import CancelScope
 from .settings import Endpoint
 from .urls import check_origin, split_url
+from .version import __version__
 
 __all__ = ["HTTP", "MAX_REDIRECTS", "REDIRECTS", "Response", "decoded", "retry_after"]
 
@@ -105,8 +106,6 @@ class HTTP:
 
     @staticmethod
     def _make_session(tls: TLS, pool_maxsize: int) -> requests.Session:
-        from . import __version__
-
         session = requests.Session()
         session.trust_env = False
         session.headers["User-Agent"] = f"ctera-direct-sync/{__version__}"

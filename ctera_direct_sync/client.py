@@ -165,6 +165,7 @@ class DirectIO:
             self._scopes.discard(scope)
 
     def _check_open(self) -> None:
+        self._engine.check_process()
         if self._engine.closed:
             raise ValueError("the client is closed: make a new DirectIO")
 

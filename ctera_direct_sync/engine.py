@@ -209,6 +209,7 @@ class Engine:
         _engines.add(self)
 
     def _start_over(self) -> None:
+        self._process = os.getpid()
         self._generation = next(_generations)
         # Re-entrant, since the collector may run a forgotten stream's end while this thread holds it.
         self._lock = threading.RLock()
@@ -229,7 +230,8 @@ class Engine:
     # --- what callers do -----------------------------------------------------------------------------
 
     def start(self, transfer: Transfer[Any]) -> None:
-        """Begin a transfer. ValueError after close."""
+        """Begin a transfer. ValueError after close, RuntimeError as :meth:`check_process`."""
+        self.check_process()
         with self._lock:
             if self.closed:
                 raise ValueError("the client is closed: make a new DirectIO")
@@ -241,6 +243,20 @@ class Engine:
             self._offer(transfer)
         transfer._announce()
         self._dispatch()
+
+    def check_process(self) -> None:
+        """RuntimeError in a child whose fork Python was not told of: this engine's threads are not here.
+
+        Its locks may be held for ever as well, so nothing of it can be used.
+        """
+        if self._is_parents():
+            raise RuntimeError(
+                "this process was forked without Python's fork hooks, so the client's threads are in its "
+                "parent: set py-call-uwsgi-fork-hooks (uWSGI), or make the client after the fork"
+            )
+
+    def _is_parents(self) -> bool:
+        return os.getpid() != self._process
 
     def in_order(self, transfer: Transfer[T]) -> Iterator[Job[T]]:
         """A started transfer's jobs in file order, ended or not; each is consumed at the next step."""
@@ -283,7 +299,7 @@ class Engine:
 
     def cancel(self, transfer: Transfer[Any]) -> None:
         """End a transfer: nothing more is begun, reads are cut off, every future comes to its end."""
-        if transfer.generation not in (-1, self._generation):
+        if transfer.generation not in (-1, self._generation) or self._is_parents():
             return  # A parent process's: its connections are not ours to cut.
         if self._is_inside():
             self._abandoned.append(transfer)
@@ -308,6 +324,9 @@ class Engine:
 
     def close(self, wait: bool = True) -> None:
         """Cancel all transfers and end the threads; ``wait`` for them, unless called on one of them."""
+        if self._is_parents():
+            self.closed = True
+            return
         with self._lock:
             self.closed = True
             transfers = list(self._transfers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import pickle
@@ -51,6 +52,14 @@ def in_child(work: Callable[[], object]) -> None:
     with open(reader, "rb") as file:
         problem = file.read().decode()
     assert os.waitpid(child, 0)[1] == 0 and not problem, problem
+
+
+def in_untold_child(work: Callable[[], object]) -> None:
+    """:func:`in_child`, but forked by C, as uWSGI does it by default: Python's hooks are not called."""
+    libc = ctypes.PyDLL(None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fork", libc.fork)
+        in_child(work)
 
 
 def read(client: DirectIO, file_id: int) -> None:
@@ -281,3 +290,26 @@ def test_import_is_silent_and_starts_nothing(portal: Emulator, tmp_path: Path) -
     )
     done = run_python(portal, "-X", "dev", "-W", "error", "-c", code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@needs_fork
+def test_fork_that_python_is_not_told_of(client: DirectIO, file_id: int) -> None:
+    """There the parent's client says what is wrong, where it would wait for threads that are not there."""
+    metadata = client.metadata(file_id)
+    read(client, file_id)
+
+    def work() -> None:
+        for use in (
+            lambda: client.metadata(file_id),
+            lambda: client.executor(metadata)(),
+            lambda: list(client.stream(file_id)),
+            lambda: client.download_many([], "."),
+        ):
+            with pytest.raises(RuntimeError, match="fork hooks"):
+                use()
+        with DirectIO(client._baseurl, client._token, str(client._secret)) as own:
+            own.metadata(file_id)
+        client.close()
+
+    in_untold_child(work)
+    read(client, file_id)

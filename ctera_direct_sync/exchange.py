@@ -204,7 +204,9 @@ class Exchange:
         """The end of the headers; those of an interim response (RFC 9110, section 15.2) do not count."""
         fields, self._fields = self._fields, []
         status = self._parser.get_status_code()
-        if 100 <= status < 200 and status != http.client.SWITCHING_PROTOCOLS:
+        if status < 100 or not self._parser.get_http_version().startswith("1."):
+            raise _UnexpectedResponse
+        if status < 200 and status != http.client.SWITCHING_PROTOCOLS:
             return
         self.status = status
         headers = self.headers

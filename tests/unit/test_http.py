@@ -469,6 +469,8 @@ def test_refused(http_client, quiet_port):
         (b"", "connection"),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "protocol"),
         (b"HTTP/1.1 abc\r\n\r\n", "protocol"),
+        (b"HTTP/1.1 099 OK\r\n\r\n", "protocol"),
+        (b"HTTP/2.0 200 OK\r\n\r\n", "protocol"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 90_000, "protocol"),
         (b"HTTP/1.1 200 OK\r\nX: x\r\n", "protocol"),
         (b"HTTP/1.1 200 OK\r\nX: x\r\n folded\r\n\r\n", "protocol"),

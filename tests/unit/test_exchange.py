@@ -1,0 +1,160 @@
+"""Any answer at all, over a pair of sockets: a response, or a fault, and never what no server sent."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+from typing import Optional
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctera_direct_sync.buffers import Loan
+from ctera_direct_sync.exchange import Exchange, render
+from ctera_direct_sync.faults import HTTPFault
+
+LIMIT = 5000
+
+names = st.sampled_from(
+    ["Content-Length", "Transfer-Encoding", "Connection", "ETag", "Upgrade", "x-a", "X-A"]
+)
+values = st.sampled_from(
+    [
+        "0",
+        "5",
+        "12",
+        "-1",
+        "5, 5",
+        "chunked",
+        "gzip, chunked",
+        "close",
+        "keep-alive",
+        "h2c",
+        "",
+        "\xe4",
+    ]
+)
+heads = st.builds(
+    lambda version, status, fields: b"".join(
+        [
+            f"HTTP/{version} {status} Reason\r\n".encode(),
+            *(f"{name}: {value}\r\n".encode("latin-1") for name, value in fields),
+            b"\r\n",
+        ]
+    ),
+    st.sampled_from(["1.0", "1.1"]),
+    st.sampled_from([100, 200, 200, 200, 204, 206, 304, 403, 503]),
+    st.lists(st.tuples(names, values), max_size=4),
+)
+bodies = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from(
+        [b"12345", b"5\r\n12345\r\n0\r\n\r\n", b"5;x=y\r\n12345\r\n0\r\nT: x\r\n\r\n", b"5\r\n123"]
+    ),
+)
+answers = st.one_of(
+    st.binary(max_size=200),
+    st.builds(
+        lambda first, head, body: first + head + body, st.one_of(st.just(b""), heads), heads, bodies
+    ),
+)
+
+
+class Outcome:
+    """What came of an answer: the fault's kind, or status, headers and body."""
+
+    def __init__(self, answer: bytes, size: int = LIMIT, loan: Optional[Loan] = None) -> None:
+        self.fault = ""
+        self.reusable: list[bool] = []
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.sendall(answer)
+            theirs.shutdown(socket.SHUT_WR)
+            try:
+                exchange = Exchange(ours, "/", render("a", 80, 80, {}), self.reusable.append)
+            except HTTPFault as fault:
+                self.fault = fault.kind
+                return
+            self.status, self.headers, self.length = (
+                exchange.status, exchange.headers, exchange.length
+            )  # fmt: skip
+            try:
+                parts = [bytes(exchange.take(size, loan))]
+                while parts[-1] and len(parts) * size < LIMIT:
+                    parts.append(bytes(exchange.take(size, loan)))
+                self.body = b"".join(parts)
+            except HTTPFault as fault:
+                self.fault = fault.kind
+            finally:
+                exchange.end()
+
+
+def by_http_client(answer: bytes) -> Optional[tuple[int, bytes]]:
+    """The standard library's reading of the same answer; None where it refuses it."""
+
+    class Sock:
+        def makefile(self, mode: str) -> io.BufferedReader:
+            return io.BufferedReader(io.BytesIO(answer))  # type: ignore[arg-type]
+
+    response = http.client.HTTPResponse(Sock(), method="GET")  # type: ignore[arg-type]
+    try:
+        response.begin()
+        return response.status, response.read()
+    except (http.client.HTTPException, ValueError, OSError):
+        return None
+
+
+@settings(max_examples=3000)
+@given(answers)
+def test_any_answer(answer):
+    """What is accepted, the standard library reads alike; nothing else comes out than a fault."""
+    outcome = Outcome(answer)
+    if outcome.fault:
+        assert outcome.fault in ("connection", "protocol", "short")
+        return
+    if outcome.length is not None and len(outcome.body) < outcome.length:
+        return  # The caller's to judge: it knows both numbers.
+    theirs = by_http_client(answer)
+    if answer.startswith((b"HTTP/1.0 10", b"HTTP/1.1 10")):
+        return  # It knows no interim response but 100, and no headers of that one.
+    if outcome.status in (204, 304):
+        assert outcome.body == b""
+        return
+    if outcome.headers.get("transfer-encoding", "chunked") != "chunked":
+        return  # It knows no list of codings, whose last frames the body (RFC 9112, section 6.3).
+    assert theirs == (outcome.status, outcome.body)
+
+
+@given(answers, st.integers(1, 20), st.booleans())
+def test_any_way_to_take_it(answer, size, lend):
+    """A body is the same in pieces as at once, in lent memory as in new."""
+    whole, pieces = Outcome(answer), Outcome(answer, size, Loan(bytearray()) if lend else None)
+    if whole.fault or pieces.fault:
+        # In pieces the malformed end of a body may not be reached.
+        assert whole.fault in (pieces.fault, *("short", "protocol") * (not pieces.fault))
+        return
+    assert (whole.status, whole.headers) == (pieces.status, pieces.headers)
+    assert pieces.body == whole.body
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "default", "line"),
+    [
+        ("a.example.com", 443, 443, b"Host: a.example.com\r\n"),
+        ("a.example.com", 8443, 443, b"Host: a.example.com:8443\r\n"),
+        ("::1", 80, 80, b"Host: [::1]\r\n"),
+        ("::1", 8080, 80, b"Host: [::1]:8080\r\n"),
+    ],
+)
+def test_host(host, port, default, line):
+    """The Host header leaves out the scheme's own port, which signatures leave out too."""
+    assert line in render(host, port, default, {"Accept": "*/*"})
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: b", "a\nX: b", "a\r"])
+def test_header_that_is_none(value):
+    """A header that would smuggle in another is refused."""
+    with pytest.raises(ValueError, match="Invalid header"):
+        render("a", 80, 80, {"X-Token": value})

@@ -1,4 +1,4 @@
-"""Real object storages: S3 by moto and s3rver, Azure Blob by Azurite, nginx with secure_link.
+"""Real object storages: S3 by moto and s3rver, Azure Blob by Azurite, nginx with secure_link, Swift.
 
 Their signed URLs, their headers, their way of refusing what has expired.
 """
@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import base64
 import datetime
+import functools
 import hashlib
+import hmac
+import importlib.util
 import logging
 import os
+import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -30,7 +35,8 @@ from tests.faults import ways
 from tests.interop.storages import ACCESS_KEY_ID, Portal, StoredFile, cut, serving
 
 KIB = 1024
-_NODE = Path(__file__).parents[2] / ".cache"
+ROOT = Path(__file__).parents[2]
+_NODE = ROOT / ".cache"
 _AZURITE = _NODE / "azurite" / "node_modules" / ".bin" / "azurite-blob"
 _S3RVER = _NODE / "s3rver" / "node_modules" / ".bin" / "s3rver"
 DATA = SyntheticSource(300 * KIB + 13, seed=1).read(0, 300 * KIB + 13)
@@ -270,10 +276,54 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
         ended(process)
 
 
+# --- Swift -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """OpenStack Swift behind TempURLs, by which objects are put as well; their ETag is their MD5."""
+    if importlib.util.find_spec("swift") is None:
+        pytest.skip("OpenStack Swift is not installed: pip install swift")
+    folder, key = tmp_path_factory.mktemp("swift"), secrets.token_hex()
+    try:
+        os.setxattr(folder, "user.swift.metadata", b"none")
+    except OSError as error:
+        pytest.skip(f"Swift keeps metadata in extended attributes, which {folder} has not: {error}")
+    command = [sys.executable, "-m", "tests.interop.swift_server", str(folder), key]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            port = process.stdout.readline().strip()
+            assert port, "Swift ended"
+
+            def signed(method: str, name: str, life: float) -> str:
+                path, expires = f"/v1/AUTH_test/container/{name}", int(time.time() + life)
+                text = f"{method}\n{expires}\n{path}".encode()
+                signature = hmac.new(key.encode(), text, "sha256").hexdigest()
+                return (
+                    f"http://127.0.0.1:{port}{path}"
+                    f"?temp_url_sig={signature}&temp_url_expires={expires}"
+                )
+
+            def put(name: str, body: bytes) -> None:
+                headers = {"ETag": hashlib.md5(body).hexdigest()}
+                url = signed("PUT", name, 60)
+                requests.put(url, data=body, headers=headers, timeout=60).raise_for_status()
+
+            storage = Storage(put, functools.partial(signed, "GET"))
+            with serving(storage.portal) as storage.url:
+                yield storage
+        finally:
+            ended(process)
+
+
 # --- the same of all -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["moto", "s3rver", "nginx", "azure"], scope="module")
+@pytest.fixture(params=["moto", "s3rver", "nginx", "azure", "swift"], scope="module")
 def storage(request: pytest.FixtureRequest) -> Storage:
     """Each of the storages."""
     chosen: Storage = request.getfixturevalue(request.param)
@@ -349,7 +399,7 @@ def test_urls_with_a_wrong_signature(storage: Storage, monkeypatch: pytest.Monke
 
 
 @pytest.mark.timeout(180)
-def test_declared_checksums_are_verified(storage: Storage, request: pytest.FixtureRequest) -> None:
+def test_declared_checksums_are_verified(storage: Storage) -> None:
     """What the storage says of an object without being asked is verified, and named in an event."""
     file_id = storage.add(DATA, block_size=64 * KIB)
     verified: set[str] = set()
@@ -358,9 +408,10 @@ def test_declared_checksums_are_verified(storage: Storage, request: pytest.Fixtu
     ) as client:
         assert ways.joined(ways.blocks(client, file_id)) == DATA
         url = str(client.metadata(file_id).chunks[0].url)
-    headers = {name.lower() for name in requests.get(url, timeout=10).headers}
-    declared = {"md5"} & ({"md5"} if "content-md5" in headers else set())
-    declared |= {name.rpartition("-")[2] for name in headers if name.startswith("x-amz-checksum-c")}
+    headers = {name.lower(): text for name, text in requests.get(url, timeout=10).headers.items()}
+    declared = {name.rpartition("-")[2] for name in headers if name.startswith("x-amz-checksum-c")}
+    declared |= {"md5"} if "content-md5" in headers else set()
+    declared |= {"etag"} if re.fullmatch('"?[0-9a-f]{32}"?', headers["etag"]) else set()
     assert declared - {"type"} <= verified
 
 

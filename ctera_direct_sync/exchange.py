@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Mapping
+from io import BufferedReader
 from typing import Any, Callable, Optional, Union
 
 import httptools
@@ -60,6 +61,7 @@ class Exchange:
     __slots__ = (
         "_complete",
         "_fields",
+        "_file",
         "_keep_alive",
         "_parser",
         "_parts",
@@ -74,6 +76,7 @@ class Exchange:
         self, sock: Any, target: str, rest: bytes, release: Callable[[bool], object]
     ) -> None:
         self._sock = sock
+        self._file: Optional[BufferedReader] = None
         self._release: Optional[Callable[[bool], object]] = release
         self._parser: Any = httptools.HttpResponseParser(self)
         self._fields: list[tuple[bytes, bytes]] = []
@@ -107,6 +110,9 @@ class Exchange:
         self._parser = (
             None  # It refers to this object, and would keep it until the next collection.
         )
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
         release, self._release = self._release, None
         if release is not None:
             release(self._complete and self._keep_alive)
@@ -143,8 +149,9 @@ class Exchange:
         for part in self._received(len(memory)):
             memory[got : got + len(part)] = part
             got += len(part)
+        receive = self._sock.recv_into if self._file is None else self._file.readinto
         while got < len(memory):
-            count = self._sock.recv_into(memory[got:])
+            count = receive(memory[got:])
             if not count:
                 return memory[:got]
             got += count
@@ -154,9 +161,11 @@ class Exchange:
         parts = self._received(size)
         left = size - sum(map(len, parts))
         if left:
-            # The one way to read from a socket into new bytes without another copy of them.
-            with self._sock.makefile("rb", buffering=_STEP) as file:
-                parts.append(file.read(left))
+            if self._file is None:
+                # The one way to read from a socket into new bytes without another copy of them. It may
+                # read ahead, so all that follows has to come from it, too.
+                self._file = self._sock.makefile("rb", buffering=_STEP)
+            parts.append(self._file.read(left))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _take_unframed(self, size: int) -> bytes:

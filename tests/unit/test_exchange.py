@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import io
+import itertools
+import random
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Optional
 
 import pytest
@@ -158,3 +161,34 @@ def test_header_that_is_none(value):
     """A header that would smuggle in another is refused."""
     with pytest.raises(ValueError, match="Invalid header"):
         render("a", 80, 80, {"X-Token": value})
+
+
+@pytest.mark.parametrize("lend", ["never", "always", "in turns"])
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+@pytest.mark.parametrize("step", [1000, 30_000, 70_000])
+def test_body_in_steps(framing, step, lend):
+    """A body longer than any read of the socket is read on where the last step stopped, not after."""
+    body = random.Random(1).randbytes(200_000)
+    head, coded = {
+        "length": (b"Content-Length: %d\r\n" % len(body), body),
+        "chunked": (
+            b"Transfer-Encoding: chunked\r\n",
+            b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body),
+        ),
+        "close": (b"", body),
+    }[framing]
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(theirs.sendall, b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + coded)
+        sent.add_done_callback(lambda _: theirs.shutdown(socket.SHUT_WR))
+        exchange = Exchange(ours, "/", render("a", 80, 80, {}), lambda reusable: None)
+        got = b""
+        for count in itertools.count():
+            lends = lend == "always" or (lend == "in turns" and count % 2)
+            part = bytes(exchange.take(step, Loan(bytearray()) if lends else None))
+            if not part:
+                break
+            got += part
+            assert body.startswith(got), f"wrong from {len(got) - len(part)} on"
+        exchange.end()
+        assert got == body

@@ -46,7 +46,7 @@ def keep_freed_memory() -> None:
     threshold is that of the largest mapping that was freed before, up to 32 MiB. So one is freed that
     holds a part of 8 MiB with some room; it is never touched, and elsewhere it does nothing.
     """
-    bytes(12 * 1024 * 1024)
+    bytes(9 * 1024 * 1024)
 
 
 class BufferPool:

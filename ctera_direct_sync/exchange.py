@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Mapping
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
 from typing import Any, Callable, Optional, Union
 
 import httptools
@@ -42,6 +42,34 @@ def render(host: str, port: int, default_port: int, headers: Mapping[str, str]) 
         renderer.putheader(name, value)
     renderer.endheaders()
     return renderer.rendered[len(b"GET /") :]
+
+
+def _next_part(parts: list[bytes], size: int) -> bytes:
+    """At most ``size`` bytes of the first part, taken out."""
+    part = parts.pop(0)
+    if len(part) > size:
+        parts.insert(0, part[size:])
+        part = part[:size]
+    return part
+
+
+class _Rest(RawIOBase):
+    """A body of a known length: what came of it with the headers, then what the socket gives."""
+
+    def __init__(self, parts: list[bytes], sock: Any) -> None:
+        self._parts = parts
+        self._sock = sock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, memory: Any) -> int:
+        if not self._parts:
+            count: int = self._sock.recv_into(memory)
+            return count
+        part = _next_part(self._parts, len(memory))
+        memory[: len(part)] = part
+        return len(part)
 
 
 class _UnexpectedResponse(Exception):
@@ -107,12 +135,8 @@ class Exchange:
 
     def end(self) -> None:
         """The connection is no longer needed; one whose body was not read to its end is of no more use."""
-        self._parser = (
-            None  # It refers to this object, and would keep it until the next collection.
-        )
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        # It refers to this object, and would keep it until the next collection.
+        self._parser = self._file = None
         release, self._release = self._release, None
         if release is not None:
             release(self._complete and self._keep_alive)
@@ -146,9 +170,10 @@ class Exchange:
     def _into(self, memory: memoryview) -> memoryview:
         """Fill ``memory`` straight from the socket; what is returned is shorter where the body is."""
         got = 0
-        for part in self._received(len(memory)):
-            memory[got : got + len(part)] = part
-            got += len(part)
+        if self._file is None:
+            for part in self._received(len(memory)):
+                memory[got : got + len(part)] = part
+                got += len(part)
         receive = self._sock.recv_into if self._file is None else self._file.readinto
         while got < len(memory):
             count = receive(memory[got:])
@@ -158,15 +183,13 @@ class Exchange:
         return memory
 
     def _as_bytes(self, size: int) -> bytes:
-        parts = self._received(size)
-        left = size - sum(map(len, parts))
-        if left:
-            if self._file is None:
-                # The one way to read from a socket into new bytes without another copy of them. It may
-                # read ahead, so all that follows has to come from it, too.
-                self._file = self._sock.makefile("rb", buffering=_STEP)
-            parts.append(self._file.read(left))
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        if self._file is None:
+            if size == sum(map(len, self._parts)):
+                return b"".join(self._received(size))
+            # The one way to read into new bytes without another copy of them. It may read ahead, so all
+            # that follows has to come from it, too.
+            self._file = BufferedReader(_Rest(self._parts, self._sock), _STEP)
+        return self._file.read(size)
 
     def _take_unframed(self, size: int) -> bytes:
         """From a chunked body, or one that ends with the connection (RFC 9112, section 6.3)."""
@@ -189,12 +212,8 @@ class Exchange:
         """What came already of the next ``size`` bytes; the rest of it stays."""
         parts: list[bytes] = []
         while size and self._parts:
-            part = self._parts.pop(0)
-            if len(part) > size:
-                self._parts.insert(0, part[size:])
-                part = part[:size]
-            parts.append(part)
-            size -= len(part)
+            parts.append(_next_part(self._parts, size))
+            size -= len(parts[-1])
         return parts
 
     # --- what llhttp calls ---------------------------------------------------------------------------

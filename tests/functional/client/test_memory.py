@@ -52,8 +52,7 @@ def test_slow_consumer(
     record_property("peak_resident_bytes", peak)
     with capsys.disabled():
         print(f"\n{mib} MiB to a slow consumer: peak resident set {peak / 1e6:.0f} MB")
-    # Before Python 3.10 http.client reads into a buffer of its own, and copies it: twice per part.
-    assert peak < (200e6 if sys.version_info >= (3, 10) else 300e6)
+    assert peak < 200e6
 
 
 def test_stream_holds_no_more_than_the_setting(

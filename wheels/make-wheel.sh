@@ -115,7 +115,7 @@ find_python() { # the path of a working python of that version, or nothing
 # What the installed wheel is tested with, away from the source tree: the tree's package must not be found.
 mkdir -p "$scratch/suite"
 cp -R tests pyproject.toml "$scratch/suite/"
-for folder in examples bench csrc wheels docs README.md; do
+for folder in examples bench csrc wheels docs README.md Makefile; do
     [ ! -e "$folder" ] || cp -R "$folder" "$scratch/suite/"
 done
 rm -rf "$scratch"/suite/csrc/build

@@ -244,7 +244,7 @@ def test_folder_without_permission(file_id: int) -> None:
         code = (
             "import os, sys\n"
             "from ctera_direct_sync import cli\n"
-            "import Crypto.Cipher.AES, encodings.idna\n"
+            "import Crypto.Cipher._mode_ecb, Crypto.Cipher.AES, encodings.idna\n"
             "if os.geteuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
             "sys.exit(cli.main(sys.argv[1:]))\n"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -20,6 +19,7 @@ from ctera_direct_sync import DirectIO, Settings
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from tests.faults import ways
 
+ROOT = Path(__file__).parents[3]
 DATA = SyntheticSource(50_000, seed=1).read(0, 50_000)
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -52,14 +52,6 @@ def in_child(work: Callable[[], object]) -> None:
     with open(reader, "rb") as file:
         problem = file.read().decode()
     assert os.waitpid(child, 0)[1] == 0 and not problem, problem
-
-
-def in_untold_child(work: Callable[[], object]) -> None:
-    """:func:`in_child`, but forked by C, as uWSGI does it by default: Python's hooks are not called."""
-    libc = ctypes.PyDLL(None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fork", libc.fork)
-        in_child(work)
 
 
 def read(client: DirectIO, file_id: int) -> None:
@@ -293,23 +285,15 @@ def test_import_is_silent_and_starts_nothing(portal: Emulator, tmp_path: Path) -
 
 
 @needs_fork
-def test_fork_that_python_is_not_told_of(client: DirectIO, file_id: int) -> None:
+def test_fork_that_python_is_not_told_of(portal: Emulator, file_id: int) -> None:
     """There the parent's client says what is wrong, where it would wait for threads that are not there."""
-    metadata = client.metadata(file_id)
-    read(client, file_id)
-
-    def work() -> None:
-        for use in (
-            lambda: client.metadata(file_id),
-            lambda: client.executor(metadata)(),
-            lambda: list(client.stream(file_id)),
-            lambda: client.download_many([], "."),
-        ):
-            with pytest.raises(RuntimeError, match="fork hooks"):
-                use()
-        with DirectIO(client._baseurl, client._token, str(client._secret)) as own:
-            own.metadata(file_id)
-        client.close()
-
-    in_untold_child(work)
-    read(client, file_id)
+    environment = {
+        "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
+        "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
+    }
+    command = [sys.executable, "-m", "tests.functional.client.programs.fork_untold"]
+    done = subprocess.run(
+        [*command, portal.url, str(file_id)], env={**os.environ, **environment}, cwd=ROOT,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,55 @@
+"""A client is used, then the process is forked by C, as uWSGI does by default: no hook of Python is called.
+
+``python -m ...fork_untold URL FILE_ID``, keys in the environment. A process of its own, since a thread that
+waits for Python's lock at that moment may leave it unusable in the child, and so whatever is tested.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import traceback
+
+from ctera_direct_sync import DirectIO
+
+
+def main() -> None:
+    """Exit with 0 where the child is told what is wrong, and the parent goes on."""
+    url, file_id = sys.argv[1], int(sys.argv[2])
+    client = DirectIO(url)
+    metadata = client.metadata(file_id)
+    wanted = b"".join(block.data for block in client.stream(file_id))
+    child = ctypes.PyDLL(None).fork()
+    if not child:
+        try:
+            check(client, metadata, file_id)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)
+    if os.waitpid(child, 0)[1]:
+        sys.exit("the child failed")
+    assert b"".join(block.data for block in client.stream(file_id)) == wanted
+    client.close()
+
+
+def check(client: DirectIO, metadata, file_id: int) -> None:
+    """Each way in raises, and close does nothing."""
+    for use in (
+        lambda: client.metadata(file_id),
+        lambda: client.executor(metadata)(),
+        lambda: list(client.stream(file_id)),
+        lambda: client.download_many([], "."),
+    ):
+        try:
+            use()
+        except RuntimeError as error:
+            assert "fork hooks" in str(error), error
+        else:
+            raise AssertionError("nothing was raised")
+    client.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -427,6 +427,8 @@ class DirectIO:
     def close(self) -> None:
         """End what is under way, the threads and the connections. Safe to call again."""
         self._engine.close()
+        if self._engine.is_parents():
+            return  # What is under way is the parent's, and so are the connections.
         for scope in list(self._scopes):
             scope.cancel()
         with self._sessions_lock:

@@ -240,7 +240,7 @@ class Pool(_PoolBase):
     def render(self, headers: Mapping[str, str]) -> bytes:
         """What :meth:`exchange` sends after the target. ValueError for headers that are none."""
         default_port: int = self.ConnectionCls.default_port
-        return render(self.host, self.port or default_port, default_port, headers)
+        return render(self.host.rstrip("."), self.port or default_port, default_port, headers)
 
     def exchange(self, target: str, rest: bytes, timeouts: Timeouts) -> Exchange:
         """GET ``target``: its response, the body still to be read. HTTPFault; what sockets raise."""

@@ -249,13 +249,14 @@ class Engine:
 
         Its locks may be held for ever as well, so nothing of it can be used.
         """
-        if self._is_parents():
+        if self.is_parents():
             raise RuntimeError(
                 "this process was forked without Python's fork hooks, so the client's threads are in its "
                 "parent: set py-call-uwsgi-fork-hooks (uWSGI), or make the client after the fork"
             )
 
-    def _is_parents(self) -> bool:
+    def is_parents(self) -> bool:
+        """In a child whose fork Python was not told of: nothing of this engine can be used."""
         return os.getpid() != self._process
 
     def in_order(self, transfer: Transfer[T]) -> Iterator[Job[T]]:
@@ -299,7 +300,7 @@ class Engine:
 
     def cancel(self, transfer: Transfer[Any]) -> None:
         """End a transfer: nothing more is begun, reads are cut off, every future comes to its end."""
-        if transfer.generation not in (-1, self._generation) or self._is_parents():
+        if transfer.generation not in (-1, self._generation) or self.is_parents():
             return  # A parent process's: its connections are not ours to cut.
         if self._is_inside():
             self._abandoned.append(transfer)
@@ -324,7 +325,7 @@ class Engine:
 
     def close(self, wait: bool = True) -> None:
         """Cancel all transfers and end the threads; ``wait`` for them, unless called on one of them."""
-        if self._is_parents():
+        if self.is_parents():
             self.closed = True
             return
         with self._lock:

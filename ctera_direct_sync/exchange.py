@@ -9,9 +9,11 @@ from __future__ import annotations
 import http.client
 from collections.abc import Mapping
 from io import BufferedReader, RawIOBase
+from ssl import SSLSocket
 from typing import Any, Callable, Optional, Union
 
 import httptools
+from urllib3.util import SKIP_HEADER
 
 from .buffers import Loan
 from .faults import HTTPFault
@@ -37,9 +39,11 @@ def render(host: str, port: int, default_port: int, headers: Mapping[str, str]) 
     """What follows the request target in a GET to a host, by http.client, which checks the headers."""
     renderer = _Renderer(host, port)
     renderer.default_port = default_port
-    renderer.putrequest("GET", "/", skip_accept_encoding=True)
+    own_host = any(name.lower() == "host" for name in headers)
+    renderer.putrequest("GET", "/", skip_host=own_host, skip_accept_encoding=True)
     for name, value in headers.items():
-        renderer.putheader(name, value)
+        if value != SKIP_HEADER:  # How a session says to requests that a header is not to be sent.
+            renderer.putheader(name, value)
     renderer.endheaders()
     return renderer.rendered[len(b"GET /") :]
 
@@ -54,22 +58,26 @@ def _next_part(parts: list[bytes], size: int) -> bytes:
 
 
 class _Rest(RawIOBase):
-    """A body of a known length: what came of it with the headers, then what the socket gives."""
+    """``left`` bytes of a body: what came of it with the headers, then what the socket gives."""
 
-    def __init__(self, parts: list[bytes], sock: Any) -> None:
+    def __init__(self, parts: list[bytes], sock: Any, left: int) -> None:
         self._parts = parts
         self._sock = sock
+        self._left = left
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, memory: Any) -> int:
-        if not self._parts:
-            count: int = self._sock.recv_into(memory)
-            return count
-        part = _next_part(self._parts, len(memory))
-        memory[: len(part)] = part
-        return len(part)
+        memory = memory[: self._left]
+        if self._parts:
+            part = _next_part(self._parts, len(memory))
+            memory[: len(part)] = part
+            count = len(part)
+        else:
+            count = self._sock.recv_into(memory) if self._left else 0
+        self._left -= count
+        return count
 
 
 class _UnexpectedResponse(Exception):
@@ -139,7 +147,11 @@ class Exchange:
         self._parser = self._file = None
         release, self._release = self._release, None
         if release is not None:
-            release(self._complete and self._keep_alive)
+            release(self._complete and self._keep_alive and not self._has_surplus())
+
+    def _has_surplus(self) -> bool:
+        """Whether more than the response came. On a bare socket the pool sees it: TLS has decrypted it."""
+        return isinstance(self._sock, SSLSocket) and self._sock.pending() > 0
 
     # --- how it is received --------------------------------------------------------------------------
 
@@ -159,7 +171,10 @@ class Exchange:
     def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            cause = error.__context__
+            if cause is not None and not isinstance(cause, Exception):
+                raise cause from None  # An interrupt that came during a callback.
             if self._complete:  # What follows a response that nothing can follow.
                 self._keep_alive = False
                 return
@@ -188,7 +203,8 @@ class Exchange:
                 return b"".join(self._received(size))
             # The one way to read into new bytes without another copy of them. It may read ahead, so all
             # that follows has to come from it, too.
-            self._file = BufferedReader(_Rest(self._parts, self._sock), _STEP)
+            body = _Rest(self._parts, self._sock, size + (self.length or 0))
+            self._file = BufferedReader(body, _STEP)
         return self._file.read(size)
 
     def _take_unframed(self, size: int) -> bytes:
@@ -198,7 +214,7 @@ class Exchange:
         while left and not self._complete:
             data = self._sock.recv(4 * _STEP)
             if not data:
-                if "transfer-encoding" in self.headers:
+                if self._is_chunked():
                     raise HTTPFault("short", "the body ended early")
                 self._complete = True
                 break
@@ -207,6 +223,9 @@ class Exchange:
             left -= sum(map(len, new))
             parts += new
         return b"".join(parts)
+
+    def _is_chunked(self) -> bool:
+        return self.headers.get("transfer-encoding", "").lower() == "chunked"
 
     def _received(self, size: int) -> list[bytes]:
         """What came already of the next ``size`` bytes; the rest of it stays."""
@@ -236,11 +255,13 @@ class Exchange:
             raise _UnexpectedResponse
         if status < 200 and status != http.client.SWITCHING_PROTOCOLS:
             return
-        self.status = status
         headers = self.headers
         for name, value in fields:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        if headers.get("transfer-encoding", "identity").lower() not in ("identity", "chunked"):
+            raise _UnexpectedResponse  # A coding that nobody here takes off again.
+        self.status = status
         self._keep_alive = self._parser.should_keep_alive()
         if status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED):
             self.length = 0

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import requests
 from urllib3 import exceptions as u3
+from urllib3.util.ssl_match_hostname import CertificateError
 
 __all__ = ["HTTPFault", "fault_of"]
 
@@ -40,7 +41,8 @@ class HTTPFault(Exception):
 def fault_of(error: Exception) -> HTTPFault:
     """``error`` in our words. Its own text is never used: urllib3's quotes whole URLs."""
     if isinstance(error, HTTPFault):
-        return error
+        # Its frames hold requests, keys and all.
+        return error.with_traceback(None)
     causes = _chain(error)
     kinds = tuple(type(cause) for cause in causes)
     system = next((c for c in causes if isinstance(c, OSError) and c.errno), None)
@@ -52,6 +54,8 @@ def fault_of(error: Exception) -> HTTPFault:
     certificate = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
     if certificate is not None:
         return HTTPFault("tls", f"its certificate is not trusted ({certificate.verify_message})")
+    if has(CertificateError):
+        return HTTPFault("tls", "its certificate is for another host")
     if has(u3.NameResolutionError, socket.gaierror):
         return HTTPFault("connection", "its host name does not resolve", errno.EHOSTUNREACH)
     # For urllib3 a connection that is refused is a kind of connect timeout.

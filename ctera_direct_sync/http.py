@@ -136,7 +136,7 @@ class HTTP:
         route = self._routes.get(origin)
         if route is None:
             route = self._routes[origin] = self._route(origin)
-        headers = {**route.headers, **extra} if extra else route.headers
+        headers = _merged(route.headers, extra) if extra else route.headers
         if route.pool is not None:
             rest = route.pool.render(headers) if extra else route.rest
             return route.pool.exchange(target, rest, self._timeouts)
@@ -167,7 +167,7 @@ class HTTP:
             )
             # A session that was used before may have one of another kind, which its others share.
             if isinstance(pool, Pool):
-                headers = {**{name: str(text) for name, text in session.headers.items()}, **headers}
+                headers = _merged(session.headers, headers)
                 return _Route(pool, headers, pool.render(headers), {})
         options = {"proxies": proxies, "verify": verify} if self._own else {}
         if not self._own and getattr(session, "verify", None) is True:
@@ -382,4 +382,18 @@ def _is_plain(session: Any, origin: str) -> bool:
     adapter = session.get_adapter(origin)
     if type(adapter) is _Adapter:
         return True
-    return type(adapter) is HTTPAdapter and not adapter.max_retries.total
+    if type(adapter) is not HTTPAdapter or adapter.max_retries.total:
+        return False
+    # Its pools make threads wait for a connection; ours do not.
+    return not adapter._pool_block  # type: ignore[attr-defined]
+
+
+def _merged(headers: Mapping[str, Any], over: Mapping[str, str]) -> dict[str, str]:
+    """``headers`` with those of ``over``, whatever the letter case of their names; None is for none."""
+    replaced = {name.lower() for name in over}
+    kept = {
+        name: text.decode("latin-1") if isinstance(text, bytes) else str(text)
+        for name, text in headers.items()
+        if text is not None and name.lower() not in replaced
+    }
+    return {**kept, **over}

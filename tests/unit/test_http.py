@@ -22,9 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 from urllib3 import exceptions as u3
+from urllib3.util import SKIP_HEADER
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from ctera_direct_sync.buffers import Loan
-from ctera_direct_sync.connections import TLS
+from ctera_direct_sync.connections import TLS, _HTTPPool
+from ctera_direct_sync.emulator.tls import Certificates
+from ctera_direct_sync.exchange import Exchange
 from ctera_direct_sync.faults import HTTPFault, fault_of
 from ctera_direct_sync.http import HTTP, decoded, retry_after
 from ctera_direct_sync.scope import Cancelled, CancelScope
@@ -301,6 +305,7 @@ CASES = {
         lambda: u3.ReadTimeoutError(POOL, PATH, PATH), "timeout", errno.ETIMEDOUT),
     "socket timeout": (lambda: socket.timeout(PATH), "timeout", errno.ETIMEDOUT),
     "certificate": (lambda: u3.SSLError(verification_error()), "tls", None),
+    "another host's certificate": (lambda: u3.SSLError(CertificateError(PATH)), "tls", None),
     "other TLS": (lambda: u3.SSLError(ssl.SSLError(1, PATH)), "tls", 1),
     "TLS cut": (lambda: u3.SSLError(ssl.SSLEOFError(8, PATH)), "connection", 8),
     "body cut": (lambda: u3.ProtocolError(PATH, u3.IncompleteRead(5, 10)), "short", None),
@@ -587,7 +592,7 @@ def serving() -> Iterator:
     """A function that starts a server with an answer for each request; it tells who asked."""
     servers: list[tuple[socket.socket, threading.Thread]] = []
 
-    def start(*replies: bytes) -> tuple[int, list[int]]:
+    def start(*replies: bytes, tls: ssl.SSLContext | None = None) -> tuple[int, list[int]]:
         listener = socket.create_server(("127.0.0.1", 0))
         listener.settimeout(10)
         askers: list[int] = []
@@ -596,6 +601,8 @@ def serving() -> Iterator:
             left = list(replies)
             while left:
                 connection, address = listener.accept()
+                if tls is not None:
+                    connection = tls.wrap_socket(connection, server_side=True)
                 with connection, connection.makefile("rb") as file:
                     while left and _line(file):
                         while file.readline() not in (b"\r\n", b""):
@@ -636,6 +643,29 @@ def test_connection_is_kept(serving, http_client, reply, kept):
         with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
             assert response.read(LIMIT) == b"12345"[:size]
     assert len(set(askers)) == (1 if kept else 2)
+
+
+@pytest.mark.parametrize("size", [5000, 20_000, 100_000])
+@pytest.mark.parametrize("lend", [False, True])
+@pytest.mark.parametrize("secure", [False, True])
+def test_answer_that_nobody_asked_for(serving, size, lend, secure):
+    """What comes after a response is not taken for the next one, however much of it TLS has read ahead."""
+
+    def reply(letter: bytes) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + letter * size
+
+    certificates = Certificates("127.0.0.1")
+    replies = [reply(b"a") + reply(b"!"), reply(b"b"), reply(b"c")]
+    port, _ = serving(*replies, tls=certificates.context if secure else None)
+    client = HTTP(Endpoint(timeout=5), TLS(certificates.bundle))
+    url = f"{'https' if secure else 'http'}://127.0.0.1:{port}{PATH}"
+    got = b""
+    while len(got) < 3:
+        with contextlib.suppress(HTTPFault), client.get(url, CancelScope()) as response:
+            got += bytes(response.read(size, Loan(bytearray()) if lend else None))[-1:]
+    client.close()
+    certificates.remove()
+    assert got == b"abc"
 
 
 def test_connection_with_a_body_unread_is_not_kept(serving, http_client):
@@ -691,3 +721,105 @@ def test_no_verification():
     context = TLS(True).context
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+# --- what is sent ----------------------------------------------------------------------------------------
+
+
+def sent_by(serving, headers: dict) -> list[str]:
+    """The request's lines, of a session with these headers."""
+    lines: list[str] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as file:
+            while line := file.readline().strip():
+                lines.append(line.decode("latin-1"))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    session = requests.Session()
+    session.headers.update(headers)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    opened = HTTP(Endpoint(timeout=5), TLS(True), session=session)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
+    with opened.get(url, CancelScope(), {"Range": "bytes=0-1"}) as response:
+        assert response.read(0) == b""
+    thread.join()
+    opened.close()
+    listener.close()
+    return lines
+
+
+def test_headers_of_a_session(serving):
+    """A session's own Host goes out once, what it leaves out stays out, and ours are not sent twice."""
+    lines = sent_by(
+        serving,
+        {
+            "Host": "storage.example",
+            "User-Agent": SKIP_HEADER,
+            "accept-encoding": "br",
+            "range": "bytes=5-6",
+            "X-None": None,
+            "X-Bytes": b"x\xe4",
+        },
+    )
+    assert lines[0] == f"GET {PATH} HTTP/1.1"
+    names = [line.partition(":")[0].lower() for line in lines[1:]]
+    assert len(names) == len(set(names))
+    assert "Host: storage.example" in lines and "X-Bytes: x\xe4" in lines
+    assert "Accept-Encoding: identity" in lines and "Range: bytes=0-1" in lines
+    assert not {"user-agent", "x-none"} & set(names)
+
+
+def test_dot_at_the_end_of_a_host():
+    """A fully qualified name is asked for without its dot, as it is signed."""
+    with _HTTPPool("storage.example.", 8080) as pool:
+        assert b"\r\nHost: storage.example:8080\r\n" in pool.render({})
+
+
+def test_session_whose_threads_wait_for_a_connection():
+    """A pool that makes threads wait is left to requests."""
+    session = requests.Session()
+    session.mount("http://", requests.adapters.HTTPAdapter(pool_block=True))
+    with session:
+        assert HTTP(Endpoint(timeout=5), TLS(True), session=session)._route("http://a").pool is None
+
+
+@pytest.mark.parametrize("callback", ["on_header", "on_headers_complete", "on_message_complete"])
+def test_interrupt_in_a_callback(answering, http_client, monkeypatch, callback):
+    """Ctrl-C is not taken for a malformed answer, nor lost."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Exchange, callback, interrupt)
+    port = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    with pytest.raises(KeyboardInterrupt):
+        http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope())
+
+
+def test_fault_keeps_no_request(answering, http_client):
+    """A fault's traceback does not lead to the frames that hold the request's target and headers."""
+    port = answering(b"")
+    with pytest.raises(HTTPFault) as caught:
+        http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope())
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert names == ["test_fault_keeps_no_request", "get"]
+
+
+@pytest.mark.parametrize(
+    ("coding", "kind"), [("gzip, chunked", "protocol"), ("br", "protocol"), ("identity", "")]
+)
+def test_transfer_coding(answering, http_client, coding, kind):
+    """A coding that is not taken off again is refused, where its bytes would pass for the object's."""
+    head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n"
+    port = answering(head.encode() + b"5\r\n12345\r\n0\r\n\r\n")
+    try:
+        with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
+            assert response.read(LIMIT) == b"5\r\n12345\r\n0\r\n\r\n"
+    except HTTPFault as fault:
+        assert fault.kind == kind
+    else:
+        assert not kind

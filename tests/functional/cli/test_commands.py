@@ -231,7 +231,8 @@ def test_resume(run: Run, portal: Emulator, file_id: int, tmp_path: Path) -> Non
     assert run(*arguments) == (0, "", "")
     assert target.read_bytes() == DATA
     blocks = [record.block for record in portal.requests[asked:] if record.where == "storage"]
-    assert blocks == [5, 6]
+    # The worker may have had the sixth by the time that the failure of the fifth ended the download.
+    assert blocks in ([5], [5, 6])
 
 
 def test_progress_on_a_terminal(file_id: int, tmp_path: Path) -> None:

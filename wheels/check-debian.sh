@@ -47,6 +47,6 @@ INSIDE
 unshare --mount --fork sh -c '
     set -e
     mount -t proc proc "$1/proc"
-    mount --bind /dev "$1/dev"
+    mount --rbind /dev "$1/dev"
     exec chroot "$1" /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/root LANG=C.UTF-8 sh /run.sh
 ' sh "$system"

@@ -190,11 +190,11 @@ class _Abortable:
         super().request(*args, **kwargs)  # type: ignore[misc]
 
 
-class AbortableHTTP(_Abortable, HTTPConnection):
+class _AbortableHTTP(_Abortable, HTTPConnection):
     pass
 
 
-class AbortableHTTPS(_Abortable, HTTPSConnection):
+class _AbortableHTTPS(_Abortable, HTTPSConnection):
     _twin: Optional[socket.socket] = None
 
     def _new_conn(self) -> socket.socket:
@@ -274,12 +274,12 @@ class _Stack(queue.LifoQueue[Any]):
 
 
 class _HTTPPool(Pool, HTTPConnectionPool):
-    ConnectionCls = AbortableHTTP
+    ConnectionCls = _AbortableHTTP
     QueueCls = _Stack
 
 
 class _HTTPSPool(Pool, HTTPSConnectionPool):
-    ConnectionCls = AbortableHTTPS
+    ConnectionCls = _AbortableHTTPS
     QueueCls = _Stack
 
 

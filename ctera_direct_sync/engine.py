@@ -262,7 +262,7 @@ class Engine:
     def in_order(self, transfer: Transfer[T]) -> Iterator[Job[T]]:
         """A started transfer's jobs in file order, ended or not; each is consumed at the next step."""
         while transfer.admitted:
-            self._check_process(transfer)
+            self._check_owned(transfer)
             job = transfer.admitted.popleft()
             yield job
             self.consume(job)
@@ -270,7 +270,7 @@ class Engine:
     def as_finished(self, transfer: Transfer[T]) -> Generator[Job[T], None, None]:
         """A started transfer's jobs as they end; each is consumed at the next step."""
         while transfer._outstanding:
-            self._check_process(transfer)
+            self._check_owned(transfer)
             job = transfer.finished.get()
             try:
                 yield job
@@ -281,16 +281,17 @@ class Engine:
 
     def owns(self, transfer: Transfer[Any]) -> bool:
         """False in a forked child for what its parent began: the threads that work on it are not here."""
-        return transfer.generation == self._generation
+        return transfer.generation == self._generation and not self.is_parents()
 
-    def _check_process(self, transfer: Transfer[Any]) -> None:
+    def _check_owned(self, transfer: Transfer[Any]) -> None:
+        self.check_process()
         if not self.owns(transfer):
             raise Cancelled
 
     def consume(self, job: Job[T]) -> None:
         """The caller holds the job's result no longer: its memory lets the next pieces in."""
-        if self._is_inside():
-            return  # A forgotten iteration's end: its transfer is being cancelled.
+        if not self.owns(job.transfer) or self._is_inside():
+            return  # A parent process's, or a forgotten iteration's end: its transfer is being cancelled.
         with self._lock:
             job.transfer._consumed(job.piece)
             job.transfer._admit()

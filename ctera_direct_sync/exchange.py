@@ -91,7 +91,7 @@ class Exchange:
     needed, by :meth:`end`, and told whether it may serve another request.
 
     ``status``: the status code. ``headers``: by lower-case name; one that comes several times is joined
-    by commas (RFC 9110, section 5.3). ``length``: of the body, in bytes, where it is declared.
+    by commas (RFC 9110, section 5.3). ``length``: bytes of the body still to be taken, if it is declared.
     """
 
     __slots__ = (
@@ -136,8 +136,8 @@ class Exchange:
         if self.length is None:
             return self._take_unframed(size)
         size = min(size, self.length)
-        self.length -= size
         data = self._into(loan.reserve(size)) if loan is not None else self._as_bytes(size)
+        self.length -= size
         self._complete = not self.length and len(data) == size
         return data
 
@@ -203,8 +203,8 @@ class Exchange:
                 return b"".join(self._received(size))
             # The one way to read into new bytes without another copy of them. It may read ahead, so all
             # that follows has to come from it, too.
-            body = _Rest(self._parts, self._sock, size + (self.length or 0))
-            self._file = BufferedReader(body, _STEP)
+            assert self.length is not None
+            self._file = BufferedReader(_Rest(self._parts, self._sock, self.length), _STEP)
         return self._file.read(size)
 
     def _take_unframed(self, size: int) -> bytes:

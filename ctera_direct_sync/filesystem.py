@@ -258,8 +258,7 @@ class CteraFileSystem(AbstractFileSystem, metaclass=_Instances):  # type: ignore
         """The bytes from ``start`` to ``end`` (excluded); negative ones count from the end."""
         metadata = self.metadata(path)
         span = _span(start, end, metadata.size)
-        with contextlib.closing(self.client._read_spans(metadata, [span])) as reader:
-            found = reader.read(stop_at_first=True)[0]
+        found = self.client._read_spans(metadata, [span]).read(stop_at_first=True)[0]
         assert isinstance(found, bytes)
         return found
 
@@ -293,10 +292,9 @@ class CteraFileSystem(AbstractFileSystem, metaclass=_Instances):  # type: ignore
         begun: deque[tuple[list[int], Union[SpanReader, OSError]]] = deque()
 
         def end_first() -> None:
-            at, reader = begun[0]
+            at, reader = begun.popleft()
             for place, found in zip(at, _read_all(reader, len(at), strict)):
                 results[place] = found
-            begun.popleft()
 
         try:
             for name, wanted in places.items():

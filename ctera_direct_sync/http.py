@@ -308,11 +308,11 @@ class _SessionExchange:
 
     def take(self, size: int, loan: Optional[Loan] = None) -> bytes:
         """As :meth:`Exchange.take`, in memory of its own."""
-        part = self._body.read(size, **self._options)
-        parts = [part]
-        size -= len(part)
-        while size and part:
+        parts: list[bytes] = []
+        while size:
             part = self._body.read(size, **self._options)
+            if not part:
+                break
             parts.append(part)
             size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -490,17 +490,17 @@ def test_calls_with_max_workers_do_not_share(pooled):
     assert [gate.most for gate in gates] == [3, 3]
 
 
-def test_stream_beside_a_thousand_bulk_jobs(pooled):
+def test_stream_beside_a_thousand_bulk_jobs():
     """A stream that begins while bulk work fills the pool and waits runs next, from its first block on."""
     gate = Gate()
-    bulk = futures(pooled, transfer(1000, gate))
-    few = pooled._tuner.limit
-    gate.await_inside(few)
-    stream = futures(pooled, transfer(10, position, priority=STREAM))
-    assert [future.result(PATIENCE) for future in stream] == list(range(10))
-    assert len(gate.begun) == few
-    gate.opened.set()
-    assert len({future.result(PATIENCE) for future in bulk}) == 1000
+    with engine(2) as full:  # So few that the tuner has nothing to probe: it would let more bulk work in.
+        bulk = futures(full, transfer(1000, gate))
+        gate.await_inside(2)
+        stream = futures(full, transfer(10, position, priority=STREAM))
+        assert [future.result(PATIENCE) for future in stream] == list(range(10))
+        assert len(gate.begun) == 2
+        gate.opened.set()
+        assert len({future.result(PATIENCE) for future in bulk}) == 1000
 
 
 def test_stalled_calls_hold_up_no_other():

@@ -750,7 +750,7 @@ def test_no_verification():
 # --- what is sent ----------------------------------------------------------------------------------------
 
 
-def sent_by(serving, headers: dict) -> list[str]:
+def sent_by(headers: dict) -> list[str]:
     """The request's lines, of a session with these headers."""
     lines: list[str] = []
     listener = socket.create_server(("127.0.0.1", 0))
@@ -776,10 +776,9 @@ def sent_by(serving, headers: dict) -> list[str]:
     return lines
 
 
-def test_headers_of_a_session(serving):
+def test_headers_of_a_session():
     """A session's own Host goes out once, what it leaves out stays out, and ours are not sent twice."""
     lines = sent_by(
-        serving,
         {
             "Host": "storage.example",
             "User-Agent": SKIP_HEADER,

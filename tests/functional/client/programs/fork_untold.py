@@ -10,8 +10,9 @@ import ctypes
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 
-from ctera_direct_sync import DirectIO
+from ctera_direct_sync import Block, DirectIO, Metadata
 
 
 def main() -> None:
@@ -20,27 +21,30 @@ def main() -> None:
     client = DirectIO(url)
     metadata = client.metadata(file_id)
     wanted = b"".join(block.data for block in client.stream(file_id))
+    begun = client.stream(file_id)
+    first = next(begun).data
     child = ctypes.PyDLL(None).fork()
     if not child:
         try:
-            check(client, metadata, file_id)
+            check(client, metadata, file_id, begun)
             os._exit(0)
         except BaseException:
             traceback.print_exc()
         os._exit(1)
     if os.waitpid(child, 0)[1]:
         sys.exit("the child failed")
-    assert b"".join(block.data for block in client.stream(file_id)) == wanted
+    assert first + b"".join(block.data for block in begun) == wanted
     client.close()
 
 
-def check(client: DirectIO, metadata, file_id: int) -> None:
+def check(client: DirectIO, metadata: Metadata, file_id: int, begun: Iterator[Block]) -> None:
     """Each way in raises, and close does nothing."""
     for use in (
         lambda: client.metadata(file_id),
         lambda: client.executor(metadata)(),
         lambda: list(client.stream(file_id)),
         lambda: client.download_many([], "."),
+        lambda: next(begun),
     ):
         try:
             use()

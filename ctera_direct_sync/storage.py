@@ -14,7 +14,7 @@ from typing import Any, Callable, NamedTuple, NoReturn, Optional, Union
 from urllib.parse import urljoin
 
 from . import codec
-from .buffers import BufferPool, Loan, keep_freed_memory
+from .buffers import BufferPool, Loan, tune_allocator
 from .digests import AZURE_PREFIX, Mismatch, azure_host, split_azure_prefix, verify
 from .events import Observer
 from .exceptions import (
@@ -92,7 +92,7 @@ class Storage:
         self._checksums = checksums
         self._observer = observer
         self.buffers = BufferPool()
-        keep_freed_memory()
+        tune_allocator()
 
     def fetch(
         self, listing: Listing, piece: Piece, scope: CancelScope, loan: Optional[Loan] = None

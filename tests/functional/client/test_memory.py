@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,3 +81,28 @@ def test_block_larger_than_the_memory_goes_alone(
     blocks = sorted(getattr(client, way)(file_id), key=lambda block: block.offset)
     assert b"".join(block.data for block in blocks) == data
     assert portal.log.most_in_flight("storage") == 1
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
+@pytest.mark.parametrize(
+    ("environment", "most"),
+    [
+        pytest.param({}, max(2, min(os.cpu_count() or 1, 8)), id="ours"),
+        pytest.param({"MALLOC_ARENA_MAX": "3"}, 3, id="MALLOC_ARENA_MAX"),
+        pytest.param({"GLIBC_TUNABLES": "glibc.malloc.arena_max=5"}, 5, id="GLIBC_TUNABLES"),
+    ],
+)
+def test_arenas(environment: dict[str, str], most: int) -> None:
+    """Freed memory is kept for many threads in few places; a number that the user set holds."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.functional.client.programs.count_arenas", "24"],
+        env={**inherited, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) == most

@@ -8,8 +8,10 @@
 
 #if defined(__GNUC__)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#define ALWAYS_INLINE __attribute__((always_inline))
 #else
 #define UNLIKELY(condition) (condition)
+#define ALWAYS_INLINE
 #endif
 
 /*
@@ -90,18 +92,28 @@ static inline void repeat(uint8_t *out, size_t offset, size_t length)
         store_le64(out + done, pattern);
 }
 
+/* What an element's kind decides: where its bytes are, how long it is itself, the tag behind it. */
+struct way {
+    const uint8_t *from;
+    size_t size;
+    size_t next_tag;
+};
+
 /*
- * @yes where @condition is not 0, else @no, without a branch. Which element comes next is a coin
- * toss to a branch predictor; gcc insists on branching unless it is taken out of its hands (a
- * quarter slower).
+ * @literal where @kind is 0, else @copy, without a branch. Which element comes next is a coin toss
+ * to a branch predictor; gcc insists on branching unless it is taken out of its hands (a quarter
+ * slower).
  */
-static inline uintptr_t choose(uintptr_t condition, uintptr_t yes, uintptr_t no)
+static inline struct way choose(size_t kind, struct way copy, struct way literal)
 {
 #if defined(__x86_64__) && defined(__GNUC__)
-    __asm__("test %1, %1\n\tcmovz %2, %0" : "+r"(yes) : "r"(condition), "r"(no) : "cc");
-    return yes;
+    __asm__("test %3, %3\n\tcmovz %4, %0\n\tcmovz %5, %1\n\tcmovz %6, %2"
+            : "+&r"(copy.from), "+&r"(copy.size), "+&r"(copy.next_tag)
+            : "r"(kind), "r"(literal.from), "r"(literal.size), "r"(literal.next_tag)
+            : "cc");
+    return copy;
 #else
-    return condition ? yes : no;
+    return kind ? copy : literal;
 #endif
 }
 
@@ -126,46 +138,91 @@ static inline void copy_stride(uint8_t *out, const uint8_t *from, size_t length)
     }
 }
 
+/* The fast loop's cursor: how far it may go, and the tag at @in, read ahead. */
+struct lane {
+    const uint8_t *in, *in_last;
+    uint8_t *out, *out_last;
+    const uint8_t *out_start;
+    size_t tag;
+};
+
+/* 0 where an end is too near. */
+static inline int enter_lane(struct lane *lane, const struct cursor *cursor)
+{
+    if (cursor->in_end - cursor->in < LOOKAHEAD || cursor->out_end - cursor->out < OUT_MARGIN)
+        return 0;
+    *lane = (struct lane){cursor->in, cursor->in_end - LOOKAHEAD, cursor->out,
+                          cursor->out_end - OUT_MARGIN, cursor->out_start, *cursor->in};
+    return 1;
+}
+
+static inline void leave_lane(const struct lane *lane, struct cursor *cursor)
+{
+    cursor->in = lane->in;
+    cursor->out = lane->out;
+}
+
 /*
- * Decodes short elements while both ends are far, without a branch on what an element is. Stops
- * before the first that it cannot vouch for: element() then judges it.
+ * Decodes one short element while both ends are far, without a branch on what it is; 0 before one
+ * that it cannot vouch for: element() then judges it.
  *
  * What limits the speed is the way from one tag to the next. So both places where the next tag may
  * be, behind a literal and behind a copy, are read at once, and then one is chosen.
  */
+static inline ALWAYS_INLINE int step(struct lane *lane)
+{
+    const uint8_t *in = lane->in;
+    uint8_t *out = lane->out;
+    size_t tag = lane->tag;
+    if (UNLIKELY(in > lane->in_last || out > lane->out_last))
+        return 0;
+    size_t kind = tag & 3;
+    size_t length = tags[tag] & 0xFFFF;
+    size_t offset = (tags[tag] >> 16) + (load_le32(in + 1) & offset_masks[kind]);
+    if (UNLIKELY(offset > (size_t)(out - lane->out_start)))
+        return 0;
+
+    size_t literal_size = (tag >> 2) + 2, copy_size = kind + 1;
+    struct way literal = {in + 1, literal_size, in[literal_size]};
+    struct way copy = {out - offset, copy_size, in[copy_size]};
+    struct way way = choose(kind, copy, literal);
+    if (UNLIKELY(offset < length)) {
+        if (offset == 0)
+            return 0;
+        repeat(out, offset, length);
+    } else {
+        copy_stride(out, way.from, length);
+    }
+    lane->out = out + length;
+    lane->in = in + way.size;
+    lane->tag = way.next_tag;
+    return 1;
+}
+
 static void fast_elements(struct cursor *cursor)
 {
-    const uint8_t *in = cursor->in;
-    uint8_t *out = cursor->out;
-    if (cursor->in_end - in < LOOKAHEAD || cursor->out_end - out < OUT_MARGIN)
+    struct lane lane;
+    if (!enter_lane(&lane, cursor))
         return;
-    const uint8_t *const in_last = cursor->in_end - LOOKAHEAD;
-    const uint8_t *const out_last = cursor->out_end - OUT_MARGIN;
+    while (step(&lane))
+        ;
+    leave_lane(&lane, cursor);
+}
 
-    size_t tag = *in;
-    while (in <= in_last && out <= out_last) {
-        size_t kind = tag & 3;
-        size_t length = tags[tag] & 0xFFFF;
-        size_t offset = (tags[tag] >> 16) + (load_le32(in + 1) & offset_masks[kind]);
-        if (UNLIKELY(offset > (size_t)(out - cursor->out_start)))
-            break;
-
-        size_t literal_size = (tag >> 2) + 2, copy_size = kind + 1;
-        size_t after_literal = in[literal_size], after_copy = in[copy_size];
-        if (UNLIKELY(offset < length)) {
-            if (offset == 0)
-                break;
-            repeat(out, offset, length);
-        } else {
-            uintptr_t from = choose(kind, (uintptr_t)(out - offset), (uintptr_t)(in + 1));
-            copy_stride(out, (const uint8_t *)from, length);
-        }
-        out += length;
-        in += choose(kind, copy_size, literal_size);
-        tag = choose(kind, after_copy, after_literal);
-    }
-    cursor->in = in;
-    cursor->out = out;
+/*
+ * The same in two places in turn, which do not wait for each other. 0 where an end is too near in
+ * one of them.
+ */
+static int fast_elements_of_two(struct cursor *first, struct cursor *second)
+{
+    struct lane a, b;
+    if (!enter_lane(&a, first) || !enter_lane(&b, second))
+        return 0;
+    while (step(&a) && step(&b))
+        ;
+    leave_lane(&a, first);
+    leave_lane(&b, second);
+    return 1;
 }
 
 /* The @size bytes before the input's cursor as a number; @size is 1 to 4. */
@@ -219,34 +276,63 @@ static int element(struct cursor *cursor)
     return (tag & 3) == LITERAL ? literal_element(cursor, tag >> 2) : copy_element(cursor, tag);
 }
 
-int snappy_elements(const uint8_t *in, const uint8_t *in_end, struct block *block, size_t size)
+/* Everything from @cursor to the ends. */
+static int all_elements(struct cursor *cursor)
 {
-    uint8_t *start = block_next(block);
-    struct cursor cursor = {in, in_end, start, start + size, start};
     for (;;) {
-        fast_elements(&cursor);
-        if (cursor.in == cursor.in_end)
-            break;
-        int error = element(&cursor);
+        fast_elements(cursor);
+        if (cursor->in == cursor->in_end)
+            return cursor->out == cursor->out_end ? CTERA_OK : CTERA_CORRUPT;
+        int error = element(cursor);
         if (error)
             return error;
     }
-    if (cursor.out != cursor.out_end)
-        return CTERA_CORRUPT;
-    block_commit(block, size);
-    return CTERA_OK;
 }
 
-int snappy_preamble(const uint8_t **in, const uint8_t *in_end, size_t *size)
+static struct cursor cursor_at(const struct snappy_chunk *chunk, uint8_t *out)
+{
+    return (struct cursor){chunk->in, chunk->in_end, out, out + chunk->size, out};
+}
+
+int snappy_elements(const struct snappy_chunk *chunk, struct block *block)
+{
+    struct cursor cursor = cursor_at(chunk, block_next(block));
+    int error = all_elements(&cursor);
+    if (!error)
+        block_commit(block, chunk->size);
+    return error;
+}
+
+int snappy_elements_of_two(const struct snappy_chunk *first, const struct snappy_chunk *second,
+                           struct block *block)
+{
+    struct cursor a = cursor_at(first, block_next(block));
+    struct cursor b = cursor_at(second, block_next(block) + first->size);
+    int error = CTERA_OK;
+    while (!error && fast_elements_of_two(&a, &b)) {
+        error = element(&a);
+        if (!error)
+            error = element(&b);
+    }
+    if (!error)
+        error = all_elements(&a);
+    if (!error)
+        error = all_elements(&b);
+    if (!error)
+        block_commit(block, first->size + second->size);
+    return error;
+}
+
+int snappy_preamble(const uint8_t *in, const uint8_t *in_end, struct snappy_chunk *chunk)
 {
     uint64_t value = 0;
     for (unsigned shift = 0; shift < 35; shift += 7) {
-        if (*in == in_end)
+        if (in == in_end)
             return CTERA_CORRUPT;
-        uint8_t byte = *(*in)++;
+        uint8_t byte = *in++;
         value |= (uint64_t)(byte & 0x7F) << shift;
         if (byte < 0x80) {
-            *size = (size_t)value;
+            *chunk = (struct snappy_chunk){in, in_end, (size_t)value};
             return value <= UINT32_MAX ? CTERA_OK : CTERA_CORRUPT;
         }
     }

@@ -7,16 +7,23 @@
 
 #include "block.h"
 
-/*
- * The preamble at *@in, which is moved behind it: the plaintext's size, in *@size. CTERA_CORRUPT if
- * there is none.
- */
-int snappy_preamble(const uint8_t **in, const uint8_t *in_end, size_t *size);
+/* A raw block: its elements, and the size of what they decode to. */
+struct snappy_chunk {
+    const uint8_t *in, *in_end;
+    size_t size;
+};
+
+/* The raw block in [@in, @in_end), whose preamble tells its size; or CTERA_CORRUPT. */
+int snappy_preamble(const uint8_t *in, const uint8_t *in_end, struct snappy_chunk *chunk);
 
 /*
- * Decodes the elements in [@in, @in_end) into exactly @size bytes, at most block_room(), and
- * commits them; or CTERA_CORRUPT.
+ * Decodes the elements into exactly the chunk's size of bytes, at most block_room(), and commits
+ * them; or CTERA_CORRUPT.
  */
-int snappy_elements(const uint8_t *in, const uint8_t *in_end, struct block *block, size_t size);
+int snappy_elements(const struct snappy_chunk *chunk, struct block *block);
+
+/* The same with two chunks, one behind the other, both at once: faster than in turn. */
+int snappy_elements_of_two(const struct snappy_chunk *first, const struct snappy_chunk *second,
+                           struct block *block);
 
 #endif

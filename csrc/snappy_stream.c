@@ -33,26 +33,37 @@ static int read_header(const uint8_t **in, const uint8_t *in_end)
 
 /*
  * The chunk at *@in, which is moved behind it: its size, 4 bytes big endian, then a raw snappy
- * block.
+ * block, of at most @room bytes.
  */
-static int read_chunk(const uint8_t **in, const uint8_t *in_end, struct block *block)
+static int read_chunk(const uint8_t **in, const uint8_t *in_end, size_t room,
+                      struct snappy_chunk *chunk)
 {
     if (in_end - *in < 4)
         return CTERA_CORRUPT;
-    size_t chunk_size = load_be32(*in);
-    *in += 4;
-    if (chunk_size > (size_t)(in_end - *in))
+    size_t size = load_be32(*in);
+    const uint8_t *start = *in + 4;
+    if (size > (size_t)(in_end - start))
         return CTERA_CORRUPT;
-    const uint8_t *chunk = *in, *chunk_end = *in + chunk_size;
-    *in = chunk_end;
-
-    size_t size;
-    int error = snappy_preamble(&chunk, chunk_end, &size);
+    int error = snappy_preamble(start, start + size, chunk);
     if (error)
         return error;
-    if (size > block_room(block))
-        return CTERA_TOO_LONG;
-    return snappy_elements(chunk, chunk_end, block, size);
+    *in = start + size;
+    return chunk->size > room ? CTERA_TOO_LONG : CTERA_OK;
+}
+
+/* The chunk at *@in, and the one behind it where it is a good one, which are decoded at once. */
+static int decode_chunks(const uint8_t **in, const uint8_t *in_end, struct block *block)
+{
+    struct snappy_chunk first, second;
+    int error = read_chunk(in, in_end, block_room(block), &first);
+    if (error)
+        return error;
+    const uint8_t *behind = *in;
+    if (snappy_stream_recognised(behind, (size_t)(in_end - behind)) ||
+        read_chunk(&behind, in_end, block_room(block) - first.size, &second))
+        return snappy_elements(&first, block);
+    *in = behind;
+    return snappy_elements_of_two(&first, &second, block);
 }
 
 int snappy_stream_decode(const uint8_t *in, size_t size, struct block *block)
@@ -64,19 +75,18 @@ int snappy_stream_decode(const uint8_t *in, size_t size, struct block *block)
         if (snappy_stream_recognised(in, (size_t)(in_end - in)))
             error = read_header(&in, in_end);
         else
-            error = read_chunk(&in, in_end, block);
+            error = decode_chunks(&in, in_end, block);
     }
     return error;
 }
 
 int snappy_raw_decode(const uint8_t *in, size_t size, struct block *block)
 {
-    const uint8_t *in_end = in + size;
-    size_t plain_size;
-    int error = snappy_preamble(&in, in_end, &plain_size);
+    struct snappy_chunk chunk;
+    int error = snappy_preamble(in, in + size, &chunk);
     if (error)
         return error;
-    if (plain_size != block->size)
-        return plain_size > block->size ? CTERA_TOO_LONG : CTERA_TOO_SHORT;
-    return snappy_elements(in, in_end, block, plain_size);
+    if (chunk.size != block->size)
+        return chunk.size > block->size ? CTERA_TOO_LONG : CTERA_TOO_SHORT;
+    return snappy_elements(&chunk, block);
 }

@@ -190,6 +190,49 @@ static void test_streams(void)
     }
 }
 
+static void flip(struct program *program, uint64_t *state)
+{
+    size_t bit = 24 + random_below(state, 8 * program->in_size - 24); /* behind the preamble */
+    program->in[bit / 8] ^= (uint8_t)(1 << bit % 8);
+}
+
+/* Two chunks, decoded at once, give what each gives by itself; if one is broken, an error. */
+static void test_two_chunks(void)
+{
+    static struct program programs[2];
+    static uint8_t stream[100000];
+    uint64_t state = 17;
+    int good = 0, bad = 0;
+    for (int round = 0; round < 3000; round++) {
+        size_t size = 16, plain_size = 0;
+        int broken = 0;
+        memcpy(stream, HEADER, 16);
+        for (int i = 0; i < 2; i++) {
+            struct program *program = &programs[i];
+            make_program(program, random_below(&state, random_below(&state, 2) ? 30 : 400), &state);
+            if (random_below(&state, 3) == 0)
+                flip(program, &state);
+            broken |= decode(program->in, program->in_size, program->plain_size) < 0;
+            if (!broken) /* a flipped bit of a literal is another text */
+                memcpy(program->plain, decoded, program->plain_size);
+            size += put_chunk(stream + size, program->in, program->in_size);
+            plain_size += program->plain_size;
+        }
+        int64_t result = decode(stream, size, plain_size);
+        if (broken) {
+            CHECK(result == -CTERA_CORRUPT);
+            bad++;
+        } else {
+            CHECK(result >= 0);
+            CHECK(memcmp(decoded, programs[0].plain, programs[0].plain_size) == 0);
+            CHECK(memcmp(decoded + programs[0].plain_size, programs[1].plain,
+                         programs[1].plain_size) == 0);
+            good++;
+        }
+    }
+    CHECK(good > 200 && bad > 200);
+}
+
 static void test_broken_streams(void)
 {
     uint8_t stream[64];
@@ -218,6 +261,7 @@ int main(void)
     test_broken_programs();
     test_preambles();
     test_streams();
+    test_two_chunks();
     test_broken_streams();
     return 0;
 }

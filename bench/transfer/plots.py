@@ -53,7 +53,7 @@ def throughput(axes: Axes, table: Data) -> None:
     labels = [name.replace(' ', '\n', 1).replace(', ', '\n') for name in table]
     axes.set_xticks(range(len(table)), labels, fontsize=7)
     axes.set_ylabel('MB/s of plaintext')
-    axes.set_title('A file of 256 MiB, by stored format and client')
+    axes.set_title('A file of 1 GiB, by stored format and client')
     axes.legend()
 
 

@@ -66,7 +66,7 @@ def _formats(table: Data) -> list[str]:
                      _ratio(rate(ours) / rate(floor), to_floor),
                      f'{cpu(ours):.2f}', _ratio(cpu(ours) / cpu(peer)),
                      _ratio(cpu(ours) / cpu(floor), of_cpu, at_most=True)))
-    return ['### 256 MiB of source text, by format', '',
+    return ['### A GiB of source text, by format', '',
             '![MB/s by client and format](../docs/img/throughput.svg)', '',
             *_table(['stored as', 'cterasdk MB/s', 'ours MB/s', 'C MB/s', 'ours / cterasdk',
                      'ours / C', 'ours CPU s/GB', 'CPU: ours / cterasdk', 'CPU: ours / C'], rows)]

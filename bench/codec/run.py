@@ -12,6 +12,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from importlib import metadata
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -49,13 +50,20 @@ def main() -> int:
 
 def rerun() -> int:
     """The same command with the rivals at hand."""
-    stamp = ENVIRONMENT / "complete"
+    try:
+        # The package itself is imported from the tree, beside what it needs.
+        needed = [line for line in metadata.requires("ctera-direct-sync") or () if "extra ==" not in line]
+    except metadata.PackageNotFoundError:
+        print("bench: install the package first (pip install -e .)", file=sys.stderr)
+        return 1
     requirements = HERE / "requirements.txt"
-    if not stamp.exists() or stamp.stat().st_mtime < requirements.stat().st_mtime:
+    wanted = "\n".join([requirements.read_text(encoding="utf-8"), *needed])
+    complete = ENVIRONMENT / "complete"
+    if not complete.exists() or complete.read_text(encoding="utf-8") != wanted:
         subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
         pip = [ENVIRONMENT / "bin" / "python", "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "-r", requirements], check=True)
-        stamp.touch()
+        subprocess.run([*pip, "-r", requirements, *needed], check=True)
+        complete.write_text(wanted, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     python = str(ENVIRONMENT / "bin" / "python")
     return subprocess.run([python, str(HERE / "run.py"), *sys.argv[1:]], env=environment).returncode

@@ -7,6 +7,7 @@
 #   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)
+#   make bench-smoke    each program of the two, once
 #   make fuzz SECONDS=n the fuzzers                           (csrc/README.md)
 #   make soak MINUTES=n everything at once, with faults      (docs/reliability.md)
 #   make wheel          the wheel for this machine            (wheels/README.md)
@@ -19,7 +20,7 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c test-pythons docs lint bench bench-codec fuzz soak wheel clean
+.PHONY: demo test test-c test-pythons docs lint bench bench-codec bench-smoke fuzz soak wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -45,6 +46,11 @@ bench-codec: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python bench/transfer/run.py
+
+# That each client of the benches runs, once, not how fast.
+bench-smoke: $(VENV)/.installed
+	$(BIN)/python bench/codec/run.py --rounds 1 --only 'snappy stream'
+	$(BIN)/python bench/transfer/run.py --rounds 1 'snappy 4 MiB'
 
 fuzz: $(VENV)/.fuzz
 	$(MAKE) -C csrc -j2 fuzz SECONDS=$(SECONDS)

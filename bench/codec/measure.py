@@ -19,6 +19,7 @@ from ctera_direct_sync.codec import native
 SIZES = {"4 MiB": 4 << 20, "512 KiB": 512 << 10, "256 KiB": 256 << 10}
 NAMES = ("ours", "ours, reused", "cterasdk", "PyPI", "stock C")
 THREADS = 2
+PASSES = 3
 
 
 class Row(NamedTuple):
@@ -91,45 +92,68 @@ def _time(
     return max(ends) - min(starts)
 
 
+class _Best:
+    """One row so far: seconds of each contender's best turn, and of two threads of ours."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.both = float("inf")
+
+    def contest(self, players: dict[str, Player], path: pathlib.Path, rounds: int) -> None:
+        """All in turn, again and again."""
+        for _ in range(rounds):
+            for name, player in players.items():
+                seconds = player.play(path)
+                if seconds is not None:
+                    self.seconds[name] = min(self.seconds.get(name, seconds), seconds)
+            both = players["ours, reused"].play(path, THREADS)
+            if both is not None:
+                self.both = min(self.both, both)
+
+    @property
+    def scaling(self) -> float:
+        """What two threads do of one's."""
+        return THREADS * self.seconds["ours, reused"] / self.both
+
+
 def measure(rounds: int, only: str | None) -> list[Row]:
-    """Every combination, data and size."""
-    rows = []
+    """Every combination, data and size.
+
+    All of them in several passes: whoever else is on the machine for some seconds spoils no row.
+    """
     corpora = {"text": text(), "random": os.urandom(CORPUS)}
     players = {name: Player(name) for name in NAMES}
+    rows: dict[tuple[str, str, str], _Best] = {}
+    ratios: dict[tuple[str, str, str], float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for combination in COMBINATIONS:
             if only and only.lower() not in combination.name.lower():
                 continue
             for data, corpus in corpora.items():
                 for size, length in SIZES.items():
+                    row = (combination.name, data, size)
                     blocks = store(combination, corpus, length)
-                    path = pathlib.Path(folder) / f"{combination.name} {data} {size}"
-                    path.write_bytes(pickle.dumps((combination, blocks)))
-                    speeds, scaling = _contest(
-                        players, path, sum(len(b.plain) for b in blocks), rounds
-                    )
-                    ratio = sum(len(b.plain) for b in blocks) / sum(len(b.object) for b in blocks)
-                    rows.append(Row(combination.name, data, size, speeds, scaling, ratio))
-                    path.unlink()
-                    print(".", end="", flush=True)
-    print()
-    return rows
+                    _file(folder, row).write_bytes(pickle.dumps((combination, blocks)))
+                    rows[row] = _Best()
+                    ratios[row] = CORPUS / sum(len(block.object) for block in blocks)
+        for _ in range(PASSES):
+            for row, best in rows.items():
+                best.contest(players, _file(folder, row), rounds)
+                print(".", end="", flush=True)
+            print()
+    return [
+        Row(
+            *row,
+            {name: CORPUS / seconds / 1e6 for name, seconds in best.seconds.items()},
+            best.scaling,
+            ratios[row],
+        )
+        for row, best in rows.items()
+    ]
 
 
-def _contest(
-    players: dict[str, Player], path: pathlib.Path, total: int, rounds: int
-) -> tuple[dict[str, float], float]:
-    """All in turn, again and again: MB/s of each one's best turn; two threads of ours against one."""
-    best: dict[str, float] = {}
-    both = float("inf")
-    for _ in range(rounds):
-        for name, player in players.items():
-            seconds = player.play(path)
-            if seconds is not None:
-                best[name] = min(best.get(name, seconds), seconds)
-        both = min(both, players["ours, reused"].play(path, THREADS) or both)
-    speeds = {name: total / seconds / 1e6 for name, seconds in best.items()}
-    return speeds, THREADS * best["ours, reused"] / both
+def _file(folder: str, row: tuple[str, str, str]) -> pathlib.Path:
+    return pathlib.Path(folder) / " ".join(row)
 
 
 def table(rows: list[Row]) -> str:

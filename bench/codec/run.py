@@ -52,7 +52,9 @@ def rerun() -> int:
     """The same command with the rivals at hand."""
     try:
         # The package itself is imported from the tree, beside what it needs.
-        needed = [line for line in metadata.requires("ctera-direct-sync") or () if "extra ==" not in line]
+        needed = [
+            line for line in metadata.requires("ctera-direct-sync") or () if "extra ==" not in line
+        ]
     except metadata.PackageNotFoundError:
         print("bench: install the package first (pip install -e .)", file=sys.stderr)
         return 1
@@ -72,7 +74,9 @@ def rerun() -> int:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="turns, of which the best counts")
+    parser.add_argument(
+        "--rounds", type=int, default=4, help="turns in each pass, of which the best counts"
+    )
     parser.add_argument("--only", help='combinations whose name contains this, such as "gzip"')
     return parser.parse_args()
 

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,11 +58,21 @@ def _running(command: list[str], portal: Emulator, address: str, worker: str) ->
             server = Server(_listening(process.stderr, address, worker), [])
             yield server
         finally:
-            process.send_signal(signal.SIGTERM)
-            rest = process.stderr.read()
-            code = process.wait(30)
-    assert code == 0, rest
-    server.log.append(rest)
+            with ThreadPoolExecutor(1) as pool:
+                rest = pool.submit(process.stderr.read)
+                _terminate(process)
+    assert process.returncode == 0, rest.result()
+    server.log.append(rest.result())
+
+
+def _terminate(process: subprocess.Popen[str]) -> None:
+    """Ask until it heeds: uWSGI's master misses a signal that comes while it starts."""
+    for _ in range(3):
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+            return
+    process.kill()
 
 
 def _listening(lines: Iterable[str], address: str, worker: str) -> str:

@@ -95,25 +95,34 @@ def _time(
 class _Best:
     """One row so far: seconds of each contender's best turn, and of two threads of ours."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: pathlib.Path, blocks: list[Stored]) -> None:
+        self.path = path
+        self.plain_size = sum(len(block.plain) for block in blocks)
+        self.stored_size = sum(len(block.object) for block in blocks)
         self.seconds: dict[str, float] = {}
         self.both = float("inf")
 
-    def contest(self, players: dict[str, Player], path: pathlib.Path, rounds: int) -> None:
+    def contest(self, players: dict[str, Player], rounds: int) -> None:
         """All in turn, again and again."""
         for _ in range(rounds):
             for name, player in players.items():
-                seconds = player.play(path)
+                seconds = player.play(self.path)
                 if seconds is not None:
                     self.seconds[name] = min(self.seconds.get(name, seconds), seconds)
-            both = players["ours, reused"].play(path, THREADS)
+            both = players["ours, reused"].play(self.path, THREADS)
             if both is not None:
                 self.both = min(self.both, both)
 
-    @property
-    def scaling(self) -> float:
-        """What two threads do of one's."""
-        return THREADS * self.seconds["ours, reused"] / self.both
+    def row(self, combination: str, data: str, size: str) -> Row:
+        """What came out."""
+        return Row(
+            combination,
+            data,
+            size,
+            {name: self.plain_size / seconds / 1e6 for name, seconds in self.seconds.items()},
+            THREADS * self.seconds["ours, reused"] / self.both,
+            self.plain_size / self.stored_size,
+        )
 
 
 def measure(rounds: int, only: str | None) -> list[Row]:
@@ -124,36 +133,22 @@ def measure(rounds: int, only: str | None) -> list[Row]:
     corpora = {"text": text(), "random": os.urandom(CORPUS)}
     players = {name: Player(name) for name in NAMES}
     rows: dict[tuple[str, str, str], _Best] = {}
-    ratios: dict[tuple[str, str, str], float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for combination in COMBINATIONS:
             if only and only.lower() not in combination.name.lower():
                 continue
             for data, corpus in corpora.items():
                 for size, length in SIZES.items():
-                    row = (combination.name, data, size)
                     blocks = store(combination, corpus, length)
-                    _file(folder, row).write_bytes(pickle.dumps((combination, blocks)))
-                    rows[row] = _Best()
-                    ratios[row] = CORPUS / sum(len(block.object) for block in blocks)
+                    path = pathlib.Path(folder) / f"{combination.name} {data} {size}"
+                    path.write_bytes(pickle.dumps((combination, blocks)))
+                    rows[combination.name, data, size] = _Best(path, blocks)
         for _ in range(PASSES):
-            for row, best in rows.items():
-                best.contest(players, _file(folder, row), rounds)
+            for best in rows.values():
+                best.contest(players, rounds)
                 print(".", end="", flush=True)
             print()
-    return [
-        Row(
-            *row,
-            {name: CORPUS / seconds / 1e6 for name, seconds in best.seconds.items()},
-            best.scaling,
-            ratios[row],
-        )
-        for row, best in rows.items()
-    ]
-
-
-def _file(folder: str, row: tuple[str, str, str]) -> pathlib.Path:
-    return pathlib.Path(folder) / " ".join(row)
+    return [best.row(*names) for names, best in rows.items()]
 
 
 def table(rows: list[Row]) -> str:

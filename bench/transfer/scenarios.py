@@ -44,7 +44,7 @@ def formats(bench: Bench) -> Data:
 
 
 def _long(name: str) -> File:
-    """A file that takes seconds: one of 256 MiB is over in a tenth, much of it the first connections."""
+    """A GiB in that format: 256 MiB are over in a tenth of a second, much of it the first connections."""
     return of_size(GIB, WHOLE[name].dataset)
 
 

@@ -48,4 +48,5 @@ def main() -> None:
     client.close()
 
 
-main()
+if __name__ == "__main__":
+    main()

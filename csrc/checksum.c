@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "bytes.h"
+#include "checksum.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -15,7 +16,7 @@
 #endif
 
 /*
- * Both checksums are reflected CRCs and differ in the polynomial alone, so one code serves them, in
+ * All checksums are reflected CRCs and differ in the polynomial alone, so one code serves them, in
  * three speeds: tables anywhere, carry-less multiplication of 16 bytes (PCLMULQDQ) or 64
  * (VPCLMULQDQ on AVX-512) at a time where the CPU has it.
  *
@@ -35,6 +36,7 @@ struct crc {
 
 typedef uint64_t update_function(const struct crc *crc, uint64_t state, const uint8_t *p, size_t n);
 
+static struct crc crc32 = {.polynomial = 0xEDB88320, .width = 32};
 static struct crc crc32c = {.polynomial = 0x82F63B78, .width = 32};
 static struct crc crc64nvme = {.polynomial = 0x9A6C9329AC4BC9B5, .width = 64};
 
@@ -264,9 +266,18 @@ static update_function *best_update(const struct crc *crc)
 
 #elif HAVE_ARM
 
-/* ARMv8's CRC32C instruction, 8 bytes at a time; there is none for CRC-64. */
+/* ARMv8's CRC32 and CRC32C instructions, 8 bytes at a time; there is none for CRC-64. */
 __attribute__((target("+crc"))) static uint64_t
-update_arm(const struct crc *crc, uint64_t state, const uint8_t *p, size_t n)
+update_arm_32(const struct crc *crc, uint64_t state, const uint8_t *p, size_t n)
+{
+    uint32_t value = (uint32_t)state;
+    for (; n >= 8; p += 8, n -= 8)
+        value = __builtin_aarch64_crc32x(value, load_le64(p));
+    return update_table(crc, value, p, n);
+}
+
+__attribute__((target("+crc"))) static uint64_t
+update_arm_32c(const struct crc *crc, uint64_t state, const uint8_t *p, size_t n)
 {
     uint32_t value = (uint32_t)state;
     for (; n >= 8; p += 8, n -= 8)
@@ -277,7 +288,9 @@ update_arm(const struct crc *crc, uint64_t state, const uint8_t *p, size_t n)
 static update_function *best_update(const struct crc *crc)
 {
     const unsigned long hwcap_crc32 = 1ul << 7;
-    return crc == &crc32c && getauxval(AT_HWCAP) & hwcap_crc32 ? update_arm : update_table;
+    if (crc->width != 32 || !(getauxval(AT_HWCAP) & hwcap_crc32))
+        return update_table;
+    return crc == &crc32c ? update_arm_32c : update_arm_32;
 }
 
 #else
@@ -290,14 +303,22 @@ static update_function *best_update(const struct crc *crc)
 
 #endif
 
-static update_function *update_crc32c, *update_crc64nvme;
+static update_function *update_crc32, *update_crc32c, *update_crc64nvme;
 
 static void prepare_all(void)
 {
+    prepare(&crc32);
     prepare(&crc32c);
     prepare(&crc64nvme);
+    update_crc32 = best_update(&crc32);
     update_crc32c = best_update(&crc32c);
     update_crc64nvme = best_update(&crc64nvme);
+}
+
+uint32_t checksum_crc32(uint32_t crc, const uint8_t *data, size_t size)
+{
+    pthread_once(&once, prepare_all);
+    return ~(uint32_t)update_crc32(&crc32, ~crc, data, size);
 }
 
 uint32_t ctera_crc32c(uint32_t crc, const uint8_t *data, size_t size)

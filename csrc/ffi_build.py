@@ -31,6 +31,7 @@ SOURCES = (
 HEADERS = (
     "block.h",
     "bytes.h",
+    "checksum.h",
     "cipher.h",
     "ctera_codec.h",
     "gzip.h",

@@ -96,8 +96,8 @@ archive() {
     (cd "$work/$library" && "$AR" rcs "$prefix/lib/lib$library.a" "${objects[@]}")
 }
 
-# The decoder and CRC-32 alone. Of the two cpu_features.c, each is empty on the other's architecture.
-archive deflate libdeflate lib/deflate_decompress.c lib/crc32.c lib/utils.c \
+# The decoder alone. Of the two cpu_features.c, each is empty on the other's architecture.
+archive deflate libdeflate lib/deflate_decompress.c lib/utils.c \
     lib/x86/cpu_features.c lib/arm/cpu_features.c
 archive lz4 lz4 lib/lz4.c
 

@@ -28,7 +28,7 @@ PLAIN = b"".join(b"block %d of the file\n" % number for number in range(40))
 HIDDEN = (
     "EVP_DecryptInit_ex2",
     "OPENSSL_cleanse",
-    "libdeflate_crc32",
+    "libdeflate_deflate_decompress_ex",
     "LZ4_decompress_safe",
     "ctera_decode",
 )

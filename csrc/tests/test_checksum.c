@@ -17,9 +17,11 @@ static uint64_t bitwise(const struct crc *crc, uint64_t state, const uint8_t *p,
 static void test_check_values(void)
 {
     const uint8_t *digits = (const uint8_t *)"123456789";
+    CHECK(checksum_crc32(0, digits, 9) == 0xCBF43926);
     CHECK(ctera_crc32c(0, digits, 9) == 0xE3069283);
     CHECK(ctera_crc64nvme(0, digits, 9) == 0xAE8B14860A799888);
-    CHECK(ctera_crc32c(0, NULL, 0) == 0 && ctera_crc64nvme(0, NULL, 0) == 0);
+    CHECK(checksum_crc32(0, NULL, 0) == 0 && ctera_crc32c(0, NULL, 0) == 0);
+    CHECK(ctera_crc64nvme(0, NULL, 0) == 0);
 }
 
 /* RFC 3720 B.4. */
@@ -50,13 +52,13 @@ static void compare(const struct crc *crc, update_function *update)
 
 static void test_every_way(void)
 {
-    const struct crc *both[] = {&crc32c, &crc64nvme};
-    for (int i = 0; i < 2; i++) {
-        compare(both[i], update_table);
-        compare(both[i], best_update(both[i]));
+    const struct crc *all[] = {&crc32, &crc32c, &crc64nvme};
+    for (int i = 0; i < 3; i++) {
+        compare(all[i], update_table);
+        compare(all[i], best_update(all[i]));
 #if HAVE_X86
         if (__builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1"))
-            compare(both[i], update_128);
+            compare(all[i], update_128);
 #endif
     }
 }
@@ -68,12 +70,15 @@ static void test_pieces_and_combine(void)
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)random_word(&state);
     uint32_t whole = ctera_crc32c(0, data, sizeof data);
+    uint32_t whole_32 = checksum_crc32(0, data, sizeof data);
     uint64_t whole_64 = ctera_crc64nvme(0, data, sizeof data);
     for (size_t cut = 0; cut <= sizeof data; cut += 1 + cut / 3) {
         uint32_t first = ctera_crc32c(0, data, cut);
         uint32_t second = ctera_crc32c(0, data + cut, sizeof data - cut);
         CHECK(ctera_crc32c(first, data + cut, sizeof data - cut) == whole);
         CHECK(ctera_crc32c_combine(first, second, sizeof data - cut) == whole);
+        uint32_t first_32 = checksum_crc32(0, data, cut);
+        CHECK(checksum_crc32(first_32, data + cut, sizeof data - cut) == whole_32);
         uint64_t first_64 = ctera_crc64nvme(0, data, cut);
         CHECK(ctera_crc64nvme(first_64, data + cut, sizeof data - cut) == whole_64);
     }

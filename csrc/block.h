@@ -13,7 +13,8 @@ struct block {
     uint8_t *data;
     size_t size;
     size_t filled; /* never above size */
-    uint32_t crc32c; /* of data[0 .. filled) */
+    int summed; /* whether the caller wants the checksum */
+    uint32_t crc32c; /* of data[0 .. filled), if summed */
 };
 
 static inline uint8_t *block_next(const struct block *block)
@@ -33,7 +34,8 @@ static inline size_t block_room(const struct block *block)
  */
 static inline void block_commit(struct block *block, size_t size)
 {
-    block->crc32c = ctera_crc32c(block->crc32c, block_next(block), size);
+    if (block->summed)
+        block->crc32c = ctera_crc32c(block->crc32c, block_next(block), size);
     block->filled += size;
 }
 

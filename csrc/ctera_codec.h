@@ -58,11 +58,12 @@ enum ctera_compression {
  * @workspace: NULL, or where the decrypted payload may be put: @object_size bytes, either @object
  *     itself (decrypt in place: the object is spoiled) or memory apart from it. With NULL the
  *     object is only read, and the thread's own scratch memory is used.
+ * @checksum: whether the CRC32C is wanted; what is not needs no time.
  * @out, @out_size: the block's plaintext. @out_size is the length that the listing promised;
  * nothing
  *     is ever written past it. @out must not overlap @object nor @workspace.
  *
- * Returns the CRC32C of the plaintext (0 to 2^32-1), and then @out is filled to the last byte; or
+ * Returns the CRC32C of the plaintext (0 to 2^32-1), without @checksum 0, and then @out is filled to the last byte; or
  * the negated enum ctera_error, and then the content of @out is undefined, though never
  * plaintext that AES-GCM did not authenticate.
  *
@@ -112,7 +113,7 @@ enum ctera_compression {
  */
 CTERA_API int64_t ctera_decode(int cipher, const uint8_t *key, size_t key_size, uint64_t number,
                                int compression, const uint8_t *object, size_t object_size,
-                               uint8_t *workspace, uint8_t *out, size_t out_size);
+                               uint8_t *workspace, int checksum, uint8_t *out, size_t out_size);
 
 /* A short English sentence for an enum ctera_error; never NULL. */
 CTERA_API const char *ctera_strerror(int error);

@@ -87,14 +87,14 @@ static int arguments_valid(int cipher, int compression, const uint8_t *object, s
 
 int64_t ctera_decode(int cipher, const uint8_t *key, size_t key_size, uint64_t number,
                      int compression, const uint8_t *object, size_t object_size,
-                     uint8_t *workspace, uint8_t *out, size_t out_size)
+                     uint8_t *workspace, int checksum, uint8_t *out, size_t out_size)
 {
     static uint8_t nothing[1]; /* NULL is a fine address of no bytes, but none to calculate with */
     if (!arguments_valid(cipher, compression, object, object_size, out, out_size))
         return -CTERA_ARGUMENT;
     if (!object)
         object = nothing;
-    struct block block = {.data = out ? out : nothing, .size = out_size};
+    struct block block = {.data = out ? out : nothing, .size = out_size, .summed = checksum != 0};
     struct worker *worker = worker_get();
     if (!worker)
         return -CTERA_MEMORY;

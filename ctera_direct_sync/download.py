@@ -194,7 +194,7 @@ def _fetch_rest(
     def work(piece: Piece, transfer_scope: CancelScope) -> Done:
         position = position_of[piece.offset]
         with source.storage.buffers.borrow() as loan:
-            data, crc32c = source.fetch(piece, transfer_scope, loan)
+            data, crc32c = source.fetch_into(loan, piece, transfer_scope)
             transfer_scope.check()
             partial.write(position, piece.offset - plan.start, data, crc32c)
         return Done(position, crc32c)

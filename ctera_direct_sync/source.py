@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Callable, Optional, TypeVar
+from typing import Callable, Optional, TypeVar, Union
 
 from .buffers import Loan
 from .engine import BULK, Engine, Transfer
@@ -12,7 +12,7 @@ from .events import Observer
 from .portal import Listing
 from .ranges import PART_SIZE, Piece, pieces
 from .scope import CancelScope
-from .storage import Fetched, Storage
+from .storage import Storage
 from .types import Block, Metadata
 
 __all__ = ["Source"]
@@ -56,12 +56,16 @@ class Source:
 
     def block(self, piece: Piece, scope: CancelScope) -> Block:
         """Fetch one piece. What :meth:`Storage.fetch` raises."""
-        data = bytes(self.fetch(piece, scope).data)
+        data = bytes(self.storage.fetch(self.listing, piece, scope).data)
         return Block(self.file_id, piece.chunk.number, piece.offset, len(data), data)
 
-    def fetch(self, piece: Piece, scope: CancelScope, loan: Optional[Loan] = None) -> Fetched:
-        """Fetch one piece, as bytes and their checksum. As :meth:`Storage.fetch`, which it calls."""
-        return self.storage.fetch(self.listing, piece, scope, loan)
+    def fetch_into(
+        self, loan: Loan, piece: Piece, scope: CancelScope
+    ) -> tuple[Union[bytes, memoryview], int]:
+        """One piece, in ``loan``'s memory where possible, and its CRC32C. As :meth:`Storage.fetch`."""
+        data, crc32c = self.storage.fetch(self.listing, piece, scope, loan)
+        assert crc32c is not None
+        return data, crc32c
 
     def transfer(
         self,

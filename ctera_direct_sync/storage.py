@@ -57,10 +57,10 @@ _OBJECT_SLACK = 64 * 1024
 
 
 class Fetched(NamedTuple):
-    """A piece's plaintext and its CRC32C."""
+    """A piece's plaintext and its CRC32C, which is None where nobody asked for it."""
 
     data: Union[bytes, memoryview]
-    crc32c: int
+    crc32c: Optional[int]
 
 
 class _Failure(Exception):
@@ -99,7 +99,8 @@ class Storage:
     ) -> Fetched:
         """The piece's plaintext, verified; retried, and listed again, as the failure policy has it.
 
-        With ``loan`` the data may lie in its memory, valid as long as that is; else it is new bytes.
+        With ``loan``, as a download has it, the data may lie in its memory, valid as long as that is,
+        and has a CRC32C; else it is new bytes, without.
         BlockError and its subclasses; DirectIOAPIError where the file had to be listed again and the
         portal refused; Cancelled once the scope is.
         """
@@ -226,7 +227,7 @@ class Storage:
         if len(body) != piece.length:
             raise HTTPFault("short", f"the part ended after {len(body)} of {piece.length} bytes")
         self._observer.emit("received", file_id, chunk, len(body))
-        return Fetched(body, codec.crc32c(body))
+        return Fetched(body, None if loan is None else codec.crc32c(body))
 
     def _open(
         self,
@@ -283,6 +284,7 @@ class Storage:
         failure: BlockError
         length = piece.chunk.length
         data: Union[bytes, memoryview]
+        crc32c: Optional[int]
         options: dict[str, Any] = {
             "key": metadata.encryption_key,
             "cipher": metadata.cipher,
@@ -293,7 +295,7 @@ class Storage:
         }
         try:
             if loan is None:
-                data, crc32c = codec.decode(stored, length=length, **options)
+                data, crc32c = codec.decode_bytes(stored, length=length, **options), None
             else:
                 data = loan.reserve(length)
                 crc32c = codec.decode_into(stored, data, **options)
@@ -304,7 +306,7 @@ class Storage:
             if piece.whole:
                 return Fetched(data, crc32c)
             data = data[piece.start : piece.stop]
-            return Fetched(data, codec.crc32c(data))
+            return Fetched(data, None if loan is None else codec.crc32c(data))
         if html:
             failure = DownloadError("The storage answered an HTML page instead of the block", block)
         raise _Failure(failure, "refetch")

@@ -84,12 +84,17 @@ static inline int64_t decode_payload_guarded(int compression, const uint8_t *pay
     uint8_t *object = guarded_reused(0, size), *out = guarded_reused(1, plain_size);
     memcpy(object, payload, size);
     int64_t result = ctera_decode(CTERA_CIPHER_NONE, NULL, 0, 0, compression, object, size, NULL,
-                                  out, plain_size);
+                                  1, out, plain_size);
     CHECK(memcmp(object, payload, size) == 0);
     if (result >= 0) {
         CHECK((uint32_t)result == ctera_crc32c(0, out, plain_size));
         memcpy(plain, out, plain_size);
+        memset(out, 0xFF, plain_size);
     }
+    int64_t unsummed = ctera_decode(CTERA_CIPHER_NONE, NULL, 0, 0, compression, object, size, NULL,
+                                    0, out, plain_size);
+    CHECK(unsummed == (result < 0 ? result : 0));
+    CHECK(result <= 0 || memcmp(plain, out, plain_size) == 0);
     return result;
 }
 

@@ -22,7 +22,7 @@ static int64_t open_object(int cipher, size_t key_size, uint64_t number, size_t 
         struct guarded copy = guarded_copy(object, object_size);
         uint8_t *workspace = way == 0 ? NULL : way == 1 ? apart.data : copy.data;
         results[way] = ctera_decode(cipher, key, key_size, number, CTERA_COMPRESSION_NONE,
-                                    copy.data, object_size, workspace, out.data, plain_size);
+                                    copy.data, object_size, workspace, 1, out.data, plain_size);
         if (way < 2 && object_size)
             CHECK(memcmp(copy.data, object, object_size) == 0);
         guarded_free(&copy);
@@ -30,6 +30,10 @@ static int64_t open_object(int cipher, size_t key_size, uint64_t number, size_t 
     CHECK(results[0] == results[1] && results[0] == results[2]);
     if (plain && plain_size)
         memcpy(plain, out.data, plain_size);
+    int64_t unsummed = ctera_decode(cipher, key, key_size, number, CTERA_COMPRESSION_NONE, object,
+                                    object_size, NULL, 0, out.data, plain_size);
+    CHECK(unsummed == (results[0] < 0 ? results[0] : 0));
+    CHECK(!plain || !plain_size || memcmp(plain, out.data, plain_size) == 0);
     guarded_free(&apart);
     guarded_free(&out);
     CHECK(ERR_peek_error() == 0);
@@ -65,7 +69,7 @@ static void test_nist_cbc(void)
     size_t size = seal(CTERA_CIPHER_AES_CBC, nist_key, 32, 0, plain, 16, 0, object);
     CHECK(memcmp(object + 17, encrypted, 16) == 0);
     CHECK(ctera_decode(CTERA_CIPHER_AES_CBC, nist_key, 32, 0, CTERA_COMPRESSION_NONE, object, size,
-                       NULL, out, 16) >= 0);
+                       NULL, 1, out, 16) >= 0);
     CHECK(memcmp(out, plain, 16) == 0);
 }
 
@@ -128,19 +132,19 @@ static void test_gcm_authenticates(void)
 static void test_arguments(void)
 {
     uint8_t out[1];
-    CHECK(ctera_decode(-1, key, 32, 0, 0, object, 50, NULL, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(3, key, 32, 0, 0, object, 50, NULL, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(1, key, 32, 0, -1, object, 50, NULL, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(1, key, 32, 0, 3, object, 50, NULL, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(1, NULL, 32, 0, 0, object, 50, NULL, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(0, NULL, 0, 0, 0, NULL, 50, NULL, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(0, NULL, 0, 0, 0, object, 1, NULL, NULL, 1) == -CTERA_ARGUMENT);
+    CHECK(ctera_decode(-1, key, 32, 0, 0, object, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
+    CHECK(ctera_decode(3, key, 32, 0, 0, object, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
+    CHECK(ctera_decode(1, key, 32, 0, -1, object, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
+    CHECK(ctera_decode(1, key, 32, 0, 3, object, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
+    CHECK(ctera_decode(1, NULL, 32, 0, 0, object, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
+    CHECK(ctera_decode(0, NULL, 0, 0, 0, NULL, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
+    CHECK(ctera_decode(0, NULL, 0, 0, 0, object, 1, NULL, 1, NULL, 1) == -CTERA_ARGUMENT);
     for (size_t size = 0; size < 40; size++)
         if (size != 16 && size != 24 && size != 32)
-            CHECK(ctera_decode(1, key, size, 0, 0, object, 33, NULL, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(0, NULL, 0, 0, 0, NULL, 0, NULL, NULL, 0) == 0);
-    CHECK(ctera_decode(0, NULL, 0, 0, 1, NULL, 0, NULL, NULL, 0) == -CTERA_CORRUPT);
-    CHECK(ctera_decode(0, NULL, 0, 0, 2, NULL, 0, NULL, NULL, 0) == -CTERA_CORRUPT);
+            CHECK(ctera_decode(1, key, size, 0, 0, object, 33, NULL, 1, out, 1) == -CTERA_ARGUMENT);
+    CHECK(ctera_decode(0, NULL, 0, 0, 0, NULL, 0, NULL, 1, NULL, 0) == 0);
+    CHECK(ctera_decode(0, NULL, 0, 0, 1, NULL, 0, NULL, 1, NULL, 0) == -CTERA_CORRUPT);
+    CHECK(ctera_decode(0, NULL, 0, 0, 2, NULL, 0, NULL, 1, NULL, 0) == -CTERA_CORRUPT);
 }
 
 static void test_sentences(void)
@@ -159,7 +163,7 @@ static void test_large_scratch(void)
     size_t sealed_size = seal(CTERA_CIPHER_AES_CBC, key, 32, 0, plain, size, 0, sealed);
     for (int i = 0; i < 2; i++)
         CHECK(ctera_decode(CTERA_CIPHER_AES_CBC, key, 32, 0, CTERA_COMPRESSION_AUTO, sealed,
-                           sealed_size, NULL, out, sizeof out) == -CTERA_TOO_SHORT);
+                           sealed_size, NULL, 1, out, sizeof out) == -CTERA_TOO_SHORT);
     free(plain);
     free(sealed);
 }

@@ -85,7 +85,7 @@ static void *work(void *argument)
     do {
         int64_t result =
             ctera_decode(job->cipher, job->key, job->key_size, job->number, job->compression,
-                         job->object, job->object_size, NULL, out, PLAIN_SIZE);
+                         job->object, job->object_size, NULL, 1, out, PLAIN_SIZE);
         CHECK(result == (int64_t)crc && memcmp(out, job->plain, PLAIN_SIZE) == 0);
         job->decoded++;
     } while (time(NULL) < deadline);

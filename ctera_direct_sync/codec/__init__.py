@@ -30,6 +30,7 @@ __all__ = [
     "crc32c_combine",
     "crc64nvme",
     "decode",
+    "decode_bytes",
     "decode_into",
 ]
 
@@ -110,19 +111,53 @@ def decode(
     BlockValidationException: not ``length`` bytes. TypeError, ValueError: a wrong argument.
     """
     spoil = _check(object, key, cipher, compression, number, spoil)
+    return DecodedBlock(
+        *_decode(object, key, cipher, compression, length, number, spoil, checksum=True)
+    )
+
+
+def decode_bytes(
+    object: Buffer,
+    *,
+    key: Optional[Buffer] = None,
+    cipher: str = "AES-CBC",
+    compression: Optional[str] = "SNAPPY",
+    length: int,
+    number: Optional[int] = None,
+    spoil: bool = False,
+) -> bytes:
+    """As :func:`decode`, the plaintext alone: its CRC32C costs 2 to 15% of the time, by the format.
+
+    What the object itself carries, padding, tag and the compressed formats' own checksums, is
+    verified all the same.
+    """
+    spoil = _check(object, key, cipher, compression, number, spoil)
+    return _decode(object, key, cipher, compression, length, number, spoil, checksum=False)[0]
+
+
+def _decode(
+    object: Buffer,
+    key: Optional[Buffer],
+    cipher: str,
+    compression: Optional[str],
+    length: int,
+    number: Optional[int],
+    spoil: bool,
+    checksum: bool,
+) -> tuple[bytes, int]:
     if not 0 <= operator.index(length) <= sys.maxsize:
         raise ValueError(f"length is {length}: give the block's plaintext length in bytes")
-    return DecodedBlock(
-        *_backend.decode(
-            object,
-            key=key,
-            cipher=cipher,
-            compression=compression,
-            length=length,
-            number=number,
-            spoil=spoil,
-        )
+    plaintext: tuple[bytes, int] = _backend.decode(
+        object,
+        key=key,
+        cipher=cipher,
+        compression=compression,
+        length=length,
+        number=number,
+        spoil=spoil,
+        checksum=checksum,
     )
+    return plaintext
 
 
 def decode_into(

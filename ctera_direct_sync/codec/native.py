@@ -48,12 +48,13 @@ def decode(
     length: int,
     number: Optional[int],
     spoil: bool = False,
+    checksum: bool = True,
 ) -> tuple[bytes, int]:
-    """Plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`."""
+    """Plaintext and CRC32C of one object, or 0 where that is not wanted; see :mod:`.codec`."""
     with _pointer(object, spoil) as source:
         data = _room(length, len(source))
         with ffi.from_buffer("uint8_t[]", data) as target:
-            result = _decode(source, target, key, cipher, compression, number, spoil)
+            result = _decode(source, target, key, cipher, compression, number, spoil, checksum)
     if len(data) != length and (result >= 0 or result == -Fault.TOO_LONG):
         result = -Fault.TOO_SHORT
     if result < 0:
@@ -90,7 +91,7 @@ def decode_into(
     """CRC32C of the plaintext put into ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
     with _pointer(object, spoil) as source, _pointer(out, writable=True) as target:
         length = len(target)
-        result = _decode(source, target, key, cipher, compression, number, spoil)
+        result = _decode(source, target, key, cipher, compression, number, spoil, True)
     if result < 0:
         raise_fault(-result, number, length)
     return result
@@ -110,8 +111,9 @@ def _decode(
     compression: Optional[str],
     number: Optional[int],
     spoil: bool,
+    checksum: bool,
 ) -> int:
-    """What ctera_decode() returns: the CRC32C, or a negated Fault."""
+    """What ctera_decode() returns: the CRC32C, 0 without checksum, or a negated Fault."""
     if not hasattr(_thread, "ready"):
         _prepare_thread()
     secret = b"" if key is None else bytes(key)
@@ -124,6 +126,7 @@ def _decode(
         source,
         len(source),
         source if spoil else ffi.NULL,
+        checksum,
         target,
         len(target),
     )
@@ -143,7 +146,7 @@ def _prepare_thread() -> None:
         # Not a block: what comes of it does not matter, but that libcrypto was used.
         lib.ctera_decode(
             lib.CTERA_CIPHER_AES_CBC, bytes(16), 16, 0, lib.CTERA_COMPRESSION_NONE,
-            bytes(33), 33, ffi.NULL, ffi.NULL, 0,
+            bytes(33), 33, ffi.NULL, False, ffi.NULL, 0,
         )  # fmt: skip
     _thread.ready = True
 

@@ -67,8 +67,9 @@ def decode(
     length: int,
     number: Optional[int],
     spoil: bool = False,
+    checksum: bool = True,
 ) -> tuple[bytes, int]:
-    """Plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`.
+    """Plaintext and CRC32C of one object, or 0 where that is not wanted; see :mod:`.codec`.
 
     ``spoil`` is a permission that this backend does not take up.
     """
@@ -82,7 +83,7 @@ def decode(
         fault = Fault.OK
     if fault:
         raise_fault(fault, number, length)
-    return data, crc32c(data)
+    return data, crc32c(data) if checksum else 0
 
 
 def decode_into(

@@ -43,6 +43,7 @@ def test_any_buffer_in(codec: ModuleType, kind: Callable[[bytes], Any], spoil: b
         assert block.data == DATA
         if not spoil:
             assert bytes(given) == stored
+            assert codec.decode_bytes(given, length=len(DATA), **arguments) == DATA
 
 
 def test_a_read_only_buffer_is_never_spoiled(codec: ModuleType) -> None:
@@ -119,6 +120,7 @@ def test_what_is_no_contiguous_buffer(codec: ModuleType, wrong: Any) -> None:
     """Text, numbers, lists and views with gaps are a TypeError that names the argument."""
     calls: list[tuple[str, Callable[[], Any]]] = [
         ("object", lambda: codec.decode(wrong, length=1)),
+        ("object", lambda: codec.decode_bytes(wrong, length=1)),
         ("object", lambda: codec.decode_into(wrong, bytearray(1))),
         ("out", lambda: codec.decode_into(b"x", wrong)),
         ("data", lambda: codec.crc32c(wrong)),
@@ -171,9 +173,10 @@ def test_wrong_arguments(
     codec: ModuleType, error: type[Exception], arguments: dict[str, Any]
 ) -> None:
     """Each is refused before anything is decoded, as a mistake of the caller's."""
-    with pytest.raises(error) as caught:
-        codec.decode(b"\x01\x00a", **{"length": 1, **arguments})
-    assert not isinstance(caught.value, OSError)
+    for decode in (codec.decode, codec.decode_bytes):
+        with pytest.raises(error) as caught:
+            decode(b"\x01\x00a", **{"length": 1, **arguments})
+        assert not isinstance(caught.value, OSError)
 
 
 def test_a_wrong_key_is_not_shown(codec: ModuleType) -> None:

@@ -48,6 +48,12 @@ def test_hostile_payloads(codec: ModuleType, name: str) -> None:
     enveloped = outcome(codec.decode, cbc(case.payload), key=KEY, **arguments)
     assert enveloped == found
 
+    def unsummed(stored: bytes, **options: Any) -> tuple[bytes, int]:
+        data = codec.decode_bytes(stored, **options)
+        return data, codec.crc32c(data)
+
+    assert outcome(unsummed, case.payload, **arguments) == found
+
 
 @pytest.mark.parametrize("envelope", ENVELOPES)
 @pytest.mark.parametrize("name", payloads.RECIPES)

@@ -19,11 +19,14 @@ WAYS = [(kind, size) for kind in KINDS for size in SIZES]
 
 
 def check(codec: ModuleType, stored: bytes, data: bytes, **arguments: Any) -> None:
-    """Both calls give ``data`` and its CRC32C."""
+    """All calls give ``data``, and its CRC32C where that is asked for."""
     block = codec.decode(stored, length=len(data), **arguments)
     assert type(block.data) is bytes
     assert block.data == data
     assert block.crc32c == codec.crc32c(data)
+    alone = codec.decode_bytes(stored, length=len(data), **arguments)
+    assert type(alone) is bytes
+    assert alone == data
     out = bytearray(b"\xa5") * len(data)
     assert codec.decode_into(stored, out, **arguments) == block.crc32c
     assert out == data

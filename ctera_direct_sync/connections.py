@@ -14,6 +14,8 @@ import queue
 import re
 import socket
 import ssl
+import struct
+import sys
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
@@ -180,9 +182,12 @@ class _Abortable:
             self.connect()
         else:
             _attach(self.sock)
+        self._limit(read)
+        return self.sock
+
+    def _limit(self, read: Optional[float]) -> None:
         if self.sock.gettimeout() != read:
             self.sock.settimeout(read)
-        return self.sock
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:
@@ -190,8 +195,53 @@ class _Abortable:
         super().request(*args, **kwargs)  # type: ignore[misc]
 
 
+#: Whether the kernel can count a read timeout, and takes it as two C longs (socket(7), SO_RCVTIMEO).
+_KERNEL_COUNTS = sys.platform == "linux" and struct.calcsize("l") == 8
+#: Seconds that are for ever in practice, and that fit.
+_LONGEST = 1e9
+
+
 class _AbortableHTTP(_Abortable, HTTPConnection):
-    pass
+    """Leaves the read timeout to the kernel, where that can count it.
+
+    Python counts by a poll before each read: a system call more, and another turn at the interpreter's
+    lock. A read that the kernel ends is a BlockingIOError.
+    """
+
+    #: What the kernel counts on this socket, in seconds; 0: nothing.
+    _counted: Optional[float] = 0
+
+    def _new_conn(self) -> socket.socket:
+        self._counted = 0
+        return super()._new_conn()
+
+    def _limit(self, read: Optional[float]) -> None:
+        if not _KERNEL_COUNTS or self._counted is None:
+            super()._limit(read)
+        elif self._counted != (read or 0) or self.sock.gettimeout() is not None:
+            self._let_kernel_count(read)
+
+    def _let_kernel_count(self, read: Optional[float]) -> None:
+        self.sock.settimeout(None)
+        if os.get_blocking(self.sock.fileno()):
+            self._counted = self._set_options(read or 0)
+        else:  # Of gevent or its like, which wait in their own way.
+            self._counted = None
+            super()._limit(read)
+
+    def _set_options(self, seconds: float) -> float:
+        # Nothing, to the kernel, is for ever: a shorter time than it can count must not become that.
+        micros = max(1, round(min(seconds, _LONGEST) * 1_000_000)) if seconds else 0
+        value = struct.pack("ll", *divmod(micros, 1_000_000))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        return seconds
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """As urllib3 has it, which counts by itself, and for whom None is for ever."""
+        if self.sock is not None and self._counted:
+            self._counted = self._set_options(0)
+        super().request(*args, **kwargs)
 
 
 class _AbortableHTTPS(_Abortable, HTTPSConnection):

@@ -61,7 +61,8 @@ def fault_of(error: Exception) -> HTTPFault:
     # For urllib3 a connection that is refused is a kind of connect timeout.
     if has(u3.ConnectTimeoutError, requests.ConnectTimeout) and not has(u3.NewConnectionError):
         return HTTPFault("timeout", "no connection within the connect timeout", errno.ETIMEDOUT)
-    if has(u3.ReadTimeoutError, requests.ReadTimeout, socket.timeout):
+    # BlockingIOError is how a read ends whose time the kernel counts.
+    if has(u3.ReadTimeoutError, requests.ReadTimeout, socket.timeout, BlockingIOError):
         return HTTPFault("timeout", "nothing came within the read timeout", errno.ETIMEDOUT)
     if has(u3.ProxyError, requests.exceptions.ProxyError):
         return HTTPFault("connection", "the proxy cannot be reached or refuses", number)

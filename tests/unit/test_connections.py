@@ -1,0 +1,163 @@
+"""Who counts the time that a read may take: the kernel where it can, else Python."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import pathlib
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from ctera_direct_sync.buffers import Loan
+from ctera_direct_sync.connections import _KERNEL_COUNTS, TLS, Pool
+from ctera_direct_sync.emulator.tls import Certificates
+from ctera_direct_sync.faults import HTTPFault
+from ctera_direct_sync.http import HTTP
+from ctera_direct_sync.scope import CancelScope
+from ctera_direct_sync.settings import Endpoint
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+SHORT = 0.05
+needs_kernel = pytest.mark.skipif(not _KERNEL_COUNTS, reason="Python counts on this system")
+
+
+class Listener:
+    """Answers each request with the same bytes, and then says nothing more until it is closed."""
+
+    def __init__(self, reply: bytes, context: ssl.SSLContext | None = None) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._reply = reply
+        self._context = context
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        scheme = "https" if context else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}/object"
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                if self._context is not None:
+                    connection = self._context.wrap_socket(connection, server_side=True)
+                with connection:
+                    while connection.recv(65536):
+                        connection.sendall(self._reply)
+
+    def close(self) -> None:
+        """Whoever is connected by now has to have gone."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def listening(reply: bytes, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The URL of a :class:`Listener`."""
+    listener = Listener(reply, context)
+    try:
+        yield listener.url
+    finally:
+        listener.close()
+
+
+@contextlib.contextmanager
+def opened(timeout: float, bundle: bool | str = True) -> Iterator[HTTP]:
+    """An HTTP with that read timeout."""
+    client = HTTP(Endpoint(timeout=(5, timeout)), TLS(bundle))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("reply", [b"", HEAD[:20], HEAD, HEAD + bytes(5000)])
+@pytest.mark.parametrize("lend", [False, True])
+def test_silence_ends(reply: bytes, secure: bool, lend: bool) -> None:
+    """A server that stops before or amid its answer is a timeout, on a bare socket and over TLS."""
+    certificates = Certificates("127.0.0.1")
+    try:
+        with listening(reply, certificates.context if secure else None) as url:
+            with opened(SHORT, certificates.bundle) as client, pytest.raises(HTTPFault) as caught:
+                with client.get(url, CancelScope()) as response:
+                    response.read(200_000, Loan(bytearray()) if lend else None)
+    finally:
+        certificates.remove()
+    assert (caught.value.kind, caught.value.errno) == ("timeout", errno.ETIMEDOUT)
+
+
+def connection_of(client: HTTP, url: str) -> object:
+    """The one connection that a client has, not in use."""
+    pool = client._routes[url.rpartition("/")[0]].pool
+    assert isinstance(pool, Pool)
+    return pool.pool.queue[-1]
+
+
+def counted(sock: socket.socket) -> tuple[int, int]:
+    """Seconds and microseconds that the kernel counts on a socket."""
+    seconds, micros = struct.unpack("ll", sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16))
+    return seconds, micros
+
+
+@needs_kernel
+@pytest.mark.parametrize(("timeout", "expected"), [(5, (5, 0)), (2.5, (2, 500_000)), (1e300, None)])
+def test_the_kernel_counts(timeout: float, expected: tuple[int, int] | None) -> None:
+    """A bare socket is a blocking one, with its read timeout in the kernel."""
+    with listening(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as url, opened(timeout) as client:
+        with client.get(url, CancelScope()) as response:
+            assert response.read(0) == b""
+        sock = connection_of(client, url).sock  # type: ignore[attr-defined]
+        assert sock.gettimeout() is None
+        if expected is not None:
+            assert counted(sock) == expected
+
+
+@needs_kernel
+def test_less_than_the_kernel_counts() -> None:
+    """A timeout under a microsecond is not taken for none."""
+    with listening(b"") as url, opened(1e-9) as client, pytest.raises(HTTPFault) as caught:
+        client.get(url, CancelScope())
+    assert caught.value.kind == "timeout"
+
+
+@needs_kernel
+def test_urllib3_counts_by_itself() -> None:
+    """A connection that urllib3 uses next has no timeout but urllib3's, and gets ours back after that."""
+    with listening(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as url, opened(5) as client:
+        for _ in range(2):
+            with client.get(url, CancelScope()) as response:
+                assert response.read(0) == b""
+            connection = connection_of(client, url)
+            sock = connection.sock  # type: ignore[attr-defined]
+            assert counted(sock) == (5, 0)
+            pool = client._routes[url.rpartition("/")[0]].pool
+            assert pool is not None
+            assert pool.urlopen("GET", "/object", timeout=None).status == 200
+            assert connection_of(client, url) is connection
+            assert connection.sock is sock  # type: ignore[attr-defined]
+            assert counted(sock) == (0, 0)
+        assert pool.urlopen("GET", "/object", timeout=7).status == 200
+        with client.get(url, CancelScope()) as response:
+            assert response.read(0) == b""
+        assert sock.gettimeout() is None
+        assert counted(sock) == (5, 0)
+
+
+def test_sockets_that_never_block() -> None:
+    """gevent's sockets do not block, so no kernel would count: the timeout holds all the same."""
+    pytest.importorskip("gevent")
+    program = pathlib.Path(__file__).parent / "programs" / "wait_by_gevent.py"
+    with listening(HEAD) as url:
+        done = subprocess.run(
+            [sys.executable, str(program), url], capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["timeout", "timeout"]

@@ -22,6 +22,9 @@ __all__ = ["Exchange", "render"]
 
 #: Bytes to ask the socket for while headers, or a body of unknown length, may come: a TLS record.
 _STEP = 16 * 1024
+#: Bytes to ask for at once of a body's rest. A server hears of the room in our buffer when a read ends:
+#: with one of 4 MiB it has to wait for that, with several it sends meanwhile.
+_READ = 1024 * 1024
 #: What a response's headers may take together: as much as http.client grants a single one.
 _MAX_HEAD = 64 * 1024
 
@@ -69,7 +72,7 @@ class _Rest(RawIOBase):
         return True
 
     def readinto(self, memory: Any) -> int:
-        memory = memory[: self._left]
+        memory = memory[: min(self._left, _READ)]
         if self._parts:
             part = _next_part(self._parts, len(memory))
             memory[: len(part)] = part
@@ -191,7 +194,7 @@ class Exchange:
                 got += len(part)
         receive = self._sock.recv_into if self._file is None else self._file.readinto
         while got < len(memory):
-            count = receive(memory[got:])
+            count = receive(memory[got : got + _READ])
             if not count:
                 return memory[:got]
             got += count

@@ -17,7 +17,7 @@ from blocks import COMBINATIONS, CORPUS, KEY, Combination, Stored, store, text
 from ctera_direct_sync.codec import native
 
 SIZES = {"4 MiB": 4 << 20, "512 KiB": 512 << 10, "256 KiB": 256 << 10}
-NAMES = ("ours", "ours, reused", "cterasdk", "PyPI", "stock C")
+NAMES = ("ours", "ours, unsummed", "ours, reused", "cterasdk", "PyPI", "stock C")
 THREADS = 2
 PASSES = 3
 

@@ -7,6 +7,7 @@ import email.utils
 import errno
 import gzip
 import http.client
+import random
 import socket
 import ssl
 import threading
@@ -569,11 +570,11 @@ def test_status_without_a_body(answering, http_client, status):
         assert (response.status, response.read(LIMIT)) == (status, b"")
 
 
-@pytest.mark.parametrize("size", [0, 1, 15_000, 40_000])
+@pytest.mark.parametrize("size", [0, 1, 15_000, 40_000, 2_500_000])
 @pytest.mark.parametrize("lend", [False, True])
 def test_body_larger_than_what_came_with_its_head(answering, http_client, size, lend):
     """It matters neither whether the first read of the socket has it all nor where it goes."""
-    body = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    body = random.Random(size).randbytes(size)
     port = answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
     loan = Loan(bytearray()) if lend else None
     with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:

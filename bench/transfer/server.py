@@ -21,8 +21,8 @@ from system import WORK, Missing, find_nginx
 #: Seconds that the slow server waits before each answer.
 LATENCY = 0.02
 
-# Each connection is to have a worker of its own, mostly: where two of a client's share one, its other worker waits, and
-# what is measured is nginx's one, at two thirds of the speed, in every second run. The kernel deals them out.
+# Each connection is to have a worker of its own, mostly, and the kernel deals them out: where two of a
+# client's share one, the other worker waits, and what is measured is nginx, at two thirds of the speed.
 _CONFIG = Template('''
 $user
 $modules

@@ -84,13 +84,13 @@ def opened(timeout: float, bundle: bool | str = True) -> Iterator[HTTP]:
 def test_silence_ends(reply: bytes, secure: bool, lend: bool) -> None:
     """A server that stops before or amid its answer is a timeout, on a bare socket and over TLS."""
     certificates = Certificates("127.0.0.1")
-    try:
-        with listening(reply, certificates.context if secure else None) as url:
-            with opened(SHORT, certificates.bundle) as client, pytest.raises(HTTPFault) as caught:
-                with client.get(url, CancelScope()) as response:
-                    response.read(200_000, Loan(bytearray()) if lend else None)
-    finally:
-        certificates.remove()
+    with contextlib.ExitStack() as stack:
+        stack.callback(certificates.remove)
+        url = stack.enter_context(listening(reply, certificates.context if secure else None))
+        client = stack.enter_context(opened(SHORT, certificates.bundle))
+        caught = stack.enter_context(pytest.raises(HTTPFault))
+        with client.get(url, CancelScope()) as response:
+            response.read(200_000, Loan(bytearray()) if lend else None)
     assert (caught.value.kind, caught.value.errno) == ("timeout", errno.ETIMEDOUT)
 
 

@@ -49,7 +49,7 @@ enum ctera_compression {
 };
 
 /*
- * ctera_decode() - decrypt, decompress and checksum one stored object.
+ * ctera_decode() - decrypt, decompress and, if wanted, checksum one stored object.
  *
  * @cipher, @key, @key_size: with CTERA_CIPHER_NONE the key is not looked at; else 16, 24 or 32
  * bytes.
@@ -58,14 +58,13 @@ enum ctera_compression {
  * @workspace: NULL, or where the decrypted payload may be put: @object_size bytes, either @object
  *     itself (decrypt in place: the object is spoiled) or memory apart from it. With NULL the
  *     object is only read, and the thread's own scratch memory is used.
- * @checksum: whether the CRC32C is wanted; what is not needs no time.
+ * @checksum: whether the plaintext's CRC32C is wanted; if not, none is calculated.
  * @out, @out_size: the block's plaintext. @out_size is the length that the listing promised;
- * nothing
- *     is ever written past it. @out must not overlap @object nor @workspace.
+ *     nothing is ever written past it. @out must not overlap @object nor @workspace.
  *
- * Returns the CRC32C of the plaintext (0 to 2^32-1), without @checksum 0, and then @out is filled to the last byte; or
- * the negated enum ctera_error, and then the content of @out is undefined, though never
- * plaintext that AES-GCM did not authenticate.
+ * Returns the CRC32C of the plaintext (0 to 2^32-1; 0 without @checksum), and then @out is filled
+ * to the last byte; or the negated enum ctera_error, and then the content of @out is undefined,
+ * though never plaintext that AES-GCM did not authenticate.
  *
  * The order of judgement, which every implementation of this contract keeps:
  *

@@ -242,7 +242,7 @@ class _AbortableHTTP(_Abortable, HTTPConnection):
     lock. A read that the kernel ends is a BlockingIOError.
     """
 
-    #: What the kernel counts on this socket, in seconds; 0: nothing.
+    #: Seconds that the kernel counts on this socket; 0: nothing yet; None: it cannot.
     _counted: Optional[float] = 0
 
     def _new_conn(self) -> socket.socket:

@@ -50,7 +50,10 @@ def decode(
     spoil: bool = False,
     checksum: bool = True,
 ) -> tuple[bytes, int]:
-    """Plaintext and CRC32C of one object, or 0 where that is not wanted; see :mod:`.codec`."""
+    """Plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`.
+
+    Without ``checksum`` 0 stands for the CRC32C, which is not calculated.
+    """
     with _pointer(object, spoil) as source:
         data = _room(length, len(source))
         with ffi.from_buffer("uint8_t[]", data) as target:

@@ -69,9 +69,10 @@ def decode(
     spoil: bool = False,
     checksum: bool = True,
 ) -> tuple[bytes, int]:
-    """Plaintext and CRC32C of one object, or 0 where that is not wanted; see :mod:`.codec`.
+    """Plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`.
 
-    ``spoil`` is a permission that this backend does not take up.
+    Without ``checksum`` 0 stands for the CRC32C, which is not calculated. ``spoil`` is a permission
+    that this backend does not take up.
     """
     try:
         with _octets(object) as stored:

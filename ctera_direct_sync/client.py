@@ -26,6 +26,7 @@ from .events import Observer
 from .exceptions import BlockInfo, DirectIOAPIError, DownloadError
 from .file import DirectFile, SharedFile, open_file, open_shared_file
 from .http import HTTP
+from .keys import prepare
 from .portal import Listing, Portal
 from .ranges import Piece, clip, covered
 from .retry import RetryPolicy
@@ -93,6 +94,8 @@ class DirectIO:
 
     def _open(self) -> None:
         settings = self._settings
+        if self._secret is not None:
+            prepare()
         self._api_tls = TLS(settings.api.ssl)
         self._storage_tls = (
             self._api_tls if settings.storage.ssl == settings.api.ssl else TLS(settings.storage.ssl)

@@ -10,7 +10,7 @@ from typing import Optional
 from .exceptions import DecryptKeyError
 from .types import FileKey
 
-__all__ = ["unwrap"]
+__all__ = ["prepare", "unwrap"]
 
 _BLOCK = 16
 _KEY_SIZES = (16, 24, 32)
@@ -18,6 +18,15 @@ _KEY_SIZES = (16, 24, 32)
 #: What is left of the decrypted text once padding is off: base64, perhaps quoted. Old portals pad
 #: with other control characters than PKCS#7, so anything below a space is taken for padding.
 _TEXT = re.compile(rb'["\s]*([A-Za-z0-9+/]+={0,2})["\s]*[\x00-\x20]*\Z')
+
+
+def prepare() -> None:
+    """Import what :func:`unwrap` needs, before there are threads.
+
+    In a child forked while another thread imports a module, nobody can import that module any more:
+    they would wait for a lock whose holder is not there.
+    """
+    _aes_ecb_decrypt(bytes(_BLOCK), b"")
 
 
 def unwrap(wrapped_key: str, secret_access_key: Optional[str], file_id: int) -> FileKey:

@@ -231,6 +231,25 @@ def run_python(portal: Emulator, *arguments: object) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
+LATE = """
+import sys
+from ctera_direct_sync import DirectIO
+
+client = DirectIO()
+before = set(sys.modules)
+for _ in client.iter_blocks(int(sys.argv[1])):
+    pass
+client.download(int(sys.argv[1]), sys.argv[2])
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def test_nothing_is_imported_late(portal: Emulator, file_id: int, tmp_path: Path) -> None:
+    """A fork while another thread imports a module would hang the child at the same import for ever."""
+    done = run_python(portal, "-c", LATE, file_id, tmp_path / "target")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
 def test_silence(portal: Emulator, file_id: int) -> None:
     """Under -X dev and -W error no way in, and no client left open, makes Python say a word."""
     done = run_python(portal, "-X", "dev", "-W", "error", "-c", SILENT, portal.url, file_id)

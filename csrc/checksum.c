@@ -16,9 +16,9 @@
 #endif
 
 /*
- * All checksums are reflected CRCs and differ in the polynomial alone, so one code serves them, in
- * three speeds: tables anywhere, carry-less multiplication of 16 bytes (PCLMULQDQ) or 64
- * (VPCLMULQDQ on AVX-512) at a time where the CPU has it.
+ * All checksums are reflected CRCs and differ in the polynomial alone, so one code serves them:
+ * tables anywhere, and carry-less multiplication where the CPU has it, by vectors of 16 bytes
+ * (PCLMULQDQ), 32 or 64 (VPCLMULQDQ on AVX2 or AVX-512).
  *
  * Polynomials are reflected: in a register of w bits, bit i is the coefficient of x^(w-1-i).
  */
@@ -30,8 +30,8 @@ struct crc {
     const uint64_t polynomial;
     const unsigned width;
     uint64_t table[8][256]; /* table[k][b]: byte b, followed by k zero bytes */
-    struct folding by_128, by_512, by_2048;
-    uint64_t lanes_on[3]; /* what moves a register on by one, two, three lanes: see update_mixed() */
+    struct folding by_128, by_256, by_512, by_1024, by_2048;
+    uint64_t lanes_on[3]; /* what moves a register on by one, two, three lanes: see folding.h */
 };
 
 typedef uint64_t update_function(const struct crc *crc, uint64_t state, const uint8_t *p, size_t n);
@@ -66,14 +66,12 @@ static struct folding folding_by(const struct crc *crc, unsigned bits)
 }
 
 /*
- * A stretch of update_mixed(): so many rounds, and what they take by vectors and in each of three
- * lanes.
+ * What CRC-32C goes through by two units of the CPU at once (see folding.h): so many rounds, and the
+ * bytes that each of three lanes takes in them.
  */
 #define ROUNDS 57
 #define LANE_WORDS 5
-#define VECTORS ((size_t)256 * (ROUNDS + 1))
 #define LANE ((size_t)8 * LANE_WORDS * ROUNDS)
-#define STRETCH (VECTORS + 3 * LANE)
 
 static void prepare(struct crc *crc)
 {
@@ -89,7 +87,9 @@ static void prepare(struct crc *crc)
             crc->table[k][byte] = value >> 8 ^ crc->table[0][value & 0xFF];
         }
     crc->by_128 = folding_by(crc, 128);
+    crc->by_256 = folding_by(crc, 256);
     crc->by_512 = folding_by(crc, 512);
+    crc->by_1024 = folding_by(crc, 1024);
     crc->by_2048 = folding_by(crc, 2048);
     for (unsigned lanes = 1; lanes <= 3; lanes++)
         crc->lanes_on[lanes - 1] = power_of_x(crc, 8 * (unsigned)LANE * lanes - 33);
@@ -111,157 +111,162 @@ static uint64_t update_table(const struct crc *crc, uint64_t state, const uint8_
 
 #if HAVE_X86
 
-#define X86_128 __attribute__((target("pclmul,sse4.1")))
-#define X86_512 __attribute__((target("pclmul,sse4.1,avx512f,vpclmulqdq")))
+#define TARGET_128 __attribute__((target("pclmul,sse4.2")))
+#define TARGET_256 __attribute__((target("pclmul,sse4.2,avx2,vpclmulqdq")))
+#define TARGET_512 __attribute__((target("pclmul,sse4.2,avx512f,vpclmulqdq")))
 
-X86_128 static inline __m128i constants_128(const struct folding *by)
+/*
+ * What folding.h wants of each width: a vector of memory; one that begins with the register and is
+ * zero behind it; one of constants again and again; and @value moved on by what @by says, with what
+ * is @there added.
+ */
+TARGET_128 static inline __m128i load_128(const uint8_t *p)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+
+TARGET_128 static inline __m128i register_128(uint64_t state)
+{
+    return _mm_cvtsi64_si128((long long)state);
+}
+
+TARGET_128 static inline __m128i constants_128(const struct folding *by)
 {
     return _mm_set_epi64x((long long)by->high, (long long)by->low);
 }
 
-/* Moves @value on by what @by says, and adds what is there. */
-X86_128 static inline __m128i fold_128(__m128i value, __m128i by, __m128i there)
+TARGET_128 static inline __m128i fold_128(__m128i value, __m128i by, __m128i there)
 {
     __m128i low = _mm_clmulepi64_si128(value, by, 0x00);
     __m128i high = _mm_clmulepi64_si128(value, by, 0x11);
     return _mm_xor_si128(_mm_xor_si128(low, high), there);
 }
 
-X86_128 static inline __m128i load_128(const uint8_t *p)
+TARGET_256 static inline __m256i load_256(const uint8_t *p)
 {
-    return _mm_loadu_si128((const __m128i *)(const void *)p);
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
 
-/* What is folded to 16 bytes ends by table, and with it the bytes that are left. */
-X86_128 static inline uint64_t finish_128(const struct crc *crc, const __m128i part[4],
-                                          const uint8_t *p, size_t n)
+TARGET_256 static inline __m256i register_256(uint64_t state)
 {
-    __m128i by = constants_128(&crc->by_128), all = part[0];
-    uint8_t bytes[16];
-    for (int i = 1; i < 4; i++)
-        all = fold_128(all, by, part[i]);
-    for (; n >= 16; p += 16, n -= 16)
-        all = fold_128(all, by, load_128(p));
-    _mm_storeu_si128((__m128i *)(void *)bytes, all);
-    return update_table(crc, update_table(crc, 0, bytes, sizeof bytes), p, n);
+    return _mm256_zextsi128_si256(register_128(state));
 }
 
-X86_128 static uint64_t update_128(const struct crc *crc, uint64_t state, const uint8_t *p,
-                                   size_t n)
+TARGET_256 static inline __m256i constants_256(const struct folding *by)
 {
-    if (n < 128)
-        return update_table(crc, state, p, n);
-    __m128i by = constants_128(&crc->by_512), part[4];
-    for (int i = 0; i < 4; i++)
-        part[i] = load_128(p + 16 * i);
-    part[0] = _mm_xor_si128(part[0], _mm_cvtsi64_si128((long long)state));
-    for (p += 64, n -= 64; n >= 64; p += 64, n -= 64)
-        for (int i = 0; i < 4; i++)
-            part[i] = fold_128(part[i], by, load_128(p + 16 * i));
-    return finish_128(crc, part, p, n);
+    return _mm256_broadcastsi128_si256(constants_128(by));
 }
 
-X86_512 static inline __m512i constants_512(const struct folding *by)
+TARGET_256 static inline __m256i fold_256(__m256i value, __m256i by, __m256i there)
+{
+    __m256i low = _mm256_clmulepi64_epi128(value, by, 0x00);
+    __m256i high = _mm256_clmulepi64_epi128(value, by, 0x11);
+    return _mm256_xor_si256(_mm256_xor_si256(low, high), there);
+}
+
+TARGET_512 static inline __m512i load_512(const uint8_t *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+TARGET_512 static inline __m512i register_512(uint64_t state)
+{
+    return _mm512_zextsi128_si512(register_128(state));
+}
+
+TARGET_512 static inline __m512i constants_512(const struct folding *by)
 {
     return _mm512_broadcast_i32x4(constants_128(by));
 }
 
-X86_512 static inline __m512i fold_512(__m512i value, __m512i by, __m512i there)
+TARGET_512 static inline __m512i fold_512(__m512i value, __m512i by, __m512i there)
 {
     __m512i low = _mm512_clmulepi64_epi128(value, by, 0x00);
     __m512i high = _mm512_clmulepi64_epi128(value, by, 0x11);
     return _mm512_ternarylogic_epi64(low, high, there, 0x96);
 }
 
-X86_512 static uint64_t update_512(const struct crc *crc, uint64_t state, const uint8_t *p,
-                                   size_t n)
+/* A folded vector, whose @size bytes are a multiple of 16, as one of 16 bytes. */
+TARGET_128 static inline __m128i narrow(const struct crc *crc, const uint8_t *bytes, size_t size)
 {
-    if (n < 512)
-        return update_128(crc, state, p, n);
-    __m512i by = constants_512(&crc->by_2048), lane[4];
-    for (int i = 0; i < 4; i++)
-        lane[i] = _mm512_loadu_si512(p + 64 * i);
-    lane[0] = _mm512_xor_si512(lane[0],
-                               _mm512_zextsi128_si512(_mm_cvtsi64_si128((long long)state)));
-    for (p += 256, n -= 256; n >= 256; p += 256, n -= 256)
-        for (int i = 0; i < 4; i++)
-            lane[i] = fold_512(lane[i], by, _mm512_loadu_si512(p + 64 * i));
-    by = constants_512(&crc->by_512);
-    for (int i = 1; i < 4; i++)
-        lane[0] = fold_512(lane[0], by, lane[i]);
-    __m128i part[4];
-    _mm512_storeu_si512(part, lane[0]);
-    return finish_128(crc, part, p, n);
+    __m128i by = constants_128(&crc->by_128), all = load_128(bytes);
+    for (size_t at = 16; at < size; at += 16)
+        all = fold_128(all, by, load_128(bytes + at));
+    return all;
 }
 
-#define X86_MIXED __attribute__((target("pclmul,sse4.2,avx512f,vpclmulqdq")))
+/* The register behind what is folded to 16 bytes and the @n bytes that follow; the end by table. */
+TARGET_128 static inline uint64_t finish(const struct crc *crc, __m128i all, const uint8_t *p,
+                                         size_t n)
+{
+    uint8_t bytes[16];
+    __m128i by = constants_128(&crc->by_128);
+    for (; n >= 16; p += 16, n -= 16)
+        all = fold_128(all, by, load_128(p));
+    _mm_storeu_si128((__m128i *)(void *)bytes, all);
+    return update_table(crc, update_table(crc, 0, bytes, sizeof bytes), p, n);
+}
 
-X86_MIXED static inline uint64_t crc32c_of_128(__m128i value)
+TARGET_128 static inline uint64_t crc32c_of_128(__m128i value)
 {
     uint64_t low = (uint64_t)_mm_cvtsi128_si64(value);
     return _mm_crc32_u64(_mm_crc32_u64(0, low), (uint64_t)_mm_extract_epi64(value, 1));
 }
 
 /* @state times x to what @power stands for, but for the division that crc32c_of_128() ends with. */
-X86_MIXED static inline __m128i move_on(uint64_t state, uint64_t power)
+TARGET_128 static inline __m128i move_on(uint64_t state, uint64_t power)
 {
     return _mm_clmulepi64_si128(_mm_cvtsi64_si128((long long)(state << 32)),
                                 _mm_cvtsi64_si128((long long)power), 0x00);
 }
 
-X86_MIXED static uint64_t update_stretch(const struct crc *crc, uint64_t state, const uint8_t *p)
-{
-    const uint8_t *lane = p + VECTORS;
-    uint64_t a = 0, b = 0, c = 0;
-    __m512i by = constants_512(&crc->by_2048), part[4];
-    for (int i = 0; i < 4; i++)
-        part[i] = _mm512_loadu_si512(p + 64 * i);
-    part[0] = _mm512_xor_si512(part[0],
-                               _mm512_zextsi128_si512(_mm_cvtsi64_si128((long long)state)));
-    for (int round = 0; round < ROUNDS; round++) {
-        p += 256;
-        for (int i = 0; i < 4; i++)
-            part[i] = fold_512(part[i], by, _mm512_loadu_si512(p + 64 * i));
-        for (int i = 0; i < LANE_WORDS; i++, lane += 8) {
-            a = _mm_crc32_u64(a, load_le64(lane));
-            b = _mm_crc32_u64(b, load_le64(lane + LANE));
-            c = _mm_crc32_u64(c, load_le64(lane + 2 * LANE));
-        }
-    }
-    by = constants_512(&crc->by_512);
-    for (int i = 1; i < 4; i++)
-        part[0] = fold_512(part[0], by, part[i]);
-    __m128i all = _mm512_castsi512_si128(part[0]), by_128 = constants_128(&crc->by_128);
-    all = fold_128(all, by_128, _mm512_extracti32x4_epi32(part[0], 1));
-    all = fold_128(all, by_128, _mm512_extracti32x4_epi32(part[0], 2));
-    all = fold_128(all, by_128, _mm512_extracti32x4_epi32(part[0], 3));
+#define WIDTH 128
+#define BY_WIDTH by_128
+#define BY_PARTS by_512
+#define VECTOR __m128i
+#include "folding.h"
 
-    __m128i moved = move_on(crc32c_of_128(all), crc->lanes_on[2]);
-    moved = _mm_xor_si128(moved, move_on(a, crc->lanes_on[1]));
-    moved = _mm_xor_si128(moved, move_on(b, crc->lanes_on[0]));
-    return crc32c_of_128(moved) ^ c;
+#define WIDTH 256
+#define BY_WIDTH by_256
+#define BY_PARTS by_1024
+#define VECTOR __m256i
+#include "folding.h"
+
+#define WIDTH 512
+#define BY_WIDTH by_512
+#define BY_PARTS by_2048
+#define VECTOR __m512i
+#include "folding.h"
+
+/* Bits of the widest vectors that this CPU multiplies without carry; 0: none. */
+static unsigned widest(void)
+{
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("pclmul") || !__builtin_cpu_supports("sse4.2"))
+        return 0;
+    if (!__builtin_cpu_supports("vpclmulqdq") || !__builtin_cpu_supports("avx2"))
+        return 128;
+    return __builtin_cpu_supports("avx512f") ? 512 : 256;
 }
 
-/*
- * CRC-32C alone: while the vector unit folds the front of a stretch, the CPU's own CRC32
- * instruction, which is another unit, takes three lanes behind it; half as fast again.
- */
-X86_MIXED static uint64_t update_mixed(const struct crc *crc, uint64_t state, const uint8_t *p,
-                                       size_t n)
+static update_function *update_by(const struct crc *crc, unsigned width)
 {
-    for (; n >= STRETCH; p += STRETCH, n -= STRETCH)
-        state = update_stretch(crc, state, p);
-    return update_512(crc, state, p, n);
+    int mixed = crc == &crc32c;
+    switch (width) {
+    case 128:
+        return mixed ? update_mixed_128 : update_128;
+    case 256:
+        return mixed ? update_mixed_256 : update_256;
+    case 512:
+        return mixed ? update_mixed_512 : update_512;
+    default:
+        return update_table;
+    }
 }
 
 static update_function *best_update(const struct crc *crc)
 {
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("pclmul") || !__builtin_cpu_supports("sse4.1"))
-        return update_table;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq"))
-        return crc == &crc32c ? update_mixed : update_512;
-    return update_128;
+    return update_by(crc, widest());
 }
 
 #elif HAVE_ARM

@@ -34,6 +34,7 @@ HEADERS = (
     "checksum.h",
     "cipher.h",
     "ctera_codec.h",
+    "folding.h",
     "gzip.h",
     "lz4_frame.h",
     "requirements.h",

@@ -57,8 +57,8 @@ static void test_every_way(void)
         compare(all[i], update_table);
         compare(all[i], best_update(all[i]));
 #if HAVE_X86
-        if (__builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1"))
-            compare(all[i], update_128);
+        for (unsigned width = 128; width <= widest(); width *= 2)
+            compare(all[i], update_by(all[i], width));
 #endif
     }
 }

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from . import batch
+from . import batch, codec, keys
 from .batch import BatchProgress, BatchResult, Item
 from .connections import TLS
 from .download import Finished, Progress, Target, Verify, download
@@ -26,7 +26,6 @@ from .events import Observer
 from .exceptions import BlockInfo, DirectIOAPIError, DownloadError
 from .file import DirectFile, SharedFile, open_file, open_shared_file
 from .http import HTTP
-from .keys import prepare
 from .portal import Listing, Portal
 from .ranges import Piece, clip, covered
 from .retry import RetryPolicy
@@ -94,8 +93,9 @@ class DirectIO:
 
     def _open(self) -> None:
         settings = self._settings
+        codec.prepare()
         if self._secret is not None:
-            prepare()
+            keys.prepare()
         self._api_tls = TLS(settings.api.ssl)
         self._storage_tls = (
             self._api_tls if settings.storage.ssl == settings.api.ssl else TLS(settings.storage.ssl)

@@ -21,11 +21,7 @@ _TEXT = re.compile(rb'["\s]*([A-Za-z0-9+/]+={0,2})["\s]*[\x00-\x20]*\Z')
 
 
 def prepare() -> None:
-    """Import what :func:`unwrap` needs, before there are threads.
-
-    In a child forked while another thread imports a module, nobody can import that module any more:
-    they would wait for a lock whose holder is not there.
-    """
+    """Import what :func:`unwrap` needs, before there are threads, as :func:`codec.prepare` does."""
     _aes_ecb_decrypt(bytes(_BLOCK), b"")
 
 

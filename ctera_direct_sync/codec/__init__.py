@@ -32,6 +32,7 @@ __all__ = [
     "decode",
     "decode_bytes",
     "decode_into",
+    "prepare",
 ]
 
 CIPHERS = ("AES-CBC", "AES-GCM")
@@ -77,6 +78,15 @@ if TYPE_CHECKING:
     backend: str
 else:
     backend, _backend = _choose()
+
+
+def prepare() -> None:
+    """Import all that decoding needs, before there are threads.
+
+    In a child forked while another thread imports a module, nobody can import that module any more:
+    they would wait for a lock whose holder is not there.
+    """
+    _backend.prepare()
 
 
 class DecodedBlock(NamedTuple):

@@ -18,7 +18,7 @@ from ctera_direct_sync.codec.errors import Fault, raise_fault
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["crc32c", "crc32c_combine", "crc64nvme", "decode", "decode_into"]
+__all__ = ["crc32c", "crc32c_combine", "crc64nvme", "decode", "decode_into", "prepare"]
 
 _CIPHERS = {"AES-CBC": lib.CTERA_CIPHER_AES_CBC, "AES-GCM": lib.CTERA_CIPHER_AES_GCM}
 _COMPRESSIONS = {
@@ -37,6 +37,10 @@ _EXPANSION = 1032
 _new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
 _new_bytes.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t]
 _new_bytes.restype = ctypes.py_object
+
+
+def prepare() -> None:
+    """Nothing is imported late here."""
 
 
 def decode(

@@ -37,7 +37,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)
     import google_crc32c
 
-__all__ = ["crc32c", "crc32c_combine", "crc64nvme", "decode", "decode_into"]
+__all__ = ["crc32c", "crc32c_combine", "crc64nvme", "decode", "decode_into", "prepare"]
 
 _SNAPPY_JAVA_MAGIC = b"\x82SNAPPY\x00"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -56,6 +56,12 @@ class _Refused(Exception):
 
 
 _Data = Union[bytes, bytearray, memoryview]
+
+
+def prepare() -> None:
+    """Have pycryptodome import its modes, which it does when the first cipher of each is made."""
+    AES.new(bytes(16), AES.MODE_CBC, iv=bytes(16))
+    AES.new(bytes(16), AES.MODE_GCM, nonce=bytes(12), mac_len=16)
 
 
 def decode(

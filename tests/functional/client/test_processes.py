@@ -18,6 +18,7 @@ import pytest
 from ctera_direct_sync import DirectIO, Settings
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from tests.faults import ways
+from tests.unit.codec.conftest import BACKENDS
 
 ROOT = Path(__file__).parents[3]
 DATA = SyntheticSource(50_000, seed=1).read(0, 50_000)
@@ -237,16 +238,28 @@ from ctera_direct_sync import DirectIO
 
 client = DirectIO()
 before = set(sys.modules)
-for _ in client.iter_blocks(int(sys.argv[1])):
-    pass
-client.download(int(sys.argv[1]), sys.argv[2])
+for file_id in map(int, sys.argv[2:]):
+    for _ in client.iter_blocks(file_id):
+        pass
+    client.download(file_id, sys.argv[1])
 print(sorted(set(sys.modules) - before))
 """
 
 
-def test_nothing_is_imported_late(portal: Emulator, file_id: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_is_imported_late(
+    portal: Emulator, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A fork while another thread imports a module would hang the child at the same import for ever."""
-    done = run_python(portal, "-c", LATE, file_id, tmp_path / "target")
+    monkeypatch.setenv("CTERA_DIRECT_CODEC", backend)
+    kinds: list[dict[str, Any]] = [
+        {"checksums": ["x-amz-checksum-crc64nvme", "content-md5"]},
+        {"cipher": "AES-GCM", "compression": "LZ4"},
+        {"compression": "GZIP"},
+        {"native": True},
+    ]
+    file_ids = [portal.add(DATA, block_size=5000, **kind) for kind in kinds]
+    done = run_python(portal, "-c", LATE, tmp_path / "target", *file_ids)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 

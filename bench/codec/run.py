@@ -17,7 +17,7 @@ from importlib import metadata
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 ENVIRONMENT = HERE / "build" / "venv"
-APT_LINE = "apt-get install gcc libsnappy-dev libssl-dev libdeflate-dev liblz4-dev"
+PACKAGES = HERE / "apt-packages.txt"
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
         print(f"bench: {error}: build the native codec first (pip install -e .)", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError:
-        print(f"bench: the stock libraries do not compile: {APT_LINE}", file=sys.stderr)
+        print(f"bench: stock.c does not compile: are all of {PACKAGES} there?", file=sys.stderr)
         return 1
     rows = measure.measure(options.rounds, options.only)
     text = f"{measure.table(rows)}\n\n{measure.details(options.rounds)}\n"
@@ -50,6 +50,8 @@ def main() -> int:
 
 def rerun() -> int:
     """The same command with the rivals at hand."""
+    if subprocess.run([ROOT / "tools" / "system-packages.sh", PACKAGES]).returncode:
+        return 1
     try:
         # The package itself is imported from the tree, beside what it needs.
         needed = [

@@ -31,22 +31,11 @@ def ensure_packages() -> None:
     """
     Install the Debian packages of apt-packages.txt that are missing.
 
-    :raises Missing: the user is not root, with the line to run.
+    :raises Missing: they cannot be installed; what the user can do was printed.
     """
-    if shutil.which('dpkg-query') is None:
-        return  # No Debian: nginx, compiler and headers are looked for where they are used.
-    wanted = [line for line in (HERE / 'apt-packages.txt').read_text().split() if line]
-    missing = [name for name in wanted if not _installed(name)]
-    if not missing:
-        return
-    if os.geteuid() != 0:
-        raise Missing(f'packages are missing; run: sudo apt-get install -y {" ".join(missing)}')
-    say(f'installing {" ".join(missing)}')
-    environment = {**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'}
-    install = ['apt-get', 'install', '-y', '-qq', '--no-install-recommends', *missing]
-    if subprocess.run(install, env=environment, stdout=subprocess.DEVNULL).returncode:
-        subprocess.run(['apt-get', 'update', '-qq'], env=environment, check=True)
-        subprocess.run(install, env=environment, stdout=subprocess.DEVNULL, check=True)
+    install = ROOT / 'tools' / 'system-packages.sh'
+    if subprocess.run([install, HERE / 'apt-packages.txt'], stdout=sys.stderr).returncode:
+        raise Missing('packages are missing (see above)')
 
 
 def ensure_peer() -> Path:
@@ -90,9 +79,3 @@ def find_nginx() -> str:
     if path is None:
         raise Missing('nginx is needed: apt-get install nginx-light')
     return path
-
-
-def _installed(package: str) -> bool:
-    query = subprocess.run(['dpkg-query', '-W', '-f', '${db:Status-Status}', package],
-                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return query.stdout == 'installed'

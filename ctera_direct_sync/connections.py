@@ -33,7 +33,7 @@ from urllib3.util.wait import wait_for_read
 from .exchange import Exchange, render
 from .scope import CancelScope
 
-__all__ = ["TLS", "Pool", "Timeouts", "abortable", "make_abortable"]
+__all__ = ["TLS", "Pool", "Timeouts", "blocking", "make_abortable"]
 
 #: Seconds to wait for a connection, and for each next byte; None: for ever.
 Timeouts = tuple[Optional[float], Optional[float]]
@@ -77,32 +77,17 @@ class TLS:
 
 
 class _Blocking(threading.local):
-    """What ends the request that this thread is making."""
+    """The scope that the sockets are attached to which this thread uses, while there is one."""
 
     scope: Optional[CancelScope] = None
 
 
-_blocking = _Blocking()
-
-
-class abortable:
-    """Attach the sockets that this thread uses in the ``with`` block to a scope."""
-
-    __slots__ = ("_scope",)
-
-    def __init__(self, scope: CancelScope) -> None:
-        self._scope = scope
-
-    def __enter__(self) -> None:
-        _blocking.scope = self._scope
-
-    def __exit__(self, *exception: object) -> None:
-        _blocking.scope = None
+blocking = _Blocking()
 
 
 def _attach(sock: socket.socket) -> None:
     """Let the current request's scope shut ``sock`` down while this thread is blocked on it."""
-    scope = _blocking.scope
+    scope = blocking.scope
     if scope is not None:
         scope.attach(lambda: _shut(sock))
 
@@ -117,7 +102,7 @@ class _NoQueries(logging.Filter):
     """Takes the queries out of the URLs that urllib3 logs during a request of ours."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if _blocking.scope is not None and isinstance(record.args, tuple):
+        if blocking.scope is not None and isinstance(record.args, tuple):
             record.args = tuple(
                 _QUERY.sub("?...", arg) if isinstance(arg, str) else arg for arg in record.args
             )

@@ -212,7 +212,8 @@ def _fetch_rest(
             entry = job.future.result()
             done[entry.position] = entry.crc32c
             got += job.piece.length
-            source.observer.emit("delivered", source.file_id, job.piece.chunk, job.piece.length)
+            if source.observer.active:
+                source.observer.emit("delivered", source.file_id, job.piece.chunk, job.piece.length)
             progress(got, plan.size)
     finally:
         scope.detach()

@@ -21,8 +21,8 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any, Callable, Generic, NamedTuple, Optional, TypeVar
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from typing import Any, Callable, Generic, NamedTuple, Optional, TypeVar, cast
 
 from .ranges import Piece
 from .scope import Cancelled, CancelScope
@@ -39,16 +39,74 @@ BULK = 1
 _MAX_THREADS = 1024
 
 
+class Outcome(Generic[T]):
+    """A future without a lock, for a job that nobody waits for: it is picked up when it has ended."""
+
+    __slots__ = ("_error", "_result", "_state")
+
+    def __init__(self) -> None:
+        self._state = ""
+        self._error: Optional[BaseException] = None
+        self._result: Optional[T] = None
+
+    def cancel(self) -> bool:
+        """As a future's: True unless the job has begun."""
+        if not self._state:
+            self._state = "cancelled"
+        return self._state == "cancelled"
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled before it began."""
+        return self._state == "cancelled"
+
+    def done(self) -> bool:
+        """Whether :meth:`result` has something to say."""
+        return self._state in ("cancelled", "ended")
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """The job begins; False: it was cancelled, and must not."""
+        if self._state:
+            return False
+        self._state = "running"
+        return True
+
+    def set_result(self, result: T) -> None:
+        """The job has ended well."""
+        self._result = result
+        self._state = "ended"
+
+    def set_exception(self, error: BaseException) -> None:
+        """The job has failed."""
+        self._error = error
+        self._state = "ended"
+
+    def result(self) -> T:
+        """What the job returned; raises what it raised, or CancelledError."""
+        if self._state != "ended":
+            raise CancelledError
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                del self  # The error's traceback holds this frame.
+        return cast("T", self._result)
+
+
 class Job(Generic[T]):
     """One piece of one transfer. Whoever takes it off its queue is the only one to end its future."""
 
-    __slots__ = ("claimed", "future", "piece", "position", "transfer")
+    __slots__ = ("claimed", "flight", "future", "kept", "piece", "position", "transfer")
 
-    def __init__(self, transfer: Transfer[T], piece: Piece, position: int) -> None:
+    def __init__(
+        self, transfer: Transfer[T], piece: Piece, position: int, flight: int, kept: int
+    ) -> None:
         self.transfer = transfer
         self.piece = piece
         self.position = position
-        self.future: Future[T] = Future()
+        self.flight = flight
+        self.kept = kept
+        # What is picked up as it ends uses no more of a future than an Outcome has.
+        self.future: Future[T] = Future() if transfer.ordered else cast("Future[T]", Outcome())
         self.claimed = False
 
 
@@ -91,7 +149,6 @@ class Transfer(Generic[T]):
         self._flight = flight
         self._kept = kept
         self._notify = notify
-        self._next_piece = next(pieces, None)
         self._position = 0
         self._held = 0
         self._outstanding = 0
@@ -99,38 +156,46 @@ class Transfer(Generic[T]):
         self._working = 0
         self._queue: deque[Job[T]] = deque()
         self._entry: Optional[_Entry] = None
+        self._advance()
 
     def take_admitted(self) -> list[Job[T]]:
-        """All jobs admitted so far, no longer held by the transfer."""
+        """All jobs admitted so far of an ordered transfer, no longer held by it."""
         jobs = list(self.admitted)
         self.admitted.clear()
         return jobs
 
     # The engine calls these under its lock.
 
+    def _advance(self) -> None:
+        """Look at the next piece, and what it will cost."""
+        self._next_piece = piece = next(self._pieces, None)
+        self._next_flight = 0 if piece is None or self._memory is None else self._flight(piece)
+
     def _admit(self) -> None:
         """Queue the next pieces as far as the memory goes."""
         while self._next_piece is not None:
-            cost = self._flight(self._next_piece)
-            if self._memory is not None and self._held and self._held + cost > self._memory:
-                return
-            job: Job[T] = Job(self, self._next_piece, self._position)
-            self._held += cost
+            piece, flight, kept = self._next_piece, self._next_flight, 0
+            if self._memory is not None:
+                if self._held and self._held + flight > self._memory:
+                    return
+                kept = self._kept(piece)
+            job: Job[T] = Job(self, piece, self._position, flight, kept)
+            self._held += flight
             self._position += 1
             self._outstanding += 1
             self._queue.append(job)
             if self.ordered:
                 self.admitted.append(job)
             if self._notify is not None:
-                self._fresh.append(self._next_piece)
-            self._next_piece = next(self._pieces, None)
+                self._fresh.append(piece)
+            self._advance()
 
-    def _worked(self, piece: Piece) -> None:
+    def _worked(self, job: Job[T]) -> None:
         self._running -= 1
-        self._held -= self._flight(piece) - self._kept(piece)
+        self._held -= job.flight - job.kept
 
-    def _consumed(self, piece: Piece) -> None:
-        self._held -= self._kept(piece)
+    def _consumed(self, job: Job[T]) -> None:
+        self._held -= job.kept
         self._outstanding -= 1
 
     def _drop_queue(self) -> list[Job[T]]:
@@ -143,7 +208,8 @@ class Transfer(Generic[T]):
     # These run unlocked.
 
     def _run(self, piece: Piece) -> T:
-        self._tell("started", piece)
+        if self._notify is not None:
+            self._notify("started", piece, "")
         return self._context.copy().run(self._work, piece, self.scope)
 
     def _ended(self, job: Job[T]) -> None:
@@ -285,7 +351,7 @@ class Engine:
 
     def _check_owned(self, transfer: Transfer[Any]) -> None:
         self.check_process()
-        if not self.owns(transfer):
+        if transfer.generation != self._generation:
             raise Cancelled
 
     def consume(self, job: Job[T]) -> None:
@@ -293,11 +359,14 @@ class Engine:
         if not self.owns(job.transfer) or self._is_inside():
             return  # A parent process's, or a forgotten iteration's end: its transfer is being cancelled.
         with self._lock:
-            job.transfer._consumed(job.piece)
+            job.transfer._consumed(job)
             job.transfer._admit()
             self._offer(job.transfer)
-        job.transfer._announce()
-        self._dispatch()
+            more = self._most_urgent() is not None
+        if job.transfer._fresh:
+            job.transfer._announce()
+        if more or self._abandoned:
+            self._dispatch()
 
     def cancel(self, transfer: Transfer[Any]) -> None:
         """End a transfer: nothing more is begun, reads are cut off, every future comes to its end."""
@@ -395,10 +464,14 @@ class Engine:
                     fresh._working -= 1
                     if not fresh._working:
                         self._quiet.notify_all()
+                    more = False
                     if job is not None:
                         job.transfer._working += 1
-                fresh._announce()
-                self._dispatch()
+                        more = self._most_urgent() is not None
+                if fresh._fresh:
+                    fresh._announce()
+                if more or self._abandoned:
+                    self._dispatch()
         finally:
             with self._lock:
                 self._threads.discard(ident)
@@ -464,15 +537,19 @@ class Engine:
 
     def _most_urgent(self) -> Optional[list[_Entry]]:
         """The heap with the most urgent entry among those that may run a job now."""
+        best: Optional[list[_Entry]] = None
         for heap in (self._own, self._resting, self._busy):
             while heap and not heap[0].valid:
                 heapq.heappop(heap)
-        open_heaps = [self._own]
-        if self._shared_running < self._tuner.limit:
-            open_heaps += [self._resting, self._busy]
-        elif self._resting and self._may_exceed(self._resting[0].transfer):
-            open_heaps.append(self._resting)
-        return min(filter(None, open_heaps), key=lambda heap: heap[0], default=None)
+            if heap and self._is_open(heap) and (best is None or heap[0] < best[0]):
+                best = heap
+        return best
+
+    def _is_open(self, heap: list[_Entry]) -> bool:
+        """Whether one more job of this heap's transfers may run."""
+        if heap is self._own or self._shared_running < self._tuner.limit:
+            return True
+        return heap is self._resting and self._may_exceed(heap[0].transfer)
 
     def _may_exceed(self, transfer: Transfer[Any]) -> bool:
         """Whether a transfer at rest gets a thread beyond the tuned number.
@@ -489,7 +566,7 @@ class Engine:
             else:
                 self._tuner.idle()
             self._shared_running -= 1
-        transfer._worked(job.piece)
+        transfer._worked(job)
         transfer._admit()
         self._offer(transfer)
         # One that waits for its consumer stays: close must reach it.

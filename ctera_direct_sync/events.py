@@ -15,18 +15,16 @@ _log = logging.getLogger(__name__)
 
 
 class Observer:
-    """Calls the hook, where there is one; false in a condition where there is none.
+    """Calls the hook, where there is one: then it is ``active``. To ask first spares many calls.
 
     A hook that raises is logged and called again the next time: it must not cost anyone a block.
     """
 
-    __slots__ = ("_hook",)
+    __slots__ = ("_hook", "active")
 
     def __init__(self, hook: Optional[Callable[[Event], object]] = None) -> None:
         self._hook = hook
-
-    def __bool__(self) -> bool:
-        return self._hook is not None
+        self.active = hook is not None
 
     def emit(self, name: str, file_id: int, chunk: Chunk, nbytes: int, detail: str = "") -> None:
         """Report that ``name`` happened to ``nbytes`` bytes of a block, now, on this thread."""

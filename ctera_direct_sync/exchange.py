@@ -6,6 +6,7 @@ than a small block takes to decode. llhttp (httptools) does it in C, and strictl
 
 from __future__ import annotations
 
+import functools
 import http.client
 from collections.abc import Mapping
 from io import BufferedReader, RawIOBase
@@ -81,6 +82,12 @@ class _Rest(RawIOBase):
             count = self._sock.recv_into(memory) if self._left else 0
         self._left -= count
         return count
+
+
+@functools.lru_cache(maxsize=256)
+def _header_name(name: bytes) -> str:
+    """A header's name in lower case. Servers send the same few again and again."""
+    return name.decode("latin-1").lower()
 
 
 class _UnexpectedResponse(Exception):
@@ -260,9 +267,10 @@ class Exchange:
             return
         headers = self.headers
         for name, value in fields:
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            key, text = _header_name(name), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        if headers.get("transfer-encoding", "identity").lower() not in ("identity", "chunked"):
+        coding = headers.get("transfer-encoding")
+        if coding is not None and coding.lower() not in ("identity", "chunked"):
             raise _UnexpectedResponse  # A coding that nobody here takes off again.
         self.status = status
         self._keep_alive = self._parser.should_keep_alive()

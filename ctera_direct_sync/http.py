@@ -25,7 +25,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from urllib3 import exceptions as u3
 
 from .buffers import Loan
-from .connections import TLS, Pool, abortable, make_abortable
+from .connections import TLS, Pool, blocking, make_abortable
 from .exchange import Exchange
 from .faults import HTTPFault, fault_of
 from .scope import CancelScope
@@ -122,11 +122,13 @@ class HTTP:
         HTTPFault where there is no response, Cancelled once the scope is.
         """
         scope.check()
+        blocking.scope = scope
         try:
-            with abortable(scope):
-                return Response(self._send(url, headers or {}), scope)
+            return Response(self._send(url, headers or {}), scope)
         except Exception as error:  # noqa: BLE001 - whatever a session raises becomes one class
             fault = fault_of(error)
+        finally:
+            blocking.scope = None
         scope.detach()
         scope.check()
         raise fault

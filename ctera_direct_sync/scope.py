@@ -24,17 +24,15 @@ class CancelScope:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._cancelled = threading.Event()
+        self._ended = threading.Event()
         self._aborts: dict[int, Callable[[], object]] = {}
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether :meth:`cancel` was called."""
-        return self._cancelled.is_set()
+        #: Whether :meth:`cancel` was called.
+        self.cancelled = False
 
     def cancel(self) -> None:
         """Wake every attached thread; from now on each check raises. Any thread, any number of times."""
-        self._cancelled.set()
+        self.cancelled = True
+        self._ended.set()
         with self._lock:
             aborts = list(self._aborts.values())
             self._aborts.clear()
@@ -43,7 +41,7 @@ class CancelScope:
 
     def check(self) -> None:
         """Raise Cancelled if the scope was cancelled."""
-        if self._cancelled.is_set():
+        if self.cancelled:
             raise Cancelled
 
     def attach(self, abort: Callable[[], object]) -> None:
@@ -51,7 +49,7 @@ class CancelScope:
         with self._lock:
             self._aborts[threading.get_ident()] = abort
         # Checked after registering: a cancel in between either saw the entry or is seen here.
-        if self._cancelled.is_set():
+        if self.cancelled:
             self.detach()
             raise Cancelled
 
@@ -62,7 +60,7 @@ class CancelScope:
 
     def wait(self, seconds: float) -> None:
         """Sleep, or raise Cancelled as soon as the scope is cancelled."""
-        if self._cancelled.wait(seconds):
+        if self._ended.wait(seconds):
             raise Cancelled
 
 

@@ -90,19 +90,10 @@ class Source:
             priority=priority,
             max_workers=max_workers,
             memory=self.memory if bounded else None,
-            flight=self._flight,
+            flight=_length if self.metadata.plaintext else _with_object,
             kept=_length if keep else _nothing,
-            notify=self._notify if self.observer else None,
+            notify=self._notify if self.observer.active else None,
         )
-
-    def _flight(self, piece: Piece) -> int:
-        """Bytes held while a piece is under way: the stored object beside the plaintext of its block.
-
-        A quarter more is what the allocator was measured to hold back for each thread.
-        """
-        if self.metadata.plaintext:
-            return piece.length
-        return 2 * piece.chunk.length + piece.chunk.length // 4
 
     def _notify(self, name: str, piece: Piece, detail: str) -> None:
         self.observer.emit(name, self.file_id, piece.chunk, piece.length, detail)
@@ -110,6 +101,15 @@ class Source:
 
 def _length(piece: Piece) -> int:
     return piece.length
+
+
+def _with_object(piece: Piece) -> int:
+    """Bytes held while a piece is under way: the stored object beside the plaintext of its block.
+
+    A quarter more is what the allocator was measured to hold back for each thread.
+    """
+    length = piece.chunk.length
+    return 2 * length + length // 4
 
 
 def _nothing(piece: Piece) -> int:

@@ -147,7 +147,7 @@ class Storage:
         file_id, chunk = metadata.file_id, metadata.chunks[piece.block]
         block = BlockInfo(file_id, chunk.number, chunk.offset, chunk.length)
         try:
-            if metadata.plaintext and not piece.whole:
+            if not piece.whole and metadata.plaintext:
                 return self._get_part(listing, chunk, piece, block, scope, loan)
             with self.buffers.borrow() as memory:
                 stored, html = self._get_object(metadata, chunk, block, scope, memory)
@@ -176,18 +176,26 @@ class Storage:
                 raise _from_status(response, block)
             body = response.read(limit, memory)
             headers = response.headers
-        self._observer.emit("received", metadata.file_id, chunk, len(body))
-        _log.debug(
-            "file %s block %d: %d bytes in %.3f s",
-            metadata.file_id,
-            chunk.number,
-            len(body),
-            time.perf_counter() - started,
-        )
+        if self._observer.active:
+            self._observer.emit("received", metadata.file_id, chunk, len(body))
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug(
+                "file %s block %d: %d bytes in %.3f s",
+                metadata.file_id,
+                chunk.number,
+                len(body),
+                time.perf_counter() - started,
+            )
         names = self._verify(body, headers, block)
-        body, prefixed = split_azure_prefix(decoded(body, headers, limit), azure_host(chunk.url))
-        for name in [*names, *(["azure-md5"] if prefixed else [])]:
-            self._observer.emit("verified", metadata.file_id, chunk, len(body), name)
+        if "content-encoding" in headers:
+            body = decoded(body, headers, limit)
+        host = azure_host(chunk.url)
+        if host is not None:
+            body, prefixed = split_azure_prefix(body, host)
+            names += ["azure-md5"] if prefixed else []
+        if self._observer.active:
+            for name in names:
+                self._observer.emit("verified", metadata.file_id, chunk, len(body), name)
         return body, "html" in headers.get("content-type", "").lower()
 
     def _get_part(
@@ -226,7 +234,8 @@ class Storage:
                 body = response.read_window(first, piece.length)
         if len(body) != piece.length:
             raise HTTPFault("short", f"the part ended after {len(body)} of {piece.length} bytes")
-        self._observer.emit("received", file_id, chunk, len(body))
+        if self._observer.active:
+            self._observer.emit("received", file_id, chunk, len(body))
         return Fetched(body, None if loan is None else codec.crc32c(body))
 
     def _open(
@@ -242,7 +251,8 @@ class Storage:
         for _ in range(MAX_REDIRECTS + 1):
             response = http.get(url, scope, headers)
             if response.status not in REDIRECTS:
-                self._observer.emit("first-byte", file_id, chunk, response.length or 0)
+                if self._observer.active:
+                    self._observer.emit("first-byte", file_id, chunk, response.length or 0)
                 return response
             with response:
                 target = SignedURL(urljoin(url, response.headers.get("location", "")))
@@ -302,7 +312,8 @@ class Storage:
         except (DecryptBlockError, DecompressBlockError, BlockValidationException) as error:
             failure = type(error)(str(error.strerror), block, errno=error.errno)
         else:
-            self._observer.emit("decoded", metadata.file_id, piece.chunk, len(data))
+            if self._observer.active:
+                self._observer.emit("decoded", metadata.file_id, piece.chunk, len(data))
             if piece.whole:
                 return Fetched(data, crc32c)
             data = data[piece.start : piece.stop]
@@ -321,9 +332,10 @@ class Storage:
             failure.error.strerror,
             delay,
         )
-        self._observer.emit(
-            "retried", metadata.file_id, piece.chunk, 0, type(failure.error).__name__
-        )
+        if self._observer.active:
+            self._observer.emit(
+                "retried", metadata.file_id, piece.chunk, 0, type(failure.error).__name__
+            )
 
 
 # --- judging answers -----------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ class Streamer:
             self._source.engine.cancel(self._transfer)
 
     def _blocks(self, transfer: Transfer[Block]) -> Iterator[Block]:
-        engine = self._source.engine
+        engine, observer = self._source.engine, self._source.observer
         if self._stopped:
             return
         try:
@@ -71,9 +71,8 @@ class Streamer:
                     return
                 block = job.future.result()
                 self._offset = block.offset + block.length
-                self._source.observer.emit(
-                    "delivered", block.file_id, job.piece.chunk, block.length
-                )
+                if observer.active:
+                    observer.emit("delivered", block.file_id, job.piece.chunk, block.length)
                 yield block
                 del block
         except (Cancelled, CancelledError):
@@ -103,12 +102,13 @@ def iterate(
 
 
 def _as_finished(source: Source, transfer: Transfer[Block]) -> Iterator[Block]:
-    engine = source.engine
+    engine, observer = source.engine, source.observer
     try:
         engine.start(transfer)
         for job in engine.as_finished(transfer):
             block = job.future.result()
-            source.observer.emit("delivered", block.file_id, job.piece.chunk, block.length)
+            if observer.active:
+                observer.emit("delivered", block.file_id, job.piece.chunk, block.length)
             del job
             yield block
             del block

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Optional
 
 from ctera_direct_sync.codec._native import ffi, lib
@@ -31,6 +30,10 @@ _COMPRESSIONS = {
 
 # The densest of the formats, DEFLATE, makes at most 1032 bytes of one.
 _EXPANSION = 1032
+
+# A buffer's memory as a C array that knows its size, held until the context is left: of its type, the
+# buffer, and whether it must be writable.
+_from_buffer: Any = ffi.from_buffer
 
 # A bytes object without content: bytes(n) would fill it with zeros first, which costs an uncompressed
 # block 8% of its speed. Part of the stable ABI.
@@ -58,9 +61,9 @@ def decode(
 
     Without ``checksum`` 0 stands for the CRC32C, which is not calculated.
     """
-    with _pointer(object, spoil) as source:
+    with _from_buffer("uint8_t[]", object, spoil) as source:
         data = _room(length, len(source))
-        with ffi.from_buffer("uint8_t[]", data) as target:
+        with _from_buffer("uint8_t[]", data) as target:
             result = _decode(source, target, key, cipher, compression, number, spoil, checksum)
     if len(data) != length and (result >= 0 or result == -Fault.TOO_LONG):
         result = -Fault.TOO_SHORT
@@ -96,18 +99,15 @@ def decode_into(
     spoil: bool = False,
 ) -> int:
     """CRC32C of the plaintext put into ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
-    with _pointer(object, spoil) as source, _pointer(out, writable=True) as target:
+    with (
+        _from_buffer("uint8_t[]", object, spoil) as source,
+        _from_buffer("uint8_t[]", out, True) as target,
+    ):
         length = len(target)
         result = _decode(source, target, key, cipher, compression, number, spoil, True)
     if result < 0:
         raise_fault(-result, number, length)
     return result
-
-
-def _pointer(buffer: Buffer, writable: bool = False) -> AbstractContextManager[Any]:
-    """The buffer's memory as a C array that knows its size, held until the context is left."""
-    pointer: AbstractContextManager[Any] = ffi.from_buffer("uint8_t[]", buffer, writable)
-    return pointer
 
 
 def _decode(
@@ -168,7 +168,7 @@ if hasattr(os, "register_at_fork"):
 
 def crc32c(data: Buffer, value: int = 0) -> int:
     """CRC32C; see :func:`ctera_direct_sync.codec.crc32c`."""
-    with _pointer(data) as source:
+    with _from_buffer("uint8_t[]", data) as source:
         crc: int = lib.ctera_crc32c(value, source, len(source))
     return crc
 
@@ -181,6 +181,6 @@ def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
 
 def crc64nvme(data: Buffer, value: int = 0) -> int:
     """CRC-64/NVME; see :func:`ctera_direct_sync.codec.crc64nvme`."""
-    with _pointer(data) as source:
+    with _from_buffer("uint8_t[]", data) as source:
         crc: int = lib.ctera_crc64nvme(value, source, len(source))
     return crc

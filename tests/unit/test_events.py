@@ -25,11 +25,11 @@ def test_event():
 
 
 def test_no_hook():
-    """Without a hook an observer is false, and emitting does nothing."""
+    """Without a hook an observer is not active, and emitting does nothing."""
     observer = Observer()
-    assert not observer
+    assert not observer.active
     observer.emit("queued", 42, CHUNK, 0)
-    assert Observer(lambda event: None)
+    assert Observer(lambda event: None).active
 
 
 def test_raising_hook(caplog):

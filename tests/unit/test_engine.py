@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctera_direct_sync.engine import BULK, STREAM, Engine, SerialExecutor, Transfer
+from ctera_direct_sync.engine import BULK, STREAM, Engine, SerialExecutor, Transfer, _Patience
 from ctera_direct_sync.ranges import Piece
 from ctera_direct_sync.scope import Cancelled, CancelScope
 from ctera_direct_sync.types import Chunk, SignedURL
@@ -573,6 +573,43 @@ def test_cancelled_queued_future_is_never_worked_on(pooled):
     assert len(done) == 6
     assert gate.begun == [0, 1, 2, 4, 5]
     assert found[3].cancelled()
+
+
+class Clock:
+    """Seconds that pass when told to, and who slept."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+def test_results_of_fast_jobs_gather(monkeypatch):
+    """A consumer sleeps a moment where it waited for next to nothing before, and there is more to do."""
+    clock = Clock()
+    monkeypatch.setattr("ctera_direct_sync.engine.time", clock)
+    busy, idle = transfer(3, position), transfer(1, position)
+    busy._admit()
+    patience = _Patience()
+
+    def sleeps(seconds: float, started: Transfer[Any] = busy) -> int:
+        def job_ends() -> str:
+            clock.now += seconds
+            return "ended"
+
+        before = len(clock.slept)
+        assert patience.wait(started, job_ends) == "ended"
+        return len(clock.slept) - before
+
+    assert [sleeps(0.0001), sleeps(0.0), sleeps(0.0001)] == [0, 1, 1]
+    assert sleeps(0.0001, idle) == 0  # Nobody works meanwhile: there is nothing to gather.
+    assert [sleeps(0.004), sleeps(0.004), sleeps(0.0001), sleeps(0.0)] == [1, 0, 0, 1]
+    assert set(clock.slept) == {0.001}
 
 
 def test_cancelled_job_in_an_iteration(pooled):

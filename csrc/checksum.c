@@ -116,13 +116,18 @@ static uint64_t update_table(const struct crc *crc, uint64_t state, const uint8_
 #define TARGET_512 __attribute__((target("pclmul,sse4.2,avx512f,vpclmulqdq")))
 
 /*
- * What folding.h wants of each width: a vector of memory; one that begins with the register and is
- * zero behind it; one of constants again and again; and @value moved on by what @by says, with what
+ * What folding.h wants of each width: a vector of memory, and back; one that begins with the register
+ * and is zero behind it; one of constants again and again; and @value moved on by what @by says, with what
  * is @there added.
  */
 TARGET_128 static inline __m128i load_128(const uint8_t *p)
 {
     return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+
+TARGET_128 static inline void store_128(uint8_t *p, __m128i value)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, value);
 }
 
 TARGET_128 static inline __m128i register_128(uint64_t state)
@@ -147,6 +152,11 @@ TARGET_256 static inline __m256i load_256(const uint8_t *p)
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
 
+TARGET_256 static inline void store_256(uint8_t *p, __m256i value)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, value);
+}
+
 TARGET_256 static inline __m256i register_256(uint64_t state)
 {
     return _mm256_zextsi128_si256(register_128(state));
@@ -167,6 +177,11 @@ TARGET_256 static inline __m256i fold_256(__m256i value, __m256i by, __m256i the
 TARGET_512 static inline __m512i load_512(const uint8_t *p)
 {
     return _mm512_loadu_si512(p);
+}
+
+TARGET_512 static inline void store_512(uint8_t *p, __m512i value)
+{
+    _mm512_storeu_si512(p, value);
 }
 
 TARGET_512 static inline __m512i register_512(uint64_t state)
@@ -203,7 +218,7 @@ TARGET_128 static inline uint64_t finish(const struct crc *crc, __m128i all, con
     __m128i by = constants_128(&crc->by_128);
     for (; n >= 16; p += 16, n -= 16)
         all = fold_128(all, by, load_128(p));
-    _mm_storeu_si128((__m128i *)(void *)bytes, all);
+    store_128(bytes, all);
     return update_table(crc, update_table(crc, 0, bytes, sizeof bytes), p, n);
 }
 

@@ -3,8 +3,8 @@
  * in bits, and gets update_WIDTH() and, for CRC-32C alone, update_mixed_WIDTH().
  *
  * VECTOR: the type. BY_WIDTH and BY_PARTS: the members of struct crc that move a vector on by one of
- * them and by four. load_WIDTH(), register_WIDTH(), constants_WIDTH(), fold_WIDTH(), TARGET_WIDTH:
- * see there.
+ * them and by four. load_WIDTH(), store_WIDTH(), register_WIDTH(), constants_WIDTH(), fold_WIDTH(),
+ * TARGET_WIDTH: see there.
  */
 #define JOINED(name, width) name##_##width
 #define EXPANDED(name, width) JOINED(name, width)
@@ -22,7 +22,7 @@ TARGET static inline __m128i OF_WIDTH(joined)(const struct crc *crc, VECTOR part
     for (int i = 1; i < PARTS; i++)
         all = OF_WIDTH(fold)(all, by, part[i]);
     uint8_t bytes[SIZE];
-    memcpy(bytes, &all, sizeof bytes);
+    OF_WIDTH(store)(bytes, all);
     return narrow(crc, bytes, sizeof bytes);
 }
 

@@ -42,6 +42,8 @@ _MAX_THREADS = 1024
 
 #: Seconds for which the results of fast jobs gather before their consumer takes them.
 _MOMENT = 0.001
+#: Jobs that are queued must be so many to last for that.
+_MOMENTS_WORK = 16
 
 
 class Outcome(Generic[T]):
@@ -100,7 +102,7 @@ class Outcome(Generic[T]):
 class Job(Generic[T]):
     """One piece of one transfer. Whoever takes it off its queue is the only one to end its future."""
 
-    __slots__ = ("claimed", "flight", "future", "kept", "piece", "position", "transfer")
+    __slots__ = ("claimed", "future", "held", "kept", "piece", "position", "transfer")
 
     def __init__(
         self, transfer: Transfer[T], piece: Piece, position: int, flight: int, kept: int
@@ -108,7 +110,7 @@ class Job(Generic[T]):
         self.transfer = transfer
         self.piece = piece
         self.position = position
-        self.flight = flight
+        self.held = flight
         self.kept = kept
         # What is picked up as it ends uses no more of a future than an Outcome has.
         self.future: Future[T] = Future() if transfer.ordered else cast("Future[T]", Outcome())
@@ -197,11 +199,20 @@ class Transfer(Generic[T]):
 
     def _worked(self, job: Job[T]) -> None:
         self._running -= 1
-        self._held -= job.flight - job.kept
+        # A fast consumer may have been here before: then the job holds nothing any more.
+        if job.held:
+            self._held -= job.held - job.kept
+            job.held = job.kept
 
     def _consumed(self, job: Job[T]) -> None:
-        self._held -= job.kept
+        self._held -= job.held
+        job.held = 0
         self._outstanding -= 1
+
+    def _check_complete(self) -> None:
+        """All is over. RuntimeError where pieces are left: nothing may be cut short and look whole."""
+        if self._next_piece is not None:
+            raise RuntimeError("the transfer ended early: please report this")
 
     def _drop_queue(self) -> list[Job[T]]:
         """Forget what is not begun; the jobs' futures are still to be ended by the caller."""
@@ -244,8 +255,8 @@ class _Patience:
         self._fast = False
 
     def wait(self, transfer: Transfer[Any], wait: Callable[[], T]) -> T:
-        """What ``wait()`` returns. Without a moment's delay where the workers have nothing left to do."""
-        if self._fast and transfer._queue:
+        """What ``wait()`` returns; without a moment's delay where that could leave workers idle."""
+        if self._fast and len(transfer._queue) >= _MOMENTS_WORK:
             time.sleep(_MOMENT)
         began = time.perf_counter()
         result = wait()
@@ -367,6 +378,8 @@ class Engine:
                 patience.wait(transfer, functools.partial(_await, job.future))
             yield job
             self.consume(job)
+            del job
+        transfer._check_complete()
 
     def as_finished(self, transfer: Transfer[T]) -> Generator[Job[T], None, None]:
         """A started transfer's jobs as they end; each is consumed at the next step."""
@@ -383,6 +396,7 @@ class Engine:
                 # Also where the loop is left: the memory is free then.
                 self.consume(job)
             del job  # While waiting for the next, the last one's result must be gone.
+        transfer._check_complete()
 
     def owns(self, transfer: Transfer[Any]) -> bool:
         """False in a forked child for what its parent began: the threads that work on it are not here."""
@@ -487,14 +501,13 @@ class Engine:
         job: Optional[Job[Any]] = ticket.pop()
         ident = threading.get_ident()
         with self._lock:
-            if job is not None and job.claimed:
+            if job is None or job.claimed:
                 return  # Given up, after the pool had taken it.
             self._threads.add(ident)
-            if job is not None:
-                job.transfer._working += 1
+            job.claimed = True
+            job.transfer._working += 1
         try:
             while job is not None:
-                job.claimed = True
                 self._run(job)
                 job.transfer._ended(job)
                 with self._lock:
@@ -505,6 +518,7 @@ class Engine:
                         self._quiet.notify_all()
                     more = False
                     if job is not None:
+                        job.claimed = True
                         job.transfer._working += 1
                         more = self._most_urgent() is not None
                 if fresh._fresh:

@@ -73,6 +73,7 @@ class Streamer:
                 self._offset = block.offset + block.length
                 if observer.active:
                     observer.emit("delivered", block.file_id, job.piece.chunk, block.length)
+                del job
                 yield block
                 del block
         except (Cancelled, CancelledError):

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctera_direct_sync.engine import BULK, STREAM, Engine, SerialExecutor, Transfer, _Patience
+from ctera_direct_sync.engine import BULK, STREAM, Engine, Job, SerialExecutor, Transfer, _Patience
 from ctera_direct_sync.ranges import Piece
 from ctera_direct_sync.scope import Cancelled, CancelScope
 from ctera_direct_sync.types import Chunk, SignedURL
@@ -575,6 +575,51 @@ def test_cancelled_queued_future_is_never_worked_on(pooled):
     assert found[3].cancelled()
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_consumed_before_its_worker_is_done_with_it(pooled, ordered, monkeypatch):
+    """A consumer that is faster than the end of its job's bookkeeping gets all pieces none the less."""
+    consumed = threading.Event()
+
+    class Late(Transfer[int]):
+        def _ended(self, job: Any) -> None:
+            super()._ended(job)
+            assert consumed.wait(PATIENCE)
+
+    started = Late(
+        pieces(4, 4, 4, 4), position, ordered=ordered, memory=8, max_workers=1,
+        flight=lambda piece: 2 * piece.length,
+    )  # fmt: skip
+    consume = pooled.consume
+    monkeypatch.setattr(pooled, "consume", lambda job: (consume(job), consumed.set()))
+    pooled.start(started)
+    jobs = pooled.in_order(started) if ordered else pooled.as_finished(started)
+    assert [job.future.result() for job in jobs] == [0, 1, 2, 3]
+    pooled.drain(started)
+    assert started._held == 0
+
+
+def test_claimed_under_the_lock(pooled, monkeypatch):
+    """Between a look at whether a job was given up and its claim nobody can give it up."""
+    unlocked = []
+
+    class Watched(Job[int]):
+        __slots__ = ()
+
+        @property
+        def claimed(self) -> bool:
+            return Job.claimed.__get__(self)
+
+        @claimed.setter
+        def claimed(self, value: bool) -> None:
+            if value and not pooled._is_inside():
+                unlocked.append(self.position)
+            Job.claimed.__set__(self, value)
+
+    monkeypatch.setattr("ctera_direct_sync.engine.Job", Watched)
+    wait(futures(pooled, transfer(20, position)))
+    assert unlocked == []
+
+
 class Clock:
     """Seconds that pass when told to, and who slept."""
 
@@ -593,8 +638,9 @@ def test_results_of_fast_jobs_gather(monkeypatch):
     """A consumer sleeps a moment where it waited for next to nothing before, and there is more to do."""
     clock = Clock()
     monkeypatch.setattr("ctera_direct_sync.engine.time", clock)
-    busy, idle = transfer(3, position), transfer(1, position)
+    busy, brief = transfer(16, position), transfer(15, position)
     busy._admit()
+    brief._admit()
     patience = _Patience()
 
     def sleeps(seconds: float, started: Transfer[Any] = busy) -> int:
@@ -607,7 +653,7 @@ def test_results_of_fast_jobs_gather(monkeypatch):
         return len(clock.slept) - before
 
     assert [sleeps(0.0001), sleeps(0.0), sleeps(0.0001)] == [0, 1, 1]
-    assert sleeps(0.0001, idle) == 0  # Nobody works meanwhile: there is nothing to gather.
+    assert sleeps(0.0001, brief) == 0  # What is queued may not last so long: its workers would wait.
     assert [sleeps(0.004), sleeps(0.004), sleeps(0.0001), sleeps(0.0)] == [1, 0, 0, 1]
     assert set(clock.slept) == {0.001}
 

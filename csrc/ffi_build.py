@@ -77,6 +77,9 @@ def build_options() -> dict[str, Any]:
         # Free-threaded CPython has no stable ABI.
         "py_limited_api": not sysconfig.get_config_var("Py_GIL_DISABLED"),
     }
+    if sys.platform == "win32":
+        # GCC aligns no vector of 32 bytes on the stack there, but moves it as if it did.
+        options["extra_compile_args"].append("-Wa,-muse-unaligned-vector-move")
     prefix = os.environ.get("CTERA_DIRECT_LIBS_PREFIX")
     if not prefix:
         options["libraries"] = list(LIBRARIES)

@@ -26,19 +26,31 @@ TARGET static inline __m128i OF_WIDTH(joined)(const struct crc *crc, VECTOR part
     return narrow(crc, bytes, sizeof bytes);
 }
 
+/* The four that @p begins with, the register added. */
+TARGET static inline void OF_WIDTH(begin)(VECTOR part[PARTS], uint64_t state, const uint8_t *p)
+{
+    for (size_t i = 0; i < PARTS; i++)
+        part[i] = OF_WIDTH(load)(p + SIZE * i);
+    part[0] ^= OF_WIDTH(register)(state);
+}
+
+/* Each moved on by four vectors, to those at @p. */
+TARGET static inline void OF_WIDTH(advance)(VECTOR part[PARTS], VECTOR by, const uint8_t *p)
+{
+    for (size_t i = 0; i < PARTS; i++)
+        part[i] = OF_WIDTH(fold)(part[i], by, OF_WIDTH(load)(p + SIZE * i));
+}
+
 TARGET static uint64_t OF_WIDTH(update)(const struct crc *crc, uint64_t state, const uint8_t *p,
                                         size_t n)
 {
     if (n < 2 * PARTS * SIZE) /* not worth it, or less than the first vectors are */
         return WIDTH > 128 ? update_128(crc, state, p, n) : update_table(crc, state, p, n);
     VECTOR by = OF_WIDTH(constants)(&crc->BY_PARTS), part[PARTS];
-    for (size_t i = 0; i < PARTS; i++)
-        part[i] = OF_WIDTH(load)(p + SIZE * i);
-    part[0] ^= OF_WIDTH(register)(state);
+    OF_WIDTH(begin)(part, state, p);
     for (p += PARTS * SIZE, n -= PARTS * SIZE; n >= PARTS * SIZE;
          p += PARTS * SIZE, n -= PARTS * SIZE)
-        for (size_t i = 0; i < PARTS; i++)
-            part[i] = OF_WIDTH(fold)(part[i], by, OF_WIDTH(load)(p + SIZE * i));
+        OF_WIDTH(advance)(part, by, p);
     return finish(crc, OF_WIDTH(joined)(crc, part), p, n);
 }
 
@@ -52,13 +64,10 @@ TARGET static inline uint64_t OF_WIDTH(update_stretch)(const struct crc *crc, ui
     const uint8_t *lane = p + VECTORS;
     uint64_t a = 0, b = 0, c = 0;
     VECTOR by = OF_WIDTH(constants)(&crc->BY_PARTS), part[PARTS];
-    for (size_t i = 0; i < PARTS; i++)
-        part[i] = OF_WIDTH(load)(p + SIZE * i);
-    part[0] ^= OF_WIDTH(register)(state);
+    OF_WIDTH(begin)(part, state, p);
     for (int round = 0; round < ROUNDS; round++) {
         p += PARTS * SIZE;
-        for (size_t i = 0; i < PARTS; i++)
-            part[i] = OF_WIDTH(fold)(part[i], by, OF_WIDTH(load)(p + SIZE * i));
+        OF_WIDTH(advance)(part, by, p);
         for (int i = 0; i < LANE_WORDS; i++, lane += 8) {
             a = _mm_crc32_u64(a, load_le64(lane));
             b = _mm_crc32_u64(b, load_le64(lane + LANE));

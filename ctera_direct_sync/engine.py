@@ -224,8 +224,7 @@ class Transfer(Generic[T]):
     # These run unlocked.
 
     def _run(self, piece: Piece) -> T:
-        if self._notify is not None:
-            self._notify("started", piece, "")
+        self._tell("started", piece)
         return self._context.copy().run(self._work, piece, self.scope)
 
     def _ended(self, job: Job[T]) -> None:

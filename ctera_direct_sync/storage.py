@@ -193,9 +193,8 @@ class Storage:
         if host is not None:
             body, prefixed = split_azure_prefix(body, host)
             names += ["azure-md5"] if prefixed else []
-        if self._observer.active:
-            for name in names:
-                self._observer.emit("verified", metadata.file_id, chunk, len(body), name)
+        for name in names:
+            self._observer.emit("verified", metadata.file_id, chunk, len(body), name)
         return body, "html" in headers.get("content-type", "").lower()
 
     def _get_part(
@@ -332,10 +331,9 @@ class Storage:
             failure.error.strerror,
             delay,
         )
-        if self._observer.active:
-            self._observer.emit(
-                "retried", metadata.file_id, piece.chunk, 0, type(failure.error).__name__
-            )
+        self._observer.emit(
+            "retried", metadata.file_id, piece.chunk, 0, type(failure.error).__name__
+        )
 
 
 # --- judging answers -----------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ _EXPANSION = 1032
 # A buffer's memory as a C array that knows its size, held until the context is left: of its type, the
 # buffer, and whether it must be writable.
 _from_buffer: Any = ffi.from_buffer
+_BYTES = "uint8_t[]"
 
 # A bytes object without content: bytes(n) would fill it with zeros first, which costs an uncompressed
 # block 8% of its speed. Part of the stable ABI.
@@ -61,9 +62,9 @@ def decode(
 
     Without ``checksum`` 0 stands for the CRC32C, which is not calculated.
     """
-    with _from_buffer("uint8_t[]", object, spoil) as source:
+    with _from_buffer(_BYTES, object, spoil) as source:
         data = _room(length, len(source))
-        with _from_buffer("uint8_t[]", data) as target:
+        with _from_buffer(_BYTES, data) as target:
             result = _decode(source, target, key, cipher, compression, number, spoil, checksum)
     if len(data) != length and (result >= 0 or result == -Fault.TOO_LONG):
         result = -Fault.TOO_SHORT
@@ -99,10 +100,7 @@ def decode_into(
     spoil: bool = False,
 ) -> int:
     """CRC32C of the plaintext put into ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
-    with (
-        _from_buffer("uint8_t[]", object, spoil) as source,
-        _from_buffer("uint8_t[]", out, True) as target,
-    ):
+    with _from_buffer(_BYTES, object, spoil) as source, _from_buffer(_BYTES, out, True) as target:
         length = len(target)
         result = _decode(source, target, key, cipher, compression, number, spoil, True)
     if result < 0:
@@ -168,7 +166,7 @@ if hasattr(os, "register_at_fork"):
 
 def crc32c(data: Buffer, value: int = 0) -> int:
     """CRC32C; see :func:`ctera_direct_sync.codec.crc32c`."""
-    with _from_buffer("uint8_t[]", data) as source:
+    with _from_buffer(_BYTES, data) as source:
         crc: int = lib.ctera_crc32c(value, source, len(source))
     return crc
 
@@ -181,6 +179,6 @@ def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
 
 def crc64nvme(data: Buffer, value: int = 0) -> int:
     """CRC-64/NVME; see :func:`ctera_direct_sync.codec.crc64nvme`."""
-    with _from_buffer("uint8_t[]", data) as source:
+    with _from_buffer(_BYTES, data) as source:
         crc: int = lib.ctera_crc64nvme(value, source, len(source))
     return crc

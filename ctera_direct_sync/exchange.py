@@ -84,7 +84,7 @@ class _Rest(RawIOBase):
         return count
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
 def _header_name(name: bytes) -> str:
     """A header's name in lower case. Servers send the same few again and again."""
     return name.decode("latin-1").lower()

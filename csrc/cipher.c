@@ -23,7 +23,7 @@
 #define UPDATE_MAX ((size_t)1 << 30)
 
 static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;
-static EVP_CIPHER *cbc_ciphers[3], *gcm_ciphers[3]; /* keys of 16, 24, 32 bytes */
+static EVP_CIPHER *cbc_ciphers[3], *gcm_ciphers[3], *ecb_ciphers[3]; /* keys of 16, 24, 32 bytes */
 
 /*
  * Ciphers are fetched once, into a library context of our own that is never freed: the
@@ -34,20 +34,26 @@ static void fetch_ciphers(void)
 {
     static const char *const cbc[3] = {"AES-128-CBC", "AES-192-CBC", "AES-256-CBC"};
     static const char *const gcm[3] = {"AES-128-GCM", "AES-192-GCM", "AES-256-GCM"};
+    static const char *const ecb[3] = {"AES-128-ECB", "AES-192-ECB", "AES-256-ECB"};
     OSSL_LIB_CTX *library = OSSL_LIB_CTX_new();
     if (!library)
         return;
     for (int i = 0; i < 3; i++) {
         cbc_ciphers[i] = EVP_CIPHER_fetch(library, cbc[i], NULL);
         gcm_ciphers[i] = EVP_CIPHER_fetch(library, gcm[i], NULL);
+        ecb_ciphers[i] = EVP_CIPHER_fetch(library, ecb[i], NULL);
     }
 }
 
-static const EVP_CIPHER *find_cipher(int cipher, size_t key_size)
+/* The one of @ciphers that fits the key. CTERA_ARGUMENT: none does. */
+static int find_cipher(EVP_CIPHER *const ciphers[3], const uint8_t *key, size_t key_size,
+                       const EVP_CIPHER **found)
 {
+    if (!key || (key_size != 16 && key_size != 24 && key_size != 32))
+        return CTERA_ARGUMENT;
     pthread_once(&fetch_once, fetch_ciphers);
-    size_t index = (key_size - 16) / 8;
-    return cipher == CTERA_CIPHER_AES_CBC ? cbc_ciphers[index] : gcm_ciphers[index];
+    *found = ciphers[(key_size - 16) / 8];
+    return *found ? CTERA_OK : CTERA_CRYPTO;
 }
 
 /* Decrypts @size bytes at the context's place in the stream. */
@@ -121,11 +127,11 @@ int cipher_begin(struct worker *worker, struct envelope *envelope, int cipher, c
                  size_t key_size, uint64_t number, const uint8_t *object, size_t object_size)
 {
     ERR_set_mark();
-    if (!key || (key_size != 16 && key_size != 24 && key_size != 32))
-        return CTERA_ARGUMENT;
-    const EVP_CIPHER *evp_cipher = find_cipher(cipher, key_size);
-    if (!evp_cipher)
-        return CTERA_CRYPTO;
+    const EVP_CIPHER *evp_cipher;
+    int error = find_cipher(cipher == CTERA_CIPHER_AES_CBC ? cbc_ciphers : gcm_ciphers, key,
+                            key_size, &evp_cipher);
+    if (error)
+        return error;
     envelope->evp = worker->evp;
     envelope->cipher = cipher;
     return cipher == CTERA_CIPHER_AES_CBC
@@ -181,6 +187,22 @@ int cipher_finish(struct envelope *envelope, uint8_t *plain, struct block *block
 {
     return envelope->cipher == CTERA_CIPHER_AES_CBC ? cbc_finish(envelope, plain, block)
                                                     : gcm_finish(envelope, plain, block);
+}
+
+int cipher_decrypt_ecb(struct worker *worker, const uint8_t *key, size_t key_size,
+                       const uint8_t *data, size_t size, uint8_t *out)
+{
+    ERR_set_mark();
+    const EVP_CIPHER *cipher;
+    int error = find_cipher(ecb_ciphers, key, key_size, &cipher);
+    if (error)
+        return error;
+    if (size % CIPHER_BLOCK)
+        return CTERA_ARGUMENT;
+    if (EVP_DecryptInit_ex2(worker->evp, cipher, key, NULL, NULL) != 1 ||
+        EVP_CIPHER_CTX_set_padding(worker->evp, 0) != 1)
+        return CTERA_CRYPTO;
+    return update(worker->evp, out, data, size);
 }
 
 void cipher_forget(struct worker *worker)

@@ -36,10 +36,14 @@ int cipher_begin(struct worker *worker, struct envelope *envelope, int cipher, c
  */
 int cipher_finish(struct envelope *envelope, uint8_t *plain, struct block *block);
 
+/* AES-ECB without padding: as ctera_decrypt_ecb(). */
+int cipher_decrypt_ecb(struct worker *worker, const uint8_t *key, size_t key_size,
+                       const uint8_t *data, size_t size, uint8_t *out);
+
 /*
  * Wipes the key from the worker's context, and takes what libcrypto complained of from the thread's
- * error queue, which belongs to the application's TLS. To be called after cipher_begin(), whatever
- * it said.
+ * error queue, which belongs to the application's TLS. To be called after cipher_begin() and cipher_decrypt_ecb(),
+ * whatever they said.
  */
 void cipher_forget(struct worker *worker);
 

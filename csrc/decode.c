@@ -112,6 +112,19 @@ int64_t ctera_decode(int cipher, const uint8_t *key, size_t key_size, uint64_t n
     return error ? -error : (int64_t)block.crc32c;
 }
 
+int ctera_decrypt_ecb(const uint8_t *key, size_t key_size, const uint8_t *data, size_t size,
+                      uint8_t *out)
+{
+    if ((!data || !out) && size)
+        return CTERA_ARGUMENT;
+    struct worker *worker = worker_get();
+    if (!worker)
+        return CTERA_MEMORY;
+    int error = cipher_decrypt_ecb(worker, key, key_size, data, size, out);
+    cipher_forget(worker);
+    return error;
+}
+
 const char *ctera_strerror(int error)
 {
     switch (error) {

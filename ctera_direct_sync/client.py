@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from . import batch, codec, keys
+from . import batch, codec
 from .batch import BatchProgress, BatchResult, Item
 from .connections import TLS
 from .download import Finished, Progress, Target, Verify, download
@@ -94,8 +94,6 @@ class DirectIO:
     def _open(self) -> None:
         settings = self._settings
         codec.prepare()
-        if self._secret is not None:
-            keys.prepare()
         self._api_tls = TLS(settings.api.ssl)
         self._storage_tls = (
             self._api_tls if settings.storage.ssl == settings.api.ssl else TLS(settings.storage.ssl)

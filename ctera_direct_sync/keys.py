@@ -7,10 +7,11 @@ import binascii
 import re
 from typing import Optional
 
-from .exceptions import DecryptKeyError
+from . import codec
+from .exceptions import DecryptBlockError, DecryptKeyError
 from .types import FileKey
 
-__all__ = ["prepare", "unwrap"]
+__all__ = ["unwrap"]
 
 _BLOCK = 16
 _KEY_SIZES = (16, 24, 32)
@@ -18,11 +19,6 @@ _KEY_SIZES = (16, 24, 32)
 #: What is left of the decrypted text once padding is off: base64, perhaps quoted. Old portals pad
 #: with other control characters than PKCS#7, so anything below a space is taken for padding.
 _TEXT = re.compile(rb'["\s]*([A-Za-z0-9+/]+={0,2})["\s]*[\x00-\x20]*\Z')
-
-
-def prepare() -> None:
-    """Import what :func:`unwrap` needs, before there are threads, as :func:`codec.prepare` does."""
-    _aes_ecb_decrypt(bytes(_BLOCK), b"")
 
 
 def unwrap(wrapped_key: str, secret_access_key: Optional[str], file_id: int) -> FileKey:
@@ -47,7 +43,10 @@ def unwrap(wrapped_key: str, secret_access_key: Optional[str], file_id: int) -> 
             "The portal sent a wrapped key that is malformed (no base64, or no whole AES blocks)",
             file_id,
         )
-    key = _parse(_aes_ecb_decrypt(kek, wrapped))
+    text, refusal = _decrypt(wrapped, kek)
+    if refusal is not None:
+        raise DecryptKeyError(refusal, file_id)
+    key = _parse(text)
     if key is None:
         raise DecryptKeyError(
             "The secret access key does not fit this file: check that it belongs to the access key "
@@ -71,11 +70,12 @@ def _b64decode(text: str) -> Optional[FileKey]:
         return None
 
 
-def _aes_ecb_decrypt(key: bytes, data: bytes) -> FileKey:
-    # Imported here: it costs a tenth of the whole package's import and is not needed for it.
-    from Crypto.Cipher import AES
-
-    return FileKey(AES.new(bytes(key), AES.MODE_ECB).decrypt(bytes(data)))
+def _decrypt(wrapped: FileKey, kek: FileKey) -> tuple[FileKey, Optional[str]]:
+    """What ``wrapped`` holds, or why the cryptographic library would not say."""
+    try:
+        return FileKey(codec.decrypt_ecb(bytes(wrapped), key=bytes(kek))), None
+    except DecryptBlockError as refusal:
+        return FileKey(), str(refusal.strerror)
 
 
 def _parse(text: bytes) -> Optional[FileKey]:

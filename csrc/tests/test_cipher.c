@@ -73,6 +73,48 @@ static void test_nist_cbc(void)
     CHECK(memcmp(out, plain, 16) == 0);
 }
 
+/* NIST SP 800-38A, F.1.2, F.1.4 and F.1.6: the same two blocks under keys of each size. */
+static void test_nist_ecb(void)
+{
+    static const uint8_t keys[3][33] = {
+        "\x2b\x7e\x15\x16\x28\xae\xd2\xa6\xab\xf7\x15\x88\x09\xcf\x4f\x3c",
+        "\x8e\x73\xb0\xf7\xda\x0e\x64\x52\xc8\x10\xf3\x2b\x80\x90\x79\xe5"
+        "\x62\xf8\xea\xd2\x52\x2c\x6b\x7b",
+        "\x60\x3d\xeb\x10\x15\xca\x71\xbe\x2b\x73\xae\xf0\x85\x7d\x77\x81"
+        "\x1f\x35\x2c\x07\x3b\x61\x08\xd7\x2d\x98\x10\xa3\x09\x14\xdf\xf4"};
+    static const uint8_t plain[] =
+        "\x6b\xc1\xbe\xe2\x2e\x40\x9f\x96\xe9\x3d\x7e\x11\x73\x93\x17\x2a"
+        "\xae\x2d\x8a\x57\x1e\x03\xac\x9c\x9e\xb7\x6f\xac\x45\xaf\x8e\x51";
+    static const uint8_t encrypted[3][33] = {
+        "\x3a\xd7\x7b\xb4\x0d\x7a\x36\x60\xa8\x9e\xca\xf3\x24\x66\xef\x97"
+        "\xf5\xd3\xd5\x85\x03\xb9\x69\x9d\xe7\x85\x89\x5a\x96\xfd\xba\xaf",
+        "\xbd\x33\x4f\x1d\x6e\x45\xf2\x5f\xf7\x12\xa2\x14\x57\x1f\xa5\xcc"
+        "\x97\x41\x04\x84\x6d\x0a\xd3\xad\x77\x34\xec\xb3\xec\xee\x4e\xef",
+        "\xf3\xee\xd1\xbd\xb5\xd2\xa0\x3c\x06\x4b\x5a\x7e\x3d\xb1\x81\xf8"
+        "\x59\x1c\xcb\x10\xd4\x10\xed\x26\xdc\x5b\xa7\x4a\x31\x36\x28\x70"};
+    for (int k = 0; k < 3; k++) {
+        struct guarded data = guarded_copy(encrypted[k], 32), out = guarded_new(32);
+        CHECK(ctera_decrypt_ecb(keys[k], key_sizes[k], data.data, 32, out.data) == CTERA_OK);
+        CHECK(memcmp(out.data, plain, 32) == 0);
+        CHECK(memcmp(data.data, encrypted[k], 32) == 0);
+        CHECK(ctera_decrypt_ecb(keys[k], key_sizes[k], data.data, 32, data.data) == CTERA_OK);
+        CHECK(memcmp(data.data, plain, 32) == 0);
+        for (size_t size = 1; size < 16; size++)
+            CHECK(ctera_decrypt_ecb(keys[k], key_sizes[k], data.data, 16 + size, out.data) ==
+                  CTERA_ARGUMENT);
+        guarded_free(&data);
+        guarded_free(&out);
+    }
+    for (size_t size = 0; size < 40; size++)
+        if (size != 16 && size != 24 && size != 32)
+            CHECK(ctera_decrypt_ecb(key, size, text, 16, object) == CTERA_ARGUMENT);
+    CHECK(ctera_decrypt_ecb(NULL, 16, text, 16, object) == CTERA_ARGUMENT);
+    CHECK(ctera_decrypt_ecb(key, 16, NULL, 16, object) == CTERA_ARGUMENT);
+    CHECK(ctera_decrypt_ecb(key, 16, text, 16, NULL) == CTERA_ARGUMENT);
+    CHECK(ctera_decrypt_ecb(key, 16, NULL, 0, NULL) == CTERA_OK);
+    CHECK(ERR_peek_error() == 0);
+}
+
 /* Every last byte, right or wrong, and every wrong byte inside a right length. */
 static void test_padding(void)
 {
@@ -176,6 +218,7 @@ int main(void)
         key[i] = (uint8_t)random_word(&state);
     test_sizes_and_keys();
     test_nist_cbc();
+    test_nist_ecb();
     test_padding();
     test_envelopes();
     test_gcm_authenticates();

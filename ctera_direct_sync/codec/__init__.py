@@ -32,6 +32,7 @@ __all__ = [
     "decode",
     "decode_bytes",
     "decode_into",
+    "decrypt_ecb",
     "prepare",
 ]
 
@@ -197,6 +198,20 @@ def decode_into(
         number=number,
         spoil=spoil,
     )
+
+
+def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
+    """``data``, whole AES blocks, decrypted by AES-ECB without padding (NIST SP 800-38A, section 6.1).
+
+    A file's key is wrapped by it (PROTOCOL section 2). ValueError for a key that is not 16, 24 or 32
+    bytes long, or data that is no multiple of 16; DecryptBlockError where the cryptographic library
+    refuses to work.
+    """
+    if len(key) not in _KEY_LENGTHS:
+        raise ValueError("key must be 16, 24 or 32 bytes long")
+    if len(data) % 16:
+        raise ValueError("data must be whole AES blocks, a multiple of 16 bytes")
+    return _backend.decrypt_ecb(data, key=key)
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:

@@ -17,7 +17,15 @@ from ctera_direct_sync.codec.errors import Fault, raise_fault
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["crc32c", "crc32c_combine", "crc64nvme", "decode", "decode_into", "prepare"]
+__all__ = [
+    "crc32c",
+    "crc32c_combine",
+    "crc64nvme",
+    "decode",
+    "decode_into",
+    "decrypt_ecb",
+    "prepare",
+]
 
 _CIPHERS = {"AES-CBC": lib.CTERA_CIPHER_AES_CBC, "AES-GCM": lib.CTERA_CIPHER_AES_GCM}
 _COMPRESSIONS = {
@@ -136,6 +144,18 @@ def _decode(
         len(target),
     )
     return result
+
+
+def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
+    """AES-ECB without padding; see :func:`ctera_direct_sync.codec.decrypt_ecb`."""
+    if not hasattr(_thread, "ready"):
+        _prepare_thread()
+    out = bytearray(len(data))
+    with _from_buffer(_BYTES, out, True) as target:
+        error: int = lib.ctera_decrypt_ecb(key, len(key), data, len(data), target)
+    if error:
+        raise_fault(error, None, len(data))
+    return bytes(out)
 
 
 _thread = threading.local()

@@ -37,7 +37,15 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)
     import google_crc32c
 
-__all__ = ["crc32c", "crc32c_combine", "crc64nvme", "decode", "decode_into", "prepare"]
+__all__ = [
+    "crc32c",
+    "crc32c_combine",
+    "crc64nvme",
+    "decode",
+    "decode_into",
+    "decrypt_ecb",
+    "prepare",
+]
 
 _SNAPPY_JAVA_MAGIC = b"\x82SNAPPY\x00"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -60,6 +68,7 @@ _Data = Union[bytes, bytearray, memoryview]
 
 def prepare() -> None:
     """Have pycryptodome import its modes, which it does when the first cipher of each is made."""
+    AES.new(bytes(16), AES.MODE_ECB)
     AES.new(bytes(16), AES.MODE_CBC, iv=bytes(16))
     AES.new(bytes(16), AES.MODE_GCM, nonce=bytes(12), mac_len=16)
 
@@ -360,6 +369,11 @@ _extend_crc32c: Callable[[int, bytes], int] = google_crc32c.extend
 _CRC32C_POLYNOMIAL = 0x82F63B78  # reflected
 _CRC64NVME_POLYNOMIAL = 0x9A6C9329AC4BC9B5  # reflected
 _COPY_LIMIT = 1 << 18
+
+
+def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
+    """AES-ECB without padding; see :func:`ctera_direct_sync.codec.decrypt_ecb`."""
+    return bytes(AES.new(key, AES.MODE_ECB).decrypt(data))
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:

@@ -31,6 +31,7 @@ ROOT = {"__init__", "__main__"}
 
 #: Who else a module may import on its own floor.
 NEIGHBOURS = {
+    "keys": {"codec"},
     "digests": {"codec"},
     "urls": {"faults"},
     "storage": {"portal"},

@@ -11,6 +11,7 @@ from Crypto.Cipher import AES
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctera_direct_sync import codec
 from ctera_direct_sync.exceptions import DecryptKeyError
 from ctera_direct_sync.keys import unwrap
 from ctera_direct_sync.types import FileKey
@@ -161,6 +162,16 @@ def test_wrong_secret():
     """Another secret is refused with what to check."""
     other = base64.b64encode(bytes(range(7, 39))).decode()
     assert "does not fit this file" in refusal(encrypt(pkcs7(quoted(KEYS[2]))), other)
+
+
+def test_a_cryptographic_library_that_refuses(monkeypatch):
+    """A FIPS policy or the like is told as what it is, not as a wrong secret."""
+
+    def refuse(data, *, key):
+        codec.errors.raise_fault(codec.Fault.CRYPTO, None, len(data))
+
+    monkeypatch.setattr(codec, "decrypt_ecb", refuse)
+    assert "refused to work" in refusal(WRAPPED[2])
 
 
 def test_many_wrong_secrets_never_give_a_key():

@@ -19,6 +19,7 @@ CBC_FILES = [
     for name in ("GFSbox", "KeySbox", "VarKey", "VarTxt", "MMT")
     for bits in (128, 192, 256)
 ]
+ECB_FILES = [name.replace("CBC", "ECB") for name in CBC_FILES]
 GCM_FILES = [f"gcmDecrypt{bits}.rsp" for bits in (128, 192, 256)]
 
 
@@ -56,6 +57,16 @@ def cbc_vectors(name: str) -> Iterator[Vector]:
         padding = AES.new(key, AES.MODE_CBC, iv=ciphertext[-16:]).encrypt(b"\x10" * 16)
         plaintext = bytes.fromhex(record["PLAINTEXT"])
         yield Vector(b"\x00" + iv + ciphertext + padding, key, 1, plaintext, True)
+
+
+def ecb_vectors(name: str) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Key, ciphertext and plaintext of every vector of one file."""
+    for record in _records("ECB", name):
+        yield (
+            bytes.fromhex(record["KEY"]),
+            bytes.fromhex(record["CIPHERTEXT"]),
+            bytes.fromhex(record["PLAINTEXT"]),
+        )
 
 
 def gcm_vectors(name: str) -> Iterator[Vector]:

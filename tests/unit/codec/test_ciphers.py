@@ -26,6 +26,30 @@ def test_nist_cbc(codec: ModuleType, name: str) -> None:
     assert count >= 10
 
 
+@pytest.mark.parametrize("name", nist.ECB_FILES)
+def test_nist_ecb(codec: ModuleType, name: str) -> None:
+    """NIST's AES-ECB ciphertexts decrypt to NIST's plaintexts."""
+    vectors = list(nist.ecb_vectors(name))
+    for key, ciphertext, expected in vectors:
+        assert codec.decrypt_ecb(ciphertext, key=key) == expected
+    assert len(vectors) >= 10
+
+
+@pytest.mark.parametrize("size", range(40))
+def test_ecb_refuses(codec: ModuleType, size: int) -> None:
+    """A key of no AES size, and data that is no whole blocks, are told by name."""
+    data = bytes(16)
+    if size in (16, 24, 32):
+        assert len(codec.decrypt_ecb(data, key=bytes(size))) == 16
+        assert codec.decrypt_ecb(b"", key=bytes(size)) == b""
+    else:
+        with pytest.raises(ValueError, match=r"^key must be"):
+            codec.decrypt_ecb(data, key=bytes(size))
+    if size % 16:
+        with pytest.raises(ValueError, match=r"^data must be"):
+            codec.decrypt_ecb(bytes(size), key=data)
+
+
 @pytest.mark.parametrize("name", nist.GCM_FILES)
 def test_nist_gcm(codec: ModuleType, name: str) -> None:
     """NIST's AES-GCM ciphertexts decrypt, and those that NIST says fail are refused."""

@@ -241,6 +241,7 @@ class DirectIO:
     ) -> Streamer:
         """A :class:`Streamer` over the file: ``start()``, ``stop()``, ``offset``."""
         _check_call(byte_range, max_workers)
+        self._engine.make_way()
         source = self._source(self.metadata(file_id))
         start, stop = clip(byte_range, source.metadata.size)
         _check_covered(source, start, stop)

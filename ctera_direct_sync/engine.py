@@ -3,7 +3,8 @@
 A call becomes a :class:`Transfer`: its pieces in order, the work to do on each, and the memory that
 it may hold. The engine keeps a heap of the transfers that have work; a thread that becomes free takes
 the most urgent job there is then, so nothing is decided when work is submitted. Streams go before bulk
-work, and earlier pieces of a call before later ones, whosever call it is.
+work, which stands back for a moment while one begins, and earlier pieces of a call before later ones,
+whosever call it is.
 
 Every change of this state happens under the engine's one lock, in methods whose names begin with an
 underscore and that are short. No lock is held while work, a callback or a pool's submit runs.
@@ -26,6 +27,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from typing import Any, Callable, Generic, NamedTuple, Optional, TypeVar, cast
 
+from .precedence import Precedence
 from .ranges import Piece
 from .scope import Cancelled, CancelScope
 from .tuning import WorkerTuner
@@ -44,6 +46,11 @@ _MAX_THREADS = 1024
 _MOMENT = 0.001
 #: Jobs that are queued must be so many to last for that.
 _MOMENTS_WORK = 16
+
+
+#: A bulk job that took more seconds than this waited for the network: to hold the next one back gives a
+#: stream nothing.
+_QUICK = 0.01
 
 
 class Outcome(Generic[T]):
@@ -308,10 +315,12 @@ class Engine:
         *,
         make_executor: Callable[[], Executor] = _thread_pool,
         cancelled_error: Callable[[Piece], BaseException] = lambda piece: Cancelled(),
+        make_precedence: Callable[[], Precedence] = Precedence,
     ) -> None:
         self._max_workers = max_workers
         self._make_executor = make_executor
         self._cancelled_error = cancelled_error
+        self._make_precedence = make_precedence
         self.closed = False
         self._start_over()
         _engines.add(self)
@@ -323,6 +332,8 @@ class Engine:
         self._lock = threading.RLock()
         self._abandoned: deque[Transfer[Any]] = deque()
         self._quiet = threading.Condition(self._lock)
+        self._way_ended = threading.Condition(self._lock)
+        self._precedence = self._make_precedence()
         self._executor: Optional[Executor] = None
         self._threads: set[int] = set()
         self._transfers: set[Transfer[Any]] = set()
@@ -349,8 +360,26 @@ class Engine:
             transfer.generation = self._generation
             transfer._admit()
             self._offer(transfer)
+            if transfer._priority == STREAM:
+                self._precedence.begin()
         transfer._announce()
         self._dispatch()
+
+    def make_way(self) -> None:
+        """A stream is about to be listed: from now on, for a moment, bulk work stands back for it.
+
+        Starting it does so again. Whoever waits for its first block says :meth:`end_way`.
+        RuntimeError as :meth:`check_process`.
+        """
+        self.check_process()
+        with self._lock:
+            self._precedence.begin()
+
+    def end_way(self) -> None:
+        """The first block of the stream that was made way for is there."""
+        with self._lock:
+            self._precedence.end()
+            self._way_ended.notify_all()
 
     def check_process(self) -> None:
         """RuntimeError in a child whose fork Python was not told of: this engine's threads are not here.
@@ -375,6 +404,8 @@ class Engine:
             job = transfer.admitted.popleft()
             if not job.future.done():
                 patience.wait(transfer, functools.partial(_await, job.future))
+            if job.position == 0 and transfer._priority == STREAM:
+                self.end_way()
             yield job
             self.consume(job)
             del job
@@ -507,9 +538,12 @@ class Engine:
             job.transfer._working += 1
         try:
             while job is not None:
+                began = time.monotonic()
                 self._run(job)
                 job.transfer._ended(job)
                 with self._lock:
+                    if job.transfer._priority != STREAM and time.monotonic() - began < _QUICK:
+                        self._stand_back()
                     self._finish(job)
                     fresh, job = job.transfer, self._take()
                     fresh._working -= 1
@@ -609,6 +643,13 @@ class Engine:
         A stream always, others up to the maximum: calls whose storage is stalled hold up no other.
         """
         return transfer._priority == STREAM or self._shared_running < self._max_workers
+
+    def _stand_back(self) -> None:
+        """Keep this thread, and its place among the workers, out of a beginning stream's way."""
+        seconds = self._precedence.left()
+        if seconds > 0:
+            self._tuner.idle()
+            self._way_ended.wait(seconds)
 
     def _finish(self, job: Job[Any]) -> None:
         transfer = job.transfer

@@ -298,7 +298,11 @@ class _BlockCache:
         try:
             job = self._urgent(piece)
             self._prefetch(piece.offset + piece.length, stop)
-            return job.future.result()
+            waits = not job.future.done()
+            block = job.future.result()
+            if waits:
+                self._source.engine.end_way()
+            return block
         except BaseException as error:
             self._forget(piece.offset)
             if isinstance(error, Exception) and self._source.engine.closed:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctera_direct_sync.engine import BULK, STREAM, Engine, Job, SerialExecutor, Transfer, _Patience
+from ctera_direct_sync.precedence import Precedence
 from ctera_direct_sync.ranges import Piece
 from ctera_direct_sync.scope import Cancelled, CancelScope
 from ctera_direct_sync.types import Chunk, SignedURL
@@ -838,6 +839,112 @@ def test_window_with_threads(pooled, ordered):
             held -= length
     assert total == sum(lengths)
     assert most <= 40
+
+
+# --- with threads: precedence ----------------------------------------------------------------------------
+
+
+class Bulk:
+    """Two bulk jobs on one thread, the first of which ends when it is told to."""
+
+    def __init__(self, made: Engine, order: list[str]) -> None:
+        self.first_is_running = threading.Event()
+        self.go_on = threading.Event()
+        self.order = order
+        self.futures = futures(made, transfer(2, self, max_workers=1))
+        assert self.first_is_running.wait(PATIENCE)
+
+    def __call__(self, piece: Piece, scope: CancelScope) -> None:
+        self.order.append(f"bulk {piece.block}")
+        if piece.block == 0:
+            self.first_is_running.set()
+            assert self.go_on.wait(PATIENCE)
+
+
+@contextmanager
+def standing_back(
+    monkeypatch: pytest.MonkeyPatch, step: float = PATIENCE, quick: float = PATIENCE
+) -> Iterator[tuple[Engine, threading.Event]]:
+    """An engine with steps of so many seconds, and what tells that a worker stands back."""
+    monkeypatch.setattr("ctera_direct_sync.engine._QUICK", quick)
+    stands_back = threading.Event()
+
+    class Told(Precedence):
+        def left(self) -> float:
+            seconds = super().left()
+            if seconds > 0:
+                stands_back.set()
+            return seconds
+
+    with engine(make_precedence=lambda: Told(step)) as made:
+        yield made, stands_back
+        made.end_way()
+
+
+def test_bulk_work_stands_back_for_a_stream_that_begins(monkeypatch):
+    """From its announcement until its first block is delivered no bulk job begins."""
+    order: list[str] = []
+    with standing_back(monkeypatch) as (made, stands_back):
+        bulk = Bulk(made, order)
+        made.make_way()
+        bulk.go_on.set()
+        assert stands_back.wait(PATIENCE)
+        stream = transfer(1, lambda piece, scope: order.append("stream"), priority=STREAM)
+        made.start(stream)
+        for _ in made.in_order(stream):
+            wait(bulk.futures, PATIENCE)
+        assert order == ["bulk 0", "stream", "bulk 1"]
+
+
+def test_the_result_of_a_job_does_not_wait_for_that(monkeypatch):
+    """Who waits for what a worker did has it, though the worker stands back."""
+    with standing_back(monkeypatch) as (made, stands_back):
+        bulk = Bulk(made, [])
+        made.make_way()
+        bulk.go_on.set()
+        assert stands_back.wait(PATIENCE)
+        assert bulk.futures[0].done()
+        assert not bulk.futures[1].running()
+
+
+def test_bulk_work_stands_back_for_a_moment_only(monkeypatch):
+    """A stream that is announced and does not come, or has a slow storage, holds up nobody for long."""
+    with standing_back(monkeypatch, step=0.001) as (made, _):
+        bulk = Bulk(made, [])
+        made.make_way()
+        bulk.go_on.set()
+        assert wait(bulk.futures, PATIENCE).not_done == set()
+
+
+def test_slow_bulk_work_does_not_stand_back(monkeypatch):
+    """Where jobs wait for the network, a stream has the machine to itself anyway."""
+    with standing_back(monkeypatch, quick=0.0) as (made, stands_back):
+        bulk = Bulk(made, [])
+        made.make_way()
+        bulk.go_on.set()
+        assert wait(bulk.futures, PATIENCE).not_done == set()
+        assert not stands_back.is_set()
+
+
+def test_a_stream_stands_back_for_none(monkeypatch):
+    """One stream's workers go on while another begins."""
+    with standing_back(monkeypatch) as (made, stands_back):
+        started = transfer(3, position, priority=STREAM, max_workers=1)
+        made.make_way()
+        results = futures(made, started)
+        assert wait(results, PATIENCE).not_done == set()
+        assert not stands_back.is_set()
+
+
+def test_close_while_a_worker_stands_back(monkeypatch):
+    """It ends within the moment that it stands back for."""
+    with standing_back(monkeypatch, step=0.05) as (made, stands_back):
+        bulk = Bulk(made, [])
+        made.make_way()
+        bulk.go_on.set()
+        assert stands_back.wait(PATIENCE)
+        made.close()
+        assert all(future.done() for future in bulk.futures)
 
 
 # --- references ------------------------------------------------------------------------------------------

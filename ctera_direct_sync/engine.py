@@ -42,10 +42,13 @@ BULK = 1
 #: Threads that one client may ever have; what limits them in practice is the tuner or max_workers.
 _MAX_THREADS = 1024
 
-#: Seconds for which the results of fast jobs gather before their consumer takes them.
-_MOMENT = 0.001
-#: Jobs that are queued must be so many to last for that.
-_MOMENTS_WORK = 16
+#: Jobs are fast where their consumer has waited for one for less than so many seconds.
+_FAST = 0.0005
+#: Seconds for which the results of fast jobs gather before their consumer takes them: so many for each
+#: job that is queued, which is less than any takes, and none for a few; at most so many.
+_GATHERING = 0.0001
+_FEW = 16
+_LONGEST = 0.005
 
 
 #: A bulk job that took more seconds than this waited for the network: to hold the next one back gives a
@@ -262,11 +265,12 @@ class _Patience:
 
     def wait(self, transfer: Transfer[Any], wait: Callable[[], T]) -> T:
         """What ``wait()`` returns; without a moment's delay where that could leave workers idle."""
-        if self._fast and len(transfer._queue) >= _MOMENTS_WORK:
-            time.sleep(_MOMENT)
+        queued = len(transfer._queue)
+        if self._fast and queued >= _FEW:
+            time.sleep(min(_LONGEST, _GATHERING * queued))
         began = time.perf_counter()
         result = wait()
-        self._fast = time.perf_counter() - began < _MOMENT / 2
+        self._fast = time.perf_counter() - began < _FAST
         return result
 
 

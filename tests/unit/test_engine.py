@@ -656,7 +656,20 @@ def test_results_of_fast_jobs_gather(monkeypatch):
     assert [sleeps(0.0001), sleeps(0.0), sleeps(0.0001)] == [0, 1, 1]
     assert sleeps(0.0001, brief) == 0  # What is queued may not last so long: its workers would wait.
     assert [sleeps(0.004), sleeps(0.004), sleeps(0.0001), sleeps(0.0)] == [1, 0, 0, 1]
-    assert set(clock.slept) == {0.001}
+    assert clock.slept == pytest.approx([0.0016] * len(clock.slept))
+
+
+@pytest.mark.parametrize(("queued", "seconds"), [(16, 0.0016), (40, 0.004), (50, 0.005), (900, 0.005)])
+def test_how_long_they_gather(monkeypatch, queued, seconds):
+    """The more is queued the longer, so that no worker is idle before, but never for long."""
+    clock = Clock()
+    monkeypatch.setattr("ctera_direct_sync.engine.time", clock)
+    started = transfer(queued, position)
+    started._admit()
+    patience = _Patience()
+    for _ in range(2):
+        patience.wait(started, lambda: None)
+    assert clock.slept == pytest.approx([seconds])
 
 
 def test_cancelled_job_in_an_iteration(pooled):

@@ -23,7 +23,8 @@
 #define UPDATE_MAX ((size_t)1 << 30)
 
 static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;
-static EVP_CIPHER *cbc_ciphers[3], *gcm_ciphers[3], *ecb_ciphers[3]; /* keys of 16, 24, 32 bytes */
+/* For keys of 16, 24 and 32 bytes. */
+static EVP_CIPHER *cbc_ciphers[3], *gcm_ciphers[3], *ecb_ciphers[3];
 
 /*
  * Ciphers are fetched once, into a library context of our own that is never freed: the

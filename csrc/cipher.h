@@ -42,8 +42,8 @@ int cipher_decrypt_ecb(struct worker *worker, const uint8_t *key, size_t key_siz
 
 /*
  * Wipes the key from the worker's context, and takes what libcrypto complained of from the thread's
- * error queue, which belongs to the application's TLS. To be called after cipher_begin() and cipher_decrypt_ecb(),
- * whatever they said.
+ * error queue, which belongs to the application's TLS. To be called after cipher_begin() and
+ * cipher_decrypt_ecb(), whatever they said.
  */
 void cipher_forget(struct worker *worker);
 

@@ -115,14 +115,15 @@ CTERA_API int64_t ctera_decode(int cipher, const uint8_t *key, size_t key_size, 
                                uint8_t *workspace, int checksum, uint8_t *out, size_t out_size);
 
 /*
- * AES-ECB (NIST SP 800-38A, 6.1) without padding, which is how a file's key is wrapped: decrypts @size
- * bytes, a multiple of 16, of @data to @out, which is @data itself or apart from it.
+ * ctera_decrypt_ecb() - AES-ECB (NIST SP 800-38A, 6.1) without padding, by which a file's key is
+ * wrapped: decrypts @size bytes, a multiple of 16, of @data to @out, which is @data itself or apart
+ * from it.
  *
  * Returns CTERA_OK; CTERA_ARGUMENT for a @key_size other than 16, 24 and 32 or a @size that is no
  * multiple, CTERA_MEMORY or CTERA_CRYPTO, and then the content of @out is undefined.
  */
-CTERA_API int ctera_decrypt_ecb(const uint8_t *key, size_t key_size, const uint8_t *data, size_t size,
-                                uint8_t *out);
+CTERA_API int ctera_decrypt_ecb(const uint8_t *key, size_t key_size, const uint8_t *data,
+                                size_t size, uint8_t *out);
 
 /* A short English sentence for an enum ctera_error; never NULL. */
 CTERA_API const char *ctera_strerror(int error);

@@ -44,12 +44,12 @@ _MAX_THREADS = 1024
 
 #: Jobs are fast where their consumer has waited for one for less than so many seconds.
 _FAST = 0.0005
-#: Seconds for which the results of fast jobs gather before their consumer takes them: so many for each
-#: job that is queued, which is less than any takes, and none for a few; at most so many.
+#: Their results then gather before it takes them, for so many seconds for each job that is queued,
+#: which is less than any job takes: no worker is idle before.
 _GATHERING = 0.0001
-_FEW = 16
+#: But for no more seconds than that, and not at all where fewer jobs than that are queued.
 _LONGEST = 0.005
-
+_FEW = 16
 
 #: A bulk job that took more seconds than this waited for the network: to hold the next one back gives a
 #: stream nothing.
@@ -652,7 +652,6 @@ class Engine:
         """Keep this thread, and its place among the workers, out of a beginning stream's way."""
         seconds = self._precedence.left()
         if seconds > 0:
-            self._tuner.idle()
             self._way_ended.wait(seconds)
 
     def _finish(self, job: Job[Any]) -> None:

@@ -939,6 +939,20 @@ def test_slow_bulk_work_does_not_stand_back(monkeypatch):
         assert not stands_back.is_set()
 
 
+def test_standing_back_does_not_begin_a_measurement_anew(monkeypatch):
+    """Where streams begin all the time, bulk work finds its number of workers none the less."""
+    begun_anew: list[bool] = []
+    with standing_back(monkeypatch) as (made, stands_back):
+        monkeypatch.setattr(made._tuner, "idle", lambda: begun_anew.append(True))
+        bulk = Bulk(made, [])
+        made.make_way()
+        bulk.go_on.set()
+        assert stands_back.wait(PATIENCE)
+        made.end_way()
+        assert wait(bulk.futures, PATIENCE).not_done == set()
+    assert begun_anew == []
+
+
 def test_a_stream_stands_back_for_none(monkeypatch):
     """One stream's workers go on while another begins."""
     with standing_back(monkeypatch) as (made, stands_back):
@@ -951,7 +965,7 @@ def test_a_stream_stands_back_for_none(monkeypatch):
 
 def test_close_while_a_worker_stands_back(monkeypatch):
     """It ends within the moment that it stands back for."""
-    with standing_back(monkeypatch, step=0.05) as (made, stands_back):
+    with standing_back(monkeypatch, step=1) as (made, stands_back):
         bulk = Bulk(made, [])
         made.make_way()
         bulk.go_on.set()

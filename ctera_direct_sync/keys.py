@@ -73,7 +73,7 @@ def _b64decode(text: str) -> Optional[FileKey]:
 def _decrypt(wrapped: FileKey, kek: FileKey) -> tuple[FileKey, Optional[str]]:
     """What ``wrapped`` holds, or why the cryptographic library would not say."""
     try:
-        return FileKey(codec.decrypt_ecb(bytes(wrapped), key=bytes(kek))), None
+        return FileKey(codec.decrypt_ecb(wrapped, key=kek)), None
     except DecryptBlockError as refusal:
         return FileKey(), str(refusal.strerror)
 

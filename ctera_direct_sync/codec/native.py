@@ -150,12 +150,12 @@ def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
     """AES-ECB without padding; see :func:`ctera_direct_sync.codec.decrypt_ecb`."""
     if not hasattr(_thread, "ready"):
         _prepare_thread()
-    out = bytearray(len(data))
-    with _from_buffer(_BYTES, out, True) as target:
+    text = _room(len(data), len(data))
+    with _from_buffer(_BYTES, text) as target:
         error: int = lib.ctera_decrypt_ecb(key, len(key), data, len(data), target)
     if error:
         raise_fault(error, None, len(data))
-    return bytes(out)
+    return text
 
 
 _thread = threading.local()

@@ -123,6 +123,11 @@ def decode_into(
     return crc
 
 
+def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
+    """AES-ECB without padding; see :func:`ctera_direct_sync.codec.decrypt_ecb`."""
+    return bytes(AES.new(key, AES.MODE_ECB).decrypt(data))
+
+
 def _octets(buffer: Buffer) -> memoryview:
     """The bytes of a contiguous buffer, of whatever items and shape."""
     view = memoryview(buffer)
@@ -369,11 +374,6 @@ _extend_crc32c: Callable[[int, bytes], int] = google_crc32c.extend
 _CRC32C_POLYNOMIAL = 0x82F63B78  # reflected
 _CRC64NVME_POLYNOMIAL = 0x9A6C9329AC4BC9B5  # reflected
 _COPY_LIMIT = 1 << 18
-
-
-def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
-    """AES-ECB without padding; see :func:`ctera_direct_sync.codec.decrypt_ecb`."""
-    return bytes(AES.new(key, AES.MODE_ECB).decrypt(data))
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:

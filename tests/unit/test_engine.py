@@ -863,6 +863,7 @@ class Bulk:
     def __init__(self, made: Engine, order: list[str]) -> None:
         self.first_is_running = threading.Event()
         self.go_on = threading.Event()
+        self.engine = made
         self.order = order
         self.futures = futures(made, transfer(2, self, max_workers=1))
         assert self.first_is_running.wait(PATIENCE)
@@ -872,6 +873,11 @@ class Bulk:
         if piece.block == 0:
             self.first_is_running.set()
             assert self.go_on.wait(PATIENCE)
+
+    def meet_a_stream(self) -> None:
+        """Announce a stream, and then let the first job end."""
+        self.engine.make_way()
+        self.go_on.set()
 
 
 @contextmanager
@@ -899,8 +905,7 @@ def test_bulk_work_stands_back_for_a_stream_that_begins(monkeypatch):
     order: list[str] = []
     with standing_back(monkeypatch) as (made, stands_back):
         bulk = Bulk(made, order)
-        made.make_way()
-        bulk.go_on.set()
+        bulk.meet_a_stream()
         assert stands_back.wait(PATIENCE)
         stream = transfer(1, lambda piece, scope: order.append("stream"), priority=STREAM)
         made.start(stream)
@@ -913,8 +918,7 @@ def test_the_result_of_a_job_does_not_wait_for_that(monkeypatch):
     """Who waits for what a worker did has it, though the worker stands back."""
     with standing_back(monkeypatch) as (made, stands_back):
         bulk = Bulk(made, [])
-        made.make_way()
-        bulk.go_on.set()
+        bulk.meet_a_stream()
         assert stands_back.wait(PATIENCE)
         assert bulk.futures[0].done()
         assert not bulk.futures[1].running()
@@ -924,8 +928,7 @@ def test_bulk_work_stands_back_for_a_moment_only(monkeypatch):
     """A stream that is announced and does not come, or has a slow storage, holds up nobody for long."""
     with standing_back(monkeypatch, step=0.001) as (made, _):
         bulk = Bulk(made, [])
-        made.make_way()
-        bulk.go_on.set()
+        bulk.meet_a_stream()
         assert wait(bulk.futures, PATIENCE).not_done == set()
 
 
@@ -933,8 +936,7 @@ def test_slow_bulk_work_does_not_stand_back(monkeypatch):
     """Where jobs wait for the network, a stream has the machine to itself anyway."""
     with standing_back(monkeypatch, quick=0.0) as (made, stands_back):
         bulk = Bulk(made, [])
-        made.make_way()
-        bulk.go_on.set()
+        bulk.meet_a_stream()
         assert wait(bulk.futures, PATIENCE).not_done == set()
         assert not stands_back.is_set()
 
@@ -945,8 +947,7 @@ def test_standing_back_does_not_begin_a_measurement_anew(monkeypatch):
     with standing_back(monkeypatch) as (made, stands_back):
         monkeypatch.setattr(made._tuner, "idle", lambda: begun_anew.append(True))
         bulk = Bulk(made, [])
-        made.make_way()
-        bulk.go_on.set()
+        bulk.meet_a_stream()
         assert stands_back.wait(PATIENCE)
         made.end_way()
         assert wait(bulk.futures, PATIENCE).not_done == set()
@@ -967,8 +968,7 @@ def test_close_while_a_worker_stands_back(monkeypatch):
     """It ends within the moment that it stands back for."""
     with standing_back(monkeypatch, step=1) as (made, stands_back):
         bulk = Bulk(made, [])
-        made.make_way()
-        bulk.go_on.set()
+        bulk.meet_a_stream()
         assert stands_back.wait(PATIENCE)
         made.close()
         assert all(future.done() for future in bulk.futures)

@@ -174,6 +174,19 @@ def test_a_cryptographic_library_that_refuses(monkeypatch):
     assert "refused to work" in refusal(WRAPPED[2])
 
 
+def test_what_the_codec_is_given_hides_itself(monkeypatch):
+    """A traceback with locals from there shows neither the key-encryption key nor what it wraps."""
+    shown = []
+
+    def decrypt(data, *, key):
+        shown.append(f"{data!r} {key!r}")
+        return bytes(len(data))
+
+    monkeypatch.setattr(codec, "decrypt_ecb", decrypt)
+    refusal(WRAPPED[2])
+    assert shown == ["<FileKey: AES-384, hidden> <FileKey: AES-256, hidden>"]
+
+
 def test_many_wrong_secrets_never_give_a_key():
     """Of 3,000 wrong secrets none passes for the right one."""
     chance = random.Random(2)

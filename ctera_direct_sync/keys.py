@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import traceback
 from typing import Optional
 
 from . import codec
@@ -16,6 +17,11 @@ __all__ = ["unwrap"]
 _BLOCK = 16
 _KEY_SIZES = (16, 24, 32)
 
+#: The longest wrapped key that is looked at. A key of 32 bytes takes 64 characters; the rest is for line
+#: breaks and padding. The bound keeps a portal from costing seconds of CPU time by a longer one.
+_MAX_WRAPPED_CHARACTERS = 1024
+_MAX_WRAPPED_BYTES = 256
+
 #: What is left of the decrypted text once padding is off: base64, perhaps quoted. Old portals pad
 #: with other control characters than PKCS#7, so anything below a space is taken for padding.
 _TEXT = re.compile(rb'["\s]*([A-Za-z0-9+/]+={0,2})["\s]*[\x00-\x20]*\Z')
@@ -24,36 +30,44 @@ _TEXT = re.compile(rb'["\s]*([A-Za-z0-9+/]+={0,2})["\s]*[\x00-\x20]*\Z')
 def unwrap(wrapped_key: str, secret_access_key: Optional[str], file_id: int) -> FileKey:
     """The file key, 16, 24 or 32 bytes, that ``wrapped_key`` holds.
 
-    DecryptKeyError says whether the secret is missing, malformed, or not the one that fits.
+    DecryptKeyError says whether the secret is missing, malformed, or not the one that fits. Its
+    traceback holds neither the secret nor a key.
     """
-    if secret_access_key is None:
-        raise DecryptKeyError(
+    try:
+        key, refusal = _unwrap(wrapped_key, secret_access_key)
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
+    finally:
+        del wrapped_key, secret_access_key
+    if key is None:
+        raise DecryptKeyError(refusal, file_id)
+    return key
+
+
+def _unwrap(wrapped_key: str, secret: Optional[str]) -> tuple[Optional[FileKey], str]:
+    """Return the file key; or None, and why there is none."""
+    if secret is None:
+        return None, (
             "The file is encrypted and a bearer token cannot decrypt it: give access_key_id and "
-            "secret_access_key",
-            file_id,
+            "secret_access_key"
         )
-    kek = _key_encryption_key(secret_access_key)
+    kek = _key_encryption_key(secret)
     if kek is None:
-        raise DecryptKeyError(
-            "The secret access key is not base64: copy it again from the portal, whole", file_id
-        )
-    wrapped = _b64decode(wrapped_key)
-    if not wrapped or len(wrapped) % _BLOCK:
-        raise DecryptKeyError(
-            "The portal sent a wrapped key that is malformed (no base64, or no whole AES blocks)",
-            file_id,
+        return None, "The secret access key is not base64: copy it again from the portal, whole"
+    wrapped = None if len(wrapped_key) > _MAX_WRAPPED_CHARACTERS else _b64decode(wrapped_key)
+    if not wrapped or len(wrapped) % _BLOCK or len(wrapped) > _MAX_WRAPPED_BYTES:
+        return None, (
+            "The portal sent a wrapped key that is malformed (no base64, no whole AES blocks, or "
+            "longer than a file key can be)"
         )
     text, refusal = _decrypt(wrapped, kek)
     if refusal is not None:
-        raise DecryptKeyError(refusal, file_id)
-    key = _parse(text)
-    if key is None:
-        raise DecryptKeyError(
-            "The secret access key does not fit this file: check that it belongs to the access key "
-            "ID and to this portal",
-            file_id,
-        )
-    return key
+        return None, refusal
+    return _parse(text), (
+        "The secret access key does not fit this file: check that it belongs to the access key ID "
+        "and to this portal"
+    )
 
 
 def _key_encryption_key(secret: str) -> Optional[FileKey]:

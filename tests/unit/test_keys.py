@@ -141,6 +141,56 @@ def test_wrapped_key_that_is_malformed(wrapped):
 
 
 @pytest.mark.parametrize(
+    "wrapped",
+    [
+        encrypt(b" " * 32768),
+        encrypt(b'"' * 16384 + b" " * 16384),
+        encrypt(b"A" * 43_008),
+        encrypt(bytes(272)),
+        " " * 1_000_000,
+        "QUJD" * 250_000,
+        WRAPPED[2] + "\n" * 1000,
+    ],
+)
+def test_wrapped_key_that_is_too_long(wrapped, monkeypatch):
+    """No more is decoded, decrypted or searched than a file key can take: 43 kB took 3.8 s."""
+    seen = []
+
+    def decrypt(data, *, key):
+        seen.append(len(data))
+        return bytes(len(data))
+
+    monkeypatch.setattr(codec, "decrypt_ecb", decrypt)
+    with pytest.raises(DecryptKeyError, match="longer than a file key can be"):
+        unwrap(wrapped, SECRET, 1)
+    assert seen == []
+
+
+def test_wrapped_key_of_the_longest_accepted_size():
+    """Padding and line breaks in plenty are still forgiven."""
+    text = quoted(KEYS[2]) + b" " * (256 - 46)
+    wrapped = encrypt(text)
+    assert unwrap("\n".join(wrapped[i : i + 4] for i in range(0, len(wrapped), 4)), SECRET, 1)
+
+
+@pytest.mark.parametrize(
+    "wrapped", [WRAPPED[2][:-4], "?", encrypt(bytes(48)), encrypt(bytes(4096)), "ü" * 24, None, 5]
+)
+@pytest.mark.parametrize("secret", [SECRET, f"{SECRET}!", None])
+def test_a_traceback_holds_no_secret(wrapped, secret):
+    """No local variable of the library's frames has the secret, a key, or what was wrapped."""
+    with pytest.raises((DecryptKeyError, TypeError, AttributeError)) as caught:
+        unwrap(wrapped, secret, 1)
+    step = caught.value.__traceback__.tb_next
+    while step is not None:
+        for value in step.tb_frame.f_locals.values():
+            assert not isinstance(value, bytes), value
+            assert value is not wrapped or wrapped is None
+            assert value is not secret or secret is None
+        step = step.tb_next
+
+
+@pytest.mark.parametrize(
     "text",
     [
         pkcs7(quoted(bytes(15))),

@@ -45,7 +45,7 @@ enum ctera_cipher {
 enum ctera_compression {
     CTERA_COMPRESSION_NONE = 0,
     CTERA_COMPRESSION_AUTO = 1, /* snappy-java stream, gzip or raw snappy: the first bytes tell */
-    CTERA_COMPRESSION_LZ4 = 2   /* one LZ4 frame */
+    CTERA_COMPRESSION_LZ4 = 2   /* LZ4 frames */
 };
 
 /*
@@ -83,29 +83,41 @@ enum ctera_compression {
  *    element that reads or writes out of bounds (elements behind the last byte do) are CORRUPT.
  *
  *    snappy-java stream (AUTO, first bytes 82 53 4E 41 50 50 59 00): under 16 bytes of header is
- *    CORRUPT; a version below 1 or a compatible version above 1 is UNSUPPORTED. Chunks follow, in
- *    order. The whole 16-byte header may come again where a chunk's length is due, as in
+ *    CORRUPT; a version below 1 is UNSUPPORTED. snappy-java's reader ignores the compatible
+ *    version, and so do we; but if it is above 1, what would be CORRUPT is UNSUPPORTED. Chunks
+ *    follow, in order. The whole 16-byte header may come again where a chunk's length is due, as in
  *    snappy-java's own reader: streams may be concatenated. A chunk's preamble above what is left
  *    of @out_size is TOO_LONG. A chunk with an empty plaintext (one zero byte) is fine; a chunk of
  *    zero bytes lacks its preamble and is CORRUPT, as are a cut length or a cut chunk. End of the
- *    payload before
- *    @out_size bytes: TOO_SHORT.
+ *    payload before @out_size bytes: TOO_SHORT.
  *
- *    gzip (AUTO, first bytes 1F 8B): one member or more (RFC 1952). After a member comes nothing or
- *    another member (1F 8B); anything else, zero bytes included, is TRAILING. A method other than 8
- *    or a reserved flag is UNSUPPORTED; FHCRC, CRC-32 and ISIZE are verified (CHECKSUM). A member
- *    that yields more than what is left of @out_size is TOO_LONG; cut or invalid DEFLATE is
- *    CORRUPT. (The member that overflows must do so before the payload's last 8 bytes, where its
- *    trailer would be: an overflow within them is a cut stream, CORRUPT.) All members done below
- *    @out_size: TOO_SHORT.
+ *    gzip (AUTO, first bytes 1F 8B): one member or more (RFC 1952). After a member comes
+ *    nothing, another member (1F 8B), or zero bytes alone up to the end, as gzip(1) accepts them;
+ *    anything else is TRAILING. A method other than 8 or a reserved flag is UNSUPPORTED; FHCRC,
+ *    CRC-32 and ISIZE are verified (CHECKSUM). A member that yields more than what is left of
+ *    @out_size is TOO_LONG; cut or invalid DEFLATE is CORRUPT. (The member that overflows must do so
+ *    before the payload's last 8 bytes, where its trailer would be: an overflow within them is a cut
+ *    stream, CORRUPT.) All members done below @out_size: TOO_SHORT.
  *
- *    LZ4 (compression LZ4 only): exactly one frame; anything behind it is TRAILING. Skippable and
- *    legacy frames, versions other than 01, reserved bits, dictionary IDs: UNSUPPORTED. Another
- *    magic: CORRUPT. Header, block and content checksums are verified (CHECKSUM). A content size or
- *    a block that goes past what is left of @out_size: TOO_LONG; a block over the frame's block
- *    size, a cut frame, a missing end mark, a content size that is not what the blocks give:
- *    CORRUPT. (A match of offset 0, which the format forbids, is not noticed by liblz4, here as
+ *    LZ4 (compression LZ4 only): one frame or more; skippable frames may stand anywhere. A magic
+ *    that no frame has is CORRUPT at the start and TRAILING behind a frame. Legacy frames, versions
+ *    other than 01, reserved bits, block size codes below 4, dictionary IDs: UNSUPPORTED. Header,
+ *    block and content checksums are verified (CHECKSUM). A content size or a block that goes past
+ *    what is left of @out_size: TOO_LONG; a block over the frame's block size, a cut frame, a missing
+ *    end mark, a content size that is not what the blocks give: CORRUPT. (A match of offset 0, which the format forbids, is not noticed by liblz4, here as
  *    everywhere: the frame's checksums are there for that.)
+ *
+ * DEFLATE that RFC 1951 forbids may still be accepted, by some versions of some libraries, if its
+ * meaning is not in doubt. CRC-32 and ISIZE then confirm every byte. The kinds are:
+ *
+ *    - more than 286 literal/length codes or 30 distance codes are declared (3.2.7);
+ *    - a run of code lengths goes on past the last one (3.2.7);
+ *    - literal/length codes 286 and 287, or distance codes 30 and 31, are used (3.2.5, 3.2.6);
+ *    - a set of codes is incomplete (3.2.2), whether or not the unassigned code is used.
+ *
+ * libdeflate 1.14 accepts the first three and, of the last, a set of one code or none. zlib accepts
+ * none of them but a set of one code whose other bit is not used, and ISA-L some incomplete sets. No
+ * compressor is known to write the others. All other defects of DEFLATE are CORRUPT everywhere.
  *
  * A payload with several defects is refused in every implementation; which of them names the
  * error may depend on how far its decoder looks ahead.

@@ -133,6 +133,15 @@ static int read_body(struct worker *worker, const uint8_t **in, const uint8_t *i
     return CTERA_OK;
 }
 
+/*
+ * Whether only zero bytes are left. Tapes and block devices pad files with them, and gzip(1) ignores
+ * them behind the last member. Another member behind such padding is not looked for, as in gzip(1).
+ */
+static int is_zero_padding(const uint8_t *in, const uint8_t *in_end)
+{
+    return *in == 0 && memcmp(in, in + 1, (size_t)(in_end - in) - 1) == 0;
+}
+
 int gzip_decode(struct worker *worker, const uint8_t *in, size_t size, struct block *block)
 {
     if (!worker->inflater)
@@ -144,7 +153,7 @@ int gzip_decode(struct worker *worker, const uint8_t *in, size_t size, struct bl
     int error = CTERA_OK;
     while (!error && in != in_end) {
         if (!gzip_recognised(in, (size_t)(in_end - in)))
-            return CTERA_TRAILING;
+            return is_zero_padding(in, in_end) ? CTERA_OK : CTERA_TRAILING;
         error = read_header(&in, in_end);
         if (!error)
             error = read_body(worker, &in, in_end, block);

@@ -37,19 +37,8 @@ struct frame {
     uint8_t flags;
     size_t block_max;
     uint64_t content_size; /* with FLG_CONTENT_SIZE */
+    size_t start;          /* where in the block the frame's content begins */
 };
-
-static int read_magic(const uint8_t **in, const uint8_t *in_end)
-{
-    if (in_end - *in < 4)
-        return CTERA_CORRUPT;
-    uint32_t magic = load_le32(*in);
-    *in += 4;
-    if (magic == MAGIC)
-        return CTERA_OK;
-    return magic == MAGIC_LEGACY || (magic & ~0xFu) == MAGIC_SKIPPABLE ? CTERA_UNSUPPORTED
-                                                                       : CTERA_CORRUPT;
-}
 
 /* The frame descriptor at *@in, which is moved behind it. */
 static int read_descriptor(const uint8_t **in, const uint8_t *in_end, struct frame *frame)
@@ -134,7 +123,9 @@ static int decompress(const uint8_t *in, size_t size, const struct frame *frame,
     if (frame->flags & FLG_BLOCK_INDEPENDENT) {
         written = LZ4_decompress_safe((const char *)in, out, (int)size, capacity);
     } else {
-        size_t window = block->filled < WINDOW ? block->filled : WINDOW;
+        /* A match must not reach into the content of the frame before. */
+        size_t content = block->filled - frame->start;
+        size_t window = content < WINDOW ? content : WINDOW;
         written = LZ4_decompress_safe_usingDict((const char *)in, out, (int)size, capacity,
                                                 out - window, (int)window);
     }
@@ -188,33 +179,65 @@ static int read_block(const uint8_t **in, const uint8_t *in_end, const struct fr
 static int check_content(const uint8_t **in, const uint8_t *in_end, const struct frame *frame,
                          const struct block *block)
 {
-    if (frame->flags & FLG_CONTENT_SIZE && frame->content_size != block->filled)
+    size_t size = block->filled - frame->start;
+    if (frame->flags & FLG_CONTENT_SIZE && frame->content_size != size)
         return CTERA_CORRUPT;
     if (!(frame->flags & FLG_CONTENT_CHECKSUM))
         return CTERA_OK;
     if (in_end - *in < 4)
         return CTERA_CORRUPT;
-    if (XXH32(block->data, block->filled, 0) != load_le32(*in))
+    if (XXH32(block->data + frame->start, size, 0) != load_le32(*in))
         return CTERA_CHECKSUM;
     *in += 4;
     return CTERA_OK;
 }
 
-int lz4_frame_decode(const uint8_t *in, size_t size, struct block *block)
+/* The frame whose descriptor is at *@in, which is moved behind the frame. */
+static int decode_frame(const uint8_t **in, const uint8_t *in_end, struct block *block)
 {
-    const uint8_t *in_end = in + size;
-    struct frame frame = {0};
+    struct frame frame = {.start = block->filled};
     int last = 0;
-    int error = read_magic(&in, in_end);
-    if (!error)
-        error = read_descriptor(&in, in_end, &frame);
+    int error = read_descriptor(in, in_end, &frame);
     if (!error && frame.content_size > block_room(block))
         error = CTERA_TOO_LONG;
     while (!error && !last)
-        error = read_block(&in, in_end, &frame, block, &last);
-    if (!error)
-        error = check_content(&in, in_end, &frame, block);
-    if (!error && in != in_end)
-        error = CTERA_TRAILING;
-    return error;
+        error = read_block(in, in_end, &frame, block, &last);
+    return error ? error : check_content(in, in_end, &frame, block);
+}
+
+/* The skippable frame whose size is at *@in, which is moved behind the frame. */
+static int skip_frame(const uint8_t **in, const uint8_t *in_end)
+{
+    if (in_end - *in < 4)
+        return CTERA_CORRUPT;
+    size_t size = load_le32(*in);
+    *in += 4;
+    if (size > (size_t)(in_end - *in))
+        return CTERA_CORRUPT;
+    *in += size;
+    return CTERA_OK;
+}
+
+/* Frames may follow each other in any number (LZ4 Frame Format 1.6.4, "Frame Concatenation"). */
+int lz4_frame_decode(const uint8_t *in, size_t size, struct block *block)
+{
+    const uint8_t *in_end = in + size;
+    int unrecognised = CTERA_CORRUPT; /* behind a frame: CTERA_TRAILING */
+    do {
+        if (in_end - in < 4)
+            return unrecognised;
+        uint32_t magic = load_le32(in);
+        int error = unrecognised;
+        in += 4;
+        if (magic == MAGIC)
+            error = decode_frame(&in, in_end, block);
+        else if ((magic & ~0xFu) == MAGIC_SKIPPABLE)
+            error = skip_frame(&in, in_end);
+        else if (magic == MAGIC_LEGACY)
+            error = CTERA_UNSUPPORTED;
+        if (error)
+            return error;
+        unrecognised = CTERA_TRAILING;
+    } while (in != in_end);
+    return CTERA_OK;
 }

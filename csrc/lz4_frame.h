@@ -1,5 +1,5 @@
 /*
- * LZ4 payloads: one LZ4 frame (lz4/lz4, doc/lz4_Frame_format.md 1.6) over liblz4's block decoder.
+ * LZ4 payloads: LZ4 frames (lz4/lz4, doc/lz4_Frame_format.md 1.6) over liblz4's block decoder.
  */
 #ifndef CTERA_LZ4_FRAME_H
 #define CTERA_LZ4_FRAME_H

@@ -20,15 +20,19 @@ int snappy_stream_recognised(const uint8_t *in, size_t size)
     return size >= sizeof magic && memcmp(in, magic, sizeof magic) == 0;
 }
 
-/* The header at *@in, which is moved behind it. */
-static int read_header(const uint8_t **in, const uint8_t *in_end)
+/*
+ * The header at *@in, which is moved behind it. Like snappy-java's reader this refuses old versions
+ * alone. *@newer is set if the writer asks for a later reader than this one.
+ */
+static int read_header(const uint8_t **in, const uint8_t *in_end, int *newer)
 {
     if (in_end - *in < HEADER_SIZE)
         return CTERA_CORRUPT;
     uint32_t version = load_be32(*in + 8);
     uint32_t compatible = load_be32(*in + 12);
     *in += HEADER_SIZE;
-    return version < VERSION || compatible > VERSION ? CTERA_UNSUPPORTED : CTERA_OK;
+    *newer |= compatible > VERSION;
+    return version < VERSION ? CTERA_UNSUPPORTED : CTERA_OK;
 }
 
 /*
@@ -69,15 +73,17 @@ static int decode_chunks(const uint8_t **in, const uint8_t *in_end, struct block
 int snappy_stream_decode(const uint8_t *in, size_t size, struct block *block)
 {
     const uint8_t *in_end = in + size;
-    int error = read_header(&in, in_end);
+    int newer = 0;
+    int error = read_header(&in, in_end, &newer);
     while (!error && in != in_end) {
         /* A header where a chunk is due: streams were concatenated. No chunk is that large. */
         if (snappy_stream_recognised(in, (size_t)(in_end - in)))
-            error = read_header(&in, in_end);
+            error = read_header(&in, in_end, &newer);
         else
             error = decode_chunks(&in, in_end, block);
     }
-    return error;
+    /* What a later version wrote is not damaged only because this one cannot read it. */
+    return error == CTERA_CORRUPT && newer ? CTERA_UNSUPPORTED : error;
 }
 
 int snappy_raw_decode(const uint8_t *in, size_t size, struct block *block)

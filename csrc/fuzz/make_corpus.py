@@ -26,6 +26,7 @@ PLAINTEXTS = (
     SOURCE.randbytes(100),
     bytes(2000) + TEXT[:100],
 )
+SKIPPABLE = struct.pack("<II", 0x184D2A53, 5) + b"skip!"
 STREAM_HEADER = b"\x82SNAPPY\0" + struct.pack(">II", 1, 1)
 
 
@@ -73,6 +74,11 @@ def main() -> None:
         write("gzip", f"seed-{index}-members", length(data * 2, 0x80) + deflated[2:] + deflated)
         for options in (0, 15, 2 + index):
             write("lz4", f"seed-{index}-{options}", length(data) + frame(data, options)[4:])
+        write("gzip", f"seed-{index}-padding", length(data) + deflated[10:] + bytes(40))
+        frames = frame(data, index) + SKIPPABLE + frame(data, 15 - index) + SKIPPABLE
+        write("lz4", f"seed-{index}-frames", length(data * 2) + frames[4:])
+        newer = STREAM_HEADER[:-1] + b"\2"
+        write("snappy_stream", f"seed-{index}-newer", length(data) + newer + chunks(data, 700))
         payloads = {
             0: (data, 0),
             1: (raw(data), 1),

@@ -78,11 +78,30 @@ static void test_trailer_and_trailing(void)
         CHECK(decode(member, size, 500) == -CTERA_CHECKSUM);
         member[i] ^= 0x10;
     }
-    member[size] = 0;
-    CHECK(decode(member, size + 1, 500) == -CTERA_TRAILING);
     memcpy(member + size, "\x1F\x8B", 2);
     CHECK(decode(member, size + 1, 500) == -CTERA_TRAILING);
     CHECK(decode(member, size + 2, 500) == -CTERA_CORRUPT);
+}
+
+/* gzip(1) ignores zero bytes behind the last member, and takes nothing for a member behind them. */
+static void test_zero_padding(void)
+{
+    size_t size = make_member(member, text, 500, 0, 6);
+    memset(member + size, 0, 70000);
+    for (size_t padding = 1; padding <= 70000; padding = 3 * padding) {
+        CHECK(decode(member, size + padding, 500) >= 0);
+        CHECK(memcmp(decoded, text, 500) == 0);
+        CHECK(decode(member, size + padding, 501) == -CTERA_TOO_SHORT);
+        for (size_t at = 0; at < padding; at += padding > 2 ? padding / 2 : 1) {
+            member[size + at] = 1;
+            CHECK(decode(member, size + padding, 500) == -CTERA_TRAILING);
+            member[size + at] = 0;
+        }
+    }
+    size_t second = make_member(member + size + 8, text, 500, 0, 6);
+    CHECK(decode(member, size + 8 + second, 1000) == -CTERA_TRAILING);
+    memset(member + size - 8, 0, 100); /* in place of the trailer */
+    CHECK(decode(member, size + 92, 500) == -CTERA_CHECKSUM);
 }
 
 static void test_members(void)
@@ -127,6 +146,7 @@ int main(void)
     test_every_header();
     test_levels_and_sizes();
     test_trailer_and_trailing();
+    test_zero_padding();
     test_members();
     test_unsupported();
     test_flipped_bits();

@@ -82,7 +82,6 @@ static void test_descriptors(void)
     CHECK(decode_frame(0x61, 0x40, "\1\2\3\4", 4, end, 4, 0) == -CTERA_UNSUPPORTED);
     CHECK(decode_frame(0x68, 0x40, "\1\0\0\0\0\0\0\0", 8, end, 4, 0) == -CTERA_TOO_LONG);
     CHECK(decode_frame(0x68, 0x40, "\1\0\0\0\0\0\0\0", 8, end, 4, 1) == -CTERA_CORRUPT);
-    CHECK(decode((const uint8_t *)"\x50\x2A\x4D\x18\0\0\0\0", 8, 0) == -CTERA_UNSUPPORTED);
     CHECK(decode((const uint8_t *)"\x02\x21\x4C\x18\0\0\0\0", 8, 0) == -CTERA_UNSUPPORTED);
     CHECK(decode((const uint8_t *)"\x04\x22\x4D\x19\0\0\0\0", 8, 0) == -CTERA_CORRUPT);
     CHECK(decode((const uint8_t *)"\x04\x22\x4D\x18\x60\x40\x83\0\0\0\0", 11, 0) ==
@@ -107,6 +106,84 @@ static void test_blocks(void)
     CHECK(memcmp(decoded, "aaaaaaaaabcdef", 14) == 0);
 }
 
+/* A frame, or a skippable one, behind what @used bytes of @out hold; the size of all. */
+static size_t add_frame(uint8_t *out, size_t used, const uint8_t *plain, size_t size, unsigned options)
+{
+    size_t written = make_frame(plain, size, options);
+    memcpy(out + used, frame, written);
+    return used + written;
+}
+
+static size_t add_skippable(uint8_t *out, size_t used, uint8_t nibble, size_t size)
+{
+    const uint8_t head[8] = {(uint8_t)(0x50 | nibble), 0x2A, 0x4D, 0x18, (uint8_t)size, (uint8_t)(size >> 8)};
+    memcpy(out + used, head, sizeof head);
+    memset(out + used + sizeof head, 0x18, size);
+    return used + sizeof head + size;
+}
+
+static uint8_t frames[400000];
+
+static void test_frames_in_a_row(void)
+{
+    for (unsigned options = 0; options < 128; options++) {
+        size_t size = add_frame(frames, 0, text, 70000, options);
+        size = add_skippable(frames, size, (uint8_t)(options & 15), options);
+        size = add_frame(frames, size, text, 0, options);
+        size = add_frame(frames, size, text + 70000, 30000, 127 - options);
+        CHECK(decode(frames, size, 100000) >= 0);
+        CHECK(memcmp(decoded, text, 100000) == 0);
+        CHECK(decode(frames, size, 99999) == -CTERA_TOO_LONG);
+        CHECK(decode(frames, size, 100001) == -CTERA_TOO_SHORT);
+        CHECK(decode(frames, size - 1, 100000) == -CTERA_CORRUPT);
+        memcpy(frames + size, "\0\2\x21\x4C\x18", 5);
+        CHECK(decode(frames, size + 1, 100000) == -CTERA_TRAILING);
+        CHECK(decode(frames, size + 4, 100000) == -CTERA_TRAILING);
+        memmove(frames + size, frames + size + 1, 4);
+        CHECK(decode(frames, size + 4, 100000) == -CTERA_UNSUPPORTED); /* a legacy frame */
+    }
+}
+
+static void test_skippable(void)
+{
+    size_t size = add_skippable(frames, 0, 7, 300);
+    CHECK(decode(frames, size, 0) == 0);
+    CHECK(decode(frames, size, 1) == -CTERA_TOO_SHORT);
+    for (size_t cut = 0; cut < size; cut++)
+        CHECK(decode(frames, cut, 0) == -CTERA_CORRUPT);
+    memset(frames + 4, 0xFF, 4); /* 4 GiB */
+    CHECK(decode(frames, size, 0) == -CTERA_CORRUPT);
+}
+
+/* A linked block's window begins with its frame: the frame before is not its history. */
+static void test_match_into_the_frame_before(void)
+{
+    static const uint8_t start[] = {0x04, 0x22, 0x4D, 0x18, 0x40, 0x40, 0xC0};
+    static const uint8_t rest[] = {10, 0, 0, 0, 0x14, 'a', 2, 0, 0x50, 'b', 'c', 'd', 'e', 'f', 0, 0, 0, 0};
+    size_t size = add_frame(frames, 0, text, 100, 4);
+    memcpy(frames + size, start, sizeof start);
+    memcpy(frames + size + sizeof start, rest, sizeof rest);
+    size += sizeof start + sizeof rest;
+    CHECK(decode(frames, size, 114) == -CTERA_CORRUPT);
+    frames[size - 12] = 1; /* the offset, now into the frame itself */
+    CHECK(decode(frames, size, 114) >= 0);
+    CHECK(memcmp(decoded + 100, "aaaaaaaaabcdef", 14) == 0);
+}
+
+/* Time in proportion: a million of frames that give nothing take well under a second. */
+static void test_a_million_of_empty_frames(void)
+{
+    static const uint8_t empty[] = {0x04, 0x22, 0x4D, 0x18, 0x60, 0x40, 0x82, 0, 0, 0, 0};
+    size_t count = 1000000, size = count * sizeof empty;
+    uint8_t *payload = malloc(size), none[1];
+    CHECK(payload);
+    for (size_t i = 0; i < count; i++)
+        memcpy(payload + i * sizeof empty, empty, sizeof empty);
+    CHECK(ctera_decode(CTERA_CIPHER_NONE, NULL, 0, 0, CTERA_COMPRESSION_LZ4, payload, size, NULL, 1,
+                       none, 0) == 0);
+    free(payload);
+}
+
 int main(void)
 {
     uint64_t state = 19;
@@ -117,5 +194,9 @@ int main(void)
     test_cut_and_flipped();
     test_descriptors();
     test_blocks();
+    test_frames_in_a_row();
+    test_skippable();
+    test_match_into_the_frame_before();
+    test_a_million_of_empty_frames();
     return 0;
 }

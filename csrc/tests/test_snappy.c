@@ -250,8 +250,12 @@ static void test_broken_streams(void)
     CHECK(decode(stream, 16, 0) == -CTERA_UNSUPPORTED);
     stream[11] = 2;
     CHECK(decode(stream, 16, 0) == 0);
-    stream[15] = 2;
-    CHECK(decode(stream, 16, 0) == -CTERA_UNSUPPORTED);
+    stream[15] = 2; /* for later readers: decoded all the same, and UNSUPPORTED where it fails */
+    CHECK(decode(stream, 16, 0) == 0);
+    CHECK(decode(stream, 16, 1) == -CTERA_TOO_SHORT);
+    CHECK(decode(stream, 20, 0) == -CTERA_UNSUPPORTED);
+    stream[15] = 1;
+    CHECK(decode(stream, 20, 0) == -CTERA_CORRUPT);
 }
 
 int main(void)

@@ -74,7 +74,8 @@ _SENTENCES: dict[Fault, tuple[type[BlockError], str]] = {
     ),
     Fault.UNSUPPORTED: (
         DecompressBlockError,
-        "the compressed data uses a feature that is not supported (such as an LZ4 dictionary): "
+        "the compressed data uses a feature that is not supported (such as an LZ4 "
+        "dictionary or a legacy LZ4 frame): "
         "a newer version of ctera-direct-sync may read it",
     ),
     Fault.TOO_LONG: (

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ctera_direct_sync.codec._native import ffi, lib
 from ctera_direct_sync.codec.errors import Fault, raise_fault
+from ctera_direct_sync.codec.limits import longest_plaintext
+from ctera_direct_sync.types import FileKey
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -36,19 +38,22 @@ _COMPRESSIONS = {
     "NONE": lib.CTERA_COMPRESSION_NONE,
 }
 
-# The densest of the formats, DEFLATE, makes at most 1032 bytes of one.
-_EXPANSION = 1032
-
 # A buffer's memory as a C array that knows its size, held until the context is left: of its type, the
 # buffer, and whether it must be writable.
 _from_buffer: Any = ffi.from_buffer
 _BYTES = "uint8_t[]"
 
 # A bytes object without content: bytes(n) would fill it with zeros first, which costs an uncompressed
-# block 8% of its speed. Part of the stable ABI.
-_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
-_new_bytes.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t]
-_new_bytes.restype = ctypes.py_object
+# block 8% of its speed. Part of the stable ABI. A prototype of its own, since types set on
+# ctypes.pythonapi's function would hold for the whole process.
+try:
+    _new_bytes: Any = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+        ("PyBytes_FromStringAndSize", ctypes.pythonapi)
+    )
+except AttributeError:  # PyPy
+    raise ImportError(
+        "this Python has no ctypes.pythonapi, which CPython alone provides", name="ctypes"
+    ) from None
 
 
 def prepare() -> None:
@@ -71,30 +76,17 @@ def decode(
     Without ``checksum`` 0 stands for the CRC32C, which is not calculated.
     """
     with _from_buffer(_BYTES, object, spoil) as source:
-        data = _room(length, len(source))
+        # The system lends a large buffer page by page, so one that is not filled costs little. A
+        # length that no object of this size can have is not asked for at all.
+        possible = length <= longest_plaintext(len(source), compression)
+        data: bytes = _new_bytes(None, length if possible else 0)
         with _from_buffer(_BYTES, data) as target:
             result = _decode(source, target, key, cipher, compression, number, spoil, checksum)
-    if len(data) != length and (result >= 0 or result == -Fault.TOO_LONG):
+    if not possible and not 0 < -result < Fault.CORRUPT:
         result = -Fault.TOO_SHORT
     if result < 0:
         raise_fault(-result, number, length)
     return data, result
-
-
-def _room(length: int, stored: int) -> bytes:
-    """A bytes object unknown to anybody else, for C to fill in place: no second copy.
-
-    The system lends a large one page by page, so a length that lies costs nothing. One that is
-    beyond any memory, and beyond what ``stored`` bytes can hold, is asked for as 0: what else is
-    wrong still shows.
-    """
-    try:
-        room: bytes = _new_bytes(None, length)
-    except (MemoryError, OverflowError):
-        if length <= _EXPANSION * stored:
-            raise
-        return b""
-    return room
 
 
 def decode_into(
@@ -129,7 +121,7 @@ def _decode(
     """What ctera_decode() returns: the CRC32C, 0 without checksum, or a negated Fault."""
     if not hasattr(_thread, "ready"):
         _prepare_thread()
-    secret = b"" if key is None else bytes(key)
+    secret = b"" if key is None else FileKey(key)
     result: int = lib.ctera_decode(
         lib.CTERA_CIPHER_NONE if key is None else _CIPHERS[cipher],
         secret,
@@ -150,7 +142,7 @@ def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
     """AES-ECB without padding; see :func:`ctera_direct_sync.codec.decrypt_ecb`."""
     if not hasattr(_thread, "ready"):
         _prepare_thread()
-    text = _room(len(data), len(data))
+    text: bytes = _new_bytes(None, len(data))
     with _from_buffer(_BYTES, text) as target:
         error: int = lib.ctera_decrypt_ecb(key, len(key), data, len(data), target)
     if error:

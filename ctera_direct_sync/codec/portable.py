@@ -1,8 +1,9 @@
 """The codec without an extension of ours: the same contract, put together from PyPI's packages.
 
-AES by pycryptodome, snappy by cramjam, LZ4 frames by python-lz4 (liblz4's own frame decoder), gzip
+AES by pycryptodome, snappy by cramjam, LZ4 blocks by python-lz4 (liblz4's own frame decoder), gzip
 by isal where it is installed, else zlib; CRC32C by google-crc32c; CRC-64/NVME by anycrc where it is
-installed, else by a table in Python (about 10 MB/s).
+installed, else by a table in Python (about 10 MB/s). What takes the place of a package that cannot
+be loaded is in ``packages.py``.
 
 The order of judgement is that of ``csrc/ctera_codec.h``. No decompressor is given room for more
 than the block's length and one byte, nor for more than the payload could possibly hold. Faults
@@ -13,29 +14,18 @@ the real one: a kept exception never pins a caller's bytearray or mmap.
 from __future__ import annotations
 
 import functools
-import warnings
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
-import cramjam
-import lz4.frame
 from Crypto.Cipher import AES
 
+from ctera_direct_sync.codec import packages
 from ctera_direct_sync.codec.errors import Fault, raise_fault
+from ctera_direct_sync.codec.limits import LZ4_EXPANSION, SNAPPY_EXPANSION, longest_plaintext
+from ctera_direct_sync.codec.packages import extend_crc32c, zlib
+from ctera_direct_sync.exceptions import BlockInfo, DecompressBlockError
 
 if TYPE_CHECKING:
-    import zlib
-
     from typing_extensions import Buffer
-else:
-    try:
-        from isal import isal_zlib as zlib
-    except ImportError:
-        import zlib
-
-with warnings.catch_warnings():
-    # Where its C part is missing the package says so on import, and is right, but slow.
-    warnings.simplefilter("ignore", RuntimeWarning)
-    import google_crc32c
 
 __all__ = [
     "crc32c",
@@ -50,10 +40,8 @@ __all__ = [
 _SNAPPY_JAVA_MAGIC = b"\x82SNAPPY\x00"
 _GZIP_MAGIC = b"\x1f\x8b"
 _LZ4_MAGIC = b"\x04\x22\x4d\x18"
-
-# The most that a format can make of one byte. A length beyond it cannot be honest.
-_SNAPPY_EXPANSION = 64
-_LZ4_EXPANSION = 255
+_LZ4_MAGIC_LEGACY = b"\x02\x21\x4c\x18"
+_LZ4_MAGIC_SKIPPABLE = b"\x2a\x4d\x18"  # behind a byte 50 to 5F
 
 
 class _Refused(Exception):
@@ -67,7 +55,11 @@ _Data = Union[bytes, bytearray, memoryview]
 
 
 def prepare() -> None:
-    """Have pycryptodome import its modes, which it does when the first cipher of each is made."""
+    """Import what is otherwise imported late.
+
+    pycryptodome imports a mode when the first cipher of it is made.
+    """
+    packages.load_crc64nvme()
     AES.new(bytes(16), AES.MODE_ECB)
     AES.new(bytes(16), AES.MODE_CBC, iv=bytes(16))
     AES.new(bytes(16), AES.MODE_GCM, nonce=bytes(12), mac_len=16)
@@ -89,9 +81,12 @@ def decode(
     Without ``checksum`` 0 stands for the CRC32C, which is not calculated. ``spoil`` is a permission
     that this backend does not take up.
     """
+    _require_lz4(compression, number, length)
     try:
         with _octets(object) as stored:
             payload = stored if key is None else _decrypt(stored, _octets(key), cipher, number)
+            if length > longest_plaintext(len(stored), compression):
+                raise _Refused(Fault.TOO_SHORT)
             data = bytes(_decompress(payload, compression, length))
     except _Refused as refused:
         fault = refused.fault
@@ -100,6 +95,15 @@ def decode(
     if fault:
         raise_fault(fault, number, length)
     return data, crc32c(data) if checksum else 0
+
+
+def _require_lz4(compression: Optional[str], number: Optional[int], length: int) -> None:
+    if compression == "LZ4" and packages.lz4_frame is None:
+        raise DecompressBlockError(
+            "the block is compressed by LZ4, and the package lz4 cannot be loaded here: install "
+            "it again, or build the native codec",
+            BlockInfo(file_id=None, number=number, offset=None, length=length),
+        )
 
 
 def decode_into(
@@ -180,7 +184,7 @@ def _decompress(payload: memoryview, compression: Optional[str], length: int) ->
         _require_length(len(payload), length)
         return payload
     if compression == "LZ4":
-        return _lz4_frame(payload, length)
+        return _lz4_frames(payload, length)
     if payload[:8] == _SNAPPY_JAVA_MAGIC:
         return _snappy_stream(payload, length)
     if payload[:2] == _GZIP_MAGIC:
@@ -208,60 +212,70 @@ def _snappy_length(block: memoryview) -> int:
 
 def _snappy_elements(block: memoryview, length: int) -> bytearray:
     """A raw block, whose announced ``length`` has been judged."""
-    if length > _SNAPPY_EXPANSION * len(block):
+    if length > SNAPPY_EXPANSION * len(block):
         raise _Refused(Fault.CORRUPT)
     out = bytearray(length)
-    try:
-        cramjam.snappy.decompress_raw_into(block, out)
-    except cramjam.DecompressionError:
-        raise _Refused(Fault.CORRUPT) from None
+    if not packages.decompress_snappy(block, out):
+        raise _Refused(Fault.CORRUPT)
     return out
 
 
 def _snappy_stream(payload: memoryview, length: int) -> bytearray:
     """snappy-java: magic, two versions, then raw blocks, each after its length.
 
-    The whole header may recur where a length is due, as in snappy-java's own reader.
+    The whole header may recur where a length is due, as in snappy-java's own reader. That reader
+    ignores the compatible version; here it decides how a defect is reported, no more.
     """
     out = bytearray()
     position = 0
-    while position < len(payload):
-        if payload[position : position + 8] == _SNAPPY_JAVA_MAGIC:
-            _check_snappy_versions(payload[position + 8 : position + 16])
-            position += 16
-            continue
-        end = position + 4 + int.from_bytes(payload[position : position + 4], "big")
-        if end > len(payload):
-            raise _Refused(Fault.CORRUPT)
-        chunk = payload[position + 4 : end]
-        announced = _snappy_length(chunk)
-        if announced > length - len(out):
-            raise _Refused(Fault.TOO_LONG)
-        out += _snappy_elements(chunk, announced)
-        position = end
+    newer = False
+    try:
+        while position < len(payload):
+            if payload[position : position + 8] == _SNAPPY_JAVA_MAGIC:
+                newer |= _check_snappy_versions(payload[position + 8 : position + 16]) > 1
+                position += 16
+                continue
+            end = position + 4 + int.from_bytes(payload[position : position + 4], "big")
+            if end > len(payload):
+                raise _Refused(Fault.CORRUPT)
+            chunk = payload[position + 4 : end]
+            announced = _snappy_length(chunk)
+            if announced > length - len(out):
+                raise _Refused(Fault.TOO_LONG)
+            out += _snappy_elements(chunk, announced)
+            position = end
+    except _Refused as refused:
+        if newer and refused.fault is Fault.CORRUPT:
+            raise _Refused(Fault.UNSUPPORTED) from None
+        raise
     _require_length(len(out), length)
     return out
 
 
-def _check_snappy_versions(versions: memoryview) -> None:
+def _check_snappy_versions(versions: memoryview) -> int:
+    """Return the compatible version of a header whose two versions are ``versions``."""
     if len(versions) < 8:
         raise _Refused(Fault.CORRUPT)
-    if int.from_bytes(versions[:4], "big") < 1 or int.from_bytes(versions[4:], "big") > 1:
+    if int.from_bytes(versions[:4], "big") < 1:
         raise _Refused(Fault.UNSUPPORTED)
+    return int.from_bytes(versions[4:], "big")
 
 
 def _gunzip(payload: memoryview, length: int) -> bytes:
-    """One gzip member or several (RFC 1952), and nothing after the last."""
+    """One gzip member or several (RFC 1952), then nothing or zero padding, as gzip(1) accepts it."""
     pieces: list[bytes] = []
     produced = position = 0
     while position < len(payload):
         if payload[position : position + 2] != _GZIP_MAGIC:
-            raise _Refused(Fault.TRAILING)
+            if payload[position] or bytes(payload[position:]).strip(b"\0"):
+                raise _Refused(Fault.TRAILING)
+            break
         start = position + _gzip_header_size(payload[position:])
         position, crc, size = _inflate(payload, start, length - produced, pieces)
         trailer = crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
-        if payload[position : position + 8] != trailer:
-            raise _Refused(Fault.CHECKSUM)
+        found = payload[position : position + 8]
+        if found != trailer:
+            raise _Refused(Fault.CHECKSUM if len(found) == 8 else Fault.CORRUPT)
         position += 8
         produced += size
     _require_length(produced, length)
@@ -326,40 +340,74 @@ def _inflate(
     return start + consumed - len(stream.unused_data), crc, size
 
 
-def _lz4_frame(payload: memoryview, length: int) -> bytes:
-    """One LZ4 frame (LZ4 Frame Format 1.6.4); liblz4 verifies its checksums."""
-    if payload[:4] != _LZ4_MAGIC or len(payload) < 7:
-        raise _Refused(Fault.CORRUPT)
-    flags = payload[4]
-    if flags & 1:
-        raise _Refused(Fault.UNSUPPORTED)
-    declared = int.from_bytes(payload[6:14], "little") if flags & 8 else None
+def _lz4_frames(payload: memoryview, length: int) -> bytes:
+    """LZ4 frames, skippable ones among them (LZ4 Frame Format 1.6.4)."""
+    context = packages.lz4_frame.create_decompression_context()
+    pieces: list[bytes] = []
+    produced = position = 0
+    while position < len(payload) or not position:
+        magic = bytes(payload[position : position + 4])
+        if magic == _LZ4_MAGIC:
+            piece, size = _lz4_frame(context, payload[position:], length - produced)
+            pieces.append(piece)
+            produced += len(piece)
+            position += size
+        elif magic[1:] == _LZ4_MAGIC_SKIPPABLE and magic[0] & 0xF0 == 0x50:
+            start = position + 8
+            position = start + int.from_bytes(payload[position + 4 : start], "little")
+            if max(start, position) > len(payload):
+                raise _Refused(Fault.CORRUPT)
+        elif magic == _LZ4_MAGIC_LEGACY:
+            raise _Refused(Fault.UNSUPPORTED)
+        else:
+            raise _Refused(Fault.TRAILING if position else Fault.CORRUPT)
+    _require_length(produced, length)
+    return b"".join(pieces)
+
+
+def _lz4_frame(context: Any, frame: memoryview, room: int) -> tuple[bytes, int]:
+    """The plaintext and size of the frame at the start of ``frame``; liblz4 verifies its checksums."""
+    declared = _read_lz4_descriptor(frame[4:23])
+    if declared is not None and declared > room:
+        raise _Refused(Fault.TOO_LONG)
     try:
-        lz4.frame.get_frame_info(bytes(payload[:19]))
-        if declared is not None and declared > length:
-            raise _Refused(Fault.TOO_LONG)
-        data, consumed = _lz4_blocks(payload, length)
+        data, consumed = _lz4_blocks(context, frame, room)
     except RuntimeError as error:
         raise _Refused(Fault.CHECKSUM if "hecksum" in str(error) else Fault.CORRUPT) from None
     if declared not in (None, len(data)):
         raise _Refused(Fault.CORRUPT)
-    if consumed < len(payload):
-        raise _Refused(Fault.TRAILING)
-    _require_length(len(data), length)
-    return data
+    return data, consumed
 
 
-def _lz4_blocks(payload: memoryview, length: int) -> tuple[bytes, int]:
+def _read_lz4_descriptor(descriptor: memoryview) -> Optional[int]:
+    """Judge a frame descriptor; return the content size that it declares, or None."""
+    if len(descriptor) < 3:
+        raise _Refused(Fault.CORRUPT)
+    flags, block_descriptor = descriptor[0], descriptor[1]
+    if flags & 0xC0 != 0x40:  # the version
+        raise _Refused(Fault.UNSUPPORTED)
+    size = 2 + (8 if flags & 8 else 0) + (4 if flags & 1 else 0)
+    if len(descriptor) <= size:
+        raise _Refused(Fault.CORRUPT)
+    if descriptor[size] != packages.xxh32(bytes(descriptor[:size])) >> 8 & 0xFF:
+        raise _Refused(Fault.CHECKSUM)
+    # A dictionary or a reserved bit; other reserved bits; a block size code below 4.
+    if flags & 0x03 or block_descriptor & 0x8F or block_descriptor < 0x40:
+        raise _Refused(Fault.UNSUPPORTED)
+    return int.from_bytes(descriptor[2:10], "little") if flags & 8 else None
+
+
+def _lz4_blocks(context: Any, frame: memoryview, room: int) -> tuple[bytes, int]:
     """A whole frame's plaintext and size. A frame that gives more is asked for one byte of it.
 
     That byte is asked for without new input first, so that no defect behind it is met before it.
     """
-    context = lz4.frame.create_decompression_context()
-    room = min(length, _LZ4_EXPANSION * len(payload))
-    data, consumed, ended = lz4.frame.decompress_chunk(context, payload, max_length=room)
-    for rest in (b"", payload[consumed:]):
+    decompress = packages.lz4_frame.decompress_chunk
+    room = min(room, LZ4_EXPANSION * len(frame))
+    data, consumed, ended = decompress(context, frame, max_length=room)
+    for rest in (b"", frame[consumed:]):
         if not ended:
-            more, used, ended = lz4.frame.decompress_chunk(context, rest, max_length=1)
+            more, used, ended = decompress(context, rest, max_length=1)
             consumed += used
             if more:
                 raise _Refused(Fault.TOO_LONG)
@@ -370,20 +418,18 @@ def _lz4_blocks(payload: memoryview, length: int) -> tuple[bytes, int]:
 
 # Checksums
 
-_extend_crc32c: Callable[[int, bytes], int] = google_crc32c.extend
 _CRC32C_POLYNOMIAL = 0x82F63B78  # reflected
-_CRC64NVME_POLYNOMIAL = 0x9A6C9329AC4BC9B5  # reflected
 _COPY_LIMIT = 1 << 18
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:
     """CRC32C; see :func:`ctera_direct_sync.codec.crc32c`."""
     if isinstance(data, bytes):
-        return _extend_crc32c(value, data)
+        return extend_crc32c(value, data)
     with _octets(data) as view:
         # google-crc32c takes bytes alone: copy in pieces that stay in the cache.
         for start in range(0, len(view), _COPY_LIMIT):
-            value = _extend_crc32c(value, bytes(view[start : start + _COPY_LIMIT]))
+            value = extend_crc32c(value, bytes(view[start : start + _COPY_LIMIT]))
     return value
 
 
@@ -415,35 +461,7 @@ def _shift(nbytes: int) -> int:
     return functools.reduce(_multiply, powers, 1 << 31)
 
 
-@functools.cache
-def _crc64nvme() -> Callable[[Buffer, int], int]:
-    try:
-        import anycrc  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    except ImportError:
-        return _crc64nvme_by_table
-    calculate: Callable[[Buffer, int], int] = anycrc.Model("CRC64-NVME").calc
-    return calculate
-
-
 def crc64nvme(data: Buffer, value: int = 0) -> int:
     """CRC-64/NVME; see :func:`ctera_direct_sync.codec.crc64nvme`."""
     with _octets(data) as view:
-        return _crc64nvme()(view, value)
-
-
-@functools.cache
-def _crc64nvme_table() -> tuple[int, ...]:
-    def entry(crc: int) -> int:
-        for _ in range(8):
-            crc = crc >> 1 ^ (_CRC64NVME_POLYNOMIAL if crc & 1 else 0)
-        return crc
-
-    return tuple(entry(byte) for byte in range(256))
-
-
-def _crc64nvme_by_table(data: Any, value: int) -> int:
-    table = _crc64nvme_table()
-    crc = value ^ 0xFFFFFFFFFFFFFFFF
-    for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
-    return crc ^ 0xFFFFFFFFFFFFFFFF
+        return packages.crc64nvme(view, value)

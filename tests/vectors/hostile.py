@@ -56,7 +56,15 @@ def _streams() -> dict[str, Case]:
         "two chunks": (header + chunks(first, second), None),
         "newer version, still compatible": (versions(2, 1), None),
         "version 0": (versions(0, 1), CORRUPT),
-        "made for later readers alone": (versions(2, 2), CORRUPT),
+        "made for later readers, readable": (versions(2, 2), None),
+        "made for later readers, not readable": (versions(2, 2)[:-1], CORRUPT),
+        "made for later readers, then for all": (
+            versions(1, 2**32 - 1)[: 16 + 4 + len(raw)] + header,
+            None,
+        ),
+        "made for later readers, header again cut": (versions(2, 2) + header[:9], CORRUPT),
+        "made for later readers, a chunk too few": (versions(2, 2)[:16] + chunks(first), LENGTH),
+        "made for later readers, a chunk too many": (versions(2, 2) + chunks(raw), LENGTH),
         "header alone": (header, LENGTH),
         "header cut": (header[:15], CORRUPT),
         "magic alone": (header[:8], CORRUPT),
@@ -142,8 +150,16 @@ def _gzip() -> dict[str, Case]:
         "extra field's length cut": (header(4) + b"\x01", CORRUPT),
         "name without end": (endless(8), CORRUPT),
         "remark without end": (endless(16), CORRUPT),
-        "a zero byte behind": (member + b"\0", CORRUPT),
-        "zero padding behind": (member + bytes(512), CORRUPT),
+        "a zero byte behind": (member + b"\0", None),
+        "zero padding behind": (member + bytes(512), None),
+        "zero padding behind two members": (first + second + bytes(5000), None),
+        "zero padding that ends in a one": (member + bytes(511) + b"\1", CORRUPT),
+        "zero padding that begins with a one": (member + b"\1" + bytes(511), CORRUPT),
+        "zero padding, then a member": (first + bytes(8) + second, CORRUPT),
+        "zero padding in place of a trailer": (member[:-8] + bytes(512), CORRUPT),
+        "zero padding in place of half a trailer": (member[:-4] + bytes(512), CORRUPT),
+        "zero padding in place of a member": (first + bytes(len(second)), LENGTH),
+        "zero padding alone behind the header": (member[:10] + bytes(512), CORRUPT),
         "one byte of magic behind": (member + b"\x1f", CORRUPT),
         "magic behind": (member + b"\x1f\x8b", CORRUPT),
         "half a member behind": (member + empty[:12], CORRUPT),
@@ -197,6 +213,11 @@ def _lz4() -> dict[str, Case]:
     def declared(size: int, *blocks: bytes) -> bytes:
         return build(*blocks, descriptor=b"\x68\x40" + struct.pack("<Q", size))
 
+    def skippable(data: bytes, last: int = 0) -> bytes:
+        return bytes([0x50 | last]) + b"\x2a\x4d\x18" + packed(data)
+
+    checked = {"content_checksum": True, "block_checksum": True, "store_size": True}
+    tail_checked = frame(DATA[150:], block_linked=True, **checked)
     made = {
         "built by hand": (build(packed(block)), None),
         "a stored block": (build(stored(DATA)), None),
@@ -216,11 +237,48 @@ def _lz4() -> dict[str, Case]:
         "nothing": (b"", CORRUPT),
         "another magic": (b"\x05" + plain[1:], CORRUPT),
         "legacy frame": (b"\x02\x21\x4c\x18" + packed(block), CORRUPT),
-        "skippable frame": (b"\x50\x2a\x4d\x18" + packed(b"skip"), CORRUPT),
-        "skippable frame first": (b"\x50\x2a\x4d\x18" + packed(b"skip") + plain, CORRUPT),
-        "skippable frame behind": (plain + b"\x50\x2a\x4d\x18" + packed(b"skip"), CORRUPT),
-        "two frames": (halves[0] + halves[1], CORRUPT),
-        "an empty frame behind": (plain + frame(b""), CORRUPT),
+        "legacy frame behind": (plain + b"\x02\x21\x4c\x18" + packed(block), CORRUPT),
+        "skippable frame alone": (skippable(b"skip"), LENGTH),
+        "skippable frame first": (skippable(b"skip") + plain, None),
+        "skippable frame behind": (plain + skippable(b"skip"), None),
+        "skippable frames of every magic": (
+            b"".join(skippable(b"skip", last) + frame(b"") for last in range(16)) + plain,
+            None,
+        ),
+        "skippable frame of nothing": (skippable(b"") * 3 + plain + skippable(b""), None),
+        "skippable frame that holds a frame": (skippable(plain) + plain, None),
+        "skippable frame, cut": (plain + skippable(b"skip")[:-1], CORRUPT),
+        "skippable frame, size cut": (plain + skippable(b"")[:-1], CORRUPT),
+        "skippable frame of 4 GiB": (skippable(b"")[:4] + b"\xff" * 4 + plain, CORRUPT),
+        "a magic next to the skippable ones": (b"\x60\x2a\x4d\x18" + packed(b"no"), CORRUPT),
+        "two frames": (halves[0] + halves[1], None),
+        "two frames with all checksums": (frame(DATA[:150], **checked) + tail_checked, None),
+        "second frame's content checksum wrong": (halves[0] + flip(tail_checked, -1), CORRUPT),
+        "second frame's header checksum wrong": (halves[0] + flip(halves[1], 6), CORRUPT),
+        "second frame cut": (halves[0] + halves[1][:-1], CORRUPT),
+        "second frame's magic cut": (halves[0] + halves[1][:3], CORRUPT),
+        "second frame of another version": (
+            halves[0] + build(packed(block), descriptor=b"\xa0\x40"),
+            CORRUPT,
+        ),
+        "a frame too many": (plain + halves[0], LENGTH),
+        "a frame too few": (halves[0], LENGTH),
+        "second frame declares one more": (
+            halves[0] + declared(151, stored(DATA[150:])),
+            LENGTH,
+        ),
+        "second frame declares one less": (
+            halves[0] + declared(149, stored(DATA[150:])),
+            CORRUPT,
+        ),
+        "second frame declares what it has": (halves[0] + declared(150, stored(DATA[150:])), None),
+        "second frame copies from the first": (
+            build(stored(DATA[:150]), descriptor=b"\x40\x40")
+            + build(packed(b"\x1fa\x64\x00" + bytes([125]) + b"\x50efghi"), descriptor=b"\x40\x40"),
+            CORRUPT,
+        ),
+        "an empty frame behind": (plain + frame(b""), None),
+        "empty frames on both sides": (frame(b"") * 20 + plain + frame(b"") * 20, None),
         "a zero byte behind": (plain + b"\0", CORRUPT),
         "version 00": (build(packed(block), descriptor=b"\x20\x40"), CORRUPT),
         "version 10": (build(packed(block), descriptor=b"\xa0\x40"), CORRUPT),

@@ -99,5 +99,5 @@ def hostile_blocks() -> dict[str, tuple[bytes, int]]:
         "a byte too many": (varint(10) + ten + b"\x00", 10),
         "a copy too many": (varint(10) + ten + copy(1, 4, 1), 10),
         "elements of nothing": (varint(0) + b"\x00", 0),
-        "4 GiB announced and asked for": (varint(2**32 - 1) + ten, 2**32 - 1),
+        "64 KiB announced and asked for": (varint(65536) + ten, 65536),
     }

@@ -154,7 +154,7 @@ def test_gzip_by_zlib_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     codec = importlib.import_module("ctera_direct_sync.codec")
     portable = importlib.import_module("ctera_direct_sync.codec.portable")
     monkeypatch.setattr(codec, "_backend", portable)
-    monkeypatch.setattr(portable, "zlib", zlib)
+    monkeypatch.setattr(portable, "zlib", zlib)  # as codec/packages.py leaves it without isal
     for kind, size in WAYS[::3]:
         data = plaintext(kind, size)
         check(codec, payloads.RECIPES[name].make(data), data)
@@ -169,3 +169,12 @@ def test_ten_thousand_empty_members(codec: ModuleType) -> None:
     check(codec, payloads.gzip_member(b"") * 10_000, b"")
     chunks = payloads.snappy_chunks(*[b"\0"] * 10_000)
     check(codec, payloads.SNAPPY_JAVA_HEADER + chunks, b"")
+    headers = payloads.SNAPPY_JAVA_HEADER * 10_000
+    check(codec, headers, b"")
+    for frame in (payloads.lz4_frame(b""), b"\x50\x2a\x4d\x18" + bytes(4)):
+        check(codec, frame * 10_000, b"", compression="LZ4")
+
+
+def test_zero_padding_of_megabytes(codec: ModuleType) -> None:
+    """Zero padding behind gzip is looked through once, however long it is."""
+    check(codec, payloads.gzip_member(b"padded") + bytes(4 << 20), b"padded")

@@ -1,8 +1,11 @@
 """One stored object to plaintext: decrypt, decompress, check the length, checksum (PROTOCOL 3, 5).
 
 Two backends do the same, byte for byte and error for error: ``native``, the C library behind one
-call that lets other threads run, and ``portable``, made of packages from PyPI. (One liberty: a gzip
-or LZ4 payload that is damaged and so runs over its length may be refused for either reason.)
+call that lets other threads run, and ``portable``, made of packages from PyPI. Two liberties are
+left to the libraries behind them. A gzip or LZ4 payload that is damaged and so runs over its length
+may be refused for either reason. DEFLATE that breaks a rule of RFC 1951 without being ambiguous may
+be accepted if CRC-32 and length confirm the result; ``csrc/ctera_codec.h`` lists these rules. After
+a failure no local variable of this package holds a key or plaintext.
 ``backend`` says which one is in use. The environment variable ``CTERA_DIRECT_CODEC`` (``native`` or
 ``portable``), read once at import, forces one; ImportError where ``native`` is forced and cannot be
 loaded, ValueError for another value.
@@ -15,6 +18,7 @@ import logging
 import operator
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from ctera_direct_sync.codec.errors import Fault
@@ -61,16 +65,22 @@ def _choose() -> tuple[str, Any]:
             if wanted == "native":
                 raise ImportError(
                     f"CTERA_DIRECT_CODEC=native, but the native codec cannot be loaded ({error}). "
-                    f"{_HOW_TO_BUILD}"
+                    f"{_advice(error)}"
                 ) from error
             logging.getLogger(__name__).warning(
                 "The native codec cannot be loaded (%s). The portable one is used instead: it "
                 "gives the same results, but takes several times as much CPU time for each "
                 "block. %s Set CTERA_DIRECT_CODEC=portable to silence this warning.",
                 error,
-                _HOW_TO_BUILD,
+                _advice(error),
             )
     return "portable", importlib.import_module(f"{__name__}.portable")
+
+
+def _advice(error: ImportError) -> str:
+    """What to do about a native codec that cannot be loaded."""
+    # PyPy, or a Python without ctypes: a build would not help there.
+    return "Use CPython for it." if error.name in ("ctypes", "_ctypes") else _HOW_TO_BUILD
 
 
 if TYPE_CHECKING:
@@ -121,10 +131,16 @@ def decode(
     DecryptBlockError: wrong key or envelope. DecompressBlockError: malformed payload.
     BlockValidationException: not ``length`` bytes. TypeError, ValueError: a wrong argument.
     """
-    spoil = _check(object, key, cipher, compression, number, spoil)
-    return DecodedBlock(
-        *_decode(object, key, cipher, compression, length, number, spoil, checksum=True)
-    )
+    try:
+        spoil = _check(object, key, cipher, compression, number, spoil)
+        return DecodedBlock(
+            *_decode(object, key, cipher, compression, length, number, spoil, checksum=True)
+        )
+    except BaseException as error:
+        _forget_locals(error)
+        raise
+    finally:
+        del object, key
 
 
 def decode_bytes(
@@ -142,8 +158,14 @@ def decode_bytes(
     What the object itself carries, padding, tag and the compressed formats' own checksums, is
     verified all the same.
     """
-    spoil = _check(object, key, cipher, compression, number, spoil)
-    return _decode(object, key, cipher, compression, length, number, spoil, checksum=False)[0]
+    try:
+        spoil = _check(object, key, cipher, compression, number, spoil)
+        return _decode(object, key, cipher, compression, length, number, spoil, checksum=False)[0]
+    except BaseException as error:
+        _forget_locals(error)
+        raise
+    finally:
+        del object, key
 
 
 def _decode(
@@ -186,18 +208,33 @@ def decode_into(
     After an exception the content of ``out`` is unspecified. ``object`` and ``out`` must not
     overlap.
     """
-    spoil = _check(object, key, cipher, compression, number, spoil)
-    if _is_readonly(out, "out"):
-        raise TypeError("out is read-only: give a writable buffer, such as a bytearray")
-    return _backend.decode_into(
-        object,
-        out,
-        key=key,
-        cipher=cipher,
-        compression=compression,
-        number=number,
-        spoil=spoil,
-    )
+    try:
+        spoil = _check(object, key, cipher, compression, number, spoil)
+        if _is_readonly(out, "out"):
+            raise TypeError("out is read-only: give a writable buffer, such as a bytearray")
+        return _backend.decode_into(
+            object,
+            out,
+            key=key,
+            cipher=cipher,
+            compression=compression,
+            number=number,
+            spoil=spoil,
+        )
+    except BaseException as error:
+        _forget_locals(error)
+        raise
+    finally:
+        del object, out, key
+
+
+def _forget_locals(error: BaseException) -> None:
+    """Clear the local variables of the frames below the caller's in the traceback of ``error``.
+
+    They hold the file key, decrypted data, and memory that an earlier block may have filled.
+    Programs that log tracebacks with local variables must not show any of it.
+    """
+    traceback.clear_frames(error.__traceback__)
 
 
 def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
@@ -207,11 +244,17 @@ def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
     bytes long, or data that is no multiple of 16; DecryptBlockError where the cryptographic library
     refuses to work.
     """
-    if len(key) not in _KEY_LENGTHS:
-        raise ValueError("key must be 16, 24 or 32 bytes long")
-    if len(data) % 16:
-        raise ValueError("data must be whole AES blocks, a multiple of 16 bytes")
-    return _backend.decrypt_ecb(data, key=key)
+    try:
+        if len(key) not in _KEY_LENGTHS:
+            raise ValueError("key must be 16, 24 or 32 bytes long")
+        if len(data) % 16:
+            raise ValueError("data must be whole AES blocks, a multiple of 16 bytes")
+        return _backend.decrypt_ecb(data, key=key)
+    except BaseException as error:
+        _forget_locals(error)
+        raise
+    finally:
+        del data, key
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:

@@ -16,6 +16,11 @@ WITHOUT_EXTENSION = """
 import sys
 sys.modules["ctera_direct_sync.codec._native"] = None
 """
+# Stands for PyPy.
+WITHOUT_PYTHONAPI = """
+import ctypes
+del ctypes.pythonapi
+"""
 REPORT = """
 import logging
 records = []
@@ -108,6 +113,43 @@ def test_native_forced_and_missing() -> None:
     last = done.stderr.splitlines()[-1]
     assert last.startswith("ImportError: CTERA_DIRECT_CODEC=native")
     assert "pip install" in last
+
+
+def test_a_python_without_the_c_api_falls_back() -> None:
+    """Without ctypes.pythonapi (PyPy) portable is used, and no compiler is advised."""
+    done = run(WITHOUT_PYTHONAPI + REPORT)
+    assert done.returncode == 0, done.stderr
+    backend, record = done.stdout.splitlines()
+    assert backend == "portable"
+    assert "ctypes.pythonapi" in record
+    assert "compiler" not in record
+    assert "Use CPython" in record
+
+
+def test_native_forced_on_a_python_without_the_c_api() -> None:
+    """ImportError, which every caller of import knows, rather than AttributeError."""
+    done = run(WITHOUT_PYTHONAPI + REPORT, codec="native")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: CTERA_DIRECT_CODEC=native")
+
+
+def test_ctypes_is_left_as_it_is() -> None:
+    """Other users of ctypes.pythonapi in the process find its functions without types of ours."""
+    if "native" not in os.environ.get("CTERA_DIRECT_TEST_BACKENDS", "native,portable").split(","):
+        pytest.skip("CTERA_DIRECT_TEST_BACKENDS leaves the native backend out")
+    program = """
+import ctypes
+function = ctypes.pythonapi.PyBytes_FromStringAndSize
+function.argtypes, function.restype = [ctypes.c_char_p, ctypes.c_ssize_t], ctypes.py_object
+from ctera_direct_sync import codec
+assert codec.backend == "native"
+assert function.argtypes == [ctypes.c_char_p, ctypes.c_ssize_t]
+assert function(b"whole", 3) == b"who"
+function.argtypes, function.restype = None, ctypes.c_int
+assert codec.decode(b"x" * 9999, compression="NONE", length=9999).data == b"x" * 9999
+"""
+    done = run(program, codec="native")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_unknown_name() -> None:

@@ -40,8 +40,8 @@ locals, in any event or in what the command line said with `-d`.
 - Last column: `cterasdk.direct` 2.20.50 by its streamer, under the same faults, its pauses between
   attempts left out and its read timeout set to 1 s (`python -m tests.faults.peer`).
 
-What no client can see is not in the table: plaintext, or AES-CBC without compression, that was damaged on
-its way by a storage that declares no checksum.
+What no client can see is not in the table: plaintext, snappy, or AES-CBC without compression, that was
+damaged on its way by a storage that declares no checksum (reliability.md says more).
 """
 
 

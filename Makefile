@@ -5,6 +5,7 @@
 #   make lint           ruff and mypy --strict
 #   make docs           the documentation, into build/site; warnings are errors
 #   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
+#   make test-lowest    the unit tests on the lowest versions of all dependencies
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)
 #   make bench-smoke    each program of the two, once
@@ -20,7 +21,7 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c test-pythons docs lint bench bench-codec bench-smoke fuzz soak wheel clean
+.PHONY: demo test test-c test-pythons test-lowest docs lint bench bench-codec bench-smoke fuzz soak wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -40,6 +41,9 @@ docs: $(VENV)/.docs
 
 test-pythons: $(VENV)/.system
 	WORKERS=$(WORKERS) tools/test-pythons.sh
+
+test-lowest: $(VENV)/.system
+	WORKERS=$(WORKERS) PYTHON=$(PYTHON) tools/test-lowest.sh
 
 bench-codec: $(VENV)/.installed
 	$(BIN)/python bench/codec/run.py

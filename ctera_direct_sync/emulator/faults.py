@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
@@ -330,11 +331,45 @@ def throttle(rate: float) -> Action:
     return Action('throttle', run)
 
 
-def ignore_range() -> Action:
-    """Answer a range request with 200 and the whole object."""
+def ignore_range(framing: str = 'length', coding: Optional[str] = None,
+                 headers: Optional[Mapping[str, str]] = None, cut: int = 0) -> Action:
+    """
+    Answer a range request with 200 and the whole object.
+
+    :param framing: what tells the end of the body: ``length``, ``chunked`` or ``close``.
+    :param coding: code the body, under that Content-Encoding: ``gzip`` or ``deflate``.
+    :param headers: send these headers as well.
+    :param cut: leave out that many bytes at the end of the body, and close.
+    """
     def run(exchange: Exchange, _: Fault) -> None:
-        exchange.send(exchange.respond(whole=True))
+        code, given, body = exchange.respond(whole=True)
+        given = {**given, **(headers or {})}
+        if coding is not None:
+            given['Content-Encoding'] = coding
+            body = BytesBody(_CODERS[coding](_all(body)))
+        _send_framed(exchange, Response(code, given, body), framing, cut)
     return Action('ignore_range', run)
+
+
+def page(body: bytes = b'<!DOCTYPE html><html><body>Please sign in</body></html>',
+         framing: str = 'length') -> Action:
+    """Answer 200 with a web page, as a captive portal does. ``framing`` as for ignore_range."""
+    def run(exchange: Exchange, _: Fault) -> None:
+        response = Response(200, {'Content-Type': 'text/html'}, BytesBody(body))
+        _send_framed(exchange, response, framing)
+    return Action('page', run)
+
+
+def multipart() -> Action:
+    """Answer a range request with multipart/byteranges (RFC 9110, section 14.6)."""
+    def run(exchange: Exchange, _: Fault) -> None:
+        code, given, body = exchange.respond()
+        lines = ['--x', 'Content-Type: application/octet-stream',
+                 f"Content-Range: {given.get('Content-Range', '')}", '', '']
+        whole = '\r\n'.join(lines).encode('ascii') + _all(body) + b'\r\n--x--\r\n'
+        headers = {**given, 'Content-Type': 'multipart/byteranges; boundary=x'}
+        exchange.send(Response(code, headers, BytesBody(whole)))
+    return Action('multipart', run)
 
 
 def listing(edit: Callable[[Any], Any]) -> Action:
@@ -346,3 +381,28 @@ def listing(edit: Callable[[Any], Any]) -> Action:
 
 def _all(body: Body) -> bytes:
     return bytes(body.read(0, body.size))
+
+
+_CODERS: dict[str, Callable[[bytes], bytes]] = {
+    'gzip': lambda data: gzip.compress(data, 1),
+    'deflate': lambda data: zlib.compress(data, 1),
+}
+
+
+def _send_framed(exchange: Exchange, response: Response, framing: str, cut: int = 0) -> None:
+    """Send a response whose end is told by its length, by chunks or by the connection's end."""
+    size = response.body.size
+    stop = max(0, size - cut)
+    if framing == 'chunked':
+        exchange.send_head(response, {'Transfer-Encoding': 'chunked'})
+        exchange.send_chunks(response.body, stop, 64 * 1024, complete=not cut)
+    elif framing == 'length':
+        exchange.send_head(response, {'Content-Length': str(size)})
+        exchange.send_body(response.body, 0, stop)
+    elif framing == 'close':
+        exchange.send_head(response, {'Connection': 'close'})
+        exchange.send_body(response.body, 0, stop)
+    else:
+        raise ValueError(f"framing must be 'length', 'chunked' or 'close', not {framing!r}")
+    if cut or framing == 'close':
+        exchange.close()

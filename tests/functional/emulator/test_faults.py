@@ -6,6 +6,7 @@ import gzip
 import http.client
 import json
 import threading
+import zlib
 from urllib.parse import urlsplit
 
 import pytest
@@ -386,3 +387,42 @@ def _swallow(session, url):
         session.get(url, timeout=20)
     except OSError:
         return
+
+
+@pytest.mark.parametrize('framing', ['length', 'chunked', 'close'])
+@pytest.mark.parametrize('coding', [None, 'gzip', 'deflate'])
+def test_ignore_range_with_framing_and_coding(fail, right, framing, coding):
+    """A range is answered by the whole object, framed and coded as asked."""
+    got = fail(faults.ignore_range(framing, coding, {'X-More': 'yes'}), Range='bytes=0-9')
+    assert got.head.startswith(b'HTTP/1.1 200 ')
+    assert b'\r\nX-More: yes' in got.head
+    assert (b'Transfer-Encoding: chunked' in got.head) == (framing == 'chunked')
+    assert (b'Content-Length' in got.head) == (framing == 'length')
+    if framing != 'chunked':
+        decode = {None: bytes, 'gzip': gzip.decompress, 'deflate': zlib.decompress}[coding]
+        assert decode(got.body) == right
+
+
+def test_ignore_range_cut(fail, right):
+    """The body may lack its end."""
+    assert fail(faults.ignore_range('close', cut=10), Range='bytes=0-9').body == right[:-10]
+
+
+def test_ignore_range_without_a_known_framing(fail, emulator):
+    """A framing that is none of the three is the caller's mistake, and answers nothing."""
+    assert b'500' in fail(faults.ignore_range('none')).head
+
+
+@pytest.mark.parametrize('framing', ['length', 'close'])
+def test_page(fail, framing):
+    """A web page comes in place of the object."""
+    got = fail(faults.page(b'<html>', framing))
+    assert b'Content-Type: text/html' in got.head
+    assert got.body == b'<html>'
+
+
+def test_multipart(fail, right):
+    """A range comes as multipart/byteranges, with its own Content-Range inside."""
+    got = fail(faults.multipart(), Range='bytes=0-9')
+    assert b'Content-Type: multipart/byteranges; boundary=x' in got.head
+    assert b'Content-Range: bytes 0-9/30000\r\n\r\n' + right[:10] in got.body

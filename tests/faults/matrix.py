@@ -393,11 +393,12 @@ def _portal_status() -> Iterator[Row]:
     group = "Portal: statuses"
     for code, outcome in (
         (400, "NotFoundError"), (401, "UnAuthorized"), (403, "UnAuthorized"),
-        (422, "UnprocessableContent"), (500, "InvalidRequest"), (404, "DirectIOAPIError"),
+        (422, "UnprocessableContent"), (404, "DirectIOAPIError"),
         (204, "DirectIOAPIError"), (418, "DirectIOAPIError"),
     ):  # fmt: skip
         yield Row(group, f"{code}", on_listing(faults.status(code)), outcome, {}, 1)
-    for code in (408, 429, 502, 503, 504):
+    yield from _both(group, "500", faults.status(500), "InvalidRequest", {})
+    for code in (408, 429, 502, 503, 504, 520):
         yield from _both(group, f"{code}", faults.status(code), "DirectIOAPIError", {})
     yield Row(group, "429, Retry-After in seconds, once",
               on_listing(faults.status(429, {"Retry-After": "0"}), 1), RECOVERED, {}, 2)  # fmt: skip
@@ -417,41 +418,53 @@ def _portal_status() -> Iterator[Row]:
               secret="d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmc=")  # fmt: skip
 
 
+def _with_negative_length(listing: Any) -> Any:
+    listing["chunks"][1]["len"] = -1
+    return listing
+
+
 def _portal_document() -> Iterator[Row]:
     group = "Portal: the listing"
     api = "DirectIOAPIError"
     page = faults.replace(HTML, {"Content-Type": "text/html"})
-    yield Row(group, "an HTML page", on_listing(page), api, {}, 1)
-    yield Row(group, "truncated JSON", on_listing(faults.replace(lambda b: b[:-9])), api, {}, 1)
-    yield Row(group, "JSON of another shape", document(b"[1, 2]"), api, {}, 1)
-    yield Row(group, "no UTF-8", document(b'{"chunks": "\xff\xfe\xfa"}'), api, {}, 1)
-    yield Row(group, "empty body", document(b""), api, {}, 1)
-    yield Row(group, "deeply nested", document(DEEP), api, {}, 1)
+    tries = RETRIES + 1  # What may be an accident is asked for again.
+    for name, action in (
+        ("an HTML page", page),
+        ("truncated JSON", faults.replace(lambda body: body[:-9])),
+        ("JSON of another shape", faults.replace(b"[1, 2]")),
+        ("empty body", faults.replace(b"")),
+        ("a negative length", faults.listing(_with_negative_length)),
+    ):
+        yield from _both(group, name, action, api, {})
+    yield Row(group, "no UTF-8", document(b'{"chunks": "\xff\xfe\xfa"}'), api, {}, tries)
+    yield Row(group, "deeply nested", document(DEEP), api, {}, tries)
     yield Row(group, "a number of 5,000 digits", document(b'{"chunks": ' + b"9" * 5000 + b"}"),
+              api, {}, tries)  # fmt: skip
+    yield Row(group, "too many values", document(b'{"chunks": [' + b"0," * 4_000_001 + b"0]}"),
               api, {}, 1)  # fmt: skip
     yield Row(group, "100 MB", on_listing(faults.replace(padded(100_000_000))), RECOVERED, {}, 1)
     yield Row(group, "members twice", on_listing(faults.replace(doubled)), RECOVERED, {}, 1)
     yield Row(group, "members that nobody knows", member(surprise=[1]), RECOVERED, {}, 1)
     yield Row(group, "no chunks", member(chunks=None), "BlocksNotFoundError", {}, 1)
     yield Row(group, "empty chunks", member(chunks=[]), "BlocksNotFoundError", {}, 1)
-    yield Row(group, "chunks no list", member(chunks={"url": "x"}), api, {}, 1)
-    yield Row(group, "a chunk that is null", member(chunks=[None]), api, {}, 1)
-    for name, value in (("negative", -1), ("of 2**62", 2**62), ("of 2**70", 2**70), ("NaN", "NaN"),
+    yield Row(group, "chunks no list", member(chunks={"url": "x"}), api, {}, tries)
+    yield Row(group, "a chunk that is null", member(chunks=[None]), api, {}, tries)
+    for name, value in (("of 2**62", 2**62), ("of 2**70", 2**70), ("NaN", "NaN"),
                         ("fractional", 1.5), ("boolean", True), ("missing", None)):  # fmt: skip
-        yield Row(group, f"length {name}", chunk(len=value), api, {}, 1)
-    yield Row(group, "URL missing", chunk(url=None), api, {}, 1)
-    yield Row(group, "URL no string", chunk(url=7), api, {}, 1)
-    yield Row(group, "no encrypt_info", member(encrypt_info=None), api, {}, 1)
+        yield Row(group, f"length {name}", chunk(len=value), api, {}, tries)
+    yield Row(group, "URL missing", chunk(url=None), api, {}, tries)
+    yield Row(group, "URL no string", chunk(url=7), api, {}, tries)
+    yield Row(group, "no encrypt_info", member(encrypt_info=None), api, {}, tries)
     yield Row(group, "wrapped key no base64",
               member(encrypt_info={"data_encrypted": True, "wrapped_key": "%%%"}),
               "DecryptKeyError", {}, 1)  # fmt: skip
     yield Row(group, "wrapped key missing", member(encrypt_info={"data_encrypted": True}),
-              api, {}, 1)  # fmt: skip
+              api, {}, tries)  # fmt: skip
     yield Row(group, "unknown cipher",
               member(encrypt_info={"data_encrypted": False, "cipher": "ROT13"}), api, {}, 1)  # fmt: skip
     yield Row(group, "unknown compression", member(compression_type="ZSTD"), api, {}, 1)
     yield Row(group, "file size below the blocks' end",
-              member(actual_blocks_range={"file_size": 10, "range": "0-10"}), api, {}, 1)  # fmt: skip
+              member(actual_blocks_range={"file_size": 10, "range": "0-10"}), api, {}, tries)  # fmt: skip
 
 
 ROWS: tuple[Row, ...] = tuple(_rows())

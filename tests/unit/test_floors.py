@@ -13,10 +13,12 @@ PACKAGE = Path(ctera_direct_sync.__file__).parent
 
 FLOORS = [
     "exceptions types settings version",
-    "ranges keys codec buffers retry scope precedence tuning events digests faults urls",
+    "ranges keys codec buffers retry scope precedence tuning events digests faults urls "
+    "content_coding",
     "exchange",
     "connections",
     "http",
+    "answers",
     "portal storage",
     "engine",
     "source partial stream spans download file batch",
@@ -34,6 +36,7 @@ NEIGHBOURS = {
     "keys": {"codec"},
     "digests": {"codec"},
     "urls": {"faults"},
+    "content_coding": {"faults"},
     "storage": {"portal"},
     "stream": {"source"},
     "download": {"source", "partial", "stream"},

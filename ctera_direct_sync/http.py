@@ -11,9 +11,7 @@ quotes the whole URL, stays reachable through ``__context__``.
 
 from __future__ import annotations
 
-import gzip
 import io
-import zlib
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Optional, Union
@@ -33,7 +31,7 @@ from .settings import Endpoint
 from .urls import check_origin, split_url
 from .version import __version__
 
-__all__ = ["HTTP", "MAX_REDIRECTS", "REDIRECTS", "Response", "decoded", "retry_after"]
+__all__ = ["HTTP", "MAX_REDIRECTS", "REDIRECTS", "Response", "retry_after"]
 
 #: Statuses that send elsewhere (RFC 9110, section 15.4), and how often in a row that is followed.
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -322,44 +320,6 @@ class _SessionExchange:
     def end(self) -> None:
         """After a body read to its end the connection is back in its pool, and this closes nothing."""
         self._response.close()
-
-
-def decoded(
-    body: Union[bytes, memoryview], headers: Mapping[str, str], limit: int
-) -> Union[bytes, memoryview]:
-    """``body`` without its Content-Encoding (RFC 9110, section 8.4): gzip and deflate are known."""
-    coding = headers.get("content-encoding", "").strip().lower()
-    if coding in ("", "identity"):
-        return body
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        raise HTTPFault("protocol", "the body has a Content-Encoding that was not asked for")
-    try:
-        data = _inflated(body, limit + 1) if coding == "deflate" else _gunzipped(body, limit + 1)
-    except EOFError:
-        raise HTTPFault("short", f"the {coding} body is cut short") from None
-    except (zlib.error, gzip.BadGzipFile):
-        raise HTTPFault("protocol", f"the body is no valid {coding}") from None
-    if len(data) > limit:
-        raise HTTPFault("long", f"the body inflates past the {limit} bytes that can be right")
-    return data
-
-
-def _gunzipped(body: Union[bytes, memoryview], size: int) -> bytes:
-    """At most ``size`` bytes of a gzip body, of one member or several (RFC 1952, section 2.2)."""
-    if not body:
-        raise EOFError
-    with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
-        return file.read(size)
-
-
-def _inflated(body: Union[bytes, memoryview], size: int) -> bytes:
-    inflater = zlib.decompressobj()
-    data = inflater.decompress(body, size)
-    if len(data) < size and not inflater.eof:
-        raise EOFError
-    if inflater.unused_data:
-        raise zlib.error("bytes after the end")
-    return data
 
 
 def retry_after(headers: Mapping[str, str]) -> Optional[float]:

@@ -6,6 +6,7 @@ judged (DESIGN, failure policy).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import time
@@ -14,7 +15,10 @@ from typing import Any, Callable, NamedTuple, NoReturn, Optional, Union
 from urllib.parse import urljoin
 
 from . import codec
+from .answers import Failure as _Failure
+from .answers import Part, WrongSize, is_html, page_instead, read_part, unusable_coding
 from .buffers import BufferPool, Loan, tune_allocator
+from .content_coding import described, removable_codings, take_off
 from .digests import AZURE_PREFIX, Mismatch, azure_host, split_azure_prefix, verify
 from .events import Observer
 from .exceptions import (
@@ -33,7 +37,6 @@ from .http import (
     MAX_REDIRECTS,
     REDIRECTS,
     Response,
-    decoded,
     retry_after,
 )
 from .portal import Listing
@@ -54,6 +57,8 @@ _MAX_RENEWALS = 3
 _RENEWAL_REST = 10.0
 #: What a stored object may be longer than its plaintext: no compressor in use needs half of it.
 _OBJECT_SLACK = 64 * 1024
+#: Bytes that one stored byte can become: deflate's 258 bytes in two bits are the most of all formats.
+_MAX_INFLATION = 1032
 
 
 class Fetched(NamedTuple):
@@ -63,16 +68,13 @@ class Fetched(NamedTuple):
     crc32c: Optional[int]
 
 
-class _Failure(Exception):
-    """One attempt failed: what may cure it (wait, relist, refetch, or nothing), and the error if not."""
+class _Stored(NamedTuple):
+    """A stored object as it came: its bytes, its Content-Encoding if that is more than "identity"."""
 
-    def __init__(
-        self, error: BlockError, cure: str = "", retry_after: Optional[float] = None
-    ) -> None:
-        super().__init__(error.strerror)
-        self.error = error
-        self.cure = cure
-        self.retry_after = retry_after
+    body: Union[bytes, memoryview]
+    coding: str
+    removable: tuple[str, ...]
+    html: bool
 
 
 class Storage:
@@ -150,11 +152,19 @@ class Storage:
             if not piece.whole and metadata.plaintext:
                 return self._get_part(listing, chunk, piece, block, scope, loan)
             with self.buffers.borrow() as memory:
-                stored, html = self._get_object(metadata, chunk, block, scope, memory)
-                return self._decode(metadata, piece, block, stored, html, loan)
+                stored = self._get_object(metadata, chunk, block, scope, memory)
+                if stored.coding:
+                    return self._decode_labelled(metadata, piece, block, stored, loan)
+                return self._decode(metadata, piece, block, stored.body, stored.html, loan)
         except HTTPFault as caught:
-            fault = caught
-        raise _from_fault(fault, chunk.url, block)
+            failure = _from_fault(caught, chunk.url, block)
+        except (MemoryError, OverflowError):
+            text = (
+                f"A block of {chunk.length} bytes does not fit into memory: stream() and iter_blocks() "
+                "take large plaintext objects in parts"
+            )
+            failure = _Failure(DownloadError(text, block, errno=errno.ENOMEM))
+        raise failure
 
     # --- the object, or a part of it -----------------------------------------------------------------
 
@@ -165,17 +175,19 @@ class Storage:
         block: BlockInfo,
         scope: CancelScope,
         memory: Loan,
-    ) -> tuple[Union[bytes, memoryview], bool]:
-        """A whole stored object, without Azure's prefix, and whether it came labelled as HTML."""
-        limit = chunk.length + AZURE_PREFIX
-        if not metadata.plaintext:
-            limit += chunk.length + _OBJECT_SLACK
+    ) -> _Stored:
+        """A whole stored object, without Azure's prefix unless it is labelled with a coding."""
+        limit = _object_limit(metadata, chunk)
         started = time.perf_counter()
         with self._open(metadata.file_id, chunk, block, scope) as response:
             if response.status != 200:
                 raise _from_status(response, block)
-            body = response.read(limit, memory)
             headers = response.headers
+            coding = described(headers) if "content-encoding" in headers else ""
+            if coding:
+                limit += limit // 64 + 1024  # What deflate may add, RFC 1951, section 3.2.4.
+            body = response.read(limit, memory)
+            html = is_html(response)
         if self._observer.active:
             self._observer.emit("received", metadata.file_id, chunk, len(body))
         if _log.isEnabledFor(logging.DEBUG):
@@ -187,15 +199,12 @@ class Storage:
                 time.perf_counter() - started,
             )
         names = self._verify(body, headers, block)
-        if "content-encoding" in headers:
-            body = decoded(body, headers, limit)
-        host = azure_host(chunk.url)
-        if host is not None:
-            body, prefixed = split_azure_prefix(body, host)
-            names += ["azure-md5"] if prefixed else []
+        if not coding:
+            body, prefixed = _without_prefix(body, chunk)
+            names += prefixed
         for name in names:
             self._observer.emit("verified", metadata.file_id, chunk, len(body), name)
-        return body, "html" in headers.get("content-type", "").lower()
+        return _Stored(body, coding, removable_codings(headers) if coding else (), html)
 
     def _get_part(
         self,
@@ -220,19 +229,19 @@ class Storage:
             if response.status not in (200, 206):
                 raise _from_status(response, block)
             self._check_version(listing, piece, response)
-            if response.status == 206:
-                total = _content_range(response, first, last, block)
-                if total == chunk.length + AZURE_PREFIX and not shift and azure_host(chunk.url):
-                    listing.prefixed.add(piece.block)
-                    error = DownloadError("The object has an MD5 prefix", block)
-                    raise _Failure(error, "wait", retry_after=0.0)
-                _check_total(total, chunk.length + shift, block)
-                body = response.read(piece.length, loan)
+            part = Part(first, piece.length, chunk.length + shift)
+            try:
+                body = read_part(response, part, block, loan)
+            except WrongSize as caught:
+                # The MD5 in front of an object shows in its size. To learn of it costs no attempt.
+                if shift or caught.size != part.size + AZURE_PREFIX or not azure_host(chunk.url):
+                    raise
+                listing.prefixed.add(piece.block)
+                body = None
             else:
-                _check_total(response.length, chunk.length + shift, block)
-                body = response.read_window(first, piece.length)
-        if len(body) != piece.length:
-            raise HTTPFault("short", f"the part ended after {len(body)} of {piece.length} bytes")
+                self._check_type(listing, piece, response, block)
+        if body is None:
+            return self._get_part(listing, chunk, piece, block, scope, loan)
         if self._observer.active:
             self._observer.emit("received", file_id, chunk, len(body))
         return Fetched(body, None if loan is None else codec.crc32c(body))
@@ -270,6 +279,14 @@ class Storage:
         ):
             _changed(listing.metadata, piece)
 
+    def _check_type(
+        self, listing: Listing, piece: Piece, response: Response, block: BlockInfo
+    ) -> None:
+        """Raise _Failure for a web page of just the object's length, in place of what is not a page."""
+        html = is_html(response)
+        if listing.html.setdefault(piece.block, html) != html and response.status == 200 and html:
+            raise _Failure(page_instead(block), "wait")
+
     def _verify(
         self, body: Union[bytes, memoryview], headers: Mapping[str, str], block: BlockInfo
     ) -> list[str]:
@@ -294,14 +311,14 @@ class Storage:
         length = piece.chunk.length
         data: Union[bytes, memoryview]
         crc32c: Optional[int]
-        options: dict[str, Any] = {
-            "key": metadata.encryption_key,
-            "cipher": metadata.cipher,
-            "compression": metadata.compression,
-            "number": piece.chunk.number,
-            # In borrowed memory the object is ours to decrypt in place.
-            "spoil": isinstance(stored, memoryview),
-        }
+        if length > _OBJECT_SLACK + _MAX_INFLATION * len(stored):
+            # Said before memory is set aside for a length that the wire made up.
+            text = f"The stored object of {len(stored)} bytes cannot hold a block of {length}"
+            failure = BlockValidationException(text, block)
+            raise _Failure(page_instead(block) if html else failure, "refetch")
+        options = _codec_options(metadata, piece)
+        # In borrowed memory the object is ours to decrypt in place.
+        options["spoil"] = isinstance(stored, memoryview)
         try:
             if loan is None:
                 data, crc32c = codec.decode_bytes(stored, length=length, **options), None
@@ -318,8 +335,45 @@ class Storage:
             data = data[piece.start : piece.stop]
             return Fetched(data, None if loan is None else codec.crc32c(data))
         if html:
-            failure = DownloadError("The storage answered an HTML page instead of the block", block)
+            failure = page_instead(block)
         raise _Failure(failure, "refetch")
+
+    def _decode_labelled(
+        self,
+        metadata: Metadata,
+        piece: Piece,
+        block: BlockInfo,
+        stored: _Stored,
+        loan: Optional[Loan],
+    ) -> Fetched:
+        """The plaintext of an object that is labelled with a Content-Encoding.
+
+        The label may be the object's metadata, or a coding of the answer. The reading that gives the
+        listed block is the right one; where both give one, and not the same, neither is certain.
+        """
+        readings = [bytes(stored.body)]
+        if stored.removable:
+            with contextlib.suppress(HTTPFault):
+                limit = _object_limit(metadata, piece.chunk)
+                readings.append(take_off(readings[0], stored.removable, limit))
+        found: set[bytes] = set()
+        what = ""
+        for reading in readings:
+            body, _ = _without_prefix(reading, piece.chunk)
+            try:
+                options = _codec_options(metadata, piece)
+                found.add(codec.decode_bytes(body, length=piece.chunk.length, **options))
+            except (DecryptBlockError, DecompressBlockError, BlockValidationException) as error:
+                what = what or str(error.strerror)
+        if len(found) == 1:
+            data = found.pop()[piece.start : piece.stop]
+            if self._observer.active:
+                self._observer.emit("decoded", metadata.file_id, piece.chunk, len(data))
+            return Fetched(data, None if loan is None else codec.crc32c(data))
+        if stored.html:
+            raise _Failure(page_instead(block), "refetch")
+        what = "it decodes in two ways" if found else what
+        raise _Failure(unusable_coding(stored.coding, block, what), "refetch")
 
     def _tell_retry(
         self, metadata: Metadata, piece: Piece, failure: _Failure, delay: float
@@ -398,19 +452,30 @@ def _no_answer(fault: HTTPFault, url: str, block: BlockInfo) -> BlockError:
     )
 
 
-def _content_range(response: Response, first: int, last: int, block: BlockInfo) -> Optional[int]:
-    """The object's size by a 206's Content-Range, which must be the one asked for."""
-    unit, _, rest = response.headers.get("content-range", "").partition(" ")
-    span, _, total = rest.partition("/")
-    if unit.lower() != "bytes" or span != f"{first}-{last}":
-        raise _Failure(DownloadError("The storage answered another range than asked for", block))
-    return int(total) if total.isascii() and total.isdigit() else None
+def _object_limit(metadata: Metadata, chunk: Chunk) -> int:
+    """Bytes that a stored object may have at most, by the length of its plaintext."""
+    limit = chunk.length + AZURE_PREFIX
+    return limit if metadata.plaintext else limit + chunk.length + _OBJECT_SLACK
 
 
-def _check_total(total: Optional[int], expected: int, block: BlockInfo) -> None:
-    if total is not None and total != expected:
-        text = f"The stored object is {total} bytes, but the portal lists {expected}"
-        raise _Failure(BlockValidationException(text, block), "refetch")
+def _codec_options(metadata: Metadata, piece: Piece) -> dict[str, Any]:
+    return {
+        "key": metadata.encryption_key,
+        "cipher": metadata.cipher,
+        "compression": metadata.compression,
+        "number": piece.chunk.number,
+    }
+
+
+def _without_prefix(
+    body: Union[bytes, memoryview], chunk: Chunk
+) -> tuple[Union[bytes, memoryview], list[str]]:
+    """An object without Azure's prefix, and the names of the digests that this verified."""
+    host = azure_host(chunk.url)
+    if host is None:
+        return body, []
+    body, prefixed = split_azure_prefix(body, host)
+    return body, ["azure-md5"] if prefixed else []
 
 
 def _changed(metadata: Metadata, piece: Piece) -> NoReturn:

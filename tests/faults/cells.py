@@ -21,7 +21,7 @@ import ctera_direct_sync.settings
 from ctera_direct_sync import DirectIO, Event, Settings
 from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.exceptions import DirectIOError, StreamError
-from tests.faults.matrix import BLOCK_SIZES, DATA, RETRIES, TIMEOUT, Cell, Row, World
+from tests.faults.matrix import BLOCK_SIZES, RETRIES, TIMEOUT, Cell, Row, World, concerned
 
 #: What stands in every signed URL of the emulator, and in no message of ours.
 _SIGNED = ("X-Amz-", "Signature", "?X-", "password@")
@@ -55,7 +55,7 @@ class Worlds:
     def world(self, cell: Cell) -> Iterator[World]:
         """A file of its own, with the cell's fault waiting for whoever asks for it."""
         options = {"block_size": BLOCK_SIZES, **cell.row.options}
-        file_id = self.emulator.add(DATA, file_id=next(self._file_ids), **options)
+        file_id = self.emulator.add(cell.row.data, file_id=next(self._file_ids), **options)
         world = World(self.emulator, file_id, self.other)
         self.emulator.log.clear()
         cell.row.arrange(world)
@@ -215,12 +215,14 @@ def by_download(client: DirectIO, attempt: Attempt) -> bool:
 
 
 def by_open(client: DirectIO, attempt: Attempt) -> bool:
-    """As a file, in small reads."""
+    """As a file, in small reads; of a large one, which is about ranges, the last bytes."""
     with client.open(attempt.world.file_id) as file:
         attempt.said.append(repr(file))
+        if attempt.row.ranged:
+            file.seek(-1000, os.SEEK_END)
         while data := file.read(300):
             attempt.pieces[file.tell() - len(data)] = data
-    return False
+    return attempt.row.ranged
 
 
 def _whole(path: str) -> dict[int, bytes]:
@@ -258,7 +260,7 @@ def _library(way: str, attempt: Attempt) -> str:
 
 
 def _judge_recovered(attempt: Attempt, partial: bool) -> str:
-    if not partial and b"".join(attempt.pieces[at] for at in sorted(attempt.pieces)) != DATA:
+    if not partial and b"".join(attempt.pieces[at] for at in sorted(attempt.pieces)) != attempt.row.data:
         attempt.wrong.append("incomplete, and no error")
     return "recovered"
 
@@ -326,10 +328,10 @@ def run(worlds: Worlds, cell: Cell) -> Result:
         outcome = (
             _command_line(attempt) if cell.way == "CLI" else _library(cell.way, attempt)
         )
-        if cell.way == "metadata" and not cell.row.at_portal and outcome == "recovered":
+        if outcome == "recovered" and not concerned(cell):
             outcome = "not concerned" if cell.row.outcome != "recovered" else outcome
         for offset, data in attempt.pieces.items():
-            if DATA[offset : offset + len(data)] != data:
+            if cell.row.data[offset : offset + len(data)] != data:
                 attempt.wrong.append(f"wrong bytes at {offset}")
         requests = _requests(cell, world)
         found = slips(attempt.said + ears.lines, secrets_of(world))

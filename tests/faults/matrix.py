@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Optional
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.emulator.bodies import BytesBody
 from ctera_direct_sync.emulator.messages import Response
+from tests.faults import odd_ranges
 
 RECOVERED = "recovered"
 
@@ -56,7 +57,8 @@ class Row(NamedTuple):
 
     ``options``: how the file is stored. ``requests``: how many the broken side gets at most by a way
     in that asks once (the listing, or block 2); None where it does not matter. ``secret``: another
-    secret access key for the client.
+    secret access key for the client. ``data``: the file; other than ``DATA``, it is one whose objects go
+    in parts, and the fault is one of ranges.
     """
 
     group: str
@@ -66,6 +68,12 @@ class Row(NamedTuple):
     options: dict[str, Any]
     requests: Optional[int]
     secret: Optional[str] = None
+    data: bytes = DATA
+
+    @property
+    def ranged(self) -> bool:
+        """Whether only requests for a range meet the fault."""
+        return self.data is not DATA
 
     @property
     def at_portal(self) -> bool:
@@ -224,6 +232,7 @@ def _rows() -> Iterator[Row]:
     yield from _storage_status()
     yield from _storage_body()
     yield from _storage_native()
+    yield from odd_ranges.rows()
     yield from _storage_urls()
     yield from _portal_connection()
     yield from _portal_status()
@@ -307,8 +316,12 @@ def _storage_body() -> Iterator[Row]:
     yield Row(group, "chunked", on_block(faults.chunked()), RECOVERED, {}, 1)
     yield from _both(group, "chunked, cut", faults.chunked(cut=50), "DownloadError", {})
     yield Row(group, "gzip Content-Encoding", on_block(faults.gzip_encoding()), RECOVERED, {}, 1)
-    yield from _both(group, "unknown Content-Encoding", faults.headers({"Content-Encoding": "br"}),
-                     "DownloadError", {})  # fmt: skip
+    for label in ("br", "aws-chunked", "gzip"):
+        yield Row(group, f"the right bytes, labelled {label}",
+                  on_block(faults.headers({"Content-Encoding": label})), RECOVERED, {}, 1)  # fmt: skip
+    yield from _both(group, "a coding that cannot be taken off",
+                     faults.replace(lambda body: body[::-1], {"Content-Encoding": "br"}),
+                     "DownloadError", {}, 2)  # fmt: skip
     page = faults.replace(HTML, {"Content-Type": "text/html"})
     yield from _both(group, "200 with an HTML page", page, "DownloadError", {}, 2)
     yield from _both(group, "empty body", faults.replace(b""), "DecryptBlockError", {}, 2)
@@ -476,7 +489,7 @@ def expected(cell: Cell) -> str:
     row, way = cell
     if row.outcome == RECOVERED:
         return RECOVERED
-    if way == "metadata" and not row.at_portal:
+    if not concerned(cell):
         return "not concerned"
     if way == "CLI":
         return "exit 1"
@@ -485,10 +498,18 @@ def expected(cell: Cell) -> str:
     return row.outcome
 
 
+def concerned(cell: Cell) -> bool:
+    """Whether the entry point comes across the fault: ``blocks`` asks for whole objects."""
+    if cell.way == "metadata":
+        return cell.row.at_portal
+    return cell.way != "blocks" or not cell.row.ranged
+
+
 def name_of(cell: Cell) -> str:
     """A test's ID for a cell."""
     side = "portal" if cell.row.at_portal else "storage"
     group = "native " if cell.row.options == NATIVE else ""
+    group = "range " if cell.row.ranged else group
     return f"{side}: {group}{cell.row.name}: {cell.way}".replace(" ", "-")
 
 

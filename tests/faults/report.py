@@ -63,6 +63,8 @@ def _table(rows: list[Row], peer: dict[str, str]) -> Iterator[str]:
         other = peer.get(f"{row.group}: {row.name}", "not run")
         if row.options == GCM:
             other = "does not read AES-GCM"
+        if row.ranged:
+            other = "asks for whole objects"
         yield f"| {' | '.join([row.name, *cells, other])} |"
 
 

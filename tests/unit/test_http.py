@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import errno
-import gzip
 import http.client
 import random
 import socket
@@ -13,7 +12,6 @@ import ssl
 import threading
 import time
 import traceback
-import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -31,7 +29,7 @@ from ctera_direct_sync.connections import TLS, _HTTPPool
 from ctera_direct_sync.emulator.tls import Certificates
 from ctera_direct_sync.exchange import Exchange
 from ctera_direct_sync.faults import HTTPFault, fault_of
-from ctera_direct_sync.http import HTTP, decoded, retry_after
+from ctera_direct_sync.http import HTTP, retry_after
 from ctera_direct_sync.scope import Cancelled, CancelScope
 from ctera_direct_sync.settings import Endpoint
 from ctera_direct_sync.urls import check_origin, origin_of, split_url
@@ -159,82 +157,6 @@ def test_retry_after_a_date():
 def test_no_retry_after():
     """Without the header nothing is asked for."""
     assert retry_after({}) is None
-
-
-# --- Content-Encoding ------------------------------------------------------------------------------------
-
-
-def compress(data: bytes) -> bytes:
-    """A gzip member without the time of its making."""
-    return gzip.compress(data, mtime=0)
-
-
-TEXT = b"the same again and again, " * 50
-CODED = {
-    "gzip": compress(TEXT),
-    "x-gzip": compress(TEXT),
-    "deflate": zlib.compress(TEXT),
-}
-
-
-@pytest.mark.parametrize("coding", ["", "identity", " Identity "])
-def test_no_coding(coding):
-    """A body without a coding is what it is, uncopied."""
-    assert decoded(TEXT, {"content-encoding": coding}, LIMIT) is TEXT
-    assert decoded(TEXT, {}, LIMIT) is TEXT
-
-
-@pytest.mark.parametrize("kind", [bytes, memoryview])
-@pytest.mark.parametrize("coding", CODED)
-def test_coding(coding, kind):
-    """A server that encodes unasked is understood, in any letter case."""
-    for name in (coding, coding.upper()):
-        assert decoded(kind(CODED[coding]), {"content-encoding": name}, LIMIT) == TEXT
-
-
-def test_gzip_of_several_members():
-    """A gzip body may have several members (RFC 1952, section 2.2): none is dropped."""
-    body = compress(TEXT) + compress(b"and more")
-    assert decoded(body, {"content-encoding": "gzip"}, LIMIT) == TEXT + b"and more"
-    with pytest.raises(HTTPFault) as caught:
-        decoded(body, {"content-encoding": "gzip"}, len(TEXT) + 7)
-    assert caught.value.kind == "long"
-
-
-@pytest.mark.parametrize("coding", CODED)
-def test_bytes_after_a_coded_body(coding):
-    """What follows the end of a coded body is not silently dropped."""
-    with pytest.raises(HTTPFault) as caught:
-        decoded(CODED[coding] + b"rest", {"content-encoding": coding}, LIMIT)
-    assert caught.value.kind == "protocol"
-
-
-@pytest.mark.parametrize(
-    ("coding", "body", "kind"),
-    [
-        ("br", TEXT, "protocol"),
-        ("gzip, br", CODED["gzip"], "protocol"),
-        ("gzip", TEXT, "protocol"),
-        ("deflate", TEXT, "protocol"),
-        ("gzip", CODED["gzip"][:-9], "short"),
-        ("gzip", b"", "short"),
-        ("deflate", CODED["deflate"][:-1], "short"),
-        ("gzip", compress(bytes(LIMIT + 1)), "long"),
-        ("deflate", zlib.compress(bytes(100 * LIMIT)), "long"),
-    ],
-)
-def test_coding_that_fails(coding, body, kind):
-    """Unknown, malformed, cut or inflating past the limit: each is a fault of its kind."""
-    with pytest.raises(HTTPFault) as caught:
-        decoded(body, {"content-encoding": coding}, LIMIT)
-    assert caught.value.kind == kind
-    assert caught.value.__cause__ is None
-
-
-def test_coding_up_to_the_limit():
-    """Exactly the limit is allowed."""
-    body = compress(bytes(LIMIT))
-    assert decoded(body, {"content-encoding": "gzip"}, LIMIT) == bytes(LIMIT)
 
 
 # --- what a failure is called ----------------------------------------------------------------------------

@@ -37,7 +37,8 @@ _MAX_SHOWN = 60
 class Failure(Exception):
     """One attempt failed: what may cure it, and the error if nothing does.
 
-    ``cure``: wait (for another attempt within the policy), refetch (once), relist, or nothing.
+    ``cure``: wait (for another attempt within the policy), refetch (once), relist, verify (whether the
+    file changed), or nothing.
     """
 
     def __init__(

@@ -27,9 +27,11 @@ from .exceptions import (
     BlockValidationException,
     DecompressBlockError,
     DecryptBlockError,
+    DirectIOError,
     DownloadConnectionError,
     DownloadError,
     DownloadTimeout,
+    NotFoundError,
 )
 from .faults import HTTPFault
 from .http import (
@@ -118,6 +120,11 @@ class Storage:
             else:
                 listing.unproven = 0
                 return fetched
+            if failure.cure == "verify":
+                self._check_unchanged(listing, metadata, piece, scope)
+                raise failure.error
+            if failure.cure == "relist" and listing.changed:
+                _changed(metadata, piece)
             if (
                 failure.cure == "relist"
                 and renewals < _MAX_RENEWALS
@@ -136,6 +143,24 @@ class Storage:
             refetched = refetched or failure.cure == "refetch"
             self._tell_retry(metadata, piece, failure, delay)
             scope.wait(delay)
+
+    def _check_unchanged(
+        self, listing: Listing, metadata: Metadata, piece: Piece, scope: CancelScope
+    ) -> None:
+        """Raise DownloadError (ESTALE) if an object is gone because the file changed.
+
+        Raises:
+            NotFoundError: The portal says that the file is gone.
+        """
+        if not listing.changed and _may_renew(listing, metadata):
+            try:
+                self._renew(listing, metadata, scope)
+            except NotFoundError:
+                raise
+            except DirectIOError:
+                pass  # The portal cannot tell, so the storage's own answer is the one to report.
+        if listing.changed:
+            _changed(metadata, piece)
 
     def _attempt(
         self,
@@ -415,7 +440,7 @@ def _from_status(response: Response, block: BlockInfo) -> _Failure:
         text = (
             "The storage has no such object (HTTP 404): the file may have been deleted or changed"
         )
-        return _Failure(DownloadError(text, block, errno=errno.ENOENT))
+        return _Failure(DownloadError(text, block, errno=errno.ENOENT), "verify")
     if status == 416:
         text = "The stored object is shorter than the portal lists it (HTTP 416)"
         return _Failure(DownloadError(text, block))

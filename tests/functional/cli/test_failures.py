@@ -132,8 +132,8 @@ def test_no_such_host(run: Run) -> None:
 def test_something_else_there(run: Run, portal: Emulator, file_id: int) -> None:
     """A web page in place of a block list is recognised."""
     page = faults.replace(b"<html>", {"Content-Type": "text/html"})
-    portal.faults.add("portal", action=page)
-    assert_line(run("info", "-f", file_id), 1, "an HTML page", "check its URL")
+    portal.faults.add("portal", times=None, action=page)
+    assert_line(run("info", "-f", file_id), 1, "an HTML page", "check the portal's URL")
 
 
 def test_unknown_file(run: Run, target: Path) -> None:

@@ -231,7 +231,7 @@ class _Answer:
         if limit is None:
             self._body = _without_coding(response.read(_MAX_ANSWER_BYTES), response)
         else:
-            # Nobody waits for the page of an error that may never end.
+            # An undeclared body may never end, and its words are not worth a wait.
             size = min(limit, response.length or 0)
             self._body = bytes(response.read_window(0, size)) if size else b""
         self.beginning = self._body[:_BEGINNING_BYTES].decode("ascii", "replace")
@@ -354,7 +354,7 @@ class Listing:
             self.renewed = time.monotonic()
         else:
             self.changed = True
-        # Set last: whoever sees it must see the rest as well.
+        # Set last: a thread that sees it must see the rest as well.
         self.latest = fresh
 
 

@@ -60,7 +60,7 @@ def test_words_of_the_header(value, shown, removable):
 
 
 def test_no_header():
-    """Without the header there is no coding."""
+    """A missing header names nothing."""
     assert (described({}), removable_codings({})) == ("", ())
 
 

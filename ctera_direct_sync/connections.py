@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
+import http.client
 import logging
 import os
 import queue
@@ -20,20 +22,22 @@ import struct
 import sys
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
+import urllib3.connection
+import urllib3.connectionpool
 from certifi import where
 from urllib3 import exceptions as u3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.wait import wait_for_read
 
-from .exchange import Exchange, render
+from .exchange import HAS_PARSER, Exchange, ResponseHead, render
+from .faults import HTTPFault
 from .scope import CancelScope
+from .urls import same_target
 
-__all__ = ["TLS", "Pool", "Timeouts", "blocking", "make_abortable"]
+__all__ = ["TLS", "Pool", "Timeouts", "blocking", "make_abortable", "make_stock"]
 
 #: Seconds to wait for a connection, and for each next byte; None: for ever.
 Timeouts = tuple[Optional[float], Optional[float]]
@@ -66,20 +70,35 @@ class TLS:
             return context
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
         bundle = where() if self.verify is True else self.verify
-        if os.path.isdir(bundle):
-            context.load_verify_locations(capath=bundle)
+        try:
+            if os.path.isdir(bundle):
+                context.load_verify_locations(capath=bundle)
+            else:
+                context.load_verify_locations(cafile=bundle)
+        except ssl.SSLError:
+            problem = "holds no certificate in PEM form: convert it (openssl x509 -outform pem)"
+        except OSError as error:
+            problem = f"cannot be read: {os.strerror(error.errno or 0).lower()}"
         else:
-            context.load_verify_locations(cafile=bundle)
-        return context
+            return context
+        raise HTTPFault("tls", f"the CA bundle {bundle!r} {problem}")
 
 
 # --- cutting off a thread that is blocked ---------------------------------------------------------------
 
 
 class _Blocking(threading.local):
-    """The scope that the sockets are attached to which this thread uses, while there is one."""
+    """The request that this thread is running.
+
+    Attributes:
+        scope: What the sockets of the request are attached to; None: the thread runs no request.
+        origin: The origin of the URL, where requests sends it.
+        target: The target of the URL as it was listed, which requests would respell; "": none.
+    """
 
     scope: Optional[CancelScope] = None
+    origin = ""
+    target = ""
 
 
 blocking = _Blocking()
@@ -93,9 +112,12 @@ def _attach(sock: socket.socket) -> None:
 
 
 def _shut(sock: socket.socket) -> None:
+    # TLS within TLS, by an https:// proxy, is no socket, but holds one.
+    plain = sock if isinstance(sock, socket.socket) else getattr(sock, "socket", None)
     # The plain method: SSLSocket's own would drop the TLS layer under the thread that is reading.
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    if isinstance(plain, socket.socket):
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(plain, socket.SHUT_RDWR)
 
 
 class _NoQueries(logging.Filter):
@@ -142,7 +164,79 @@ else:
         return wait_for_read(sock, timeout=0.0)
 
 
-class _Abortable:
+class _StrictResponse(http.client.HTTPResponse):
+    """A response to a request of ours, on requests' own route: its head is read by llhttp."""
+
+    def begin(self) -> None:
+        """Read the head. HTTPFault where llhttp refuses it."""
+        ours = blocking.scope is not None and HAS_PARSER and self._method == "GET"  # type: ignore[attr-defined]
+        if self.headers is not None or not ours:
+            super().begin()
+            return
+        head = ResponseHead(self.fp)
+        self.code = self.status = head.status
+        self.version, self.reason = head.version, http.client.responses.get(head.status, "")
+        self.headers = self.msg = http.client.HTTPMessage()
+        for name, value in head.fields:
+            self.headers[name.decode("latin-1")] = value.decode("latin-1")
+        self.chunked, self.length = head.chunked, head.length
+        self.chunk_left: Optional[int] = None
+        self.will_close = not head.keep_alive
+
+    def _read_next_chunk_size(self) -> int:
+        """Refuse sizes that int() takes and the protocol does not, such as +5 (RFC 9112, 7.1)."""
+        line = self.fp.readline(_MAX_CHUNK_LINE)
+        size = _CHUNK_SIZE.match(line)
+        if size is None:
+            raise http.client.HTTPException("no chunk size")
+        return int(size.group(1), 16)
+
+
+_MAX_CHUNK_LINE = 64 * 1024
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n\Z")
+
+
+class _Verbatim:
+    """Mixin of connection classes: a URL is sent as it was listed, and its answer read strictly.
+
+    requests and urllib3 respell URLs on their way to the connection: ``%7E`` becomes ``~``, ``..`` is
+    resolved, brackets are encoded. A signature covers the spelling, so here it is put right again.
+    """
+
+    sock: Any
+    response_class = _StrictResponse
+
+    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        """Send a request; ``url`` is a target, or, for a proxy, the whole URL."""
+        if self.sock is not None:
+            _attach(self.sock)
+        if blocking.target and method == "GET":
+            url = _as_listed(url)
+        super().request(method, url, *args, **kwargs)  # type: ignore[misc]
+
+
+def _as_listed(url: str) -> str:
+    """Return the URL of this thread's request, if ``url`` is another spelling of it."""
+    origin, target = "", url
+    if not url.startswith("/"):
+        scheme, _, rest = url.partition("://")
+        authority, slash, rest = rest.partition("/")
+        if f"{scheme}://{authority}".lower() != blocking.origin.lower():
+            return url
+        origin, target = blocking.origin, slash + rest
+    return origin + blocking.target if same_target(target, blocking.target) else url
+
+
+class _VerbatimByProxy(_Verbatim):
+    """Mixin of connection classes of other libraries, such as those for SOCKS."""
+
+    def connect(self) -> None:
+        """Connect, then let the request be cut off."""
+        super().connect()  # type: ignore[misc]
+        _attach(self.sock)
+
+
+class _Abortable(_Verbatim):
     """Mixin of both connection classes: sockets are attached before each step that may block."""
 
     sock: Any
@@ -152,7 +246,11 @@ class _Abortable:
     source_address: Any
     socket_options: Any
     _dns_host: str
-    connect: Callable[[], None]
+    _tunnel_host: Optional[str]
+
+    def connect(self) -> None:
+        """Connect, as urllib3's class does."""
+        super().connect()  # type: ignore[misc]
 
     @property
     def is_connected(self) -> bool:
@@ -197,7 +295,7 @@ class _Abortable:
         """The socket, connected, waiting for each next byte as long as ``timeouts`` has it."""
         connect, read = timeouts
         if self.sock is None:
-            self.timeout = connect
+            self.timeout = None if connect is None else min(connect, _LONGEST)
             self.connect()
         else:
             _attach(self.sock)
@@ -205,13 +303,9 @@ class _Abortable:
         return self.sock
 
     def _limit(self, read: Optional[float]) -> None:
+        read = None if read is None else min(read, _LONGEST)
         if self.sock.gettimeout() != read:
             self.sock.settimeout(read)
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            _attach(self.sock)
-        super().request(*args, **kwargs)  # type: ignore[misc]
 
 
 #: Whether the kernel can count a read timeout, and takes it as two C longs (socket(7), SO_RCVTIMEO).
@@ -220,11 +314,14 @@ _KERNEL_COUNTS = sys.platform == "linux" and struct.calcsize("l") == 8
 _LONGEST = 1e9
 
 
-class _AbortableHTTP(_Abortable, HTTPConnection):
+class _AbortableHTTP(_Abortable):
     """Leaves the read timeout to the kernel, where that can count it.
 
     Python counts by a poll before each read: a system call more, and another turn at the interpreter's
     lock. A read that the kernel ends is a BlockingIOError.
+
+    The kernel begins anew after each signal (PEP 475 has Python read again). The main thread is the one
+    that signals interrupt, so there Python counts.
     """
 
     #: Seconds that the kernel counts on this socket; 0: nothing yet; None: it cannot.
@@ -235,7 +332,7 @@ class _AbortableHTTP(_Abortable, HTTPConnection):
         return super()._new_conn()
 
     def _limit(self, read: Optional[float]) -> None:
-        if not _KERNEL_COUNTS or self._counted is None:
+        if not _KERNEL_COUNTS or self._counted is None or _in_main_thread():
             super()._limit(read)
         elif self._counted != (read or 0) or self.sock.gettimeout() is not None:
             self._let_kernel_count(read)
@@ -256,14 +353,18 @@ class _AbortableHTTP(_Abortable, HTTPConnection):
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
         return seconds
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
+    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         """As urllib3 has it, which counts by itself, and for whom None is for ever."""
         if self.sock is not None and self._counted:
             self._counted = self._set_options(0)
-        super().request(*args, **kwargs)
+        super().request(method, url, *args, **kwargs)
 
 
-class _AbortableHTTPS(_Abortable, HTTPSConnection):
+def _in_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
+class _AbortableHTTPS(_Abortable):
     _twin: Optional[socket.socket] = None
 
     def _new_conn(self) -> socket.socket:
@@ -277,6 +378,8 @@ class _AbortableHTTPS(_Abortable, HTTPSConnection):
             raise
         return sock
 
+    is_verified: bool
+
     def connect(self) -> None:
         try:
             super().connect()
@@ -286,15 +389,15 @@ class _AbortableHTTPS(_Abortable, HTTPSConnection):
                 self._twin = None
         if self.sock is not None:
             _attach(self.sock)
-        if self.ssl_context is not None and self.ssl_context.verify_mode == ssl.CERT_NONE:
-            # The user switched verification off and was told once; urllib3 would warn per request.
+        if blocking.scope is not None:
+            # Who switches verification off was told once; urllib3 would warn at each request.
             self.is_verified = True
 
 
 # --- pools of them ---------------------------------------------------------------------------------------
 
 if TYPE_CHECKING:
-    _PoolBase = HTTPConnectionPool
+    _PoolBase = urllib3.connectionpool.HTTPConnectionPool
 else:
     _PoolBase = object
 
@@ -326,6 +429,21 @@ class Pool(_PoolBase):
             release(False)
             raise
 
+    def drop_idle(self) -> None:
+        """Close the connections that nobody uses. The pool can still be used, and connects anew."""
+        free: Any = self.pool
+        idle: list[Any] = []
+        try:
+            while free is not None:
+                idle.append(free.get(block=False))
+        except queue.Empty:
+            pass
+        for connection in reversed(idle):
+            if connection is not None:
+                connection.close()
+            with contextlib.suppress(queue.Full):
+                free.put(connection, block=False)
+
 
 class _Stack(queue.LifoQueue[Any]):
     """A pool's free connections. Nobody waits for one here, which is what the locks of a queue are for."""
@@ -342,21 +460,57 @@ class _Stack(queue.LifoQueue[Any]):
         self.queue.append(item)
 
 
-class _HTTPPool(Pool, HTTPConnectionPool):
-    ConnectionCls = _AbortableHTTP
-    QueueCls = _Stack
+@functools.cache
+def _pools() -> dict[str, Any]:
+    """Return our pool classes by scheme.
+
+    They are made at first use. On import, a mock may be in the place of their base classes.
+    """
+    bases = urllib3.connection, urllib3.connectionpool
+    return {
+        "http": _pool_class(_AbortableHTTP, bases[0].HTTPConnection, bases[1].HTTPConnectionPool),
+        "https": _pool_class(
+            _AbortableHTTPS, bases[0].HTTPSConnection, bases[1].HTTPSConnectionPool
+        ),
+    }
 
 
-class _HTTPSPool(Pool, HTTPSConnectionPool):
-    ConnectionCls = _AbortableHTTPS
-    QueueCls = _Stack
+def _pool_class(mixin: type, connection: type, pool: type) -> type:
+    made = type(f"_{mixin.__name__}Connection", (mixin, connection), {})
+    members = {"ConnectionCls": made, "QueueCls": _Stack}
+    return type(f"_{mixin.__name__}Pool", (Pool, pool), members)
+
+
+@functools.lru_cache(maxsize=8)
+def _verbatim_pool(pool: Any) -> type:
+    """Return a pool class of another library whose connections send URLs as they were listed."""
+    made = type("_VerbatimConnection", (_VerbatimByProxy, pool.ConnectionCls), {})
+    return type("_VerbatimPool", (pool,), {"ConnectionCls": made})
 
 
 _STOCK_POOLS = PoolManager().pool_classes_by_scheme
-_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
-def make_abortable(manager: PoolManager) -> None:
-    """Have a manager make pools of ours from now on, unless somebody made it make others."""
-    if manager.pool_classes_by_scheme is _STOCK_POOLS:
-        manager.pool_classes_by_scheme = _POOLS
+def make_abortable(manager: Any) -> None:
+    """Have a manager make pools of ours from now on, unless somebody made it make others.
+
+    Pools that it made before are forgotten. A thread that is using one goes on with it.
+    """
+    classes = manager.pool_classes_by_scheme
+    if classes is _STOCK_POOLS:
+        manager.pool_classes_by_scheme = _pools()
+    elif type(manager).__module__ == "urllib3.contrib.socks" and "_verbatim" not in vars(manager):
+        manager.pool_classes_by_scheme = {
+            scheme: _verbatim_pool(pool) for scheme, pool in classes.items()
+        }
+        manager._verbatim = True
+    else:
+        return
+    manager.pools.clear()
+
+
+def make_stock(manager: Any) -> None:
+    """Undo :func:`make_abortable`, since only urllib3's own classes are seen by somebody's mock."""
+    if _pools.cache_info().currsize and manager.pool_classes_by_scheme is _pools():
+        manager.pool_classes_by_scheme = _STOCK_POOLS
+        manager.pools.clear()

@@ -10,16 +10,24 @@ import functools
 import http.client
 from collections.abc import Mapping
 from io import BufferedReader, RawIOBase
-from ssl import SSLSocket
+from ssl import SSLEOFError, SSLSocket
 from typing import Any, Callable, Optional, Union
 
-import httptools
 from urllib3.util import SKIP_HEADER
 
 from .buffers import Loan
 from .faults import HTTPFault
 
-__all__ = ["Exchange", "render"]
+try:
+    import httptools
+except ImportError:
+    # A second interpreter of one process cannot load it, as in mod_wsgi with two sites.
+    httptools = None  # type: ignore[assignment]
+
+__all__ = ["HAS_PARSER", "Exchange", "ResponseHead", "render"]
+
+#: Whether llhttp is there. Without it, requests and http.client do all the work.
+HAS_PARSER = httptools is not None
 
 #: Bytes to ask the socket for while headers, or a body of unknown length, may come: a TLS record.
 _STEP = 16 * 1024
@@ -30,18 +38,25 @@ _READ = 1024 * 1024
 _MAX_HEAD = 64 * 1024
 
 
-class _Renderer(http.client.HTTPConnection):
-    """Gives what it would send: a checked request."""
+@functools.cache
+def _renderer() -> Any:
+    """Return the class of a connection that gives what it would send: a checked request.
 
-    rendered = b""
+    It is made at first use. On import, a mock may be in the place of its base class.
+    """
 
-    def send(self, data: Any) -> None:
-        self.rendered += data
+    class Renderer(http.client.HTTPConnection):
+        rendered = b""
+
+        def send(self, data: Any) -> None:
+            self.rendered += data
+
+    return Renderer
 
 
 def render(host: str, port: int, default_port: int, headers: Mapping[str, str]) -> bytes:
     """What follows the request target in a GET to a host, by http.client, which checks the headers."""
-    renderer = _Renderer(host, port)
+    renderer = _renderer()(host, port)
     renderer.default_port = default_port
     own_host = any(name.lower() == "host" for name in headers)
     renderer.putrequest("GET", "/", skip_host=own_host, skip_accept_encoding=True)
@@ -49,7 +64,8 @@ def render(host: str, port: int, default_port: int, headers: Mapping[str, str]) 
         if value != SKIP_HEADER:  # How a session says to requests that a header is not to be sent.
             renderer.putheader(name, value)
     renderer.endheaders()
-    return renderer.rendered[len(b"GET /") :]
+    rendered: bytes = renderer.rendered
+    return rendered[len(b"GET /") :]
 
 
 def _next_part(parts: list[bytes], size: int) -> bytes:
@@ -132,8 +148,12 @@ class Exchange:
         self.headers: dict[str, str] = {}
         self.length: Optional[int] = None
         try:
-            sock.sendall(b"GET " + target.encode("ascii") + rest)
-            self._receive_head()
+            try:
+                sock.sendall(b"GET " + target.encode("ascii") + rest)
+            except (ConnectionError, SSLEOFError):
+                self._receive_last_words()
+            else:
+                self._receive_head()
         except BaseException:
             self._parser = None
             raise
@@ -162,6 +182,21 @@ class Exchange:
     def _has_surplus(self) -> bool:
         """Whether more than the response came. On a bare socket the pool sees it: TLS has decrypted it."""
         return isinstance(self._sock, SSLSocket) and self._sock.pending() > 0
+
+    def _receive_last_words(self) -> None:
+        """Read what a server said before it closed the connection, amid the request.
+
+        RFC 9112, section 9.5: it may have answered already. Over TLS 1.3 a server that wants a client
+        certificate says so only after the handshake.
+        """
+        try:
+            self._receive_head()
+        except (ConnectionError, SSLEOFError, HTTPFault):
+            pass
+        else:
+            self._keep_alive = False
+        if not self.status:
+            raise
 
     # --- how it is received --------------------------------------------------------------------------
 
@@ -286,3 +321,48 @@ class Exchange:
     def on_message_complete(self) -> None:
         """The end of a response."""
         self._complete = self.status != 0
+
+
+class ResponseHead(Exchange):
+    """The head of a response that http.client is about to read, judged as every other head is.
+
+    So an answer that llhttp refuses is refused on requests' own route as well, where http.client
+    would read something else into it.
+
+    Attributes:
+        fields: Each header's name and value, in order, as they came.
+        version: 10 or 11, as http.client counts.
+        keep_alive: Whether the connection may serve another request.
+        chunked: Whether the body comes in chunks.
+    """
+
+    __slots__ = ("chunked", "fields", "keep_alive", "version")
+
+    def __init__(self, file: Any) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.version = 11
+        super().__init__(_Lines(file), "/", b"", lambda reusable: None)
+        self.keep_alive = self._keep_alive
+        self.chunked = self._is_chunked()
+        self._parser = None
+
+    def on_headers_complete(self) -> None:
+        """Keep what the parent class joins."""
+        self.fields = self._fields
+        super().on_headers_complete()
+        self.version = 10 if self._parser.get_http_version() == "1.0" else 11
+
+
+class _Lines:
+    """A file as a socket that gives one line at a time, so that nothing past the head is taken."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def sendall(self, data: bytes) -> None:
+        """Send nothing: the request went out before."""
+
+    def recv(self, size: int) -> bytes:
+        """Return the next line, or a part of one that is longer than ``size``."""
+        line: bytes = self._file.readline(size)
+        return line

@@ -3,7 +3,8 @@
 What ``requests`` works out anew for every request (environment, proxies, netrc, CA bundle, pool) is
 worked out here once per origin, and the request then goes straight to the session's own connection
 pool. A session that does anything of its own (hooks, auth, a subclass, a proxy, a mounted adapter) is
-used through its public ``get``, slower but with all that it brings.
+used through its public ``get``, slower but with all that it brings. So is every session while somebody
+intercepts requests (:mod:`.interception`), and where llhttp cannot be loaded.
 
 Failures come out as :class:`HTTPFault`, raised outside the handler so that no urllib3 exception, which
 quotes the whole URL, stays reachable through ``__context__``.
@@ -11,21 +12,26 @@ quotes the whole URL, stays reachable through ``__context__``.
 
 from __future__ import annotations
 
+import functools
 import io
+import logging
+import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, Optional, Union
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies, select_proxy
+from requests.utils import prepend_scheme_if_needed, select_proxy
 from urllib3 import exceptions as u3
 
 from .buffers import Loan
-from .connections import TLS, Pool, blocking, make_abortable
-from .exchange import Exchange
-from .faults import HTTPFault, fault_of
+from .connections import TLS, Pool, blocking, make_abortable, make_stock
+from .exchange import HAS_PARSER, Exchange
+from .faults import HTTPFault, fault_of, refused_by_proxy
+from .interception import Interception, interception
+from .proxies import bypasses_proxy, check_proxy, environment_proxies
 from .scope import CancelScope
 from .settings import Endpoint
 from .urls import check_origin, split_url
@@ -33,31 +39,32 @@ from .version import __version__
 
 __all__ = ["HTTP", "MAX_REDIRECTS", "REDIRECTS", "Response", "retry_after"]
 
+_log = logging.getLogger(__name__)
+
 #: Statuses that send elsewhere (RFC 9110, section 15.4), and how often in a row that is followed.
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 5
 
-#: Libraries that mock requests replace this; then the session's public way is taken.
-_PRISTINE_SEND = HTTPAdapter.send
+#: Origins of one session whose connections are kept. Every worker has a session, and each connection
+#: is a descriptor: 32 workers then hold 256 at most.
+_MAX_ORIGINS = 8
+#: Seconds after which the connections to an origin that is not asked any more are closed.
+_MAX_IDLE_S = 60.0
 
 _SKIP_STEP = 1024 * 1024
 
+#: Methods that somebody may replace on one session alone.
+_OVERRIDABLE = frozenset(
+    {"get", "request", "send", "get_adapter", "prepare_request", "merge_environment_settings"}
+)
+
 
 class _Adapter(HTTPAdapter):
-    """The adapter of our own sessions: abortable connections, one TLS context for all of them."""
+    """The adapter of our own sessions: one TLS context for all their connections."""
 
     def __init__(self, tls: TLS, pool_maxsize: int) -> None:
         self._tls = tls
         super().__init__(pool_maxsize=pool_maxsize)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        make_abortable(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        make_abortable(manager)
-        return manager
 
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
@@ -69,16 +76,50 @@ class _Adapter(HTTPAdapter):
         """Nothing left to do: the context verifies."""
 
 
+@functools.cache
+def _warn_of_missing_parser() -> None:
+    _log.warning(
+        "httptools cannot be loaded into this interpreter: requests are made by requests alone, "
+        "which is slower"
+    )
+
+
+def _no_login(request: Any) -> Any:
+    """Add no login to a request. Without an ``auth``, requests would look for one in the netrc file."""
+    return request
+
+
 # --- one session -------------------------------------------------------------------------------------
 
 
-class _Route(NamedTuple):
-    """How requests to one origin go: straight to ``pool``, or, where None, through the session."""
+class _Route:
+    """How requests to one origin go: straight to ``pool``, or, where None, through the session.
 
-    pool: Optional[Pool]
-    headers: dict[str, str]
-    rest: bytes
-    options: dict[str, Any]
+    Attributes:
+        pool: The pool of the fast route.
+        headers: What is sent with each request; through a session, what its own are merged with.
+        rest: The fast route's request from the target on, rendered.
+        options: Keyword arguments of the session's ``get``.
+        proxy: What may be shown of the proxy's URL; "" where there is none.
+        used: When the route was last taken, by the monotonic clock.
+    """
+
+    __slots__ = ("headers", "options", "pool", "proxy", "rest", "used")
+
+    def __init__(
+        self,
+        pool: Optional[Pool],
+        headers: dict[str, str],
+        rest: bytes = b"",
+        options: Optional[dict[str, Any]] = None,
+        proxy: str = "",
+    ) -> None:
+        self.pool = pool
+        self.headers = headers
+        self.rest = rest
+        self.options = options or {}
+        self.proxy = proxy
+        self.used = 0.0
 
 
 class HTTP:
@@ -101,6 +142,9 @@ class HTTP:
         self._tls = tls
         self._timeouts = endpoint.timeout
         self._routes: dict[str, _Route] = {}
+        self._interception = Interception.NONE
+        self._mark: Any = None
+        self._swept = 0.0
 
     @staticmethod
     def _make_session(tls: TLS, pool_maxsize: int) -> requests.Session:
@@ -122,63 +166,161 @@ class HTTP:
         scope.check()
         blocking.scope = scope
         try:
-            return Response(self._send(url, headers or {}), scope)
+            response = Response(self._send(url, headers or {}), scope)
+            if response.status != 407:
+                return response
+            # None but a proxy answers this (RFC 9110, section 15.5.8).
+            with response:
+                fault = refused_by_proxy(407)
         except Exception as error:  # noqa: BLE001 - whatever a session raises becomes one class
             fault = fault_of(error)
         finally:
-            blocking.scope = None
+            blocking.scope, blocking.target = None, ""
         scope.detach()
         scope.check()
-        raise fault
+        raise self._with_proxy(fault, url)
+
+    def _with_proxy(self, fault: HTTPFault, url: str) -> HTTPFault:
+        """Return a fault whose reason names the proxy that the request took, if it took one."""
+        route = None if fault.kind == "url" else self._routes.get(split_url(url)[0])
+        if route is None or not route.proxy:
+            return fault
+        fault.reason += (
+            f" ({route.proxy})" if fault.proxy else f" (by way of the proxy {route.proxy})"
+        )
+        fault.args = (fault.reason,)
+        return fault
 
     def _send(self, url: str, extra: Mapping[str, str]) -> Union[Exchange, _SessionExchange]:
         origin, target = split_url(url)
+        self._notice_changes()
         route = self._routes.get(origin)
+        now = time.monotonic()
         if route is None:
+            self._let_go(now)
             route = self._routes[origin] = self._route(origin)
+        elif now - self._swept > _MAX_IDLE_S:
+            route.used = now
+            self._let_go(now)
+        route.used = now
         headers = _merged(route.headers, extra) if extra else route.headers
         if route.pool is not None:
             rest = route.pool.render(headers) if extra else route.rest
             return route.pool.exchange(target, rest, self._timeouts)
+        if self._interception is not Interception.NONE:
+            # Recorders write them down, and cannot write down our classes that hide their values.
+            headers = {name: "".join(value) for name, value in headers.items()}
+        blocking.origin, blocking.target = origin, target
+        options = route.options
+        if getattr(self._session, "auth", None) is None:
+            options = {"auth": _no_login, **options}
         response = self._session.get(
             url,
             headers=headers,
             stream=True,
             allow_redirects=False,
             timeout=self._timeouts,
-            **route.options,
+            **options,
         )
         return _SessionExchange(response)
+
+    # --- routes ----------------------------------------------------------------------------------------
+
+    def _notice_changes(self) -> None:
+        """Forget all routes if the session is another than it was, or somebody intercepts by now."""
+        found = interception()
+        mark = None if self._own else _mark(self._session)
+        if found is self._interception and mark == self._mark:
+            return
+        self._interception, self._mark = found, mark
+        routes, self._routes = self._routes, {}
+        for route in routes.values():
+            if route.pool is not None:
+                route.pool.drop_idle()
+
+    def _let_go(self, now: float) -> None:
+        """Close the connections to origins that are not asked any more, or one beyond the most."""
+        self._swept = now
+        routes = sorted(self._routes.items(), key=lambda item: item[1].used)
+        surplus = len(routes) + 1 - _MAX_ORIGINS
+        for number, (origin, route) in enumerate(routes):
+            if number < surplus or now - route.used > _MAX_IDLE_S:
+                self._routes.pop(origin, None)
+                if route.pool is not None:
+                    route.pool.drop_idle()
 
     def _route(self, origin: str) -> _Route:
         scheme, host, port = check_origin(origin)
         session = self._session
+        options: dict[str, Any] = {}
         if self._own:
-            proxies = get_environ_proxies(origin)
+            proxies = environment_proxies(origin)
             verify, cert = self._tls.verify, None
+            options = {"proxies": proxies, "verify": verify}
         else:
             proxies, verify, cert = self._session_options(origin)
+            if getattr(session, "verify", None) is True:
+                options["verify"] = verify
+            if "no_proxy" in proxies:
+                options["proxies"] = {"no_proxy": proxies["no_proxy"]}
+        proxy = select_proxy(origin, proxies)
+        shown = check_proxy(proxy) if proxy else ""
+        manager = self._prepare(origin, proxy, verify)
+        if scheme == "https" and verify == self._tls.verify:
+            self._context(verify)  # Made here, so that a bundle that is none is told as such.
         headers = {"Accept-Encoding": "identity"}
-        if _is_plain(session, origin) and not select_proxy(origin, proxies):
-            manager = session.get_adapter(origin).poolmanager  # type: ignore[attr-defined]
-            make_abortable(manager)
+        if not HAS_PARSER:
+            _warn_of_missing_parser()
+        elif (
+            self._interception is Interception.NONE
+            and not proxy
+            and manager is not None
+            and _is_plain(session, origin)
+        ):
             pool = manager.connection_from_host(
                 host, port, scheme, self._pool_options(scheme, verify, cert)
             )
-            # A session that was used before may have one of another kind, which its others share.
             if isinstance(pool, Pool):
                 headers = _merged(session.headers, headers)
-                return _Route(pool, headers, pool.render(headers), {})
-        options = {"proxies": proxies, "verify": verify} if self._own else {}
-        if not self._own and getattr(session, "verify", None) is True:
-            options = {"verify": verify}
-        return _Route(None, headers, b"", options)
+                return _Route(pool, headers, pool.render(headers))
+        return _Route(None, headers, b"", options, shown)
+
+    def _prepare(self, origin: str, proxy: Optional[str], verify: Any) -> Any:
+        """Have the session make connections of ours; return the manager of their pools, if it has one."""
+        try:
+            adapter: Any = self._session.get_adapter(origin)
+        except Exception:  # noqa: BLE001 - It is asked again by the session itself, and raises there.
+            return None
+        if not isinstance(adapter, HTTPAdapter):
+            return None
+        manager = getattr(adapter, "poolmanager", None)
+        if proxy:
+            url = str(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
+            options = {}
+            if url.lower().startswith("https:"):
+                options["proxy_ssl_context"] = self._context(verify)
+            manager = adapter.proxy_manager_for(url, **options)
+        if manager is not None:
+            change = make_stock if self._interception is Interception.CLASSES else make_abortable
+            change(manager)
+        return manager
+
+    def _context(self, verify: Any) -> Any:
+        """Return a TLS context for a session's ``verify``: the client's own, where it is the same."""
+        if verify == self._tls.verify or not isinstance(verify, (str, bool)):
+            return self._tls.context
+        return TLS(verify)._make()
 
     def _session_options(self, origin: str) -> tuple[Any, Any, Any]:
         """A user's session's proxies, CA bundle and client certificate for this origin."""
         session = self._session
+        # This is how requests is told not to use the environment's proxies for a host.
+        host = check_origin(origin)[1]
+        direct = getattr(session, "trust_env", False) and bypasses_proxy(origin)
         try:
-            merged = session.merge_environment_settings(origin, {}, None, None, None)
+            merged = session.merge_environment_settings(
+                origin, {"no_proxy": host} if direct else {}, None, None, None
+            )
         except AttributeError:  # No requests.Session, only something with its get().
             return {}, self._tls.verify, None
         untouched = session.verify is True
@@ -302,9 +444,7 @@ class _SessionExchange:
             self._body, self._options = io.BytesIO(response.content), {}
             for name in ("content-encoding", "content-length", "transfer-encoding"):
                 self.headers.pop(name, None)
-        text = self.headers.get("content-length", "")
-        declared = text.isascii() and text.isdigit() and "transfer-encoding" not in self.headers
-        self.length = int(text) if declared else None
+        self.length = _declared_length(self.headers)
 
     def take(self, size: int, loan: Optional[Loan] = None) -> bytes:
         """As :meth:`Exchange.take`, in memory of its own."""
@@ -322,6 +462,23 @@ class _SessionExchange:
         self._response.close()
 
 
+def _declared_length(headers: Mapping[str, str]) -> Optional[int]:
+    """Return the Content-Length of a response that came by a session, None where there is none.
+
+    A session may have connections that are not ours, which are lenient: what the fast route refuses is
+    refused here as well, as far as it can still be seen.
+    """
+    coding = headers.get("transfer-encoding")
+    if coding is not None and coding.lower() not in ("identity", "chunked"):
+        raise HTTPFault("protocol", "the answer is not valid HTTP")
+    text = headers.get("content-length")
+    if text is None or coding is not None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise HTTPFault("protocol", "the answer is not valid HTTP")
+    return int(text)
+
+
 def retry_after(headers: Mapping[str, str]) -> Optional[float]:
     """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3), None without a valid one."""
     value = headers.get("retry-after")
@@ -333,13 +490,46 @@ def retry_after(headers: Mapping[str, str]) -> Optional[float]:
         return None
 
 
+def _mark(session: Any) -> Any:
+    """Return what of a user's session decides how its requests go, to be compared at each request."""
+    if not isinstance(session, requests.Session):
+        return None
+    return (
+        session.auth,
+        bool(session.params),
+        len(session.cookies),
+        any(session.hooks.values()),
+        session.verify,
+        session.cert,
+        session.trust_env,
+        tuple(session.headers.items()),
+        tuple(session.proxies.items()),
+        tuple(session.adapters.items()),
+        _overrides(session),
+    )
+
+
+def _overrides(session: requests.Session) -> frozenset[str]:
+    """Return the names of the methods that somebody replaced on this session alone."""
+    present = _OVERRIDABLE & vars(session).keys()
+    if not present:
+        return present
+    # requests-mock leaves the class's own method behind, bound.
+    own = type(session)
+    return frozenset(
+        name
+        for name in present
+        if getattr(vars(session)[name], "__func__", None) is not getattr(own, name, None)
+    )
+
+
 def _is_plain(session: Any, origin: str) -> bool:
     """Whether the session adds nothing to a request beyond its headers, proxies and TLS settings."""
-    if type(session) is not requests.Session or HTTPAdapter.send is not _PRISTINE_SEND:
+    if type(session) is not requests.Session:
         return False
     if session.auth is not None or session.params or len(session.cookies):
         return False
-    if any(session.hooks.values()) or {"get", "request", "send"} & vars(session).keys():
+    if any(session.hooks.values()) or _overrides(session):
         return False
     adapter = session.get_adapter(origin)
     if type(adapter) is _Adapter:

@@ -8,7 +8,6 @@ import logging
 import re
 import time
 from typing import Any, Optional, Union
-from urllib.parse import urljoin
 
 from .content_coding import removable_codings, take_off
 from .exceptions import (
@@ -22,13 +21,13 @@ from .exceptions import (
     UnAuthorized,
     UnprocessableContent,
 )
-from .faults import HTTPFault
+from .faults import HTTPFault, proxy_advice, tls_advice
 from .http import HTTP, MAX_REDIRECTS, REDIRECTS, Response, retry_after
 from .keys import unwrap
 from .retry import TRANSIENT_STATUSES, RetryPolicy
 from .scope import CancelScope, SingleFlight
 from .types import Chunk, Metadata, SignedURL, Token
-from .urls import origin_of
+from .urls import origin_of, redirect_target
 
 __all__ = ["Listing", "Portal", "parse_listing"]
 
@@ -159,11 +158,14 @@ class Portal:
                         return self._read(file_id, _Answer(response))
                     if response.status not in REDIRECTS:
                         raise self._refusal(file_id, response)
-                    location = SignedURL(response.headers.get("location", ""))
+                    status = response.status
+                    given = response.headers.get("location")
+                    location = None if given is None else SignedURL(given)
+                    del given
             except HTTPFault as caught:
                 fault = caught
                 break
-            url = _same_origin(file_id, url, location)
+            url = _same_origin(file_id, url, status, location)
         else:
             raise DirectIOAPIError("The portal redirects in a circle: check its URL", file_id)
         raise _unreachable(file_id, origin_of(url), fault)
@@ -291,13 +293,18 @@ def _unreachable(file_id: int, origin: str, fault: HTTPFault) -> Exception:
 
 
 def _no_answer(file_id: int, origin: str, fault: HTTPFault) -> DirectIOAPIError:
+    if fault.proxy:
+        advice = proxy_advice(fault, "settings.api.ssl")
+        text = f"The portal at {origin} was not reached: {fault.reason}{advice}"
+        kind = BlockListTimeout if fault.kind == "timeout" else BlockListConnectionError
+        return kind(text, file_id)
     if fault.kind == "timeout":
         text = f"The portal did not answer in time ({fault.reason}): raise settings.api.timeout"
         return BlockListTimeout(text, file_id)
     if fault.kind == "tls":
         text = (
-            f"The portal at {origin} cannot be trusted: {fault.reason}. Set settings.api.ssl to the "
-            "path of its CA bundle (REQUESTS_CA_BUNDLE, or -k on the command line to trust it blindly)"
+            f"No secure connection to the portal at {origin}: {fault.reason}"
+            f"{tls_advice(fault, 'settings.api.ssl')}"
         )
         return BlockListConnectionError(text, file_id)
     if fault.kind == "url":
@@ -308,17 +315,17 @@ def _no_answer(file_id: int, origin: str, fault: HTTPFault) -> DirectIOAPIError:
     return BlockListConnectionError(text, file_id)
 
 
-def _same_origin(file_id: int, url: str, location: str) -> SignedURL:
+def _same_origin(file_id: int, url: str, status: int, location: Optional[str]) -> SignedURL:
     """Where a redirect goes. Only to the same origin do the credentials follow."""
-    target = SignedURL(urljoin(url, location))
     problem = None
     try:
+        target = SignedURL(redirect_target(url, status, location))
         if origin_of(target) != origin_of(url):
             problem = (
                 f"The portal redirects to {origin_of(target)}: if that is right, use it as baseurl"
             )
-    except HTTPFault:
-        problem = "The portal redirects to something that is no URL"
+    except HTTPFault as fault:
+        problem = f"The portal's answer cannot be followed: {fault.reason}. Check the portal's URL"
     if problem is not None:
         raise DirectIOAPIError(problem, file_id)
     return target

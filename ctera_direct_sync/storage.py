@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, NoReturn, Optional, Union
-from urllib.parse import urljoin
 
 from . import codec
 from .answers import Failure as _Failure
@@ -33,7 +32,7 @@ from .exceptions import (
     DownloadTimeout,
     NotFoundError,
 )
-from .faults import HTTPFault
+from .faults import HTTPFault, proxy_advice, tls_advice
 from .http import (
     HTTP,
     MAX_REDIRECTS,
@@ -46,7 +45,7 @@ from .ranges import Piece
 from .retry import TRANSIENT_STATUSES, RetryPolicy
 from .scope import CancelScope
 from .types import Chunk, Metadata, SignedURL
-from .urls import origin_of
+from .urls import origin_of, redirect_target
 
 __all__ = ["Fetched", "Storage"]
 
@@ -288,10 +287,8 @@ class Storage:
                     self._observer.emit("first-byte", file_id, chunk, response.length or 0)
                 return response
             with response:
-                target = SignedURL(urljoin(url, response.headers.get("location", "")))
-            if url.startswith("https:") and not target.startswith("https:"):
-                raise HTTPFault("url", "the storage redirects from https to an unprotected URL")
-            url = target
+                location = response.headers.get("location")
+                url = SignedURL(redirect_target(url, response.status, location))
         raise _Failure(DownloadError("The storage redirects in a circle", block))
 
     def _check_version(self, listing: Listing, piece: Piece, response: Response) -> None:
@@ -455,6 +452,11 @@ def _from_fault(fault: HTTPFault, url: str, block: BlockInfo) -> _Failure:
 
 
 def _no_answer(fault: HTTPFault, url: str, block: BlockInfo) -> BlockError:
+    if fault.proxy:
+        advice = proxy_advice(fault, "settings.storage.ssl")
+        text = f"The storage at {origin_of(url)} was not reached: {fault.reason}{advice}"
+        kind = DownloadTimeout if fault.kind == "timeout" else DownloadConnectionError
+        return kind(text, block)
     if fault.kind == "timeout":
         text = f"The storage was silent ({fault.reason}): raise settings.storage.timeout"
         return DownloadTimeout(text, block)
@@ -464,9 +466,8 @@ def _no_answer(fault: HTTPFault, url: str, block: BlockInfo) -> BlockError:
     origin = origin_of(url)
     if fault.kind == "tls":
         text = (
-            f"The storage at {origin} cannot be trusted: {fault.reason}. Set settings.storage.ssl to "
-            "the path of its CA bundle (REQUESTS_CA_BUNDLE, or -k on the command line to trust it "
-            "blindly)"
+            f"No secure connection to the storage at {origin}: {fault.reason}"
+            f"{tls_advice(fault, 'settings.storage.ssl')}"
         )
         return DownloadConnectionError(text, block)
     if fault.kind == "connection":

@@ -14,7 +14,7 @@ PACKAGE = Path(ctera_direct_sync.__file__).parent
 FLOORS = [
     "exceptions types settings version",
     "ranges keys codec buffers retry scope precedence tuning events digests faults urls "
-    "content_coding",
+    "content_coding proxies interception",
     "exchange",
     "connections",
     "http",
@@ -37,6 +37,7 @@ NEIGHBOURS = {
     "digests": {"codec"},
     "urls": {"faults"},
     "content_coding": {"faults"},
+    "proxies": {"faults"},
     "storage": {"portal"},
     "stream": {"source"},
     "download": {"source", "partial", "stream"},

@@ -25,7 +25,7 @@ from urllib3.util import SKIP_HEADER
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from ctera_direct_sync.buffers import Loan
-from ctera_direct_sync.connections import TLS, _HTTPPool
+from ctera_direct_sync.connections import TLS, _pools
 from ctera_direct_sync.emulator.tls import Certificates
 from ctera_direct_sync.exchange import Exchange
 from ctera_direct_sync.faults import HTTPFault, fault_of
@@ -721,7 +721,7 @@ def test_headers_of_a_session():
 
 def test_dot_at_the_end_of_a_host():
     """A fully qualified name is asked for without its dot, as it is signed."""
-    with _HTTPPool("storage.example.", 8080) as pool:
+    with _pools()["http"]("storage.example.", 8080) as pool:
         assert b"\r\nHost: storage.example:8080\r\n" in pool.render({})
 
 

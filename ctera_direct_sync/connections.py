@@ -178,7 +178,7 @@ class _StrictResponse(http.client.HTTPResponse):
         self.version, self.reason = head.version, http.client.responses.get(head.status, "")
         self.headers = self.msg = http.client.HTTPMessage()
         for name, value in head.fields:
-            self.headers[name.decode("latin-1")] = value.decode("latin-1")
+            self.headers[name.decode("latin-1")] = value.strip().decode("latin-1")
         self.chunked, self.length = head.chunked, head.length
         self.chunk_left: Optional[int] = None
         self.will_close = not head.keep_alive
@@ -186,6 +186,8 @@ class _StrictResponse(http.client.HTTPResponse):
     def _read_next_chunk_size(self) -> int:
         """Refuse sizes that int() takes and the protocol does not, such as +5 (RFC 9112, 7.1)."""
         line = self.fp.readline(_MAX_CHUNK_LINE)
+        if not line.endswith(b"\n") and len(line) < _MAX_CHUNK_LINE:
+            raise http.client.IncompleteRead(b"")
         size = _CHUNK_SIZE.match(line)
         if size is None:
             raise http.client.HTTPException("no chunk size")

@@ -444,7 +444,8 @@ class _SessionExchange:
             self._body, self._options = io.BytesIO(response.content), {}
             for name in ("content-encoding", "content-length", "transfer-encoding"):
                 self.headers.pop(name, None)
-        self.length = _declared_length(self.headers)
+        without = self.status in (204, 304)  # No body follows (RFC 9110, section 6.4.1).
+        self.length = 0 if without else _declared_length(self.headers)
 
     def take(self, size: int, loan: Optional[Loan] = None) -> bytes:
         """As :meth:`Exchange.take`, in memory of its own."""

@@ -22,7 +22,11 @@ def environment_proxies(origin: str) -> dict[str, Any]:
     """Return the environment's proxies for an origin, by scheme; none where NO_PROXY names it."""
     if bypasses_proxy(origin):
         return {}
-    return dict(get_environ_proxies(origin))
+    # requests takes the name for a scheme in "proxy:3128", which curl understands.
+    return {
+        name: url if "://" in url else "http://" + url.lstrip("/")
+        for name, url in get_environ_proxies(origin).items()
+    }
 
 
 def check_proxy(proxy: str) -> str:
@@ -37,6 +41,8 @@ def check_proxy(proxy: str) -> str:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise _unusable(problem) from None
+    if "://" not in proxy and not host:
+        raise _unusable("its URL has no scheme: write http:// before it")
     if parts.scheme not in _SCHEMES:
         raise _unusable(
             f"its URL's scheme is {parts.scheme[:16]!r}: http, https or socks5 is wanted"

@@ -5,24 +5,28 @@ from __future__ import annotations
 import contextlib
 import errno
 import pathlib
+import signal
 import socket
 import ssl
 import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 
 from ctera_direct_sync.buffers import Loan
 from ctera_direct_sync.connections import _KERNEL_COUNTS, TLS, Pool
 from ctera_direct_sync.emulator.tls import Certificates
 from ctera_direct_sync.faults import HTTPFault
-from ctera_direct_sync.http import HTTP
+from ctera_direct_sync.http import _MAX_IDLE_S, _MAX_ORIGINS, HTTP
 from ctera_direct_sync.scope import CancelScope
 from ctera_direct_sync.settings import Endpoint
+from tests.support.net import Server, answer, serving
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 SHORT = 0.05
@@ -176,3 +180,88 @@ def test_sockets_that_never_block() -> None:
         )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["timeout", "timeout"]
+
+
+# --- signals -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no interval timers")
+@pytest.mark.parametrize("reply", [b"", HEAD])
+def test_signals_do_not_prolong_a_read(reply: bytes) -> None:
+    """A read that signals interrupt again and again ends within its timeout all the same."""
+    ticks: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: ticks.append(number))
+    try:
+        with listening(reply) as url, opened(0.5) as client:
+            signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+            started = time.monotonic()
+            with pytest.raises(HTTPFault) as caught, client.get(url, CancelScope()) as response:
+                response.read(200_000)
+            elapsed = time.monotonic() - started
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert caught.value.kind == "timeout"
+    assert len(ticks) > 3 and elapsed < 5
+
+
+# --- connections that nobody uses ------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def origins(count: int) -> Iterator[list[Server]]:
+    """Several servers that answer any number of requests."""
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                serving(lambda connection, line, head: connection.sendall(answer(b"x")))
+            )
+            for _ in range(count)
+        ]
+
+
+def ask(client: HTTP, server: Server) -> None:
+    """GET one byte."""
+    with client.get(f"http://127.0.0.1:{server.port}/o", CancelScope()) as response:
+        assert response.read(1) == b"x"
+
+
+def connected(client: HTTP) -> int:
+    """How many connections a client keeps."""
+    manager = client._session.get_adapter("http://a").poolmanager  # type: ignore[attr-defined]
+    # Its container's own: asking it for one would make that the one used last.
+    pools = list(manager.pools._container.values())
+    kept = [connection for pool in pools for connection in pool.pool.queue]
+    return sum(connection is not None and connection.sock is not None for connection in kept)
+
+
+@pytest.mark.parametrize("session", [None, requests.Session])
+def test_connections_to_the_last_origins_are_kept(session: type | None) -> None:
+    """A session keeps connections to some origins, those that were asked last, not to all."""
+    client = HTTP(Endpoint(timeout=10), TLS(True), session=session() if session else None)
+    with origins(_MAX_ORIGINS + 3) as servers:
+        for server in servers:
+            ask(client, server)
+        assert connected(client) == len(client._routes) == _MAX_ORIGINS
+        ask(client, servers[-1])
+        assert servers[-1].connections == 1
+        ask(client, servers[0])
+        assert servers[0].connections == 2
+        assert connected(client) == _MAX_ORIGINS
+        client.close()
+
+
+def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that is no longer asked loses its connection while others are asked."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    client = HTTP(Endpoint(timeout=10), TLS(True))
+    with origins(2) as (left, asked):
+        ask(client, left)
+        ask(client, asked)
+        assert connected(client) == 2
+        now[0] += _MAX_IDLE_S + 1
+        ask(client, asked)
+        assert connected(client) == 1
+        assert asked.connections == 1
+        client.close()

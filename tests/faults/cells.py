@@ -59,8 +59,10 @@ class Worlds:
         world = World(self.emulator, file_id, self.other)
         self.emulator.log.clear()
         cell.row.arrange(world)
+        around = cell.row.around or (lambda _: contextlib.nullcontext())
         try:
-            yield world
+            with around(world):
+                yield world
         finally:
             self.emulator.faults.clear()
             self.emulator.remove(file_id)

@@ -7,6 +7,7 @@ is what every call raises. :func:`expected` says it for each cell; ``cells.py`` 
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import json
 import socket
@@ -58,7 +59,7 @@ class Row(NamedTuple):
     ``options``: how the file is stored. ``requests``: how many the broken side gets at most by a way
     in that asks once (the listing, or block 2); None where it does not matter. ``secret``: another
     secret access key for the client. ``data``: the file; other than ``DATA``, it is one whose objects go
-    in parts, and the fault is one of ranges.
+    in parts, and the fault is one of ranges. ``around``: what is there meanwhile, such as a proxy.
     """
 
     group: str
@@ -69,6 +70,7 @@ class Row(NamedTuple):
     requests: Optional[int]
     secret: Optional[str] = None
     data: bytes = DATA
+    around: Optional[Callable[[World], contextlib.AbstractContextManager[object]]] = None
 
     @property
     def ranged(self) -> bool:
@@ -237,6 +239,10 @@ def _rows() -> Iterator[Row]:
     yield from _portal_connection()
     yield from _portal_status()
     yield from _portal_document()
+    # It takes from here what rows are made of.
+    from tests.faults import networks
+
+    yield from networks.rows()
 
 
 def _both(
@@ -293,7 +299,7 @@ def _storage_status() -> Iterator[Row]:
         yield Row(group, f"redirect to {scheme.partition(':')[0]}:",
                   on_block(faults.redirect(scheme)), "DownloadError", {}, 1)  # fmt: skip
     yield Row(group, "redirect without a Location",
-              on_block(faults.status(302)), "DownloadError", {}, 6)  # fmt: skip
+              on_block(faults.status(302)), "DownloadError", {}, 1)  # fmt: skip
     yield Row(group, "file changed while it was read", replaced_meanwhile,
               "DownloadError", {}, 1)  # fmt: skip
     yield Row(group, "URL refused, then listed with other lengths", expired_once(other_version),

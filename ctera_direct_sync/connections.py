@@ -178,7 +178,7 @@ class _StrictResponse(http.client.HTTPResponse):
         self.version, self.reason = head.version, http.client.responses.get(head.status, "")
         self.headers = self.msg = http.client.HTTPMessage()
         for name, value in head.fields:
-            self.headers[name.decode("latin-1")] = value.strip().decode("latin-1")
+            self.headers[name.decode("latin-1")] = value.decode("latin-1")
         self.chunked, self.length = head.chunked, head.length
         self.chunk_left: Optional[int] = None
         self.will_close = not head.keep_alive

@@ -302,8 +302,7 @@ class Exchange:
             return
         headers = self.headers
         for name, value in fields:
-            # The space around a value is no part of it (RFC 9112, section 5.1).
-            key, text = _header_name(name), value.strip().decode("latin-1")
+            key, text = _header_name(name), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         coding = headers.get("transfer-encoding")
         if coding is not None and coding.lower() not in ("identity", "chunked"):

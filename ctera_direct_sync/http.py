@@ -175,7 +175,7 @@ class HTTP:
         except Exception as error:  # noqa: BLE001 - whatever a session raises becomes one class
             fault = fault_of(error)
         finally:
-            blocking.scope, blocking.target = None, ""
+            blocking.scope = None
         scope.detach()
         scope.check()
         raise self._with_proxy(fault, url)
@@ -214,14 +214,17 @@ class HTTP:
         options = route.options
         if getattr(self._session, "auth", None) is None:
             options = {"auth": _no_login, **options}
-        response = self._session.get(
-            url,
-            headers=headers,
-            stream=True,
-            allow_redirects=False,
-            timeout=self._timeouts,
-            **options,
-        )
+        try:
+            response = self._session.get(
+                url,
+                headers=headers,
+                stream=True,
+                allow_redirects=False,
+                timeout=self._timeouts,
+                **options,
+            )
+        finally:
+            blocking.target = ""
         return _SessionExchange(response)
 
     # --- routes ----------------------------------------------------------------------------------------
@@ -475,6 +478,7 @@ def _declared_length(headers: Mapping[str, str]) -> Optional[int]:
     text = headers.get("content-length")
     if text is None or coding is not None:
         return None
+    text = text.strip(" \t")
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise HTTPFault("protocol", "the answer is not valid HTTP")
     return int(text)
@@ -496,25 +500,23 @@ def _mark(session: Any) -> Any:
     if not isinstance(session, requests.Session):
         return None
     return (
-        session.auth,
-        bool(session.params),
-        len(session.cookies),
-        any(session.hooks.values()),
-        session.verify,
-        session.cert,
-        session.trust_env,
-        tuple(session.headers.items()),
+        # What was assigned, methods included.
+        tuple(vars(session).values()),
+        # What was changed in place. The containers within save the detour by the mappings' methods.
+        tuple(getattr(session.headers, "_store", session.headers).values()),
         tuple(session.proxies.items()),
         tuple(session.adapters.items()),
-        _overrides(session),
+        not getattr(session.cookies, "_cookies", session.cookies),
+        any(session.hooks.values()),
+        not session.params,
     )
 
 
 def _overrides(session: requests.Session) -> frozenset[str]:
     """Return the names of the methods that somebody replaced on this session alone."""
+    if _OVERRIDABLE.isdisjoint(vars(session)):
+        return frozenset()
     present = _OVERRIDABLE & vars(session).keys()
-    if not present:
-        return present
     # requests-mock leaves the class's own method behind, bound.
     own = type(session)
     return frozenset(

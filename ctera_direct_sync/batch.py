@@ -13,12 +13,16 @@ import operator
 import os
 import queue
 import re
+import tempfile
+import unicodedata
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, NamedTuple, Optional, Protocol, Union
 
 from .exceptions import DirectIOError
-from .partial import is_own_name, open_locked
+from .folders import Folder, Place
+from .locks import LockedFile
+from .partial import is_own_name
 from .scope import Cancelled, CancelScope
 from .types import Download
 
@@ -30,6 +34,7 @@ DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"
 _WORKERS = 4
 
 _LOCK_NAME = ".ctera-batch.lock"
+_PROBE_PREFIX = ".ctera-batch-"
 _READ_STEP = 1024 * 1024
 
 
@@ -75,7 +80,7 @@ class Fetch(Protocol):
     def __call__(
         self,
         file_id: int,
-        target: str,
+        target: Place,
         scope: CancelScope,
         *,
         resume: bool,
@@ -155,7 +160,7 @@ def check_path(path: str, *, windows: bool = os.name == "nt") -> None:
         problem = "holds '..', which may lead out of the folder"
     elif parts[-1] in ("", "."):
         problem = "names a folder: name a file in it"
-    elif is_own_name(parts[-1]) or parts[-1] == _LOCK_NAME:
+    elif is_own_name(parts[-1]) or parts[-1].lower() == _LOCK_NAME:
         problem = "is a name that downloads keep for themselves"
     elif windows and any(_is_odd_on_windows(part) for part in parts):
         problem = "holds a name that Windows has another meaning for"
@@ -176,32 +181,119 @@ def _locate(root: str, path: str) -> str:
     return place
 
 
-def _make_way(place: str, path: str) -> None:
-    """Make the folders above a place, and see that there is nothing but a file in it, if at all."""
-    os.makedirs(os.path.dirname(place), exist_ok=True)
-    if os.path.realpath(place) != place:
-        raise ValueError(f"path {path!r}: a folder of it became a symbolic link meanwhile")
-    if os.path.lexists(place) and not os.path.isfile(place):
-        raise FileExistsError(errno.EEXIST, "something that is no file is in the place", place)
+@contextlib.contextmanager
+def _prepared(root: Folder, place: str, path: str) -> Iterator[Place]:
+    """Make the folders above a place, and open the last one, so that the file cannot end up elsewhere.
+
+    ``place`` has no symbolic links. One that appears meanwhile is an error, and is never followed.
+    """
+    *folders, name = os.path.relpath(place, root.path).split(os.sep)
+    with contextlib.ExitStack() as stack:
+        folder = root
+        for part in folders:
+            try:
+                folder = stack.enter_context(folder.child(part))
+            except NotADirectoryError as error:
+                raise NotADirectoryError(
+                    errno.ENOTDIR,
+                    f"path {path!r}: a file is in the place of a folder, or a folder became a symbolic "
+                    "link meanwhile",
+                    error.filename,
+                ) from None
+        target = Place(folder, name, shared=True)
+        target.check()
+        yield target
 
 
 @contextlib.contextmanager
-def _locked(folder: str) -> Iterator[None]:
+def _locked(folder: Folder) -> Iterator[None]:
     """Keep other batches out of a folder. BlockingIOError where one is in it."""
-    path = os.path.join(folder, _LOCK_NAME)
     try:
-        fd = open_locked(path)
+        lock = LockedFile(folder, _LOCK_NAME)
     except BlockingIOError:
         raise BlockingIOError(
-            errno.EAGAIN, "another batch fills this folder: wait until it is done", folder
+            errno.EAGAIN, "another batch fills this folder: wait until it is done", folder.path
         ) from None
     try:
         yield
     finally:
-        # Before the lock goes, so that the next batch's own file is not the one that is removed.
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        os.close(fd)
+        lock.release(remove=True)
+
+
+# --- one file by two names -----------------------------------------------------------------------------
+
+#: Whether a folder takes two names for the same file's.
+Probe = Callable[[str, str, str], bool]
+
+
+class _Taken:
+    """The places that items of the batch have, on a disk that may not tell all names apart.
+
+    Many disks do not tell ``a`` from ``A``, or an accented letter from its base and accent. Where two
+    items differ by no more than that, the disk is asked by ``probe``, once for each folder and kind.
+    """
+
+    def __init__(self, root: str, probe: Probe) -> None:
+        self._root = root
+        self._probe = probe
+        self._exact: dict[str, int] = {}
+        self._alike: dict[str, list[str]] = {}
+        self._known: dict[tuple[str, str], bool] = {}
+
+    def take(self, place: str, position: int) -> int:
+        """Return the position of the item that has the place: this one, or an earlier one."""
+        place = os.path.normcase(place)
+        first = self._exact.get(place)
+        if first is not None:
+            return first
+        others = self._alike.setdefault(_folded(place), [])
+        for other in others:
+            if self._is_same(place, other):
+                return self._exact[other]
+        others.append(place)
+        self._exact[place] = position
+        return position
+
+    def _is_same(self, place: str, other: str) -> bool:
+        folder = self._root
+        parts, others = (os.path.relpath(p, self._root).split(os.sep) for p in (place, other))
+        if len(parts) != len(others):
+            return False
+        for name, known in zip(parts, others):
+            if name != known and not self._is_same_name(folder, name, known):
+                return False
+            folder = os.path.join(folder, known)
+        return True
+
+    def _is_same_name(self, folder: str, name: str, known: str) -> bool:
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        kind = _difference(name, known)
+        if kind == "other":
+            return self._probe(folder, known, name)
+        if (folder, kind) not in self._known:
+            self._known[folder, kind] = self._probe(folder, known, name)
+        return self._known[folder, kind]
+
+
+def _folded(text: str) -> str:
+    """Return a text that is equal for all names that any known file system takes for the same."""
+    return unicodedata.normalize("NFKD", unicodedata.normalize("NFD", text).casefold())
+
+
+def _difference(name: str, other: str) -> str:
+    """Return in what two names differ that are alike: ``form``, ``case`` or ``other``."""
+    if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other):
+        return "form"
+    return "case" if name.isascii() and other.isascii() else "other"
+
+
+def _is_same_on_disk(folder: str, name: str, other: str) -> bool:
+    """Return whether the disk takes two names for the same, by making a file in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix=_PROBE_PREFIX, dir=folder) as probe:
+        with open(os.path.join(probe, name), "xb"):
+            pass
+        return os.path.lexists(os.path.join(probe, other))
 
 
 # --- the batch -----------------------------------------------------------------------------------------
@@ -241,8 +333,8 @@ def run(
         raise ValueError("workers is at least 1, or None to leave it to the batch")
     root = os.path.realpath(os.fsdecode(os.fspath(folder)))
     os.makedirs(root, exist_ok=True)
-    with _locked(root):
-        yield from _Batch(fetch, scope, root, resume, progress).run(batch, count)
+    with Folder.open(root) as opened, _locked(opened):
+        yield from _Batch(fetch, scope, opened, resume, progress).run(batch, count)
 
 
 def _item(item: Any) -> BatchItem:
@@ -261,7 +353,7 @@ class _Batch:
         self,
         fetch: Fetch,
         scope: CancelScope,
-        root: str,
+        root: Folder,
         resume: bool,
         progress: Optional[BatchProgress],
     ) -> None:
@@ -275,7 +367,7 @@ class _Batch:
     def run(self, batch: Sequence[BatchItem], workers: int) -> Iterator[tuple[int, BatchResult]]:
         executor = ThreadPoolExecutor(workers, thread_name_prefix="ctera-direct-batch")
         try:
-            taken: dict[str, int] = {}
+            taken = _Taken(self._root.path, _is_same_on_disk)
             for position, item in enumerate(batch):
                 try:
                     place = self._place(item, position, taken)
@@ -288,47 +380,59 @@ class _Batch:
             self._scope.cancel()
             executor.shutdown(wait=True, cancel_futures=True)
 
-    def _place(self, item: BatchItem, position: int, taken: dict[str, int]) -> str:
+    def _place(self, item: BatchItem, position: int, taken: _Taken) -> str:
         if not isinstance(item.path, str):
             raise TypeError(f"path {item.path!r} is no text")
-        place = _locate(self._root, item.path)
-        first = taken.setdefault(os.path.normcase(place), position)
+        place = _locate(self._root.path, item.path)
+        first = taken.take(place, position)
         if first != position:
             raise ValueError(
-                f"path {item.path!r} is that of item {first + 1} of this batch already"
+                f"path {item.path!r} is that of item {first + 1} of this batch already, or this disk "
+                "does not tell the two names apart"
             )
         return place
 
     def _listen(self, pending: int) -> Iterator[tuple[int, BatchResult]]:
+        told = bytearray(pending)
         while pending:
             news = self._inbox.get()
             if isinstance(news, _Ended):
+                if told[news.position]:
+                    raise RuntimeError("an item of the batch ended twice: please report this")
+                told[news.position] = 1
                 pending -= 1
                 yield news
             elif self._progress is not None:
                 self._progress(*news)
 
     def _work(self, position: int, item: BatchItem, place: str) -> None:
-        self._inbox.put(_Ended(position, self._one(item, place)))
+        # Whatever happens, the listener must hear of the item's end: it waits for as many as there are.
+        result = BatchResult(item, FAILED, error=_ended(item.file_id))
+        try:
+            result = self._one(item, place)
+        finally:
+            self._inbox.put(_Ended(position, result))
 
     def _one(self, item: BatchItem, place: str) -> BatchResult:
         try:
             self._scope.check()
             checksum = None if not item.checksum else Checksum.parse(item.checksum)
-            _make_way(place, item.path)
-            download, unchanged = self._fetch(
-                item.file_id,
-                place,
-                self._scope,
-                resume=self._resume,
-                progress=self._reporter(item),
-                verify=None if checksum is None else self._verifier(item, checksum),
-            )
+            with _prepared(self._root, place, item.path) as target:
+                download, unchanged = self._fetch(
+                    item.file_id,
+                    target,
+                    self._scope,
+                    resume=self._resume,
+                    progress=self._reporter(item),
+                    verify=None if checksum is None else self._verifier(item, checksum),
+                )
             return BatchResult(item, UNCHANGED if unchanged else DONE, download)
         except Cancelled:
             return BatchResult(item, FAILED, error=_ended(item.file_id))
         except Exception as error:  # noqa: BLE001 - one item's end is not the others'
             return BatchResult(item, FAILED, error=error)
+        except BaseException as error:  # noqa: BLE001 - a hook's sys.exit() ends its item alone
+            return BatchResult(item, FAILED, error=_broken_off(item.file_id, error))
 
     def _reporter(self, item: BatchItem) -> Optional[Callable[[int, int], object]]:
         if self._progress is None:
@@ -345,3 +449,15 @@ def _ended(file_id: int) -> DirectIOError:
         file_id,
         errno=errno.ECANCELED,
     )
+
+
+def _broken_off(file_id: int, cause: BaseException) -> DirectIOError:
+    """Return the error of an item that a program's own hook ended by SystemExit or the like."""
+    error = DirectIOError(
+        f"The download was broken off by {type(cause).__name__}, which a hook of the program raised: "
+        "hooks should raise Exception",
+        file_id,
+        errno=errno.ECANCELED,
+    )
+    error.__cause__ = cause
+    return error

@@ -369,7 +369,7 @@ class DirectIO:
     def _download_one(
         self,
         file_id: int,
-        target: str,
+        target: Target,
         scope: CancelScope,
         *,
         resume: bool,

@@ -6,15 +6,18 @@ import contextlib
 import errno
 import io
 import logging
+import operator
 import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from typing import IO, Any, Callable, NamedTuple, Optional, Union
 
 from . import codec
-from .exceptions import DirectIOError
-from .partial import Done, Partial, Plan
+from .exceptions import DirectIOError, StreamError
+from .folders import Place
+from .partial import DownloadPlan, PartFile, Run
 from .ranges import Piece
 from .scope import Cancelled, CancelScope
 from .source import Source
@@ -24,6 +27,9 @@ from .types import Download
 __all__ = ["Finished", "Progress", "Target", "Verify", "download"]
 
 _log = logging.getLogger(__name__)
+
+#: How a device or pipe is opened: nothing is made, nothing is cut.
+_DEVICE = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 #: Called with the bytes done and the bytes in all, in the caller's thread.
 Progress = Callable[[int, int], object]
@@ -60,34 +66,53 @@ def download(
     """
     began = time.perf_counter()
     report = progress or _no_progress
+    scope = scope or CancelScope()
     unchanged = False
+    path: Optional[str] = None
     if hasattr(target, "write"):
         _refuse_verify(verify)
-        path, crc32c = None, _to_file(source, target, start, stop, report, max_workers)
+        crc32c = _to_file(source, target, start, stop, report, max_workers)
+    elif isinstance(target, Place):
+        path = os.fspath(target)
+        plan = DownloadPlan(source.metadata, start, stop)
+        crc32c, unchanged = _to_place(
+            source, target, plan, resume, report, max_workers, verify, scope
+        )
     else:
         name = os.fsdecode(os.fspath(target))
         path = os.path.realpath(name)
-        if os.path.isdir(path) or name.endswith(("/", os.sep)):
-            raise IsADirectoryError(errno.EISDIR, "the target is a folder: name a file in it", path)
-        if os.path.exists(path) and not os.path.isfile(path):
-            # A device or pipe cannot be replaced by renaming; it takes bytes in order.
+        if _takes_bytes_in_order(name):
             _refuse_verify(verify)
-            with open(path, "wb", buffering=0) as device:
+            with _open_device(name) as device:
                 crc32c = _to_file(source, device, start, stop, report, max_workers)
         else:
-            crc32c, unchanged = _to_path(
-                source,
-                path,
-                start,
-                stop,
-                resume,
-                report,
-                max_workers,
-                verify,
-                scope or CancelScope(),
-            )
+            plan = DownloadPlan(source.metadata, start, stop)
+            with Place.of(path) as place:
+                crc32c, unchanged = _to_place(
+                    source, place, plan, resume, report, max_workers, verify, scope
+                )
     took = time.perf_counter() - began
     return Finished(Download(path, stop - start, crc32c, took), unchanged)
+
+
+def _takes_bytes_in_order(name: str) -> bool:
+    """Return whether a path is that of a device or pipe, which cannot be replaced by renaming."""
+    try:
+        found = os.stat(name)
+    except OSError:
+        found = None
+    if name.endswith(("/", os.sep)) or (found is not None and stat.S_ISDIR(found.st_mode)):
+        raise IsADirectoryError(errno.EISDIR, "the target is a folder: name a file in it", name)
+    return found is not None and not stat.S_ISREG(found.st_mode)
+
+
+def _open_device(name: str) -> io.FileIO:
+    """Open a device or pipe for writing; an error where it has become a file, which would be cut."""
+    file = io.FileIO(name, "wb", opener=lambda path, _: os.open(path, _DEVICE))
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise FileExistsError(errno.EEXIST, "the target became a file: download again", name)
+    return file
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -108,33 +133,65 @@ def _to_file(
     max_workers: Optional[int],
 ) -> int:
     """In order, from the caller's thread, as a file object wants it. StreamError as a stream."""
-    crc32c, total = 0, stop - start
+    crc32c, total, written = 0, stop - start, 0
     progress(0, total)
     streamer = Streamer(source, start, stop, max_workers)
     try:
         for block in streamer.start():
-            view = memoryview(block.data)
-            while view:
-                # A raw file may take less than it is given, and answers None for nothing at all; from
-                # other objects None says that they had no more to say.
-                written = file.write(view)
-                if written is None and isinstance(file, io.RawIOBase):
-                    raise BlockingIOError(
-                        errno.EAGAIN, "the target is in non-blocking mode, and takes no more now"
-                    )
-                view = view[len(view) if written is None else written :]
+            if block.offset != start + written or len(block.data) > total - written:
+                break
+            _write_all(file, memoryview(block.data))
+            written += len(block.data)
             crc32c = codec.crc32c(block.data, crc32c)
-            progress(streamer.offset - start, total)
+            progress(written, total)
     finally:
         streamer.stop()
+    # Counted here, whatever the stream thinks: nothing may end as if it were whole.
+    if written != total:
+        raise StreamError(
+            f"Only {written} of {total} bytes were written when the download ended: resume from offset "
+            f"{start + written}",
+            source.file_id,
+            start + written,
+        )
     return crc32c
 
 
-def _to_path(
+def _write_all(file: Any, view: memoryview) -> None:
+    """Write everything, as often as ``file`` takes only a part, or raise."""
+    while view:
+        # A raw file may take less than it is given, and answers None for nothing at all; from other
+        # objects None says that they had no more to say.
+        written = file.write(view)
+        if written is None:
+            if isinstance(file, io.RawIOBase):
+                raise BlockingIOError(
+                    errno.EAGAIN, "the target is in non-blocking mode, and takes no more now"
+                )
+            return
+        view = view[_count(written, len(view)) :]
+
+
+def _count(written: object, given: int) -> int:
+    """Return how many bytes a ``write()`` took, from what it returned."""
+    if isinstance(written, bool) or not hasattr(written, "__index__"):
+        raise TypeError(
+            f"write() of the target returned {type(written).__name__}: it must return the number of "
+            "bytes written, or None for all of them"
+        )
+    count = operator.index(written)
+    if not 0 < count <= given:
+        raise OSError(
+            errno.EIO,
+            f"write() of the target returned {count} for {given} bytes: what it has written is unknown",
+        )
+    return count
+
+
+def _to_place(
     source: Source,
-    path: str,
-    start: int,
-    stop: int,
+    place: Place,
+    plan: DownloadPlan,
     resume: bool,
     progress: Progress,
     max_workers: Optional[int],
@@ -142,28 +199,63 @@ def _to_path(
     scope: CancelScope,
 ) -> tuple[int, bool]:
     """In parallel: each worker writes its own piece at its offset. CRC32C, and whether unchanged."""
-    plan = Plan.of(source.metadata, start, stop, list(source.pieces(start, stop)))
-    with _cancellable(source.file_id), Partial(path, plan, resume=resume) as partial:
-        if resume:
-            complete = partial.completed(scope.check)
-            if complete is not None:
-                partial.discard()
-                if verify is not None:
-                    verify(path, complete)
-                _log.info("file %s: %s is complete already", source.file_id, path)
-                progress(plan.size, plan.size)
-                return complete, True
-        recovered, reason = partial.recover(scope.check)
-        if reason:
-            _log.warning("file %s: starting over, %s", source.file_id, reason)
-        done = {entry.position: entry.crc32c for entry in recovered}
-        _fetch_rest(source, plan, partial, done, progress, max_workers, scope)
-        crc32c = _combine(plan, done)
+    path = os.fspath(place)
+    with _cancellable(source.file_id), PartFile(place, plan, resume=resume) as part_file:
+        complete = part_file.completed()
+        if complete is not None:
+            part_file.discard()
+            if verify is not None:
+                verify(path, complete)
+            _log.info("file %s: %s is complete already", source.file_id, path)
+            progress(plan.size, plan.size)
+            return complete, True
+        recovered = part_file.recover(scope.check)
+        if recovered.reason:
+            _log.warning("file %s: %s: starting over, %s", source.file_id, path, recovered.reason)
+        tally = _Tally(plan)
+        for run in recovered.runs:
+            tally.add(run)
+        _fetch_rest(source, plan, part_file, recovered.runs, tally, progress, max_workers, scope)
+        crc32c = tally.finish(source.file_id)
         if verify is not None:
-            _verify(verify, partial, crc32c)
+            _verify(verify, part_file, crc32c)
         scope.check()
-        partial.commit(crc32c)
+        part_file.commit(crc32c)
     return crc32c, False
+
+
+class _Tally:
+    """Counts what is in the part file, and makes the CRC32C of the whole from its pieces'.
+
+    Pieces come nearly in order, so that few wait for those before them.
+    """
+
+    def __init__(self, plan: DownloadPlan) -> None:
+        self.nbytes = 0
+        self._plan = plan
+        self._at = plan.start
+        self._crc32c = 0
+        self._ahead: dict[int, Run] = {}
+
+    def add(self, run: Run) -> None:
+        """Count bytes that were written."""
+        self._ahead[run.offset] = run
+        self.nbytes += run.length
+        while (following := self._ahead.pop(self._at, None)) is not None:
+            length = following.length
+            self._crc32c = codec.crc32c_combine(self._crc32c, following.crc32c, length)
+            self._at += length
+
+    def finish(self, file_id: int) -> int:
+        """Return the CRC32C of the whole. DirectIOError where a byte is missing, or one too many."""
+        plan = self._plan
+        if self._ahead or self._at != plan.stop or self.nbytes != plan.size:
+            raise DirectIOError(
+                f"Only {self._at - plan.start} of {plan.size} bytes in a row were written when the "
+                "download ended, so nothing was put in place: download again, and please report this",
+                file_id,
+            )
+        return self._crc32c
 
 
 @contextlib.contextmanager
@@ -181,27 +273,26 @@ def _cancellable(file_id: int) -> Iterator[None]:
 
 def _fetch_rest(
     source: Source,
-    plan: Plan,
-    partial: Partial,
-    done: dict[int, int],
+    plan: DownloadPlan,
+    part_file: PartFile,
+    runs: Sequence[Run],
+    tally: _Tally,
     progress: Progress,
     max_workers: Optional[int],
     scope: CancelScope,
 ) -> None:
-    """Fetch and write every piece of the plan that is not in ``done``, and add it there."""
-    position_of = {piece.offset: position for position, piece in enumerate(plan.pieces)}
+    """Fetch and write every piece of the plan that is in none of the runs, and count it."""
 
-    def work(piece: Piece, transfer_scope: CancelScope) -> Done:
-        position = position_of[piece.offset]
+    def work(piece: Piece, transfer_scope: CancelScope) -> Run:
+        offset = piece.offset
         with source.storage.buffers.borrow() as loan:
             data, crc32c = source.fetch_into(loan, piece, transfer_scope)
             transfer_scope.check()
-            partial.write(position, piece.offset - plan.start, data, crc32c)
-        return Done(position, crc32c)
+            part_file.write(offset, data, crc32c)
+            return Run(offset, len(data), crc32c)
 
-    got = sum(plan.pieces[position].length for position in done)
-    progress(got, plan.size)
-    missing = iter([piece for at, piece in enumerate(plan.pieces) if at not in done])
+    progress(tally.nbytes, plan.size)
+    missing = plan.missing(runs)
     transfer = source.transfer(missing, work, ordered=False, max_workers=max_workers, keep=False)
     engine = source.engine
     jobs = engine.as_finished(transfer)
@@ -209,12 +300,13 @@ def _fetch_rest(
         scope.attach(lambda: engine.cancel(transfer))
         engine.start(transfer)
         for job in jobs:
-            entry = job.future.result()
-            done[entry.position] = entry.crc32c
-            got += job.piece.length
+            tally.add(job.future.result())
             if source.observer.active:
                 source.observer.emit("delivered", source.file_id, job.piece.chunk, job.piece.length)
-            progress(got, plan.size)
+            progress(tally.nbytes, plan.size)
+        # A transfer that was cancelled from elsewhere may look as if it had ended.
+        if tally.nbytes != plan.size:
+            transfer.scope.check()
     finally:
         scope.detach()
         jobs.close()
@@ -223,20 +315,12 @@ def _fetch_rest(
         engine.drain(transfer)
 
 
-def _verify(verify: Verify, partial: Partial, crc32c: int) -> None:
+def _verify(verify: Verify, part_file: PartFile, crc32c: int) -> None:
     try:
-        verify(partial.part, crc32c)
+        verify(part_file.path, crc32c)
     except Cancelled:
         raise
     except Exception:
         # What is complete but wrong is nothing to resume from.
-        partial.discard()
+        part_file.discard()
         raise
-
-
-def _combine(plan: Plan, crcs: dict[int, int]) -> int:
-    """The CRC32C of the whole from its pieces'."""
-    crc32c = 0
-    for position, piece in enumerate(plan.pieces):
-        crc32c = codec.crc32c_combine(crc32c, crcs[position], piece.length)
-    return crc32c

@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional
 
 from .types import ByteRange, Chunk
 
-__all__ = ["PART_SIZE", "Piece", "clip", "covered", "pieces"]
+__all__ = ["PART_SIZE", "Piece", "clip", "covered", "piece_at", "pieces"]
 
 #: Bytes of one HTTP range request to a plaintext object (DESIGN, failure policy).
 PART_SIZE = 8 * 1024 * 1024
@@ -100,3 +100,22 @@ def _first(chunks: Sequence[Chunk], offset: int) -> int:
         else:
             high = middle
     return low
+
+
+def piece_at(
+    chunks: Sequence[Chunk],
+    start: int,
+    stop: int,
+    offset: int,
+    *,
+    part_size: Optional[int] = None,
+) -> Optional[Piece]:
+    """Return the one of :func:`pieces` that begins at ``offset``; None where none does."""
+    if not start <= offset < stop:
+        return None
+    piece = next(pieces(chunks, offset, stop, part_size=part_size), None)
+    if piece is None or piece.offset != offset:
+        return None
+    # Cut as if the range began here: right only where a piece of the whole range begins, too.
+    begins = offset == start or piece.start % (part_size or piece.chunk.length) == 0
+    return piece if begins else None

@@ -59,12 +59,12 @@ def start(emulator: Emulator, *arguments: object, **more: str) -> subprocess.Pop
 
 
 def journal(path: Path) -> set[int]:
-    """Positions that the journal beside ``path`` claims."""
+    """Offsets of the pieces that the journal beside ``path`` claims."""
     try:
         lines = (path.parent / f".{path.name}.ctera-journal").read_bytes().partition(b"\n")[2]
     except FileNotFoundError:
         return set()
-    return {int(line[:8], 16) for line in lines.splitlines() if len(line) == 17}
+    return {int(line[:16], 16) for line in lines.splitlines() if len(line) == 25}
 
 
 def add_faults(emulator: Emulator, dice: random.Random, times: int) -> list[Any]:
@@ -97,7 +97,7 @@ def kill_and_resume(
             emulator.log.clear()
             finished = _run_and_kill(emulator, file_id, path, dice)
             sent += emulator.requests
-            again += _fetched(emulator, durable, size)
+            again += _fetched(emulator, durable, options.get("block_size", 0))
             met += sum(fault.hits for fault in added)
             emulator.faults.clear()
             if finished:
@@ -113,7 +113,7 @@ def kill_and_resume(
         assert last.returncode == 0, err
         assert out.splitlines()[-1].startswith("done")
         sent += emulator.requests
-        again += _fetched(emulator, durable, size)
+        again += _fetched(emulator, durable, options.get("block_size", 0))
         seconds = time.monotonic() - began
         storage = [record for record in sent if record.where == "storage"]
     right = _checksum(path) == _expected(source)
@@ -143,16 +143,15 @@ def _run_and_kill(emulator: Emulator, file_id: int, path: Path, dice: random.Ran
     return finished
 
 
-def _fetched(emulator: Emulator, durable: set[int], size: int) -> int:
+def _fetched(emulator: Emulator, durable: set[int], block_size: int) -> int:
     """Requests for pieces that the journal held before the process began."""
-    part = 8 * MIB
     count = 0
     for record in emulator.log.records(where="storage"):
         if record.range is not None:
-            position = int(record.range.partition("=")[2].partition("-")[0]) // part
+            offset = int(record.range.partition("=")[2].partition("-")[0])
         else:
-            position = (record.block or 1) - 1
-        count += position in durable
+            offset = ((record.block or 1) - 1) * block_size
+        count += offset in durable
     return count
 
 

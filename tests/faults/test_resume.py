@@ -16,7 +16,7 @@ import pytest
 from ctera_direct_sync import ByteRange, DirectIO
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import DownloadError
-from ctera_direct_sync.partial import Partial
+from ctera_direct_sync.folders import Folder
 from tests.faults.killing import MIB, journal, kill_and_resume, start
 
 SIZE = 40_000
@@ -54,6 +54,17 @@ def part_of(target: Path) -> Path:
     return target.with_name(f".{target.name}.ctera-part")
 
 
+#: Journals of releases before and after, as they might be.
+FOREIGN_HEADERS = [
+    b'{"version": 1, "identity": "0", "size": 40000}\n00000000 00000000\n',
+    b'{"version": 1, "identity": "0", "complete": true, "crc32c": 0, "mtime_ns": 0}\n',
+    b'{"version": 1, "complete": true}\n',
+    b'{"version": 3, "complete": true, "pieces": []}\n',
+    b'{"version": "2", "identity": "0"}\n',
+    b'{"version": 2}\n',
+]
+
+
 def asked_blocks(portal: Emulator) -> list[int]:
     """Blocks that the storage was asked for, in order of number."""
     return sorted(record.block or 0 for record in portal.log.records(where="storage"))
@@ -87,7 +98,7 @@ def test_killed_native(tmp_path: Path) -> None:
 def test_only_what_is_missing_is_fetched(portal: Emulator, client: DirectIO, file_id: int,
                                          interrupted: Path) -> None:
     """What was written durably is not fetched again."""
-    claimed = {position + 1 for position in journal(interrupted)}
+    claimed = {offset // 1000 + 1 for offset in journal(interrupted)}
     assert len(claimed) >= 19
     done = client.download(file_id, interrupted, resume=True)
     assert interrupted.read_bytes() == DATA
@@ -109,29 +120,54 @@ def test_complete_already(portal: Emulator, client: DirectIO, file_id: int, tmp_
     assert (second.crc32c, steps) == (first.crc32c, [(SIZE, SIZE)])
 
 
-def test_crash_between_renaming_and_noting_it(
-    portal: Emulator, client: DirectIO, file_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("renamed", [True, False])
+def test_crash_around_the_renaming(
+    portal: Emulator,
+    client: DirectIO,
+    file_id: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    renamed: bool,
 ) -> None:
-    """A target that has its name, and a journal that does not say so yet: nothing is fetched again."""
+    """A journal that says complete, and a target that may not have its name yet: nothing comes twice."""
+    target, replace = tmp_path / "target", Folder.replace
 
-    def crash(*_: object) -> None:
-        raise SystemExit
+    def crash(folder: Folder, name: str, new: str) -> None:
+        if renamed or new != target.name:
+            replace(folder, name, new)
+        if new == target.name:
+            raise SystemExit
 
-    target = tmp_path / "target"
+    if not renamed:
+        target.write_bytes(DATA[::-1])
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(Partial, "_note_complete", crash)
+        patch.setattr(Folder, "replace", crash)
         client.download(file_id, target, resume=True)
-    assert target.read_bytes() == DATA
+    assert part_of(target).exists() is not renamed
     portal.log.clear()
     for _ in range(2):
         done = client.download(file_id, target, resume=True)
         assert done.crc32c == google_crc32c.value(DATA)
+        assert target.read_bytes() == DATA
     assert portal.log.total("storage") == 0
+
+
+def test_crash_before_the_renaming_and_a_damaged_part_file(
+    client: DirectIO, file_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part file that is said to be complete is read back before it becomes the target."""
+    target, replace = tmp_path / "target", Folder.replace
+
+    def crash(folder: Folder, name: str, new: str) -> None:
+        if new == target.name:
+            raise SystemExit
+        replace(folder, name, new)
+
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(Partial, "_note_complete", crash)
-        target.unlink()
+        patch.setattr(Folder, "replace", crash)
         client.download(file_id, target, resume=True)
-    target.write_bytes(DATA[:-1] + b"!")
+    with part_of(target).open("r+b") as part:
+        part.write(b"damage")
     client.download(file_id, target, resume=True)
     assert target.read_bytes() == DATA
 
@@ -166,15 +202,32 @@ def test_another_range_starts_over(client: DirectIO, file_id: int, interrupted: 
 
 @pytest.mark.parametrize(
     "damage",
-    [b"", b"\x00" * 300, b"{", b"[]\n", b'{"version": 1}\n', b'{"version": 99, "identity": 5}\n',
-     b'{"identity": null}\nzzzzzzzz zzzzzzzz\n'],
+    [*FOREIGN_HEADERS, b"", b"\x00" * 300, b"{", b"[]\n", b'{"version": 1}\n',
+     b'{"version": 99, "identity": 5}\n', b'{"identity": null}\nzzzzzzzz zzzzzzzz\n'],
 )  # fmt: skip
 def test_damaged_journal_starts_over(client: DirectIO, file_id: int, interrupted: Path,
-                                     damage: bytes) -> None:
-    """Whatever the journal has become, the file comes out right."""
+                                     damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the journal has become, the file comes out right, and the log says why it began anew."""
     journal_of(interrupted).write_bytes(damage)
     client.download(file_id, interrupted, resume=True)
     assert interrupted.read_bytes() == DATA
+    assert "starting over, the journal of the last time is" in caplog.text
+
+
+def test_malformed_note_of_completion(client: DirectIO, file_id: int, tmp_path: Path,
+                                      caplog: pytest.LogCaptureFixture) -> None:
+    """A journal that says "complete" and lacks the rest, or has it wrong, is damaged."""
+    target = tmp_path / "target"
+    client.download(file_id, target, resume=True)
+    record = json.loads(journal_of(target).read_bytes())
+    for name in ("size", "crc32c", "mtime_ns", "inode"):
+        for wrong in (None, "1", True, 1.5):
+            target.write_bytes(b"changed")
+            caplog.clear()
+            journal_of(target).write_text(json.dumps({**record, name: wrong}) + "\n")
+            client.download(file_id, target, resume=True)
+            assert target.read_bytes() == DATA
+            assert "the journal of the last time is damaged" in caplog.text
 
 
 def test_journal_that_lies(portal: Emulator, client: DirectIO, file_id: int,
@@ -204,11 +257,11 @@ def test_journal_line_cut_by_a_crash(client: DirectIO, file_id: int, interrupted
 
 
 def test_journal_is_small_and_bound(interrupted: Path) -> None:
-    """One line that binds it to the file and range, then 18 bytes a piece; no key, no URL."""
+    """One line that binds it to the file and range, then 26 bytes a piece; no key, no URL."""
     header, *lines = journal_of(interrupted).read_bytes().splitlines(keepends=True)
     record = json.loads(header)
     assert record["version"] >= 1 and record["identity"]
-    assert all(len(line) == 18 for line in lines)
+    assert all(len(line) == 26 for line in lines)
     assert b"http" not in header and b"X-Amz" not in header
 
 

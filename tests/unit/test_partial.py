@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 import pytest
 
 from ctera_direct_sync import codec
-from ctera_direct_sync.partial import Done, Partial, Plan, is_own_name
-from ctera_direct_sync.ranges import pieces
+from ctera_direct_sync.folders import Place
+from ctera_direct_sync.partial import DownloadPlan, PartFile, Recovered, is_own_name
 from ctera_direct_sync.types import Chunk, Metadata, SignedURL
 
 pytestmark = pytest.mark.keeps_partial
@@ -33,29 +35,42 @@ def metadata(lengths: list[int] = LENGTHS, key: bytes = bytes(16), name: str = "
     return Metadata(42, offset, chunks, encryption_key=key)
 
 
-def plan(listed: Optional[Metadata] = None, start: int = 0, stop: Optional[int] = None) -> Plan:
+def plan(
+    listed: Optional[Metadata] = None, start: int = 0, stop: Optional[int] = None
+) -> DownloadPlan:
     """The plan for a range of that file."""
     listed = listed or metadata()
-    end = listed.size if stop is None else stop
-    return Plan.of(listed, start, end, list(pieces(listed.chunks, start, end)))
+    return DownloadPlan(listed, start, listed.size if stop is None else stop)
 
 
-def write(partial: Partial, *positions: int, planned: Optional[Plan] = None) -> None:
+@contextlib.contextmanager
+def part_file(
+    target: Union[str, Path], planned: Optional[DownloadPlan] = None, *, resume: bool
+) -> Iterator[PartFile]:
+    """The part file of a target."""
+    with (
+        Place.of(str(target)) as place,
+        PartFile(place, planned or plan(), resume=resume) as opened,
+    ):
+        yield opened
+
+
+def write(partial: PartFile, *positions: int, planned: Optional[DownloadPlan] = None) -> None:
     """Write those pieces, as a download does."""
-    planned = planned or plan()
+    pieces = list((planned or plan()).missing([]))
     for position in positions:
-        piece = planned.pieces[position]
+        piece = pieces[position]
         data = DATA[piece.offset : piece.offset + piece.length]
-        partial.write(position, piece.offset - planned.start, data, codec.crc32c(data))
+        partial.write(piece.offset, data, codec.crc32c(data))
 
 
-def recover(partial: Partial) -> tuple[list[int], str]:
+def recover(partial: PartFile) -> tuple[list[int], str]:
     """Positions that are taken over, their checksums compared, and the reason why none is."""
-    done, reason = partial.recover(lambda: None)
-    for entry in done:
-        piece = plan().pieces[entry.position]
-        assert entry.crc32c == codec.crc32c(DATA[piece.offset : piece.offset + piece.length])
-    return [entry.position for entry in done], reason
+    runs, reason = partial.recover(lambda: None)
+    for run in runs:
+        assert run.crc32c == codec.crc32c(DATA[run.offset : run.offset + run.length])
+    missing = set(plan().missing(runs))
+    return [at for at, piece in enumerate(plan().missing([])) if piece not in missing], reason
 
 
 @pytest.fixture
@@ -76,7 +91,7 @@ def part(target: Path) -> Path:
 
 def interrupted(target: Path, *positions: int) -> None:
     """Leave behind what a download that was interrupted after these pieces does."""
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         partial.recover(lambda: None)
         write(partial, *positions)
 
@@ -91,7 +106,7 @@ def names(target: Path) -> list[str]:
 
 def test_complete(target):
     """Written in any order and committed, the target is there and nothing else."""
-    with Partial(str(target), plan(), resume=False) as partial:
+    with part_file(target, resume=False) as partial:
         assert recover(partial) == ([], "")
         write(partial, 2, 0)
         assert names(target) == [part(target).name]
@@ -106,7 +121,7 @@ def test_failed(target):
     target.write_bytes(b"older")
     with (
         pytest.raises(KeyError),
-        Partial(str(target), plan(), resume=False) as partial,
+        part_file(target, resume=False) as partial,
     ):
         recover(partial)
         write(partial, 0)
@@ -117,7 +132,7 @@ def test_failed(target):
 
 def test_incomplete_is_not_committed(target):
     """A part file of another size than planned does not become the target."""
-    with Partial(str(target), plan(), resume=False) as partial:
+    with part_file(target, resume=False) as partial:
         recover(partial)
         write(partial, 0, 1)
         with pytest.raises(OSError, match="150 of 220 bytes") as caught:
@@ -129,7 +144,7 @@ def test_incomplete_is_not_committed(target):
 def test_without_resume_nothing_is_taken_over(target):
     """What an interrupted download left is overwritten, and its journal removed."""
     interrupted(target, 0, 1)
-    with Partial(str(target), plan(), resume=False) as partial:
+    with part_file(target, resume=False) as partial:
         assert recover(partial) == ([], "")
         write(partial, 0, 1, 2)
         partial.commit(0)
@@ -139,11 +154,11 @@ def test_without_resume_nothing_is_taken_over(target):
 def test_empty_file(target):
     """A file of no bytes is complete as it is."""
     empty = plan(Metadata(42, 0, []))
-    with Partial(str(target), empty, resume=True) as partial:
-        assert partial.recover(lambda: None) == ([], "")
+    with part_file(target, empty, resume=True) as partial:
+        assert partial.recover(lambda: None) == Recovered([], "")
         partial.commit(0)
     assert target.read_bytes() == b""
-    with Partial(str(target), empty, resume=True) as partial:
+    with part_file(target, empty, resume=True) as partial:
         assert partial.completed() == 0
         partial.discard()
 
@@ -151,7 +166,7 @@ def test_empty_file(target):
 def test_range(target):
     """A range is written from the target's beginning."""
     ranged = plan(start=120, stop=200)
-    with Partial(str(target), ranged, resume=False) as partial:
+    with part_file(target, ranged, resume=False) as partial:
         partial.recover(lambda: None)
         write(partial, 1, 0, planned=ranged)
         partial.commit(0)
@@ -163,7 +178,7 @@ def test_permissions_are_kept(target, mode):
     """A target that is replaced keeps its permissions."""
     target.write_bytes(b"older")
     target.chmod(mode)
-    with Partial(str(target), plan(), resume=False) as partial:
+    with part_file(target, resume=False) as partial:
         recover(partial)
         write(partial, 0, 1, 2)
         partial.commit(0)
@@ -174,7 +189,7 @@ def test_new_file_has_the_usual_permissions(target):
     """A new target has the permissions that the process's umask leaves."""
     before = os.umask(0o027)
     try:
-        with Partial(str(target), plan(), resume=False) as partial:
+        with part_file(target, resume=False) as partial:
             recover(partial)
             write(partial, 0, 1, 2)
             partial.commit(0)
@@ -190,16 +205,16 @@ def test_durable_before_it_has_its_name(target, monkeypatch):
     def record(name):
         original = getattr(os, name)
 
-        def wrapper(*arguments):
+        def wrapper(*arguments, **options):
             kind = ""
             if name == "fsync":
                 kind = " folder" if stat.S_ISDIR(os.fstat(arguments[0]).st_mode) else " file"
             calls.append(name + kind)
-            return original(*arguments)
+            return original(*arguments, **options)
 
         return wrapper
 
-    with Partial(str(target), plan(), resume=False) as partial:
+    with part_file(target, resume=False) as partial:
         recover(partial)
         write(partial, 0, 1, 2)
         for name in ("fsync", "replace"):
@@ -211,13 +226,13 @@ def test_durable_before_it_has_its_name(target, monkeypatch):
 def test_folder_that_is_not_there(target):
     """A folder that does not exist is the system's own error."""
     with pytest.raises(FileNotFoundError):
-        Partial(str(target.parent / "none" / "file.bin"), plan(), resume=False)
+        Place.of(str(target.parent / "none" / "file.bin"))
 
 
 def test_target_in_the_current_folder(tmp_path, monkeypatch):
     """A bare name means the current folder."""
     monkeypatch.chdir(tmp_path)
-    with Partial("file.bin", plan(), resume=False) as partial:
+    with part_file("file.bin", resume=False) as partial:
         recover(partial)
         write(partial, 0, 1, 2)
         partial.commit(0)
@@ -231,7 +246,7 @@ def test_target_in_the_current_folder(tmp_path, monkeypatch):
 def test_resume(target, first):
     """What was written is taken over, the rest is written, and the result is whole."""
     interrupted(target, *first)
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         assert partial.completed() is None
         done, reason = recover(partial)
         assert (done, reason) == (sorted(first), "")
@@ -245,18 +260,18 @@ def test_resume_several_times(target):
     """Each interruption keeps what all before it got."""
     for position in (2, 0, 1):
         interrupted(target, position)
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         assert recover(partial) == ([0, 1, 2], "")
 
 
 def test_done_already(target):
     """A target that is complete and untouched is known by its journal, and its checksum with it."""
     interrupted(target)
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         recover(partial)
         write(partial, 0, 1, 2)
         partial.commit(0xC0FFEE)
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         assert partial.completed() == 0xC0FFEE
         partial.discard()
     assert names(target) == [journal(target).name, target.name]
@@ -265,7 +280,7 @@ def test_done_already(target):
 @pytest.mark.parametrize("change", ["touched", "longer", "removed", "other plan"])
 def test_done_once_but_changed(target, change):
     """A target that was touched since, or is wanted for another file, is not taken for complete."""
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         recover(partial)
         write(partial, 0, 1, 2)
         partial.commit(7)
@@ -276,28 +291,29 @@ def test_done_once_but_changed(target, change):
     elif change == "removed":
         target.unlink()
     planned = plan(metadata(key=b"k" * 16)) if change == "other plan" else plan()
-    with Partial(str(target), planned, resume=True) as partial:
+    with part_file(target, planned, resume=True) as partial:
         assert partial.completed() is None
-        assert partial.recover(lambda: None) == ([], "")
+        assert partial.recover(lambda: None) == Recovered([], "")
 
 
-@pytest.mark.parametrize("cut", range(1, 18))
+@pytest.mark.parametrize("cut", range(1, 26))
 def test_torn_line(target, cut):
     """A journal line that a crash cut is left out, wherever it was cut; those before it count."""
     interrupted(target, 0, 1)
     content = journal(target).read_bytes()
     journal(target).write_bytes(content[:-cut])
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         assert recover(partial) == ([0], "")
 
 
 @pytest.mark.parametrize(
     ("lines", "kept"),
     [
-        (b"00000000 xxxxxxxx\n", []),
-        (b"\0" * 18, []),
-        (b"ffffffff 00000000\n", []),
-        (b"00000001 00000000\n", [1]),
+        (b"0000000000000000 xxxxxxxx\n", []),
+        (b"\0" * 26, []),
+        (b"ffffffffffffffff 00000000\n", []),
+        (b"0000000000000001 00000000\n", [1]),
+        (b"0000000000000064 00000000\n", [1]),
         (b"garbage", []),
     ],
 )
@@ -308,7 +324,7 @@ def test_damaged_lines(target, lines, kept):
     header = content.index(b"\n") + 1
     rest = content[header:] if kept else b""
     journal(target).write_bytes(content[:header] + lines + rest)
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         found, reason = recover(partial)
         assert set(found) <= {0, 1}
         assert reason == ""
@@ -317,11 +333,11 @@ def test_damaged_lines(target, lines, kept):
 
 def test_later_line_wins(target):
     """A piece that was written twice is known by its last checksum."""
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         partial.recover(lambda: None)
-        partial.write(0, 0, bytes(100), codec.crc32c(bytes(100)))
+        partial.write(0, bytes(100), codec.crc32c(bytes(100)))
         write(partial, 0)
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         assert recover(partial) == ([0], "")
 
 
@@ -331,7 +347,7 @@ def test_damaged_journal(target, content):
     """A journal that cannot be read means starting over, with the reason."""
     interrupted(target, 0, 1)
     journal(target).write_bytes(content)
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         assert partial.completed() is None
         assert recover(partial) == ([], "the journal of the last time is damaged")
 
@@ -351,11 +367,11 @@ OTHERS = {
 def test_other_identity(target, other):
     """Another file, key or range does not continue this one, and is not hindered by it."""
     interrupted(target, 0, 1, 2)
-    with Partial(str(target), other, resume=True) as partial:
+    with part_file(target, other, resume=True) as partial:
         done, reason = partial.recover(lambda: None)
         assert (done, reason) == ([], "the file or the range is another than last time")
         size = other.size
-        partial.write(0, 0, bytes(size), codec.crc32c(bytes(size)))
+        partial.write(other.start, bytes(size), codec.crc32c(bytes(size)))
         partial.commit(0)
     assert target.read_bytes() == bytes(size)
 
@@ -384,7 +400,7 @@ def test_wrong_bytes_are_fetched_again(target, damage):
             file.seek(120)
             file.write(damage or b"\0")
             expected = [0, 2]
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         assert recover(partial) == (expected, "")
         write(partial, *{0, 1, 2} - set(expected))
         partial.commit(0)
@@ -395,7 +411,7 @@ def test_part_file_that_is_gone(target):
     """A journal whose part file was removed claims nothing that is there."""
     interrupted(target, 0, 1)
     part(target).unlink()
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         assert recover(partial) == ([], "")
 
 
@@ -404,7 +420,7 @@ def test_part_file_that_grew(target):
     interrupted(target, 0, 1, 2)
     with open(part(target), "ab") as file:
         file.write(b"more")
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         assert recover(partial) == ([0, 1, 2], "")
         partial.commit(0)
     assert target.read_bytes() == DATA
@@ -417,9 +433,9 @@ def test_check_breaks_off(target):
     def check() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), Partial(str(target), plan(), resume=True) as partial:
+    with pytest.raises(KeyboardInterrupt), part_file(target, resume=True) as partial:
         partial.recover(check)
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         assert recover(partial) == ([0, 1], "")
 
 
@@ -428,11 +444,14 @@ def test_check_breaks_off(target):
 
 def test_second_download_to_the_same_target(target):
     """While one is at it, another is refused, and does no harm."""
-    with Partial(str(target), plan(), resume=False) as partial:
+    with part_file(target, resume=False) as partial:
         recover(partial)
         for resume in (False, True):
-            with pytest.raises(BlockingIOError, match="another download to this target") as caught:
-                Partial(str(target), plan(), resume=resume)
+            with (
+                contextlib.ExitStack() as stack,
+                pytest.raises(BlockingIOError, match="another download to this target") as caught,
+            ):
+                stack.enter_context(part_file(target, resume=resume))
             assert caught.value.filename == str(part(target))
         write(partial, 0, 1, 2)
         partial.commit(0)
@@ -441,8 +460,8 @@ def test_second_download_to_the_same_target(target):
 
 HOLDER = """
 import os, sys
-from tests.unit.test_partial import Partial, plan, write
-partial = Partial(sys.argv[1], plan(), resume=True)
+from tests.unit.test_partial import PartFile, Place, plan, write
+partial = PartFile(Place.of(sys.argv[1]), plan(), resume=True)
 partial.recover(lambda: None)
 write(partial, 0, 2)
 print("ready", flush=True)
@@ -462,11 +481,11 @@ def test_process_that_dies(target):
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        with pytest.raises(BlockingIOError):
-            Partial(str(target), plan(), resume=True)
+        with pytest.raises(BlockingIOError), part_file(target, resume=True):
+            pass
         process.communicate(timeout=60)
     assert process.returncode == 9
-    with Partial(str(target), plan(), resume=True) as partial:
+    with part_file(target, resume=True) as partial:
         assert recover(partial) == ([0, 2], "")
 
 
@@ -480,13 +499,10 @@ def test_process_that_dies(target):
         (".a", False),
         ("a", False),
         (".a.ctera-part.bak", False),
+        (".A.CTERA-PART", True),
+        (f".ctera-{'0' * 32}.ctera-journal", True),
     ],
 )
 def test_own_names(name, own):
     """The names of part files and journals are told from a user's."""
     assert is_own_name(name) is own
-
-
-def test_done_sorts_by_position():
-    """Entries are in the order of the file."""
-    assert sorted([Done(2, 0), Done(0, 5)]) == [Done(0, 5), Done(2, 0)]

@@ -1,0 +1,172 @@
+"""Files of our own that one holder at a time may have, and what to do where no locks are to be had."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+from typing import Optional
+
+from .folders import Folder, ForeignFileError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
+
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["LockedFile"]
+
+_log = logging.getLogger(__name__)
+
+_WINDOWS = os.name == "nt"
+#: What file systems answer that have no locks: some network and FUSE file systems.
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+#: Files that this process holds where its file system has no locks, by process, device and inode.
+_held: dict[tuple[int, int, int], LockedFile] = {}
+_warned: set[str] = set()
+
+
+class LockedFile:
+    """A file of ours, opened for reading and writing, made if it was not there.
+
+    ``fd`` is its descriptor. :meth:`release` lets it go; a forked child's copy of it never does.
+
+    Raises:
+        BlockingIOError: It has a holder, in this process or another.
+        ForeignFileError: It belongs to another user, or has another name elsewhere.
+        FileExistsError: A symbolic link, or another thing than a file, has the name.
+    """
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._process = os.getpid()
+        self._key = (0, 0, 0)
+        while not self._open():
+            pass
+
+    def _open(self) -> bool:
+        """Open and lock the file; False where its holder has just removed or renamed it."""
+        folder, name = self._folder, self._name
+        try:
+            self.fd, made = folder.create(name, os.O_RDWR), True
+        except FileExistsError:
+            try:
+                self.fd, made = folder.open_own(name, os.O_RDWR), False
+            except FileNotFoundError:
+                return False
+        kept = False
+        try:
+            self._lock(made)
+            # Only now is it certain that no holder is about to rename it.
+            with contextlib.suppress(FileNotFoundError):
+                found = os.fstat(self.fd)
+                if os.path.samestat(found, folder.lstat(name)):
+                    if found.st_nlink > 1:
+                        raise ForeignFileError(
+                            errno.EMLINK,
+                            "this file of an earlier download has another name elsewhere (a hard "
+                            "link): remove it",
+                            folder.path_of(name),
+                        )
+                    kept = True
+        finally:
+            if not kept:
+                self._unlock()
+                os.close(self.fd)
+        return kept
+
+    def _lock(self, made: bool) -> None:
+        try:
+            _lock(self.fd)
+        except BlockingIOError:
+            raise self._busy() from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                if made:
+                    with contextlib.suppress(OSError):
+                        self._folder.unlink(self._name)
+                error.filename = self._folder.path_of(self._name)
+                raise
+            self._hold_without_lock(error)
+
+    def _hold_without_lock(self, error: OSError) -> None:
+        found = os.fstat(self.fd)
+        key = (os.getpid(), found.st_dev, found.st_ino)
+        # One step of the interpreter, so that two threads cannot both be first.
+        if _held.setdefault(key, self) is not self:
+            raise self._busy() from None
+        self._key = key
+        if "locks" not in _warned:
+            _warned.add("locks")
+            _log.warning(
+                "%s: this file system has no locks (%s): downloads go on without; do not let two "
+                "processes download to the same target there",
+                self._folder.path,
+                error.strerror,
+            )
+
+    def _busy(self) -> BlockingIOError:
+        return BlockingIOError(
+            errno.EAGAIN,
+            "another download to this target is under way: wait for it, or choose another target",
+            self._folder.path_of(self._name),
+        )
+
+    def is_child(self) -> bool:
+        """Return whether this process is a forked child of the holder."""
+        return os.getpid() != self._process
+
+    def is_in_place(self, name: str, fd: Optional[int] = None) -> bool:
+        """Return whether it is this very file that has a name in the folder."""
+        with contextlib.suppress(OSError):
+            own = os.fstat(self.fd if fd is None else fd)
+            return os.path.samestat(own, self._folder.lstat(name))
+        return False
+
+    def release(self, *, remove: bool) -> None:
+        """Let the file go, and ``remove`` it before another can hold it. Again: nothing happens."""
+        fd, self.fd = self.fd, -1
+        if fd < 0:
+            return
+        try:
+            if self.is_child():
+                return  # The lock and the file are the parent's.
+            # Windows removes no open file. Elsewhere it goes first: the next holder makes a new one.
+            if remove and not _WINDOWS and self.is_in_place(self._name, fd):
+                self._remove()
+            self._unlock(fd)
+        finally:
+            os.close(fd)
+        if remove and _WINDOWS:
+            self._remove()
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):
+            self._folder.unlink(self._name)
+
+    def _unlock(self, fd: Optional[int] = None) -> None:
+        """Let the lock go, also from the copies of the descriptor that forked children have."""
+        if _held.get(self._key) is self:
+            del _held[self._key]
+        elif fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self.fd if fd is None else fd, fcntl.LOCK_UN)
+
+
+def _lock(fd: int) -> None:
+    if fcntl is not None:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    try:
+        # Far past any data: Windows locks are mandatory for the range that they cover.
+        os.lseek(fd, 2**62, os.SEEK_SET)
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        raise BlockingIOError(errno.EAGAIN, "locked") from error
+    finally:
+        os.lseek(fd, 0, os.SEEK_SET)

@@ -139,7 +139,7 @@ def _to_file(
     try:
         for block in streamer.start():
             if block.offset != start + written or len(block.data) > total - written:
-                break
+                raise _went_wrong(source.file_id, start, written, total)
             _write_all(file, memoryview(block.data))
             written += len(block.data)
             crc32c = codec.crc32c(block.data, crc32c)
@@ -148,13 +148,17 @@ def _to_file(
         streamer.stop()
     # Counted here, whatever the stream thinks: nothing may end as if it were whole.
     if written != total:
-        raise StreamError(
-            f"Only {written} of {total} bytes were written when the download ended: resume from offset "
-            f"{start + written}",
-            source.file_id,
-            start + written,
-        )
+        raise _went_wrong(source.file_id, start, written, total)
     return crc32c
+
+
+def _went_wrong(file_id: int, start: int, written: int, total: int) -> StreamError:
+    return StreamError(
+        f"The stream ended, or gave other bytes than were due, after {written} of {total} bytes: resume "
+        f"from offset {start + written}",
+        file_id,
+        start + written,
+    )
 
 
 def _write_all(file: Any, view: memoryview) -> None:

@@ -187,7 +187,8 @@ def _prepared(root: Folder, place: str, path: str) -> Iterator[Place]:
 
     ``place`` has no symbolic links. One that appears meanwhile is an error, and is never followed.
     """
-    *folders, name = os.path.relpath(place, root.path).split(os.sep)
+    # Both are whole and without symbolic links, so that one begins with the other.
+    *folders, name = place[len(root.path) :].strip(os.sep).split(os.sep)
     with contextlib.ExitStack() as stack:
         folder = root
         for part in folders:

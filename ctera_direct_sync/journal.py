@@ -135,13 +135,10 @@ class Journal:
         self._warn(problem)
 
     def complete(self, completion: Completion) -> None:
-        """Replace the journal by a note that the download is complete. A failure is logged."""
+        """Replace the journal by a note that the download is complete, as far as there is room for it."""
         self.close()
         record = {"version": _VERSION, "identity": self._identity, "complete": True}
-        try:
-            self._replace({**record, **completion._asdict()}, b"", keep=False)
-        except OSError as error:
-            self._warn(error.strerror or str(error))
+        self._replace({**record, **completion._asdict()}, b"", keep=False)
 
     def remove(self) -> None:
         """Remove the journal: it speaks of a file that is about to be replaced."""
@@ -197,7 +194,8 @@ class Journal:
 
     def _warn(self, problem: str) -> None:
         _log.warning(
-            "%s: the journal cannot be written (%s): the download goes on, but cannot be resumed",
+            "%s: the journal cannot be written (%s): the download goes on, but what it gets cannot be "
+            "taken over by a later one",
             self._folder.path_of(self._name),
             problem,
         )

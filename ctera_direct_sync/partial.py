@@ -97,6 +97,11 @@ class DownloadPlan:
             self._metadata.chunks, self.start, self.stop, offset, part_size=self._part_size
         )
 
+    def is_one_piece(self) -> bool:
+        """Return whether the plan has no more than one piece."""
+        first = self.piece_at(self.start)
+        return first is None or first.length == self.size
+
     def missing(self, runs: Sequence[Run]) -> Iterator[Piece]:
         """Return the pieces that are in none of the runs, in file order."""
         at = self.start
@@ -211,7 +216,9 @@ class PartFile:
         found = os.fstat(self._file.fd).st_size
         if found > self._plan.size or not runs:
             os.ftruncate(self._file.fd, min(found, self._plan.size) if runs else 0)
-        self._journal.begin(entries)
+        # One piece is complete or not there: a journal amid the download would cost, and tell nothing.
+        if not self._plan.is_one_piece():
+            self._journal.begin(entries)
         return Recovered(runs, self._journal.reason)
 
     def _verify(self, journal: Journal, check: Callable[[], object]) -> tuple[Entries, list[Run]]:
@@ -346,10 +353,16 @@ class PartFile:
         """Everything before the renaming: from then on another download may begin."""
         fd = self._file.fd
         size = os.fstat(fd).st_size
-        if size != self._plan.size or not self._file.is_in_place(self._names.part):
+        if size != self._plan.size:
             raise OSError(
                 errno.EIO,
                 f"{size} of {self._plan.size} bytes are in the part file: was it touched meanwhile?",
+                self.path,
+            )
+        if not self._file.is_in_place(self._names.part):
+            raise OSError(
+                errno.EIO,
+                "the part file was removed or replaced meanwhile: download again",
                 self.path,
             )
         older = self._place.check()
@@ -391,6 +404,11 @@ class PartFile:
         self._keep = False
 
     def _close(self) -> None:
+        if self._file.is_child():
+            # In a forked child a thread of the parent's may hold the lock for ever.
+            self._closed = True
+            self._release()
+            return
         with self._lock:
             if self._closed:
                 return

@@ -42,7 +42,7 @@ def test_closed_amid_a_download_to_a_path(
             thread.start()
             thread.join()
 
-    with pytest.raises(DirectIOError, match="the client was closed") as caught:
+    with pytest.raises(DirectIOError, match="lient was closed") as caught:
         client.download(file_id, tmp_path / "a", progress=close)
     assert caught.value.errno == errno.ECANCELED
     assert os.listdir(tmp_path) == []

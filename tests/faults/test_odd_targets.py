@@ -227,7 +227,7 @@ def test_no_inode_for_the_journal(
     client.download(file_id, no_inodes / "a", resume=True)
     assert (no_inodes / "a").read_bytes() == DATA
     assert os.listdir(no_inodes) == ["a"]
-    assert "cannot be resumed" in caplog.text
+    assert "the journal cannot be written" in caplog.text
 
 
 # --- what is replaced ----------------------------------------------------------------------------------

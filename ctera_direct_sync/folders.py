@@ -86,6 +86,10 @@ class Folder:
     ) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        # An interrupt may come between the opening and the `with`.
+        self.close()
+
     def path_of(self, name: str) -> str:
         """Return the path of a file in the folder."""
         return os.path.join(self.path, name)
@@ -120,6 +124,8 @@ class Folder:
         try:
             found = os.fstat(fd)
             self._check_regular(found, path)
+            if not hasattr(os, "O_NOFOLLOW") and not os.path.samestat(found, self.lstat(name)):
+                raise _not_a_file(path)
             if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
                 self._check_owner(found.st_uid, path)
         except BaseException:

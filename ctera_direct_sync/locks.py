@@ -25,6 +25,9 @@ _WINDOWS = os.name == "nt"
 #: What file systems answer that have no locks: some network and FUSE file systems.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
+#: How often a file may vanish between its opening and its locking.
+_MAX_ATTEMPTS = 1000
+
 #: Files that this process holds where its file system has no locks, by process, device and inode.
 _held: dict[tuple[int, int, int], LockedFile] = {}
 _warned: set[str] = set()
@@ -46,8 +49,18 @@ class LockedFile:
         self._name = name
         self._process = os.getpid()
         self._key = (0, 0, 0)
-        while not self._open():
-            pass
+        self.fd = -1
+        # Each holder in turn may remove the file amid our steps. One that is never the one that was opened
+        # lies on a file system without lasting inode numbers.
+        for _ in range(_MAX_ATTEMPTS):
+            if self._open():
+                return
+        raise self._busy()
+
+    def __del__(self) -> None:
+        # An interrupt may come between the making and the `with`: the lock must not stay for ever. No lock
+        # of the interpreter's is taken here, so the collector may call this at any moment.
+        self.release(remove=False)
 
     def _open(self) -> bool:
         """Open and lock the file; False where its holder has just removed or renamed it."""
@@ -76,8 +89,7 @@ class LockedFile:
                     kept = True
         finally:
             if not kept:
-                self._unlock()
-                os.close(self.fd)
+                self.release(remove=False)
         return kept
 
     def _lock(self, made: bool) -> None:

@@ -391,7 +391,14 @@ class PartFile:
     def _check_renamed(self, found: os.stat_result) -> None:
         """Make sure that it was our file that was renamed, in a folder where others may rename, too."""
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(found, self._folder.lstat(self._place.name)):
+            target = self._folder.lstat(self._place.name)
+            # Some network file systems give a renamed file another inode number.
+            facts = (target.st_mode, target.st_size, target.st_mtime_ns)
+            if os.path.samestat(found, target) or facts == (
+                found.st_mode,
+                found.st_size,
+                found.st_mtime_ns,
+            ):
                 return
         raise OSError(
             errno.EIO,

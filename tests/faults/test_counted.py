@@ -117,6 +117,49 @@ def test_writing_after_the_end(tmp_path: Path) -> None:
             os.close(other)
 
 
+def test_second_interrupt_while_workers_write(
+    client: DirectIO, file_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C twice: the worker that still writes does so into the part file, and into no other file."""
+    pwrite, writing, go_on = os.pwrite, threading.Event(), threading.Event()
+    drain, drained = Engine.drain, []
+    workers: list[threading.Thread] = []
+
+    def slow(fd: int, data: Any, offset: int) -> int:
+        if offset == 1000:
+            workers.append(threading.current_thread())
+            writing.set()
+            assert go_on.wait(20)
+        return pwrite(fd, data, offset)
+
+    def interrupt_first(done: int, total: int) -> None:
+        if done:
+            assert writing.wait(20)
+            raise KeyboardInterrupt
+
+    def interrupt_again(engine: Engine, transfer: Any) -> None:
+        drained.append((engine, transfer))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    monkeypatch.setattr(Engine, "drain", interrupt_again)
+    with pytest.raises(KeyboardInterrupt):
+        client.download(file_id, tmp_path / "a", progress=interrupt_first)
+    others = [(tmp_path / f"other{number}").open("wb") for number in range(20)]
+    with pytest.raises(BlockingIOError):
+        client.download(file_id, tmp_path / "a")
+    go_on.set()
+    ((engine, transfer),) = drained
+    drain(engine, transfer)
+    for other in others:
+        other.close()
+    assert all((tmp_path / f"other{number}").stat().st_size == 0 for number in range(20))
+    assert not list(tmp_path.glob(".*"))
+    monkeypatch.undo()
+    client.download(file_id, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
 def test_closed_while_a_worker_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The descriptor stays open until the write under way has ended; the lock goes with it."""
     plan = DownloadPlan(Metadata(1, 10, []), 0, 10)

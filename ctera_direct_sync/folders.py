@@ -289,7 +289,8 @@ def _open_folder(name: str, path: str, dir_fd: Optional[int]) -> Optional[int]:
         return None
     except OSError as error:
         error.filename = path
-        if error.errno in _LINK_ERRNOS | {errno.ENOTDIR}:
+        # A folder that the caller named is told as the system does; below it, a link may be planted.
+        if dir_fd is not None and error.errno in _LINK_ERRNOS | {errno.ENOTDIR}:
             raise _not_a_folder(path) from None
         raise
 

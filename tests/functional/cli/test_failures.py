@@ -226,7 +226,7 @@ def test_no_ca_bundle(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         ("new/", ["the target is a folder"]),
         ("none/out", ["No such file or directory", "make its folder first"]),
         ("file/out", ["Not a directory", "a part of its path is a file"]),
-        ("x" * 255, ["File name too long", "shorter name"]),
+        ("x" * 256, ["File name too long", "shorter name"]),
     ],
 )
 def test_bad_target(run: Run, file_id: int, tmp_path: Path, path: str, parts: list[str]) -> None:

@@ -279,6 +279,8 @@ class _Taken:
 
 def _folded(text: str) -> str:
     """Return a text that is equal for all names that any known file system takes for the same."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFKD", unicodedata.normalize("NFD", text).casefold())
 
 

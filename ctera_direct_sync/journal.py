@@ -70,6 +70,7 @@ class Journal:
         self._fresh = fresh
         self._identity = identity
         self._fd: Optional[int] = None
+        self._broken = False
         self.entries: Entries = {}
         self.completion: Optional[Completion] = None
         self.reason = ""
@@ -119,7 +120,7 @@ class Journal:
     def append(self, offset: int, crc32c: int) -> None:
         """Note a piece that is in the part file. Any thread."""
         fd = self._fd
-        if fd is None:
+        if fd is None or self._broken:
             return
         line = b"%016x %08x\n" % (offset, crc32c)
         try:
@@ -129,9 +130,9 @@ class Journal:
             problem = os.strerror(errno.ENOSPC)
         except OSError as error:
             problem = error.strerror or str(error)
-        # What comes after half a line cannot be read: that one is the last.
-        self._fd = None
-        os.close(fd)
+        # What comes after half a line cannot be read: that one is the last. The descriptor stays open:
+        # another thread may be about to use it.
+        self._broken = True
         self._warn(problem)
 
     def complete(self, completion: Completion) -> None:

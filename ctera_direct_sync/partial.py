@@ -144,6 +144,7 @@ class PartFile:
         self._resume = resume
         self._lock = threading.Lock()
         self._writers = 0
+        self._sealed = False
         self._closed = False
         self._keep = resume
         self._journal: Optional[Journal] = None
@@ -267,7 +268,7 @@ class PartFile:
         stays open, whatever ends the download: its number cannot become another file's.
         """
         with self._lock:
-            if self._closed:
+            if self._sealed or self._closed:
                 raise ValueError(f"{self.path}: the download has ended, and takes no more pieces")
             self._writers += 1
         try:
@@ -305,6 +306,7 @@ class PartFile:
         with self._lock:
             if self._writers:
                 raise RuntimeError(f"{self.path} is still written to: please report this")
+            self._sealed = True
         try:
             self._prepare_commit(crc32c)
         except OSError as error:
@@ -429,4 +431,9 @@ class PartFile:
         """Close the files, and let the next download in. The last who uses them does it."""
         if self._journal is not None:
             self._journal.close()
-        self._file.release(remove=not self._keep)
+        keep = self._keep
+        if keep and not self._sealed:
+            # There is nothing in an empty part file that could be resumed.
+            with contextlib.suppress(OSError):
+                keep = os.fstat(self._file.fd).st_size > 0
+        self._file.release(remove=not keep)

@@ -264,8 +264,11 @@ def test_append_without_room(
                 return answer
 
             patch.setattr(os, "write", write)
+            number = note._fd
             note.append(0, 1)
             note.append(100, 2)
+        # Another thread may be between its look at the number and its use.
+        assert number is not None and os.fstat(number)
         note.close()
         assert journal(folder).entries == {}
     assert caplog.text.count("the journal cannot be written") == 2

@@ -141,6 +141,17 @@ def test_incomplete_is_not_committed(target):
     assert names(target) == []
 
 
+def test_committed_takes_no_more(target):
+    """What comes once the download is being completed is refused: the target would change."""
+    with part_file(target, resume=False) as partial:
+        recover(partial)
+        write(partial, 0, 1, 2)
+        partial.commit(0)
+        with pytest.raises(ValueError, match="takes no more pieces"):
+            write(partial, 0)
+    assert target.read_bytes() == DATA
+
+
 def test_without_resume_nothing_is_taken_over(target):
     """What an interrupted download left is overwritten, and its journal removed."""
     interrupted(target, 0, 1)

@@ -24,6 +24,7 @@ from .folders import Folder, Place
 from .locks import LockedFile
 from .partial import is_own_name
 from .scope import Cancelled, CancelScope
+from .targets import descriptor_of
 from .types import Download
 
 __all__ = ["BatchItem", "BatchProgress", "BatchResult", "Checksum", "Fetch", "Item", "run"]
@@ -175,6 +176,8 @@ def _is_odd_on_windows(part: str) -> bool:
 def _locate(root: str, path: str) -> str:
     """Where a path of an item ends up, symbolic links followed. ValueError outside of ``root``."""
     check_path(path)
+    if descriptor_of(os.path.join(root, path)) is not None:
+        raise ValueError(f"path {path!r} is an open descriptor: name a file, a batch writes no streams")
     place = os.path.realpath(os.path.join(root, path))
     if place == root or os.path.commonpath([root, place]) != root:
         raise ValueError(f"path {path!r} leads out of the folder by a symbolic link")

@@ -8,7 +8,6 @@ import io
 import logging
 import operator
 import os
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -22,6 +21,7 @@ from .ranges import Piece
 from .scope import Cancelled, CancelScope
 from .source import Source
 from .stream import Streamer
+from .targets import is_stream, open_stream
 from .types import Download
 
 __all__ = ["Finished", "Progress", "Target", "Verify", "download"]
@@ -29,7 +29,6 @@ __all__ = ["Finished", "Progress", "Target", "Verify", "download"]
 _log = logging.getLogger(__name__)
 
 #: How a device or pipe is opened: nothing is made, nothing is cut.
-_DEVICE = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 #: Called with the bytes done and the bytes in all, in the caller's thread.
 Progress = Callable[[int, int], object]
@@ -81,10 +80,14 @@ def download(
     else:
         name = os.fsdecode(os.fspath(target))
         path = os.path.realpath(name)
-        if _takes_bytes_in_order(name):
+        if os.path.isdir(path) or name.endswith(("/", os.sep)):
+            raise IsADirectoryError(errno.EISDIR, "the target is a folder: name a file in it", name)
+        if is_stream(name):
             _refuse_verify(verify)
-            with _open_device(name) as device:
-                crc32c = _to_file(source, device, start, stop, report, max_workers)
+            path = name
+            with open_stream(name) as stream:
+                crc32c = _to_file(source, stream, start, stop, report, max_workers)
+                stream.check(stop - start)
         else:
             plan = DownloadPlan(source.metadata, start, stop)
             with Place.of(path) as place:
@@ -93,26 +96,6 @@ def download(
                 )
     took = time.perf_counter() - began
     return Finished(Download(path, stop - start, crc32c, took), unchanged)
-
-
-def _takes_bytes_in_order(name: str) -> bool:
-    """Return whether a path is that of a device or pipe, which cannot be replaced by renaming."""
-    try:
-        found = os.stat(name)
-    except OSError:
-        found = None
-    if name.endswith(("/", os.sep)) or (found is not None and stat.S_ISDIR(found.st_mode)):
-        raise IsADirectoryError(errno.EISDIR, "the target is a folder: name a file in it", name)
-    return found is not None and not stat.S_ISREG(found.st_mode)
-
-
-def _open_device(name: str) -> io.FileIO:
-    """Open a device or pipe for writing; an error where it has become a file, which would be cut."""
-    file = io.FileIO(name, "wb", opener=lambda path, _: os.open(path, _DEVICE))
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise FileExistsError(errno.EEXIST, "the target became a file: download again", name)
-    return file
 
 
 def _no_progress(done: int, total: int) -> None:

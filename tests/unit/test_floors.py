@@ -13,7 +13,7 @@ PACKAGE = Path(ctera_direct_sync.__file__).parent
 
 FLOORS = [
     "exceptions types settings version",
-    "ranges keys codec buffers retry scope precedence tuning events digests faults urls "
+    "ranges keys codec buffers retry scope precedence tuning events digests faults urls targets "
     "content_coding proxies interception",
     "exchange",
     "connections",

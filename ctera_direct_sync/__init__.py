@@ -12,7 +12,17 @@
 
 from __future__ import annotations
 
-from . import client, codec, exceptions, settings, types
+from . import startup
+
+if startup.is_command():
+    startup.prepare()
+try:
+    from . import codec
+except (ImportError, ValueError) as error:  # What the codec says of its environment variable.
+    if startup.is_command():
+        startup.end(error)
+    raise
+from . import client, exceptions, settings, types
 from .batch import BatchItem, BatchResult
 from .client import DirectIO
 from .exceptions import *  # noqa: F403

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
+import io
 import json
 import os
 import sys
@@ -21,6 +23,8 @@ from tqdm import tqdm
 from .batch import FAILED, BatchItem, BatchResult
 from .client import DirectIO
 from .manifest import ManifestError, Row, read_manifest
+from .output import complain
+from .targets import descriptor_of, read_all
 
 __all__ = ["add_arguments", "run"]
 
@@ -77,12 +81,23 @@ def run(client: DirectIO, options: argparse.Namespace, write: Write, explain: Ex
 
 def _read(manifest: str) -> list[Row]:
     try:
-        if manifest == "-":
-            return read_manifest(sys.stdin.buffer)
-        with open(manifest, "rb") as file:
-            return read_manifest(file)
+        return read_manifest(io.BytesIO(_content(manifest)))
     except OSError as error:
-        raise ManifestError(f"{manifest}: {error.strerror or error}") from None
+        name = "standard input" if manifest == "-" else manifest
+        raise ManifestError(f"{name}: cannot be read: {error.strerror or error}") from None
+
+
+def _content(manifest: str) -> bytes:
+    if manifest == "-":
+        if sys.stdin is None:
+            raise OSError(errno.EBADF, "it is closed; name a file, or redirect one to it")
+        return read_all(0)
+    # An open descriptor is read where it stands. One that was closed must not be taken for an empty list.
+    fd = descriptor_of(manifest)
+    if fd is not None:
+        return read_all(fd)
+    with open(manifest, "rb") as file:
+        return file.read()
 
 
 def _download(
@@ -97,11 +112,20 @@ def _download(
     ended = client._run_batch(
         items, options.folder, workers=options.workers, progress=bars.show if bars.wanted else None
     )
+    positions: set[int] = set()
     with contextlib.closing(ended):
         for position, result in ended:
+            positions.add(position)
             bars.ended(result.item)
             error = result.error
             log.file(rows[position].line, result, "" if error is None else explain(error))
+    # Independent of the batch's own accounts: every line of the manifest has ended in one way.
+    if len(positions) != len(items):
+        raise OSError(
+            errno.EIO,
+            f"{len(items) - len(positions)} of {len(items)} files have no result: run the batch again",
+            options.folder,
+        )
 
 
 # --- what is said --------------------------------------------------------------------------------------
@@ -189,7 +213,7 @@ class _TextLog(_Log):
 
     def _complain(self, line: int, text: str) -> None:
         with self._bars.aside():
-            print(f"ctera-direct batch: line {line}: {_printable(text)}", file=sys.stderr)
+            complain(f"ctera-direct batch: line {line}: {_printable(text)}")
 
 
 class _JSONLog(_Log):

@@ -1,7 +1,7 @@
 """The command line, ``ctera-direct``: arguments to a client, what it gives to files and terminals.
 
-Exit codes: 0 done, 1 failed (one line on stderr says what, and what to do), 2 usage, 130 interrupted,
-143 terminated, 141 where standard output was closed early, as ``cat`` has it in a shell's pipe.
+Exit codes: 0 done, 1 failed (one line on stderr says what, and what to do), 2 usage, 129, 130 and 143
+ended by SIGHUP, SIGINT and SIGTERM, 141 where the reader of standard output stopped early.
 """
 
 from __future__ import annotations
@@ -10,30 +10,36 @@ import argparse
 import contextlib
 import errno
 import hashlib
-import json
 import logging
 import os
 import platform
 import re
-import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from types import FrameType
-from typing import IO, Any, Callable, NamedTuple, NoReturn, Optional, Union
+from typing import Any, Callable, Optional
 
 from tqdm import tqdm
 
-from . import batch_command, codec
+from . import batch_command, codec, info_command, startup
+from .arguments import ChecksumOption, Parser, file_id, number_of_workers, range_of_bytes
 from .client import DirectIO
 from .emulator import command as emulator_command
 from .exceptions import BlockError, DirectIOError, StreamError
-from .faults import HTTPFault
+from .interrupts import Interrupts, Signalled
 from .manifest import ManifestError
+from .output import (
+    Output,
+    OutputClosed,
+    TargetError,
+    complain,
+    is_same_file,
+    settle,
+    standard_output,
+    write_output,
+)
 from .settings import Settings
-from .types import ByteRange, Chunk, Metadata
-from .urls import origin_of
+from .targets import is_stream
+from .types import ByteRange, Download
 from .version import __version__
 
 __all__ = ["main"]
@@ -46,61 +52,54 @@ _DONE, _FAILED, _USAGE = 0, 1, 2
 _SIGNAL_BASE = 128
 _PIPE_CLOSED = _SIGNAL_BASE + 13  # SIGPIPE, which Windows does not have.
 
-_READ_STEP = 1024 * 1024
+_READ_SIZE_BYTES = 1024 * 1024
+
+#: The path that means standard output.
+_STANDARD_OUTPUT = "-"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run one command; return the exit code. SystemExit for ``--help`` and for wrong usage."""
-    options = _parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = options.run
-    return run(options)
+    """Run one command; return the exit code.
+
+    Args:
+        argv: The arguments. None: those of this process, which is then prepared to be the command's:
+            the signals that end it keep their default action when the command is done.
+
+    Raises:
+        SystemExit: ``--help`` was asked for, or the usage is wrong.
+    """
+    if argv is None:
+        startup.prepare()
+    else:
+        startup.open_descriptors()
+    options = argparse.Namespace(name=None)
+    try:
+        with Interrupts() as interrupts:
+            _parser().parse_args(argv, options)
+            run: Callable[[argparse.Namespace, Interrupts], int] = options.run
+            return run(options, interrupts)
+    except Signalled as signalled:
+        return _end(options, signalled.text, _SIGNAL_BASE + signalled.number)
+    except OutputClosed as closed:
+        if closed.name is not None:
+            _end(options, f"{closed.name}: its reader went away before all was written", 0)
+        return _PIPE_CLOSED
+    except TargetError as error:
+        return _end(options, _explain(error), _FAILED)
+    finally:
+        if argv is None:
+            settle()
 
 
 # --- arguments -----------------------------------------------------------------------------------------
-
-
-class _Parser(argparse.ArgumentParser):
-    """Tells of wrong usage in one line."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(allow_abbrev=False, **arguments)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 class _Usage(Exception):
     """Arguments that are wrong together, or with the environment; the text says how."""
 
 
-class _Checksum(NamedTuple):
-    algorithm: str
-    digest: str
-
-
-#: Hexadecimal digits of each checksum that --checksum takes.
-_DIGITS = {"sha256": 64, "crc32c": 8}
-
-
-class _ChecksumAction(argparse.Action):
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Union[str, Sequence[Any], None],
-        option_string: Optional[str] = None,
-    ) -> None:
-        algorithm, digest = (str(value).lower() for value in values or ())
-        digits = _DIGITS.get(algorithm)
-        if digits is None:
-            raise argparse.ArgumentError(self, f"{algorithm!r} is none of {', '.join(_DIGITS)}")
-        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", digest):
-            raise argparse.ArgumentError(self, f"{algorithm} is {digits} hexadecimal digits")
-        setattr(namespace, self.dest, _Checksum(algorithm, digest))
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="ctera-direct",
         description="Download files from the CTERA global namespace, straight from its object storage.",
         epilog="Keys are best given by the environment: CTERA_DIRECT_URL, CTERA_DIRECT_ACCESS_KEY_ID, "
@@ -120,19 +119,25 @@ def _add_download(commands: Any) -> None:
     text = "download a file, or a range of it, to a path"
     parser = commands.add_parser("download", help=text, description=text.capitalize() + ".")
     parser.set_defaults(run=_run, command=_download, name="download")
-    parser.add_argument("-p", "--path", required=True, help="where to; replaced when all is there")
+    parser.add_argument(
+        "-p",
+        "--path",
+        required=True,
+        help="the file to write, which is replaced when all is there; a pipe, a device or an open "
+        "descriptor (/dev/stdout, /dev/fd/3) is written to as it is; - for standard output",
+    )
     _add_file_id(parser)
     _add_portal(parser)
     _add_transfer(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="keep what was got if it ends early, and take up there the next time",
+        help="keep what is complete if the download ends early, and continue from there the next time",
     )
     parser.add_argument(
         "--checksum",
         nargs=2,
-        action=_ChecksumAction,
+        action=ChecksumOption,
         metavar=("ALGORITHM", "DIGEST"),
         help="sha256 (read back from the disk) or crc32c, in hexadecimal: on any other the download "
         "fails, and what was at PATH before stays",
@@ -144,7 +149,7 @@ def _add_batch(commands: Any) -> None:
     text = "download the files of a list to a folder; those that are there and unchanged stay"
     parser = commands.add_parser("batch", help=text, description=text.capitalize() + ".")
     parser.set_defaults(run=_run, command=_batch, name="batch")
-    batch_command.add_arguments(parser, _workers)
+    batch_command.add_arguments(parser, number_of_workers)
     _add_portal(parser)
 
 
@@ -163,19 +168,19 @@ def _add_info(commands: Any) -> None:
     parser.set_defaults(run=_run, command=_info, name="info")
     _add_file_id(parser)
     _add_portal(parser)
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    info_command.add_arguments(parser)
 
 
 def _add_emulator(commands: Any) -> None:
     text = "serve a folder as a portal and its object storage, on loopback, for tests and demos"
     parser = commands.add_parser("emulator", help=text, description=text.capitalize() + ".")
-    parser.set_defaults(run=emulator_command.run)
+    parser.set_defaults(run=_emulator, name="emulator")
     emulator_command.add_arguments(parser)
 
 
 def _add_file_id(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-f", "--file-id", required=True, type=_file_id, metavar="ID", help="file ID"
+        "-f", "--file-id", required=True, type=file_id, metavar="ID", help="file ID"
     )
 
 
@@ -219,47 +224,22 @@ def _add_portal(parser: argparse.ArgumentParser) -> None:
 def _add_transfer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--range",
-        type=_range,
+        type=range_of_bytes,
         metavar="A-B",
         help="bytes A to B, both included, counted from 0; A- to the end, -N the last N",
     )
     parser.add_argument(
         "--workers",
-        type=_workers,
+        type=number_of_workers,
         metavar="N",
         help="concurrent downloads of blocks (default: found by measuring)",
     )
 
 
-def _file_id(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no file ID, which is a number")
-    return int(text)
-
-
-def _workers(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
-    return int(text)
-
-
-def _range(text: str) -> tuple[Optional[int], Optional[int]]:
-    """First and last byte, as in RFC 9110, section 14.1.1; no first: the last ``last`` bytes."""
-    match = re.fullmatch(r"([0-9]*)-([0-9]*)", text)
-    first, last = (
-        (int(part) if part else None for part in match.groups()) if match else (None, None)
-    )
-    if first is None and not last:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of A-B, A- and -N")
-    if first is not None and last is not None and last < first:
-        raise argparse.ArgumentTypeError(f"{text!r} ends before it begins")
-    return first, last
-
-
 # --- one command's frame -------------------------------------------------------------------------------
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
     """Run a command of the client; every error that a user can meet becomes its line and code here."""
     with _logging(options.debug):
         _log.debug(
@@ -269,24 +249,39 @@ def _run(options: argparse.Namespace) -> int:
             codec.backend,
         )
         try:
-            with _signals_raise(), _client(options) as client:
-                code: Optional[int] = options.command(client, options)
-            return code or _DONE
-        except _Signalled as signalled:
-            return _end(options, signalled.text, _SIGNAL_BASE + signalled.number)
-        except _OutputClosed:
-            return _PIPE_CLOSED
+            return _with_client(options, interrupts)
         except _Usage as error:
             return _end(options, str(error), _USAGE)
         except (OSError, _ChecksumMismatch) as error:
             _log.debug("failed", exc_info=error)
             return _end(options, _explain(error), _FAILED)
+        except (RuntimeError, MemoryError) as error:
+            shortage = _shortage(error)
+            if shortage is None:
+                raise
+            _log.debug("failed", exc_info=error)
+            return _end(options, shortage, _FAILED)
+
+
+def _with_client(options: argparse.Namespace, interrupts: Interrupts) -> int:
+    client = _client(options)
+    try:
+        try:
+            code: Optional[int] = options.command(client, options)
+        finally:
+            with interrupts.held():
+                client.close()
+    except Signalled:
+        # The signal may have come between the end of the command and that of the client.
+        with interrupts.held():
+            client.close()
+        raise
+    return code or _DONE
 
 
 def _end(options: argparse.Namespace, text: str, code: int) -> int:
-    line = " ".join(text.split("\n"))
-    if sys.stderr is not None:
-        print(f"ctera-direct {options.name}: {line}", file=sys.stderr)
+    name = f"ctera-direct {options.name}" if options.name else "ctera-direct"
+    complain(f"{name}: {' '.join(text.splitlines())}")
     return code
 
 
@@ -337,11 +332,11 @@ _WAYS_OUT = {
 
 
 class _ChecksumMismatch(Exception):
-    pass
+    """The file is not the one that --checksum describes."""
 
 
 def _explain(error: Exception) -> str:
-    """One line: what went wrong, with what, and what to do."""
+    """Return one line: what went wrong, with what, and what to do."""
     if isinstance(error, StreamError):
         cause = error.__cause__
         where = f"{cause.block}" if isinstance(cause, BlockError) else f"file {error.filename}"
@@ -354,52 +349,120 @@ def _explain(error: Exception) -> str:
         text = error.strerror or str(error) or type(error).__name__
         if error.filename is not None:
             text = f"{os.fsdecode(error.filename)}: {text}"
-        way_out = _WAYS_OUT.get(error.errno) if isinstance(error, _TargetError) else None
+        way_out = _WAYS_OUT.get(error.errno) if isinstance(error, TargetError) else None
         return f"{text}: {way_out}" if way_out else text
     return str(error)
 
 
-class _TargetError(OSError):
-    """What the system says about the file or stream that is written."""
+def _shortage(error: BaseException) -> Optional[str]:
+    """Return what to say of a lack of threads or memory; None for any other error."""
+    if isinstance(error, MemoryError):
+        return "no memory is left: raise the limit of memory (ulimit -v), or end other programs"
+    if "can't start new thread" in str(error):
+        return (
+            "no thread can be started: raise the limit of processes (ulimit -u, or the pids limit of "
+            "the container)"
+        )
+    return None
 
 
-@contextlib.contextmanager
-def _target(name: str) -> Iterator[None]:
-    """Give errors of the system the name of what was written, and mark them as such."""
-    try:
-        yield
-    except (DirectIOError, BrokenPipeError):
-        raise
-    except OSError as error:
-        raise _target_error(name, error) from error
-
-
-def _target_error(name: str, error: OSError) -> _TargetError:
-    return _TargetError(error.errno, f"cannot be written: {error.strerror or error}", name)
-
-
-# --- download ------------------------------------------------------------------------------------------
+# --- download and cat ----------------------------------------------------------------------------------
 
 
 def _download(client: DirectIO, options: argparse.Namespace) -> None:
-    if options.checksum and os.path.exists(options.path) and not os.path.isfile(options.path):
-        raise _Usage(f"--checksum needs a file to write to, and {options.path} is none")
+    if options.path == _STANDARD_OUTPUT or is_stream(options.path):
+        _refuse_for_stream(options)
+        _download_to_stream(client, options)
+        return
     byte_range = _byte_range(client, options)
-    with _target(options.path), _Progress(options) as progress:
-        done = client._download(
-            options.file_id,
-            options.path,
-            byte_range=byte_range,
-            resume=options.resume,
-            progress=progress,
-            max_workers=options.workers,
-            verify=_verifier(options) if options.checksum else None,
+    try:
+        with _Progress(options, os.path.basename(options.path)) as progress:
+            done = client._download(
+                options.file_id,
+                options.path,
+                byte_range=byte_range,
+                resume=options.resume,
+                progress=progress,
+                max_workers=options.workers,
+                verify=_verifier(options) if options.checksum else None,
+            )
+    except DirectIOError:
+        raise
+    except OSError as error:
+        raise TargetError.of(options.path, error) from error
+    if options.quiet:
+        return
+    try:
+        write_output(f"{_closing_line(options.path, done)}\n".encode("utf-8", "surrogateescape"))
+    except TargetError as error:
+        # The file is in place: a caller that is told of a failure would fetch it again.
+        _end(
+            options,
+            f"{options.path} is complete, but its closing line is lost: {_explain(error)}",
+            0,
         )
-    if not options.quiet:
-        rate = done.size / max(done.seconds, 1e-9) / 1e6
-        text = f"{options.path}: {done.size} bytes, CRC32C {done.crc32c:08x}, {rate:.1f} MB/s"
-        with _standard_output() as output:
-            output.write(os.fsencode(text) + b"\n")
+    except OutputClosed:
+        pass
+
+
+def _refuse_for_stream(options: argparse.Namespace) -> None:
+    """Refuse options that need a file which can be read again, or kept."""
+    for option, given in (("--checksum", options.checksum), ("--resume", options.resume)):
+        if given:
+            raise _Usage(
+                f"{option}: {options.path} is a stream; name a regular file, or leave {option} out"
+            )
+
+
+def _download_to_stream(client: DirectIO, options: argparse.Namespace) -> None:
+    """Write to standard output, a pipe, a device or a descriptor, and nothing else into it."""
+    to_stdout = options.path == _STANDARD_OUTPUT
+    with standard_output() if to_stdout else Output.open(options.path) as stream:
+        aside = not is_same_file(stream.fileno(), 2)
+        with _Progress(options, os.path.basename(stream.name), wanted=aside) as progress:
+            done = _fill(client, options, stream, progress)
+        if not options.quiet:
+            line = _closing_line(stream.name, done)
+            if not is_same_file(stream.fileno(), 1):
+                with contextlib.suppress(TargetError, OutputClosed):
+                    write_output(f"{line}\n".encode("utf-8", "surrogateescape"))
+            elif aside:
+                complain(line)
+
+
+def _cat(client: DirectIO, options: argparse.Namespace) -> None:
+    _fill(client, options, standard_output())
+
+
+def _fill(
+    client: DirectIO,
+    options: argparse.Namespace,
+    stream: Output,
+    progress: Optional[Callable[[int, int], object]] = None,
+) -> Download:
+    """Write the file, or its range, to a stream; count what was written."""
+    byte_range = _byte_range(client, options)
+    done = client.download(
+        options.file_id,
+        stream,  # type: ignore[arg-type]
+        byte_range=byte_range,
+        progress=progress,
+        max_workers=options.workers,
+    )
+    # Independent of the engine's own accounts: what left this process is what was asked for.
+    if stream.written != done.size:
+        rest = (byte_range.start if byte_range is not None else 0) + stream.written
+        raise TargetError(
+            errno.EIO,
+            f"{stream.written} of {done.size} bytes were written; --range {rest}- gives the rest",
+            stream.name,
+        )
+    return done
+
+
+def _closing_line(name: str, done: Download) -> str:
+    rate = done.size / max(done.seconds, 1e-9) / 1e6
+    return f"{name}: {done.size} bytes, CRC32C {done.crc32c:08x}, {rate:.1f} MB/s"
 
 
 def _verifier(options: argparse.Namespace) -> Callable[[str, int], None]:
@@ -418,7 +481,7 @@ def _verifier(options: argparse.Namespace) -> Callable[[str, int], None]:
 
 def _sha256(path: str) -> str:
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_READ_STEP))
+    buffer = memoryview(bytearray(_READ_SIZE_BYTES))
     with open(path, "rb", buffering=0) as file:
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
@@ -426,73 +489,47 @@ def _sha256(path: str) -> str:
 
 
 class _Progress:
-    """A progress bar on stderr, where that is a terminal and nobody asked for quiet."""
+    """A progress bar on stderr, where that is a terminal. A terminal that goes away ends only the bar."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, name: str, *, wanted: bool = True) -> None:
         terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._wanted = terminal and not options.quiet
-        self._name = os.path.basename(options.path)
+        self._wanted = wanted and terminal and not options.quiet
+        self._name = name
         self._bar: Optional[tqdm[Any]] = None
 
     def __call__(self, done: int, total: int) -> None:
         if not self._wanted:
             return
-        if self._bar is None:
-            self._bar = tqdm(
-                desc=self._name,
-                initial=done,
-                total=total,
-                unit="B",
-                unit_scale=True,
-                dynamic_ncols=True,
-                file=sys.stderr,
-            )
-        self._bar.update(done - self._bar.n)
+        try:
+            if self._bar is None:
+                self._bar = tqdm(
+                    desc=self._name,
+                    initial=done,
+                    total=total,
+                    unit="B",
+                    unit_scale=True,
+                    dynamic_ncols=True,
+                    file=sys.stderr,
+                )
+            self._bar.update(done - self._bar.n)
+        except OSError:
+            self._wanted = False
 
     def __enter__(self) -> _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            self._bar.close()
-
-
-# --- standard output -----------------------------------------------------------------------------------
-
-
-class _OutputClosed(Exception):
-    """Whoever read our standard output wants no more of it."""
-
-
-@contextlib.contextmanager
-def _standard_output(buffering: int = -1) -> Iterator[IO[bytes]]:
-    """Standard output as a file of bytes. _OutputClosed once nobody reads it."""
-    with _target("standard output"):
-        if sys.stdout is None:  # Closed from the start: by now descriptor 1 may be anything.
-            raise OSError(errno.EBADF, "it is closed")
-        try:
-            with open(1, "wb", buffering=buffering, closefd=False) as output:
-                yield output
-        except BrokenPipeError:
-            raise _OutputClosed from None
-
-
-def _cat(client: DirectIO, options: argparse.Namespace) -> None:
-    byte_range = _byte_range(client, options)
-    with _standard_output(buffering=0) as output:
-        client.download(options.file_id, output, byte_range=byte_range, max_workers=options.workers)
+            with contextlib.suppress(OSError):
+                self._bar.close()
 
 
 # --- batch ---------------------------------------------------------------------------------------------
 
 
 def _batch(client: DirectIO, options: argparse.Namespace) -> int:
-    def write(lines: bytes) -> None:
-        with _standard_output() as output:
-            output.write(lines)
-
     try:
-        return batch_command.run(client, options, write, _explain_item)
+        return batch_command.run(client, options, write_output, _explain_item)
     except ManifestError as error:
         raise _Usage(str(error)) from None
 
@@ -504,123 +541,15 @@ def _explain_item(error: Exception) -> str:
     return f"{text}: {way_out}" if way_out else text
 
 
-# --- info ----------------------------------------------------------------------------------------------
+# --- info and emulator ---------------------------------------------------------------------------------
 
 
 def _info(client: DirectIO, options: argparse.Namespace) -> None:
-    metadata = client.metadata(options.file_id)
-    text = _json(metadata) if options.json else _table(metadata)
-    with _standard_output() as output:
-        output.write(text.encode("ascii", "backslashreplace"))
+    info_command.run(client, options, write_output)
 
 
-def _json(metadata: Metadata) -> str:
-    return (
-        json.dumps(
-            {
-                "file_id": metadata.file_id,
-                "size": metadata.size,
-                "encrypted": metadata.encrypted,
-                "cipher": metadata.cipher if metadata.encrypted else None,
-                "key_bits": _key_bits(metadata),
-                "compressed": metadata.compressed,
-                "compression": metadata.compression_library,
-                "blocks": [
-                    {
-                        "number": chunk.number,
-                        "offset": chunk.offset,
-                        "length": chunk.length,
-                        "storage": _storage(chunk),
-                    }
-                    for chunk in metadata.chunks
-                ],
-            },
-            indent=2,
-        )
-        + "\n"
-    )
-
-
-def _table(metadata: Metadata) -> str:
-    lengths = [chunk.length for chunk in metadata.chunks]
-    span = f" of {min(lengths)} to {max(lengths)} bytes" if lengths else ""
-    lines = [
-        f"File ID      {metadata.file_id}",
-        f"Size         {metadata.size} bytes",
-        f"Encryption   {_encryption(metadata)}",
-        f"Compression  {_compression(metadata)}",
-        f"Blocks       {len(lengths)}{span}",
-    ]
-    for number, storage in enumerate(sorted({_storage(chunk) for chunk in metadata.chunks})):
-        lines.append(f"{'' if number else 'Storage':11}  {storage}")
-    if lengths:
-        lines += ["", f"{'BLOCK':>8}  {'OFFSET':>16}  {'LENGTH':>12}"]
-    for chunk in metadata.chunks:
-        lines.append(f"{chunk.number:>8}  {chunk.offset:>16}  {chunk.length:>12}")
-    return "\n".join(lines) + "\n"
-
-
-def _encryption(metadata: Metadata) -> str:
-    return f"{metadata.cipher}, {_key_bits(metadata)}-bit key" if metadata.encrypted else "none"
-
-
-def _compression(metadata: Metadata) -> str:
-    if not metadata.compressed:
-        return "none"
-    return metadata.compression_library or "not told; found out from each block"
-
-
-def _key_bits(metadata: Metadata) -> Optional[int]:
-    return 8 * len(metadata.encryption_key) if metadata.encryption_key is not None else None
-
-
-def _storage(chunk: Chunk) -> str:
-    """Where a block is: its URL's scheme, host and port. The rest of it is a key to the block."""
-    try:
-        return origin_of(chunk.url).rpartition("@")[2]
-    except HTTPFault:
-        return "malformed URL"
-
-
-# --- signals -------------------------------------------------------------------------------------------
-
-#: Seconds within which another signal cannot break off the tidying up after the last.
-_GRACE = 1.0
-
-
-class _Signalled(BaseException):
-    """A signal that asks the process to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-        self.text = "interrupted" if number == signal.SIGINT else "terminated"
-
-
-@contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP end the command as an exception does, so that it tidies up."""
-    last: Optional[float] = None
-
-    def handle(number: int, _: Optional[FrameType]) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if last is None or now - last > _GRACE:
-            last = now
-            raise _Signalled(number)
-
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            # Who started us with the signal ignored, such as nohup, wants it ignored.
-            if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
-                before[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _emulator(options: argparse.Namespace, _: Interrupts) -> int:
+    return emulator_command.run(options, write_output)
 
 
 # --- logging -------------------------------------------------------------------------------------------
@@ -641,7 +570,9 @@ class _Terminal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            tqdm.write(self.format(record), file=sys.stderr)
+            text = self.format(record)
+            with tqdm.external_write_mode(sys.stderr):
+                complain(text)
         except Exception:  # noqa: BLE001 - logging's own way with errors of handlers
             self.handleError(record)
 

@@ -28,8 +28,6 @@ __all__ = ["Finished", "Progress", "Target", "Verify", "download"]
 
 _log = logging.getLogger(__name__)
 
-#: How a device or pipe is opened: nothing is made, nothing is cut.
-
 #: Called with the bytes done and the bytes in all, in the caller's thread.
 Progress = Callable[[int, int], object]
 

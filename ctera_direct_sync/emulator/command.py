@@ -7,8 +7,8 @@ import queue
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Optional
@@ -16,14 +16,19 @@ from typing import Any, Optional
 from .emulator import Emulator
 from .options import CIPHERS, COMPRESSIONS
 
+Write = Callable[[bytes], None]
+
 _UNITS = {'': 1, 'K': 1024, 'M': 1024 ** 2, 'G': 1024 ** 3}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument('folder', metavar='FOLDER', help='serve every file below this folder')
+    parser.add_argument('--host', metavar='ADDRESS', default='127.0.0.1',
+                        help='address to listen on, such as ::1; on others than loopback, who has '
+                        'the keys can read the folder from elsewhere (default: %(default)s)')
     parser.add_argument('--port', type=_port, default=0,
-                        help='port on 127.0.0.1 (default: a free one)')
+                        help='port to listen on (default: a free one)')
     parser.add_argument('--cipher', choices=[str(cipher or 'NONE') for cipher in CIPHERS],
                         type=str.upper, default='AES-CBC',
                         help='how blocks are encrypted (default: %(default)s)')
@@ -37,22 +42,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='HTTPS, with a certificate of its own authority')
 
 
-def run(namespace: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; return the exit code."""
+def run(namespace: argparse.Namespace, write: Optional[Write] = None) -> int:
+    """
+    Serve until SIGINT, SIGTERM or SIGHUP; return the exit code.
+
+    :param write: takes what is for standard output; what it raises ends the command.
+    """
     cipher = None if namespace.cipher == 'NONE' else namespace.cipher
     try:
-        emulator = Emulator(namespace.folder, port=namespace.port, cipher=cipher,
-                            compression=namespace.compression, block_size=namespace.block_size,
-                            expire=namespace.expire, tls=namespace.tls)
-        with _signalled() as done, emulator:
-            print(describe(emulator, Path(namespace.folder)), flush=True)
-            done.get()
-    except OSError as error:
-        return _refuse(f'cannot serve {namespace.folder} on port {namespace.port}: '
-                       f'{error.strerror or error}')
-    except (ValueError, RuntimeError) as error:
+        emulator = Emulator(namespace.folder, host=namespace.host, port=namespace.port,
+                            cipher=cipher, compression=namespace.compression,
+                            block_size=namespace.block_size, expire=namespace.expire,
+                            tls=namespace.tls)
+    except (OSError, ValueError) as error:
         return _refuse(str(error))
+    with _signalled() as done, ExitStack() as stack:
+        try:
+            stack.enter_context(emulator)
+        except OSError as error:
+            return _refuse(f'cannot serve {namespace.folder} on {namespace.host} port '
+                           f'{namespace.port}: {error.strerror or error}')
+        except RuntimeError as error:
+            return _refuse(str(error))
+        text = describe(emulator, Path(namespace.folder)) + '\n'
+        (write or _print)(text.encode(_encoding(), 'backslashreplace'))
+        done.get()
     return 0
+
+
+def _print(text: bytes) -> None:
+    print(text.decode(_encoding()), end='', flush=True)
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, 'encoding', None) or 'ascii'
 
 
 def describe(emulator: Emulator, folder: Path) -> str:
@@ -84,21 +107,23 @@ def _table(emulator: Emulator) -> Iterator[str]:
 
 def _printable(name: str) -> str:
     """Return a name that any terminal can show; file names may be any bytes."""
-    encoded = name.encode(sys.stdout.encoding or 'ascii', 'backslashreplace')
-    return encoded.decode(sys.stdout.encoding or 'ascii')
+    return name.encode(_encoding(), 'backslashreplace').decode(_encoding())
 
 
 @contextmanager
 def _signalled() -> Iterator[queue.SimpleQueue[int]]:
-    """Give a queue of the SIGINT and SIGTERM that come, and their handlers back afterwards."""
+    """Give a queue of the signals to end that come, and their handlers back afterwards."""
     # Of all that one can wait for, SimpleQueue alone may be used in a handler: put is reentrant.
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def stop(number: int, _: Optional[FrameType]) -> None:
         done.put(number)
 
-    before: dict[int, Any] = {number: signal.signal(number, stop)
-                              for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, 'SIGHUP', None)    # not on Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:    # nohup's wish
+        numbers.append(hangup)
+    before: dict[int, Any] = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield done
     finally:
@@ -107,27 +132,31 @@ def _signalled() -> Iterator[queue.SimpleQueue[int]]:
 
 
 def _refuse(message: str) -> int:
-    print(f'ctera-direct emulator: {message}', file=sys.stderr)
+    with suppress(OSError):    # the exit code tells where standard error cannot
+        print(f'ctera-direct emulator: {message}', file=sys.stderr)
     return 1
 
 
 def _port(text: str) -> int:
-    port = int(text)
+    port = int(text) if re.fullmatch(r'[0-9]{1,5}', text) else -1
     if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f'not a port: {text}')
+        raise argparse.ArgumentTypeError('not a port; use 1 to 65535, or 0 for a free one')
     return port
 
 
 def _size(text: str) -> int:
-    found = re.fullmatch(r'(\d+)([KMG]?)(i?B)?', text, re.IGNORECASE)
+    found = re.fullmatch(r'([0-9]+)([KMG]?)(i?B)?', text, re.IGNORECASE)
     size = int(found.group(1)) * _UNITS[found.group(2).upper()] if found else 0
     if size < 1:
-        raise argparse.ArgumentTypeError(f'not a size: {text} (such as 4M, 512K or 262144)')
+        raise argparse.ArgumentTypeError('not a size; use bytes, such as 4M, 512K or 262144')
     return size
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f'not a lifetime in seconds: {text}')
+        raise argparse.ArgumentTypeError('not a lifetime; use a number of seconds above 0')
     return seconds

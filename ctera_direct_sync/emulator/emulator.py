@@ -38,7 +38,7 @@ class Emulator:
     Files are encoded a block at a time, when they are asked for.
 
     :param folder: every file below it is served, under an ID that its relative path determines.
-    :param host: the address to listen on.
+    :param host: the address to listen on, IPv4 or IPv6 (``::1``).
     :param port: 0: the kernel chooses; kept when started again.
     :param cipher: of files for which ``add`` is not told otherwise; so are compression,
      block_size and options (see FileOptions).

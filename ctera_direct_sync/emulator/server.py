@@ -206,6 +206,8 @@ class Server(http.server.ThreadingHTTPServer):
         self._lock = threading.Lock()
         self._live: dict[socket.socket, threading.Thread] = {}
         self._hard: set[socket.socket] = set()
+        if ':' in address[0]:
+            self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
         self._acceptor = threading.Thread(target=self.serve_forever, args=(0.02,),
                                           name='ctera-emulator', daemon=True)

@@ -12,10 +12,10 @@ import ctera_direct_sync
 PACKAGE = Path(ctera_direct_sync.__file__).parent
 
 FLOORS = [
-    "exceptions types settings version",
+    "exceptions types settings version startup interrupts",
     "ranges keys codec buffers retry scope precedence tuning events digests faults urls targets "
     "content_coding proxies interception",
-    "exchange",
+    "exchange output",
     "connections",
     "http",
     "answers",
@@ -24,7 +24,7 @@ FLOORS = [
     "source folders locks journal partial stream spans download file batch",
     "client",
     "manifest",
-    "batch_command",
+    "arguments batch_command info_command",
     "cli filesystem wsgi emulator pytest_plugin",
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

@@ -66,3 +66,12 @@ def finished(*arguments: Any, **options: Any) -> tuple[int, bytes, str]:
     with started(*arguments, **options) as process:
         out, err = process.communicate(timeout=60)
     return process.returncode, out or b"", os.fsdecode(err or b"")
+
+
+def assert_no_secret(text: str, portal: Emulator, file_id: int) -> None:
+    """No key of the portal or the file, and nothing of a signed URL but its origin."""
+    key = portal.file_key(file_id)
+    for secret in (portal.access_key_id, portal.secret_access_key, portal.bearer, key.hex()):
+        assert secret not in text
+    assert "X-Amz" not in text
+    assert "Signature" not in text

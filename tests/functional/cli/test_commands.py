@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import pty
@@ -20,9 +19,9 @@ import pytest
 import requests
 
 from ctera_direct_sync import DirectIO, codec
-from ctera_direct_sync.emulator import Emulator
+from ctera_direct_sync.emulator import Emulator, faults
 
-from .conftest import BLOCK, DATA, finished, started
+from .conftest import BLOCK, DATA, assert_no_secret, finished, started
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -107,73 +106,7 @@ def test_cat_workers(file_id: int, portal: Emulator) -> None:
 
 
 def _stall() -> Any:
-    from ctera_direct_sync.emulator import faults
-
     return faults.stall()
-
-
-@pytest.mark.parametrize(
-    ("options", "lines"),
-    [
-        ({}, ["Encryption   AES-CBC, 256-bit key", "Compression  SNAPPY"]),
-        (
-            {"cipher": "AES-GCM", "compression": "LZ4", "key_size": 16},
-            ["Encryption   AES-GCM, 128-bit key", "Compression  LZ4"],
-        ),
-        ({"cipher": None, "compression": "NONE"}, ["Encryption   none", "Compression  none"]),
-        ({"listing": "untyped"}, ["Compression  not told; found out from each block"]),
-    ],
-)
-def test_info(run: Run, portal: Emulator, options: dict[str, Any], lines: list[str]) -> None:
-    """Info shows size, encryption, compression, storage and blocks, and no secret."""
-    file_id = portal.add(DATA, block_size=BLOCK * 2, **options)
-    code, out, err = run("info", "-f", file_id)
-    assert (code, err) == (0, "")
-    shown = out.splitlines()
-    assert shown[:2] == [f"File ID      {file_id}", f"Size         {len(DATA)} bytes"]
-    assert set(lines) < set(shown)
-    assert f"Blocks       3 of {len(DATA) - 4 * BLOCK} to {2 * BLOCK} bytes" in shown
-    assert f"Storage      {portal.storage_url}" in shown
-    assert [line.split() for line in shown[-3:]] == [
-        ["1", "0", str(2 * BLOCK)],
-        ["2", str(2 * BLOCK), str(2 * BLOCK)],
-        ["3", str(4 * BLOCK), str(len(DATA) - 4 * BLOCK)],
-    ]
-    assert_no_secret(out, portal, file_id)
-
-
-def test_info_json(run: Run, portal: Emulator, file_id: int) -> None:
-    """The same as JSON, of an empty file too."""
-    code, out, _ = run("info", "-f", file_id, "--json")
-    info = json.loads(out)
-    assert code == 0
-    assert info.pop("blocks")[1] == {
-        "number": 2,
-        "offset": BLOCK,
-        "length": BLOCK,
-        "storage": portal.storage_url,
-    }
-    assert info == {
-        "file_id": file_id,
-        "size": len(DATA),
-        "encrypted": True,
-        "cipher": "AES-CBC",
-        "key_bits": 256,
-        "compressed": True,
-        "compression": "SNAPPY",
-    }
-    assert_no_secret(out, portal, file_id)
-    empty = json.loads(run("info", "--json", "-f", portal.add(b"", listing="ranged"))[1])
-    assert (empty["size"], empty["blocks"]) == (0, [])
-
-
-def assert_no_secret(text: str, portal: Emulator, file_id: int) -> None:
-    """No key of the portal or the file, and nothing of a signed URL but its origin."""
-    key = portal.file_key(file_id)
-    for secret in (portal.access_key_id, portal.secret_access_key, portal.bearer, key.hex()):
-        assert secret not in text
-    assert "X-Amz" not in text
-    assert "Signature" not in text
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "crc32c"])
@@ -220,8 +153,6 @@ def test_resume_with_wrong_checksum_of_a_complete_file(
 @pytest.mark.keeps_partial
 def test_resume(run: Run, portal: Emulator, file_id: int, tmp_path: Path) -> None:
     """What a failed download with --resume got is not fetched again."""
-    from ctera_direct_sync.emulator import faults
-
     target = tmp_path / "out"
     arguments = ("download", "--quiet", "--resume", "--workers", 1, "-f", file_id, "-p", target)
     portal.faults.add("storage", block=5, action=faults.status(404))
@@ -285,8 +216,6 @@ def test_emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_debug(portal: Emulator, tmp_path: Path) -> None:
     """-d tells what is done, with no key and no signed URL."""
-    from ctera_direct_sync.emulator import faults
-
     file_id = portal.add(DATA, block_size=BLOCK)
     portal.faults.add("storage", block=2, action=faults.status(503))
     answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nno header\r\n\r\n"

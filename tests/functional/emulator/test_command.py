@@ -121,7 +121,7 @@ def test_port_that_is_taken(tmp_path, emulator, capsys):
     assert run(parse(str(tmp_path), '--port', port)) == 1
     errors = capsys.readouterr().err
     assert errors.count('\n') == 1
-    assert f'on port {port}: Address already in use' in errors
+    assert f'on 127.0.0.1 port {port}: Address already in use' in errors
     assert signal.getsignal(signal.SIGTERM) is before
 
 

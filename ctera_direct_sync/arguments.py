@@ -1,0 +1,137 @@
+"""The command line's arguments: a parser whose errors are one line, and the types of values."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import IO, Any, Callable, NamedTuple, NoReturn, Optional, Union
+
+from .output import complain, print_text
+
+__all__ = ["Checksum", "ChecksumOption", "Parser", "file_id", "number_of_workers", "range_of_bytes"]
+
+_USAGE = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes each option once, and tells of wrong usage in one line."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(allow_abbrev=False, **arguments)
+        self.register("action", None, Option)
+        self.register("action", "store", Option)
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with one line and the exit code of wrong usage."""
+        text = message[len("argument ") :] if message.startswith("argument ") else message
+        self.exit(_USAGE, f"{self.prog}: {text} (see {self.prog} --help)\n")
+
+    def _print_message(self, message: str, file: Optional[IO[str]] = None) -> None:  # type: ignore[override]
+        # Both are called for help and version with sys.stdout, which is None where it is closed.
+        if file is not None and file is sys.stderr:
+            complain(message.rstrip("\n"))
+        elif message:
+            print_text(message)
+
+
+class Option(argparse.Action):
+    """An argument with one value, which may be given once."""
+
+    def __init__(
+        self,
+        option_strings: Sequence[str],
+        dest: str,
+        *,
+        type: Optional[Callable[[str], Any]] = None,
+        choices: Optional[Iterable[str]] = None,
+        **arguments: Any,
+    ) -> None:
+        self._convert = type
+        self._choices = None if choices is None else list(choices)
+        if self._choices is not None and not arguments.get("metavar"):
+            arguments["metavar"] = f"{{{','.join(self._choices)}}}"
+        super().__init__(option_strings, dest, **arguments)
+        self._given = False
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Union[str, Sequence[Any], None],
+        option_string: Optional[str] = None,
+    ) -> None:
+        """Store the value, converted."""
+        if option_string is not None:
+            if self._given:
+                raise argparse.ArgumentError(None, f"{option_string}: given twice; give it once")
+            self._given = True
+        try:
+            setattr(namespace, self.dest, self.convert(values))
+        except argparse.ArgumentTypeError as error:
+            given = values if isinstance(values, str) else " ".join(values or ())
+            name = option_string or self.metavar or self.dest
+            raise argparse.ArgumentError(None, f"{name} {given}: {error}") from None
+
+    def convert(self, values: Any) -> Any:
+        """Return what is stored for the value given; ArgumentTypeError says what is wrong with it."""
+        value = values if self._convert is None else self._convert(values)
+        if self._choices is not None and value not in self._choices:
+            raise argparse.ArgumentTypeError(f"not known; use one of {', '.join(self._choices)}")
+        return value
+
+
+class Checksum(NamedTuple):
+    """What a file must hash to."""
+
+    algorithm: str
+    """``sha256`` or ``crc32c``."""
+
+    digest: str
+    """The digest in hexadecimal, lower case."""
+
+
+#: Hexadecimal digits of each checksum that --checksum takes.
+_DIGITS = {"sha256": 64, "crc32c": 8}
+
+
+class ChecksumOption(Option):
+    """``--checksum ALGORITHM DIGEST``."""
+
+    def convert(self, values: Any) -> Checksum:
+        """Return the checksum."""
+        algorithm, digest = (value.lower() for value in values)
+        digits = _DIGITS.get(algorithm)
+        if digits is None:
+            raise argparse.ArgumentTypeError(f"not known; use {' or '.join(_DIGITS)}")
+        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", digest):
+            raise argparse.ArgumentTypeError(f"{algorithm} takes {digits} hexadecimal digits")
+        return Checksum(algorithm, digest)
+
+
+def file_id(text: str) -> int:
+    """Return a file ID."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError("not a file ID; give its number")
+    return int(text)
+
+
+def number_of_workers(text: str) -> int:
+    """Return a number of concurrent downloads."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError("not a number of 1 or more")
+    return int(text)
+
+
+def range_of_bytes(text: str) -> tuple[Optional[int], Optional[int]]:
+    """Return first and last byte, as in RFC 9110, section 14.1.1; without a first: the last ``last``."""
+    match = re.fullmatch(r"([0-9]*)-([0-9]*)", text)
+    first, last = (
+        (int(part) if part else None for part in match.groups()) if match else (None, None)
+    )
+    if first is None and not last:
+        raise argparse.ArgumentTypeError("not a range; use A-B, A- or -N")
+    if first is not None and last is not None and last < first:
+        raise argparse.ArgumentTypeError("ends before it begins; put the smaller number first")
+    return first, last

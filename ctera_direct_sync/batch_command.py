@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser, workers: Callable[[str], int]
         "manifest",
         metavar="MANIFEST",
         help="CSV file in UTF-8 with id,path or id,path,checksum (SHA-256 or CRC32C) on each line; "
-        "a first line may name the columns; - for standard input",
+        "a first line may name the columns, semicolons or tabs may separate them; - for standard input",
     )
     parser.add_argument(
         "folder", metavar="FOLDER", help="where the paths lead to; made if it is not there"

@@ -74,7 +74,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         startup.open_descriptors()
     options = argparse.Namespace(name=None)
     try:
-        with Interrupts() as interrupts:
+        with Interrupts(own_process=argv is None) as interrupts:
             _parser().parse_args(argv, options)
             run: Callable[[argparse.Namespace, Interrupts], int] = options.run
             return run(options, interrupts)
@@ -249,7 +249,8 @@ def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
             codec.backend,
         )
         try:
-            return _with_client(options, interrupts)
+            with interrupts.watched():
+                return _with_client(options, interrupts)
         except _Usage as error:
             return _end(options, str(error), _USAGE)
         except (OSError, _ChecksumMismatch) as error:

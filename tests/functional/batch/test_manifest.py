@@ -35,6 +35,13 @@ def items(text: str | bytes) -> list[BatchItem]:
         "path,file_id\na b,1\nd/c,22\n",
         '"1","a b"\n\n  \n22, d/c\n,\n',
         "id,path,sha256\n1,a b,\n22,d/c\n",
+        "1;a b\n22;d/c\n",
+        "\ufeffid;path\r\n1;a b\r\n22;d/c\r\n",
+        "path;id\na b;1\nd/c;22\n",
+        "id;path;sha256\n1;a b;\n22;d/c\n",
+        '\n"1"; "a b"\n22;d/c;\n',
+        "1\ta b\n22\td/c\n",
+        "path\tid\na b\t1\nd/c\t22\n",
     ],
 )
 def test_forms(text: str) -> None:
@@ -57,6 +64,37 @@ def test_forms(text: str) -> None:
 def test_checksums(text: str, checksum: str | None) -> None:
     """A checksum says by its column or its length which one it is; of two, the stronger counts."""
     assert items(text) == [BatchItem(1, "a", checksum)]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("1,a;b\n", "a;b"),
+        ("1,a;b,\n", "a;b"),
+        ("1;a,b\n", "a,b"),
+        ("id;path\n1;a,b\n", "a,b"),
+        ("1\ta,b;c\n", "a,b;c"),
+        ('1,"a\n2;b"\n', "a\n2;b"),
+        ('1;"a;b"\n', "a;b"),
+        ("1, 2;b\n", "2;b"),
+        ("1;2,b\n", "2,b"),
+        ("id,path;2\n1,a\n", None),
+    ],
+)
+def test_delimiters_in_names(text: str, path: str | None) -> None:
+    """The first line decides what splits columns: the other characters are part of the path."""
+    if path is None:
+        with pytest.raises(ManifestError, match="unknown column 'path;2'"):
+            read(text)
+    else:
+        assert items(text) == [BatchItem(1, path)]
+
+
+def test_delimiters_do_not_mix() -> None:
+    """A line with another delimiter than the first is malformed, not guessed at."""
+    rows = read("1;a\n2,b\n3;c\n")
+    assert [row.item for row in rows] == [BatchItem(1, "a"), None, BatchItem(3, "c")]
+    assert "1 columns" in rows[1].problem and "semicolon" in rows[1].problem
 
 
 def test_names_of_all_kinds() -> None:

@@ -529,6 +529,8 @@ class _Progress:
 
 
 def _batch(client: DirectIO, options: argparse.Namespace) -> int:
+    if options.json or not options.quiet:
+        standard_output()  # Without a place for its log, a batch does not begin.
     try:
         return batch_command.run(client, options, write_output, _explain_item)
     except ManifestError as error:

@@ -32,6 +32,7 @@ PAGES = [
     "howto/cron.md",
     "howto/testing.md",
     "howto/migration.md",
+    "reference/cli.md",
     "reference/exceptions.md",
     "reference/settings.md",
 ]
@@ -109,6 +110,7 @@ LEFT = {
     "cron-line": ["nightly/reports/march.pdf"],
     "cron-json": ["nightly/archive.zip", "nightly.log"],
     "cron-monitor": ["nightly.ok"],
+    "cli-streams": ["collected.bin"],
     "migrated": ["copy.bin"],
     "migrated-short": ["copy.bin"],
 }

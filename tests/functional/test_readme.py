@@ -219,6 +219,7 @@ def check_command_line(result: str, folder: Path, portal: Emulator) -> None:
     check_report(result, folder, portal)
     assert (folder / "head.bin").read_bytes() == DATA[:1024]
     assert '"file_id": 12345' in (folder / "info.json").read_text()
+    assert (folder / "all.bin").read_bytes() == DATA
     assert result.split()[-1] == str(len(DATA))
 
 

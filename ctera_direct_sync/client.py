@@ -451,8 +451,10 @@ class DirectIO:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._engine.closed else "open"
-        return f"<DirectIO {self._baseurl} {state}>"
+        # A traceback with locals shows clients whose constructor raised, too.
+        engine = getattr(self, "_engine", None)
+        state = "unfinished" if engine is None else "closed" if engine.closed else "open"
+        return f"<DirectIO {getattr(self, '_baseurl', '?')} {state}>"
 
     def __getstate__(self) -> dict[str, Any]:
         return {

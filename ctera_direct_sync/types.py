@@ -1,17 +1,19 @@
 """The values that go in and out: byte ranges, block lists, blocks.
 
-Secrets travel as :class:`SignedURL`, :class:`Token` and :class:`FileKey`: they behave as the ``str``
-and ``bytes`` that they are, but a ``repr``, and so a traceback with locals, never shows them.
+Secrets travel as :class:`SignedURL`, :class:`Token` and :class:`FileKey`. They behave as the ``str``
+and ``bytes`` that they are, but a ``repr``, and so a traceback with locals, never shows them. The
+same holds for every part of them. ``str(url)``, ``bytes(key)`` and formatting give the plain value.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 from urllib.parse import urlsplit
 
 __all__ = [
@@ -27,7 +29,87 @@ __all__ = [
 ]
 
 
-class Token(str):
+class HiddenText(str):
+    """A part of a secret: a ``str`` whose ``repr``, and that of its own parts, hides it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<part of a secret: hidden>"
+
+
+class HiddenBytes(bytes):
+    """A part of a secret: ``bytes`` whose ``repr``, and that of its own parts, hides them."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<part of a secret: hidden>"
+
+
+def _hide(value: Any) -> Any:
+    """Return ``value`` with each ``str`` and ``bytes`` in it as one whose ``repr`` hides it."""
+    if isinstance(value, str):
+        return HiddenText(value)
+    if isinstance(value, bytes):
+        return HiddenBytes(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_hide, value))
+    return value
+
+
+def _hiding(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return _hide(method(self, *args, **kwargs))
+
+    return call
+
+
+#: What ``str`` and ``bytes`` have in common that gives a part of them, or another form of the whole.
+_COMMON_METHODS = (
+    *("__add__", "__getitem__", "__mod__", "__mul__", "__rmul__"),
+    *(
+        "capitalize",
+        "center",
+        "expandtabs",
+        "ljust",
+        "lower",
+        "lstrip",
+        "partition",
+        "removeprefix",
+    ),
+    *("removesuffix", "replace", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines"),
+    *("strip", "swapcase", "title", "translate", "upper", "zfill"),
+)
+
+for _class, _base, _more in (
+    (HiddenText, str, ("casefold", "encode", "format", "format_map", "join")),
+    (HiddenBytes, bytes, ("decode", "hex", "join")),
+):
+    for _name in (*_COMMON_METHODS, *_more):
+        if hasattr(_base, _name):  # Python 3.9 has all of them; a later one may drop some.
+            setattr(_class, _name, _hiding(getattr(_base, _name)))
+
+
+def _add_reflected(self: Any, other: Any) -> Any:
+    """Return ``other + self``, which would otherwise be plain."""
+    if isinstance(other, (str, bytes)):
+        return _hide(other.__add__(self))
+    return NotImplemented
+
+
+def _iterate_characters(self: str) -> Any:
+    """Return an iterator over the characters, each of which hides itself."""
+    return map(HiddenText, str.__iter__(self))
+
+
+setattr(HiddenText, "__radd__", _add_reflected)  # noqa: B010 - str itself has no such method
+setattr(HiddenBytes, "__radd__", _add_reflected)  # noqa: B010
+setattr(HiddenText, "__iter__", _iterate_characters)  # noqa: B010
+
+
+class Token(HiddenText):
     """A bearer token, access key ID or secret access key: a ``str`` whose ``repr`` hides it."""
 
     __slots__ = ()
@@ -36,7 +118,7 @@ class Token(str):
         return "<Token: hidden>"
 
 
-class FileKey(bytes):
+class FileKey(HiddenBytes):
     """A file's AES key: ``bytes`` whose ``repr`` hides them."""
 
     __slots__ = ()
@@ -45,7 +127,7 @@ class FileKey(bytes):
         return f"<FileKey: AES-{8 * len(self)}, hidden>"
 
 
-class SignedURL(str):
+class SignedURL(HiddenText):
     """A pre-signed URL: a ``str`` whose ``repr`` shows scheme and host alone."""
 
     __slots__ = ()
@@ -179,7 +261,7 @@ class Event(NamedTuple):
 
 def _object_name(url: str) -> str:
     """A signed URL's path: host and query may be others each time that the file is listed."""
-    return url.partition("?")[0].partition("://")[2].partition("/")[2]
+    return str(url).partition("?")[0].partition("://")[2].partition("/")[2]
 
 
 class Metadata:

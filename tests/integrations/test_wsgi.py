@@ -100,13 +100,10 @@ def test_other_methods(client: DirectIO, portal: Emulator, file_id: int, method:
 
 @pytest.mark.parametrize("options", [{}, {"native": True}, {"listing": "ranged"}])
 def test_empty_file(client: DirectIO, portal: Emulator, options: dict[str, Any]) -> None:
-    """An empty file is 200 with nothing; every range of it is unsatisfiable."""
+    """An empty file is 200 with nothing."""
     file_id = portal.add(b"", **options)
     answer = ask(client, file_id)
     assert (answer.code, answer.body, answer.headers["Content-Length"]) == (200, b"", "0")
-    for header in ("bytes=0-", "bytes=-5", "bytes=0-0"):
-        answer = ask(client, file_id, range=header)
-        assert (answer.code, answer.headers["Content-Range"]) == (416, "bytes */0")
 
 
 # --- ranges ----------------------------------------------------------------------------------------------
@@ -154,7 +151,7 @@ def test_unsatisfiable_range(client: DirectIO, file_id: int, fetched: Fetched, h
     "header",
     [
         "bytes=0-1,3-4", "bytes=0-1, -5", "bytes=5-2", "bytes=", "bytes=a-b", "bytes", "items=0-1",
-        "bytes=-", "bytes=--5", "bytes=1-2-3", "bytes=+1-2", "0-5", "bytes=-0",
+        "bytes=-", "bytes=--5", "bytes=1-2-3", "bytes=+1-2", "0-5",
     ],
 )  # fmt: skip
 def test_ignored_range(client: DirectIO, file_id: int, header: str) -> None:
@@ -435,7 +432,8 @@ def test_close_stops_the_downloads(
     answer = wsgi.file_response(client, file_id, {})
     assert held.wait()
     answer.body.close()
-    assert list(answer.body) == []
+    with pytest.raises(StreamError):
+        list(answer.body)
     answer.body.close()
     # The stream was stuck at block 2: what its memory held by then, at 2 bytes for each of a block.
     assert len(fetched()) <= 40
@@ -445,14 +443,15 @@ def test_close_stops_the_downloads(
 
 
 def test_close_while_waiting_for_a_block(client: DirectIO, portal: Emulator, file_id: int) -> None:
-    """close() from another thread ends an iteration that waits."""
+    """close() from another thread ends an iteration that waits, by an error."""
     held = portal.faults.add("storage", block=2, times=None, action=faults.stall())
     answer = wsgi.file_response(client, file_id, {})
     body = iter(answer.body)
     assert next(body) == DATA[:10_000]
     closer = threading.Thread(target=lambda: (held.wait(), answer.body.close()))
     closer.start()
-    assert list(body) == []
+    with pytest.raises(StreamError):
+        list(body)
     closer.join()
 
 

@@ -270,13 +270,8 @@ def _judge_recovered(attempt: Attempt, partial: bool) -> str:
 @contextlib.contextmanager
 def _defaults(row: Row) -> Iterator[None]:
     """The process's default settings as the cells need them, for what takes no settings."""
-    defaults = ctera_direct_sync.settings._defaults
-    before, chosen = dict(defaults._values), settings(row)
-    defaults._values.update(chosen._values)
-    try:
+    with mock.patch.multiple(ctera_direct_sync.settings, **vars(settings(row))):
         yield
-    finally:
-        defaults._values.update(before)
 
 
 class _Output(io.TextIOWrapper):
@@ -327,9 +322,7 @@ def run(worlds: Worlds, cell: Cell) -> Result:
     before = threading.active_count()
     with worlds.world(cell) as world, listening() as ears:
         attempt = Attempt(world, cell.row)
-        outcome = (
-            _command_line(attempt) if cell.way == "CLI" else _library(cell.way, attempt)
-        )
+        outcome = _command_line(attempt) if cell.way == "CLI" else _library(cell.way, attempt)
         if outcome == "recovered" and not concerned(cell):
             outcome = "not concerned" if cell.row.outcome != "recovered" else outcome
         for offset, data in attempt.pieces.items():

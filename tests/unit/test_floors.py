@@ -12,7 +12,7 @@ import ctera_direct_sync
 PACKAGE = Path(ctera_direct_sync.__file__).parent
 
 FLOORS = [
-    "exceptions types settings version startup interrupts",
+    "exceptions types settings _settings version startup interrupts",
     "ranges keys codec buffers retry scope precedence tuning events digests faults urls targets "
     "content_coding proxies interception",
     "exchange output",
@@ -33,6 +33,7 @@ ROOT = {"__init__", "__main__"}
 
 #: Who else a module may import on its own floor.
 NEIGHBOURS = {
+    "settings": {"_settings"},
     "keys": {"codec"},
     "digests": {"codec"},
     "urls": {"faults"},

@@ -108,8 +108,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries within milliseconds."""
     from ctera_direct_sync import settings
 
-    monkeypatch.setitem(settings._defaults._values, "backoff", 0.001)
-    monkeypatch.setitem(settings._defaults._values, "max_backoff", 0.005)
+    monkeypatch.setattr(settings, "backoff", 0.001)
+    monkeypatch.setattr(settings, "max_backoff", 0.005)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -12,25 +12,42 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import startup
 
 if startup.is_command():
     startup.prepare()
-try:
-    from . import codec
-except (ImportError, ValueError) as error:  # What the codec says of its environment variable.
-    if startup.is_command():
+    try:
+        importlib.import_module(f"{__name__}.codec")
+    except (ImportError, ValueError) as error:  # What the codec says of its environment variable.
         startup.end(error)
-    raise
-from . import client, exceptions, settings, types
-from .batch import BatchItem, BatchResult
-from .client import DirectIO
+
+from . import exceptions, settings, types
 from .exceptions import *  # noqa: F403
 from .exceptions import __all__ as _exception_names
 from .settings import Settings
-from .stream import Streamer
 from .types import Block, ByteRange, Chunk, Download, Event, Metadata
 from .version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from . import client, codec
+    from .batch import BatchItem, BatchResult
+    from .client import DirectIO
+    from .stream import Streamer
+
+#: The module of each name that is imported when it is first used. The rest imports libraries for the
+#: network, and ssl. pytest loads our plugin before any conftest.py, which may have to come first:
+#: gevent, say, must patch ssl before urllib3 imports it.
+_LATE = {
+    "BatchItem": "batch",
+    "BatchResult": "batch",
+    "DirectIO": "client",
+    "Streamer": "stream",
+    "client": "client",
+    "codec": "codec",
+}
 
 __all__ = [
     "BatchItem",
@@ -51,3 +68,16 @@ __all__ = [
     "types",
     *_exception_names,
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_LATE[name]}")
+    value = module if name == _LATE[name] else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

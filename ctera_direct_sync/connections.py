@@ -29,6 +29,7 @@ import urllib3.connectionpool
 from certifi import where
 from urllib3 import exceptions as u3
 from urllib3.poolmanager import PoolManager
+from urllib3.util import ssl_ as urllib3_ssl
 from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.wait import wait_for_read
 
@@ -55,20 +56,22 @@ class TLS:
             raise FileNotFoundError(errno.ENOENT, "there is no CA bundle", verify)
         self.verify = verify
         self._context: Optional[ssl.SSLContext] = None
+        self._context_class: Optional[type[ssl.SSLContext]] = None
 
     @property
     def context(self) -> ssl.SSLContext:
         """The context, made at first use; two threads may make it twice, which costs time alone."""
-        if self._context is None:
+        if self._context is None or self._context_class is not ssl.SSLContext:
+            self._context_class = ssl.SSLContext
             self._context = self._make()
         return self._context
 
     def _make(self) -> ssl.SSLContext:
         if self.verify is False:
-            context = create_urllib3_context(cert_reqs=ssl.CERT_NONE)
+            context = _new_context(ssl.CERT_NONE)
             context.check_hostname = False
             return context
-        context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+        context = _new_context(ssl.CERT_REQUIRED)
         bundle = where() if self.verify is True else self.verify
         try:
             if os.path.isdir(bundle):
@@ -82,6 +85,29 @@ class TLS:
         else:
             return context
         raise HTTPFault("tls", f"the CA bundle {bundle!r} {problem}")
+
+
+#: What urllib3 makes contexts of, unless somebody put another class in its place there.
+_IMPORTED_CONTEXT_CLASS = ssl.SSLContext
+
+
+def _new_context(cert_reqs: ssl.VerifyMode) -> ssl.SSLContext:
+    """Return a context as urllib3 makes it, also where gevent patched ssl after urllib3's import.
+
+    gunicorn's gevent workers do so with ``--preload``. From then on each attribute that is set on a
+    context of the class that urllib3 imported recurses without end (gevent issue 1016).
+    """
+    patched = ssl.SSLContext is not _IMPORTED_CONTEXT_CLASS
+    if not patched or urllib3_ssl.SSLContext is not _IMPORTED_CONTEXT_CLASS:
+        return create_urllib3_context(cert_reqs=cert_reqs)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    context.check_hostname = cert_reqs == ssl.CERT_REQUIRED
+    context.verify_mode = cert_reqs
+    return context
 
 
 # --- cutting off a thread that is blocked ---------------------------------------------------------------

@@ -25,7 +25,7 @@ FLOORS = [
     "client",
     "manifest",
     "arguments batch_command info_command",
-    "cli filesystem wsgi emulator pytest_plugin",
+    "cli filesystem wsgi emulator pytest_plugin _pyinstaller",
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 #: Not on any floor: the package itself stands on all of them.

@@ -1,0 +1,19 @@
+"""The modules that the package imports by name, which PyInstaller cannot see in its source."""
+
+from PyInstaller.utils.hooks import can_import_module
+
+hiddenimports = [
+    # Imported when a name of theirs is first used.
+    "ctera_direct_sync.batch",
+    "ctera_direct_sync.client",
+    "ctera_direct_sync.codec",
+    "ctera_direct_sync.stream",
+    # Chosen by ctera_direct_sync.codec.
+    "ctera_direct_sync.codec.native",
+    "ctera_direct_sync.codec.portable",
+]
+
+# Imported by the compiled module, whose source PyInstaller does not have.
+hiddenimports += [
+    name for name in ("ctera_direct_sync.codec._native", "_cffi_backend") if can_import_module(name)
+]

@@ -29,7 +29,9 @@ settings.configure(
 FILES = {"report.pdf": 12345, "film.webm": 67890}
 
 # One client for the whole process. A visitor's response holds at most 8 MiB; there may be many.
-direct = DirectIO(settings=Settings(memory=8 * 1024 * 1024))
+direct_settings = Settings(memory=8 * 1024 * 1024, retries=2, retry_timeout=20)
+direct_settings.api.timeout = direct_settings.storage.timeout = (5, 15)  # No minutes for a visitor.
+direct = DirectIO(settings=direct_settings)
 
 
 def file(request: HttpRequest, name: str) -> HttpResponseBase:

@@ -18,7 +18,9 @@ app = Flask(__name__)
 FILES = {"report.pdf": 12345, "film.webm": 67890}
 
 # One client for the whole process. A visitor's response holds at most 8 MiB; there may be many.
-direct = DirectIO(settings=Settings(memory=8 * 1024 * 1024))
+settings = Settings(memory=8 * 1024 * 1024, retries=2, retry_timeout=20)
+settings.api.timeout = settings.storage.timeout = (5, 15)  # A visitor waits for no minutes.
+direct = DirectIO(settings=settings)
 
 
 @app.get("/files/<name>")

@@ -222,6 +222,7 @@ class _Deadline:
         if math.isfinite(seconds):
             self._timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._pass)
             self._timer.daemon = True
+            self._timer.name = "ctera-direct-timeout"
             try:
                 self._timer.start()
             except RuntimeError:  # The process has as many threads as it may have.

@@ -405,11 +405,11 @@ class DirectIO:
         """
         if readahead is not None and operator.index(readahead) < 0:
             raise ValueError("readahead is a number of bytes, 0 for none")
-        return open_file(self._whole(self.metadata(file_id)), readahead)
+        return open_file(self._whole(self.metadata(file_id)), readahead, self)
 
     def _open_shared_file(self, metadata: Metadata, readahead: Optional[int] = None) -> SharedFile:
         """A file over a block list that was fetched before, for threads that share it."""
-        return open_shared_file(self._whole(metadata), readahead)
+        return open_shared_file(self._whole(metadata), readahead, self)
 
     def _whole(self, metadata: Metadata) -> Source:
         """The file's source; DirectIOAPIError where only a part of it is listed."""

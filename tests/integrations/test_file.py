@@ -6,7 +6,6 @@ import array
 import errno
 import io
 import os
-import pickle
 import subprocess
 import sys
 import textwrap
@@ -163,12 +162,6 @@ def test_refuses_to_write(file: DirectFile) -> None:
     assert file.read(3) == DATA[:3]
 
 
-def test_does_not_pickle(file: DirectFile) -> None:
-    """An open file refuses to be pickled, as files do: pickle the client, or use fsspec."""
-    with pytest.raises(TypeError, match="pickle"):
-        pickle.dumps(file)
-
-
 def test_closed_file(file: DirectFile) -> None:
     """After close, which may come again, each use is a ValueError."""
     raw = file.raw
@@ -291,10 +284,8 @@ def _outcome(file: Any, name: str, arguments: list[Any]) -> Any:
 
 def _check_memory(file: DirectFile, memory: int) -> None:
     """What the cache holds fits the setting, but for one block that is larger than that."""
-    cache = file.raw._cache
-    sizes = [job.piece.length for job in cache._jobs.values()]
-    assert sum(sizes) <= memory or len(sizes) == 1
-    assert set(cache.unread) | set(cache._under_way) <= set(cache._jobs)
+    blocks = file.raw._cache.blocks
+    assert sum(block.length for block in blocks.values()) <= memory or len(blocks) == 1
 
 
 # --- what is fetched when --------------------------------------------------------------------------------
@@ -411,7 +402,7 @@ def test_a_jump_ends_what_is_under_way(
         _read_block(file, 2)
         assert held.wait()
         _read_block(file, 40)
-        assert 2 * BLOCK not in file.raw._cache._jobs
+        assert 2 * BLOCK not in file.raw._cache.blocks
         held.release()
         _read_block(file, 3)
     assert fetched().count(3) == 2
@@ -542,7 +533,7 @@ def test_block_larger_than_the_memory(
     file_id = portal.add(DATA, block_size=30_000)
     with make_client(memory=1000).open(file_id) as file:
         assert file.read() == DATA
-        assert len(file.raw._cache._jobs) == 1
+        assert len(file.raw._cache.blocks) == 1
     assert portal.log.most_in_flight("storage") == 1
     assert fetched() == [1, 2, 3, 4]
 
@@ -647,8 +638,9 @@ def test_close_ends_what_is_fetched_ahead(portal: Emulator, client: DirectIO) ->
     with client.open(file_id) as file:
         file.read(20_000)
         assert held.wait()
-        jobs = list(file.raw._cache._jobs.values())
-    assert all(job.transfer.scope.cancelled for job in jobs)
+        transfers = [each.transfer for each in file.raw._cache.blocks.values() if each.transfer]
+    assert transfers
+    assert all(transfer.scope.cancelled for transfer in transfers)
     held.release()
     with client.open(file_id) as file:
         assert file.read() == DATA
@@ -696,48 +688,6 @@ def test_threads_share_the_client(portal: Emulator, client: DirectIO) -> None:
     for thread in threads:
         thread.join()
     assert results == [True] * 8
-
-
-def test_seek_and_read_of_threads_that_share_a_file(portal: Emulator, client: DirectIO) -> None:
-    """What fsspec opens: each thread's read is from where that thread sought, in any interleaving."""
-    metadata = client.metadata(portal.add(DATA, block_size=10_000))
-    sought = threading.Barrier(4)
-    results: dict[int, bytes] = {}
-
-    with client._open_shared_file(metadata) as file:
-
-        def read(place: int) -> None:
-            file.seek(place)
-            assert file.tell() == place
-            sought.wait()
-            results[place] = file.read(100)
-
-        places = [5, 25_000, 50_000, 99_000]
-        threads = [threading.Thread(target=read, args=(place,)) for place in places]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert results == {place: DATA[place : place + 100] for place in places}
-
-
-def test_shared_file_goes_from_thread_to_thread(portal: Emulator, client: DirectIO) -> None:
-    """A thread that did not seek reads on where another stopped, and so does the first after it."""
-    metadata = client.metadata(portal.add(DATA, block_size=10_000))
-
-    def elsewhere(work: Callable[[], bytes]) -> bytes:
-        results: list[bytes] = []
-        thread = threading.Thread(target=lambda: results.append(work()))
-        thread.start()
-        thread.join()
-        return results[0]
-
-    with client._open_shared_file(metadata) as file:
-        file.seek(100)
-        assert elsewhere(lambda: file.read(50)) == DATA[100:150]
-        assert file.tell() == 150
-        assert file.read(50) == DATA[150:200]
-        assert elsewhere(file.readline) == io.BytesIO(DATA[200:]).readline()
 
 
 _FORK = """

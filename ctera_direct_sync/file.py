@@ -60,7 +60,11 @@ _JOIN_SIZE_BYTES = 1024 * 1024
 
 #: Whether threads and signal handlers can run only at a call or a jump. Then reads within one block need
 #: no lock, which costs half of their time: they compare the position with what they found, and move it.
-_HAS_ATOMIC_STEPS = sys.version_info >= (3, 11) and getattr(sys, "_is_gil_enabled", lambda: True)()
+_HAS_ATOMIC_STEPS = (
+    sys.implementation.name == "cpython"
+    and sys.version_info >= (3, 11)
+    and getattr(sys, "_is_gil_enabled", lambda: True)()
+)
 
 
 class DirectFile(io.BufferedReader):

@@ -479,7 +479,8 @@ class BlockCache:
         """Forget all, end what is under way, also where another thread waits for it."""
         self.closed = True
         self._memory.close(self)
-        self._memory.cancel_evicted(self._source.engine)
+        if not self._memory.is_inside():
+            self._memory.cancel_evicted(self._source.engine)
 
     def _wait(self, block: CachedBlock, piece: Piece) -> bytes:
         job = block.job

@@ -221,7 +221,8 @@ class Settings(_Checked):
 
     ``api``, ``storage``: an :class:`Endpoint` each.
     ``max_workers``: most concurrent downloads that a client chooses by itself.
-    ``memory``: bytes that one stream, iteration, download or open file may hold, in flight included.
+    ``memory``: bytes that one stream, iteration or download may hold, in flight included; and all open
+    files of a client together.
     ``retries``: attempts after the first, per block and per listing; ``backoff``, ``max_backoff``:
     seconds of exponential, fully jittered waiting; ``retry_timeout``: seconds after which no further
     attempt starts.

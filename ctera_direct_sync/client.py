@@ -400,7 +400,7 @@ class DirectIO:
         """The file as a seekable ``io.BufferedReader`` with a ``size``, blocks fetched as read.
 
         Reading on fetches ahead, at most ``readahead`` bytes (default: half of ``settings.memory``; 0:
-        none); reading elsewhere stops that. Decoded blocks are cached within ``settings.memory``.
+        none); reading elsewhere stops that. All open files cache decoded blocks in ``settings.memory``.
         Raises what :meth:`metadata` does; reads, what a block's download does (BlockError).
         """
         if readahead is not None and operator.index(readahead) < 0:

@@ -87,6 +87,7 @@ def test_to_thread(portal: Emulator, client: DirectIO) -> None:
 
     async def read() -> bytes:
         with client._open_shared_file(metadata) as file:
+            await asyncio.to_thread(file.seek, 1_000)
             await asyncio.to_thread(file.seek, 10)
             parts = []
             while part := await asyncio.to_thread(file.read, 500):

@@ -118,3 +118,19 @@ def test_evicted_block_is_fetched_again(portal: Emulator, files: list[DirectFile
         for block in list(files[0].raw._cache.blocks.values()):
             memory_of(files[0]).remove(block)
     assert data.startswith(b"".join(parts))
+
+
+def test_reads_with_the_lock_give_the_same(
+    files: list[DirectFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a comparison and a store are not one step, reads take the lock, and give the same bytes."""
+
+    def read(file: DirectFile) -> list[bytes]:
+        file.seek(0)
+        parts = [file.read(10), file.readline(), file.read(2500), next(file), file.read1(7)]
+        return [*parts, *file]
+
+    quick = read(files[0])
+    monkeypatch.setattr("ctera_direct_sync.file._HAS_ATOMIC_STEPS", False)
+    assert read(files[1]) == quick
+    assert b"".join(quick) == SyntheticSource(64 * BLOCK).read(0, 64 * BLOCK)

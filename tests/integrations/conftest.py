@@ -61,13 +61,15 @@ def serial_client(make_serial_client: Callable[..., DirectIO]) -> DirectIO:
 def options(portal: Emulator, quick: Settings) -> Iterator[dict[str, Any]]:
     """``storage_options`` for ``portal``; what was made with them is closed after the test."""
     filesystem = pytest.importorskip("ctera_direct_sync.filesystem")
+    from ctera_direct_sync.filesystem_instances import portal_clients
+
     yield {
         "baseurl": portal.url,
         "access_key_id": portal.access_key_id,
         "secret_access_key": portal.secret_access_key,
     }
     filesystem.CteraFileSystem.clear_instance_cache()
-    for client in list(filesystem._clients.values()):
+    for client in list(portal_clients.values()):
         client.close()
 
 

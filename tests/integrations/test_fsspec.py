@@ -19,10 +19,10 @@ import fsspec
 import pytest
 from fsspec.callbacks import Callback
 
-from ctera_direct_sync import DirectIOError, DownloadError, Settings, UnAuthorized
+from ctera_direct_sync import DirectIOError, DownloadError, NotFoundError, Settings, UnAuthorized
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.engine import SerialExecutor
-from ctera_direct_sync.filesystem import CteraFileSystem
+from ctera_direct_sync.filesystem import CteraFileSystem, NoSuchFileError
 from ctera_direct_sync.types import Token
 
 from .conftest import Fetched
@@ -59,14 +59,20 @@ def test_registered_by_entry_point() -> None:
 @pytest.mark.parametrize(
     ("path", "stripped", "host"),
     [
-        ("ctera://portal.example.com/12", "12", "portal.example.com"),
-        ("ctera://portal.example.com:8443/12/a/b c.csv", "12/a/b c.csv", "portal.example.com:8443"),
-        ("ctera://portal.example.com/12/", "12", "portal.example.com"),
+        ("ctera://p.example.com/12", "p.example.com/12", "p.example.com"),
+        (
+            "ctera://p.example.com:8443/12/b c.csv",
+            "p.example.com:8443/12/b c.csv",
+            "p.example.com:8443",
+        ),
+        ("ctera://P.Example.com/12/", "p.example.com/12", "p.example.com"),
+        ("ctera://[::1]:8443/12/x.csv", "[::1]:8443/12/x.csv", "[::1]:8443"),
+        ("p.example.com/12/x.csv", "p.example.com/12/x.csv", None),
         ("ctera:///12/x.csv", "12/x.csv", None),
         ("ctera://12/x.csv", "12/x.csv", None),
         ("12/x.csv", "12/x.csv", None),
         ("/12/x.csv/", "12/x.csv", None),
-        ("ctera://portal.example.com", "", "portal.example.com"),
+        ("ctera://p.example.com", "p.example.com", "p.example.com"),
     ],
 )
 def test_paths(path: str, stripped: str, host: str | None) -> None:
@@ -83,7 +89,7 @@ def test_url_with_keys_is_refused() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["", "x", "12a/b", "-1", "1.5", "x/12", "\uff11\uff12"])
+@pytest.mark.parametrize("path", ["", "x", "12a/b", "-1", "1.5", "x/y", "\uff11\uff12"])
 def test_what_is_no_file_id(fs: CteraFileSystem, path: str) -> None:
     """A path without a file ID names no file, and the error shows the form."""
     with pytest.raises(FileNotFoundError, match="<file_id>"):
@@ -197,12 +203,11 @@ def test_names_with_pattern_characters(
     portal: Emulator, options: dict[str, Any], fs: CteraFileSystem
 ) -> None:
     """Brackets, stars and question marks of a file's name are no pattern."""
-    file_id = portal.add(b"x")
     for name in ("a[1].csv", "what?.csv", "*.csv"):
-        path = f"{file_id}/{name}"
+        path = f"{host_of(portal)}/{portal.add(b'x')}/{name}"
         assert fs.glob(path) == [path]
         assert fs.glob(path, detail=True)[path]["size"] == 1
-        with fsspec.open_files(f"ctera://{host_of(portal)}/{path}", **options)[0] as file:
+        with fsspec.open_files(f"ctera://{path}", **options)[0] as file:
             assert file.read() == b"x"
     assert fs.glob("99/a*.csv") == []
 
@@ -230,13 +235,17 @@ def test_ranges(fs: CteraFileSystem, portal: Emulator, options_of_file: dict[str
 
 
 def test_cat_of_many(fs: CteraFileSystem, portal: Emulator, file_id: int) -> None:
-    """cat of a list gives a mapping, with the errors in it where that was asked for."""
-    other = portal.add(b"other")
-    assert fs.cat([str(file_id), f"{other}/x"]) == {str(file_id): DATA, f"{other}/x": b"other"}
+    """cat of a list gives a mapping by whole paths, with the errors in it where that was asked for."""
+    other, host = portal.add(b"other"), fs.host
+    found = fs.cat([str(file_id), f"{other}/x"])
+    assert found == {f"{host}/{file_id}": DATA, f"{host}/{other}/x": b"other"}
     with pytest.raises(FileNotFoundError):
         fs.cat(["99", str(other)])
     found = fs.cat([str(other), "98"], on_error="return")
-    assert found[str(other)] == b"other"
+    assert found[f"{host}/{other}"] == b"other"
+    assert isinstance(found[f"{host}/98"], FileNotFoundError)
+    omitted = fs.cat([str(other), "98"], on_error="omit")
+    assert list(omitted) == [f"{host}/{other}"]
 
 
 def test_cat_ranges_fetches_each_block_once(
@@ -287,10 +296,10 @@ def test_cat_ranges_errors(fs: CteraFileSystem, portal: Emulator, file_id: int) 
     found = fs.cat_ranges(paths, starts, ends)
     assert [found[0], found[3]] == [DATA[:10], DATA[20_000:20_010]]
     assert [type(each) for each in found] == [
-        bytes, DownloadError, DownloadError, bytes, FileNotFoundError
+        bytes, DownloadError, DownloadError, bytes, NoSuchFileError
     ]  # fmt: skip
     with pytest.raises(DownloadError):
-        fs.cat_ranges(paths, starts, ends, on_error="raise")
+        fs.cat_ranges(paths[:4], starts[:4], ends[:4], on_error="raise")
     with pytest.raises(ValueError, match="as many"):
         fs.cat_ranges(paths, [1], [2])
     with pytest.raises(TypeError):
@@ -299,10 +308,11 @@ def test_cat_ranges_errors(fs: CteraFileSystem, portal: Emulator, file_id: int) 
 
 def test_info(fs: CteraFileSystem, portal: Emulator, file_id: int) -> None:
     """info, size, type and existence come from one listing, however often they are asked for."""
-    path = f"{file_id}/data.bin"
-    info = fs.info(f"ctera://{host_of(portal)}/{path}")
+    path = f"{host_of(portal)}/{file_id}/data.bin"
+    info = fs.info(f"ctera://{path}")
     assert info == {
-        "name": path, "size": len(DATA), "type": "file", "file_id": file_id, "blocks": 11,
+        "name": path, "size": len(DATA), "type": "file", "ETag": fs.ukey(path),
+        "mtime": fs.modified(path).timestamp(), "file_id": file_id, "blocks": 11,
         "encrypted": True, "compression": "SNAPPY",
     }  # fmt: skip
     assert fs.size(path) == len(DATA) and fs.sizes([path]) == [len(DATA)]
@@ -310,7 +320,7 @@ def test_info(fs: CteraFileSystem, portal: Emulator, file_id: int) -> None:
     assert fs.ls(path) == [info] and fs.ls(path, detail=False) == [path]
     assert fs.find(path) == [path]
     assert fs.du(path) == len(DATA)
-    assert fs.unstrip_protocol(path).endswith(f"/{path}")
+    assert fs.unstrip_protocol(path) == f"ctera://{path}"
     assert len(fs.ukey(path)) == 64 and fs.checksum(path)
     assert portal.log.total("portal") == 1
     assert not fs.exists("99") and not fs.isfile("99")
@@ -361,22 +371,27 @@ def test_get(fs: CteraFileSystem, url: str, file_id: int, tmp_path: Any) -> None
     assert buffer.getvalue() == DATA
     fs.get(url, str(tmp_path / "copy.bin"))
     assert (tmp_path / "copy.bin").read_bytes() == DATA
-    fs.download(f"{file_id}/named.bin", str(tmp_path) + os.sep)
-    assert (tmp_path / "named.bin").read_bytes() == DATA
+    folder = tmp_path / "folder"
+    fs.download(f"{file_id}/data.bin", str(folder) + os.sep)
+    assert (folder / "data.bin").read_bytes() == DATA
     with pytest.raises(FileNotFoundError):
         fs.get_file("99/x", str(tmp_path / "x"))
     assert not (tmp_path / "x").exists()
 
 
 def test_errors_of_the_portal(fs: CteraFileSystem, portal: Emulator, file_id: int) -> None:
-    """An unknown file is FileNotFoundError with ours as its cause; other answers are our own classes."""
+    """What the portal refuses is of Python's class and of ours; other answers are of ours."""
     with pytest.raises(FileNotFoundError) as caught:
         fs.open("99/x.csv")
+    assert isinstance(caught.value, NotFoundError)
     assert isinstance(caught.value.__cause__, DirectIOError)
-    assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, "99/x.csv")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, f"{fs.host}/99/x.csv")
     portal.faults.add("portal", action=faults.status(403))
-    with pytest.raises(UnAuthorized):
+    with pytest.raises(PermissionError) as refused:
         fs.exists(str(file_id))
+    assert isinstance(refused.value, UnAuthorized)
+    again = pickle.loads(pickle.dumps(refused.value))
+    assert (type(again), str(again)) == (type(refused.value), str(refused.value))
 
 
 def test_file_listed_in_part(fs: CteraFileSystem, portal: Emulator) -> None:

@@ -24,7 +24,7 @@ FLOORS = [
     "source folders locks journal partial stream spans download file batch",
     "client",
     "manifest",
-    "arguments batch_command info_command",
+    "arguments batch_command info_command filesystem_instances filesystem_files",
     "cli filesystem wsgi emulator pytest_plugin _pyinstaller",
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

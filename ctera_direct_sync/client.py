@@ -496,7 +496,7 @@ def _given(name: str, value: Optional[str]) -> str:
 def _from_environment(name: str) -> Optional[str]:
     for variable in _VARIABLES[name]:
         if os.environ.get(variable):
-            return os.environ[variable]
+            return Token(os.environ[variable])  # Hidden from tracebacks, whichever it is.
     return None
 
 

@@ -193,24 +193,12 @@ class CteraFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
 
     def to_dict(self, **options: Any) -> dict[str, Any]:
         """Return fsspec's dictionary, without the keys: the environment has them where it is read."""
-        base: Optional[Callable[..., dict[str, Any]]] = getattr(super(), "to_dict", None)
-        if base is not None:
-            result = base(**options)
-        else:  # fsspec before 2024.6.1
-            cls = type(self)
-            name = f"{cls.__module__}.{cls.__name__}"
-            result = {"cls": name, "protocol": self.protocol, "args": (), **self.storage_options}
+        result: dict[str, Any] = super().to_dict(**options)
         return {
             name: value
             for name, value in result.items()
             if name not in SECRETS and not isinstance(value, Token)
         }
-
-    def to_json(self, **options: Any) -> str:
-        """Return :meth:`to_dict` as JSON."""
-        import json
-
-        return json.dumps(self.to_dict(**options))
 
     # --- names -----------------------------------------------------------------------------------------
 
@@ -421,9 +409,10 @@ class CteraFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             _read_only(path)
         listed = self._listed(path)
         path, blocksize = self._own_path(path), block_size or self.blocksize
-        if "size" in options:
-            # blockcache is the one that knows a size, and replaces the file's cache by its own.
-            if options["size"] not in (None, listed.metadata.size):
+        if options.get("cache_type") == "none":
+            # This is how blockcache opens a file before it replaces the file's cache by its own. It
+            # gives the size that it knows, unless fsspec is old.
+            if options.get("size") not in (None, listed.metadata.size):
                 raise OSError(
                     errno.ESTALE,
                     "the file has changed since it was cached: clear the cache, or use check_files=True",

@@ -7,6 +7,7 @@ part of that set, wherever it was named: in the URL, as ``baseurl``, or in the e
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import os
 import weakref
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple, Optional, Union
 from urllib.parse import urlsplit
 
 from fsspec.config import apply_config
+from fsspec.json import FilesystemJSONEncoder
 from fsspec.spec import AbstractFileSystem
 
 from .client import DirectIO
@@ -39,6 +41,9 @@ _VARIABLE_PREFIXES = ("ctera_direct_", "cterasdk.io.direct.")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Digests of secrets are made with it, so that they tell nothing outside of this process.
 _SALT = os.urandom(32)
+
+#: Salted digests of the keys that file systems were given, which fsspec's JSON leaves out.
+_given_keys: set[str] = set()
 
 #: One client for all file systems of the same portal, keys and settings: fsspec makes an instance for
 #: each thread, and keeps it.
@@ -110,6 +115,7 @@ class Instances(type(AbstractFileSystem)):  # type: ignore[misc]
         _hide_secrets(kwargs)
         kwargs = apply_config(cls, kwargs)
         _hide_secrets(kwargs)
+        _keep_out_of_json(kwargs)
         _refuse_mistyped(kwargs)
         if args:
             kwargs["host"], *rest = args
@@ -143,6 +149,32 @@ def _hide_secrets(options: dict[str, Any]) -> None:
     for name, value in options.items():
         if isinstance(value, str) and any(word in name.lower() for word in _SECRET_WORDS):
             options[name] = _DistinctToken(value)
+
+
+def _keep_out_of_json(options: Mapping[str, Any]) -> None:
+    """Have fsspec's JSON leave the keys out, wherever they stand.
+
+    The file systems of a chain, such as ``simplecache::ctera://...``, are fsspec's own. They write the
+    options that they make the next one with as they are.
+    """
+    given = [options[name] for name in SECRETS if options.get(name)]
+    _given_keys.update(map(_salted_digest, given))
+    inherited = FilesystemJSONEncoder.make_serializable
+    if not given or hasattr(inherited, "leaves_out_keys"):
+        return
+
+    @functools.wraps(inherited)
+    def make_serializable(self: Any, obj: Any) -> Any:
+        if isinstance(obj, Mapping):
+            obj = {name: value for name, value in obj.items() if not _is_given_key(value)}
+        return inherited(self, obj)
+
+    make_serializable.leaves_out_keys = True  # type: ignore[attr-defined]
+    FilesystemJSONEncoder.make_serializable = make_serializable
+
+
+def _is_given_key(value: Any) -> bool:
+    return isinstance(value, str) and _salted_digest(value) in _given_keys
 
 
 def _refuse_mistyped(options: Mapping[str, Any]) -> None:

@@ -517,6 +517,10 @@ class CteraFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         length = None if length is None else operator.index(length)
         return super().read_block(fn, operator.index(offset), length, delimiter)  # type: ignore[no-any-return]
 
+    def tail(self, path: str, size: int = 1024) -> bytes:
+        """Return the last ``size`` bytes."""
+        return super().tail(path, operator.index(size))  # type: ignore[no-any-return]
+
     def read_listed(self, path: str, listed: Listed, start: int, end: int) -> bytes:
         """Return a range of the file as it was listed; an error where it has changed since."""
         found = self._read_once(listed, [(start, end)], _Group(), strict=True)[0]

@@ -88,10 +88,14 @@ class _Sightings:
     def first_seen(self, file_id: int, listed: Listed) -> datetime:
         """Return when the file was first seen as ``listed`` has it."""
         known = self._seen.get(file_id)
-        if known is None or known[0] != listed.fingerprint:
-            known = self._seen[file_id] = (listed.fingerprint, listed.asked_at)
-            _shrink(self._seen)
-        return known[1]
+        if known is not None and known[0] == listed.fingerprint:
+            return known[1]
+        if known is not None and listed.asked_at < known[1]:
+            # An old list, which another file system still has: the file is another one since.
+            return listed.asked_at
+        self._seen[file_id] = (listed.fingerprint, listed.asked_at)
+        _shrink(self._seen)
+        return listed.asked_at
 
 
 _sightings: weakref.WeakValueDictionary[str, _Sightings] = weakref.WeakValueDictionary()

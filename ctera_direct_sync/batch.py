@@ -16,7 +16,6 @@ import re
 import tempfile
 import unicodedata
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, NamedTuple, Optional, Protocol, Union
 
 from .exceptions import DirectIOError
@@ -26,6 +25,7 @@ from .partial import is_own_name
 from .scope import Cancelled, CancelScope
 from .targets import descriptor_of
 from .types import Download
+from .worker_pool import WorkerPool
 
 __all__ = ["BatchItem", "BatchProgress", "BatchResult", "Checksum", "Fetch", "Item", "run"]
 
@@ -371,7 +371,7 @@ class _Batch:
         self._inbox: queue.SimpleQueue[Union[_Ended, _Progressed]] = queue.SimpleQueue()
 
     def run(self, batch: Sequence[BatchItem], workers: int) -> Iterator[tuple[int, BatchResult]]:
-        executor = ThreadPoolExecutor(workers, thread_name_prefix="ctera-direct-batch")
+        executor = WorkerPool(workers, thread_name_prefix="ctera-direct-batch")
         try:
             taken = _Taken(self._root.path, _is_same_on_disk)
             for position, item in enumerate(batch):

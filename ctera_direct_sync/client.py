@@ -9,10 +9,11 @@ import operator
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, Union, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -23,7 +24,7 @@ from .connections import TLS
 from .download import Finished, Progress, Target, Verify, download
 from .engine import Engine
 from .events import Observer
-from .exceptions import BlockInfo, DirectIOAPIError, DownloadError
+from .exceptions import BlockInfo, DirectIOAPIError, DirectIOError, DownloadError
 from .file import DirectFile, SharedFile, open_file, open_shared_file
 from .http import HTTP
 from .portal import Listing, Portal
@@ -34,7 +35,7 @@ from .settings import Settings
 from .source import Source
 from .spans import Span, SpanReader
 from .storage import Storage
-from .stream import Streamer, iterate
+from .stream import Streamer, iterate, whole_bytes
 from .types import Block, ByteRange, Download, Event, Metadata, Token
 
 __all__ = ["DirectIO"]
@@ -106,8 +107,7 @@ class DirectIO:
     def _connect(self) -> None:
         """Everything that owns sockets: made anew in a forked child."""
         settings, policy = self._settings, RetryPolicy.of(self._settings)
-        self._sessions_lock = threading.Lock()
-        self._sessions: list[HTTP] = []
+        self._sessions: deque[HTTP] = deque()
         self._thread = threading.local()
         self._scopes: set[CancelScope] = set()
         http = HTTP(settings.api, self._api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
@@ -125,8 +125,7 @@ class DirectIO:
                 raise TypeError("the session factory must return a requests.Session")
             http = HTTP(self._settings.storage, self._storage_tls, session=session)
             self._thread.http = http
-            with self._sessions_lock:
-                self._sessions.append(http)
+            self._sessions.append(http)
         return http
 
     def _renew(self, listing: Listing, stale: Metadata, scope: CancelScope) -> bool:
@@ -205,14 +204,28 @@ class DirectIO:
         def execute() -> list[Future[Block]]:
             source = self._source(metadata, file_id)
             start, stop = clip(byte_range, metadata.size)
+            _check_covered(source, start, stop)
             transfer = source.transfer(
                 source.pieces(start, stop, whole=True, part_size=None),
                 source.block,
                 max_workers=max_workers,
                 bounded=False,
+                shared=True,
             )
-            self._engine.start(transfer)
-            return [job.future for job in transfer.take_admitted()]
+            try:
+                self._engine.start(transfer)
+                jobs = transfer.take_admitted()
+                # Independent of the engine's accounts: a block without a future would be missed by none.
+                if sum(job.piece.length for job in jobs) != whole_bytes(
+                    source, start, stop, part_size=None
+                ):
+                    text = "Not every block has a future: please report this"
+                    raise DirectIOError(text, source.file_id, errno=errno.EIO)
+                return [cast("Future[Block]", job.future) for job in jobs]
+            except BaseException:
+                # Without this list nobody could end what was begun.
+                self._engine.cancel(transfer)
+                raise
 
         return execute
 
@@ -229,7 +242,9 @@ class DirectIO:
         """
         _check_call(byte_range, max_workers)
         source = self._source(self.metadata(file_id))
-        return iterate(source, *clip(byte_range, source.metadata.size), max_workers)
+        start, stop = clip(byte_range, source.metadata.size)
+        _check_covered(source, start, stop)
+        return iterate(source, start, stop, max_workers)
 
     # --- streams -------------------------------------------------------------------------------------
 
@@ -241,7 +256,7 @@ class DirectIO:
     ) -> Streamer:
         """A :class:`Streamer` over the file: ``start()``, ``stop()``, ``offset``."""
         _check_call(byte_range, max_workers)
-        self._engine.make_way()
+        self._engine.open_stream_window()
         source = self._source(self.metadata(file_id))
         start, stop = clip(byte_range, source.metadata.size)
         _check_covered(source, start, stop)
@@ -428,14 +443,19 @@ class DirectIO:
 
     def close(self) -> None:
         """End what is under way, the threads and the connections. Safe to call again."""
+        # Listings and batches end first, so that nothing new begins.
+        self._engine.closed = True
+        if not self._engine.is_parents():
+            for scope in self._scopes.copy():
+                scope.cancel()
         self._engine.close()
         if self._engine.is_parents():
             return  # What is under way is the parent's, and so are the connections.
-        for scope in list(self._scopes):
-            scope.cancel()
-        with self._sessions_lock:
-            sessions, self._sessions = self._sessions, []
-        for http in sessions:
+        while self._sessions:
+            try:
+                http = self._sessions.popleft()
+            except IndexError:  # Another thread closes them, too.
+                break
             http.close()
         self._portal.close()
 

@@ -16,6 +16,7 @@ from typing import IO, Any, Callable, NamedTuple, Optional, Union
 from . import codec
 from .exceptions import DirectIOError, StreamError
 from .folders import Place
+from .iteration import as_completed
 from .partial import DownloadPlan, PartFile, Run
 from .ranges import Piece
 from .scope import Cancelled, CancelScope
@@ -280,7 +281,7 @@ def _fetch_rest(
     missing = plan.missing(runs)
     transfer = source.transfer(missing, work, ordered=False, max_workers=max_workers, keep=False)
     engine = source.engine
-    jobs = engine.as_finished(transfer)
+    jobs = as_completed(engine, transfer)
     try:
         scope.attach(lambda: engine.cancel(transfer))
         engine.start(transfer)
@@ -295,7 +296,6 @@ def _fetch_rest(
     finally:
         scope.detach()
         jobs.close()
-        engine.cancel(transfer)
         # The part file may be closed only when no worker writes to it any more.
         engine.drain(transfer)
 

@@ -8,6 +8,7 @@ import time
 from typing import Callable, Optional
 
 from .types import Chunk, Event
+from .worker_pool import on_worker_thread
 
 __all__ = ["Observer"]
 
@@ -18,6 +19,8 @@ class Observer:
     """Calls the hook, where there is one: then it is ``active``. To ask first spares many calls.
 
     A hook that raises is logged and called again the next time: it must not cost anyone a block.
+    On a worker thread that holds for SystemExit and its like as well. On the caller's own thread
+    those reach the caller, as KeyboardInterrupt must.
     """
 
     __slots__ = ("_hook", "active")
@@ -36,5 +39,7 @@ class Observer:
         )
         try:
             self._hook(event)
-        except Exception:  # noqa: BLE001 - the hook is not ours
+        except BaseException as error:
+            if not isinstance(error, Exception) and not on_worker_thread():
+                raise
             _log.exception("on_event raised for the event %r", name)

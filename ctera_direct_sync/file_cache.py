@@ -493,7 +493,7 @@ class BlockCache:
         waits = not job.future.done()
         found = job.future.result()
         if waits:
-            self._source.engine.end_way()
+            self._source.engine.close_stream_window()
         data = found.data
         if len(data) != piece.length or found.offset != piece.offset:
             raise DirectIOError(

@@ -114,10 +114,6 @@ class CteraFile(SharedFile):
         """Return what :meth:`CteraFileSystem.info` said when the file was opened."""
         return self.details
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move to ``offset``, which may be any integer, such as NumPy's; return the new position."""
-        return super().seek(operator.index(offset), operator.index(whence))
-
     read = _reading("read")
     read1 = _reading("read1")
     readline = _reading("readline")

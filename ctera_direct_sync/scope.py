@@ -1,43 +1,122 @@
-"""Cancellation, and sharing one answer among all who wait for it."""
+"""Cancellation, and sharing one answer among all callers that wait for it.
+
+Any thread may be interrupted at any point: by a signal handler that closes the client, by an exception
+out of one, or by the garbage collector that ends a forgotten iteration. Therefore nothing here holds a
+lock that another step could wait for. Each step is one atomic operation of a built-in container.
+"""
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import Future
-from typing import Callable, Generic, TypeVar
+import contextlib
+import copy
+from collections import deque
+from typing import Callable, Generic, Optional, TypeVar
 
-__all__ = ["CancelScope", "Cancelled", "SingleFlight"]
+from .sync import Empty, SimpleQueue, get_ident
+
+__all__ = ["CancelScope", "Cancelled", "Gate", "SingleFlight"]
 
 T = TypeVar("T")
 
+#: How long a thread waits for the end of an abort that another thread has begun.
+#: An abort takes microseconds, unless a signal handler interrupts it and waits for this very thread.
+_MAX_ABORT_S = 1.0
+
 
 class Cancelled(Exception):
-    """The work's scope was cancelled: unwind, deliver nothing. Never reaches the caller."""
+    """The scope of the work was cancelled: unwind, and deliver nothing. It never reaches the caller."""
+
+
+class Gate:
+    """A door that opens once and stays open.
+
+    `threading.Event` does the same by a condition, whose lock an interrupt can leave locked.
+    """
+
+    __slots__ = ("_tokens", "is_open")
+
+    def __init__(self) -> None:
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+        #: Whether `open` was called.
+        self.is_open = False
+
+    def open(self) -> None:
+        """Let all waiting threads pass, now and later. It may be called again."""
+        self.is_open = True
+        self._tokens.put(None)
+
+    def wait(self) -> None:
+        """Block until the gate is open."""
+        if not self.is_open:
+            self._pass_on(self._tokens.get())
+
+    def wait_for(self, seconds: float) -> bool:
+        """Block until the gate is open, at most for `seconds`. Return whether it is open."""
+        if not self.is_open:
+            with contextlib.suppress(Empty):
+                self._pass_on(self._tokens.get(timeout=seconds))
+        return self.is_open
+
+    def _pass_on(self, token: None) -> None:
+        """Give the token to the next thread that waits."""
+        self._tokens.put(token)
+
+
+#: The claim of the thread itself. Any other is a canceller's.
+_THREAD = object()
+
+
+class _Attachment:
+    """What wakes one blocked thread. The thread and the canceller both claim it; the first one wins."""
+
+    __slots__ = ("_abort", "_aborted", "_claims")
+
+    def __init__(self, abort: Callable[[], object]) -> None:
+        self._abort = abort
+        self._aborted = Gate()
+        self._claims: list[object] = []
+
+    def abort(self) -> None:
+        """Wake the thread, unless it has detached."""
+        claim = object()
+        self._claims.append(claim)
+        if self._claims[0] is claim:
+            try:
+                self._abort()
+            finally:
+                self._aborted.open()
+
+    def detach(self) -> bool:
+        """Return True if `abort` never wakes the thread, False once it has done so."""
+        self._claims.append(_THREAD)
+        if self._claims[0] is _THREAD:
+            return True
+        self._aborted.wait_for(_MAX_ABORT_S)
+        return False
 
 
 class CancelScope:
-    """What one call started and one :meth:`cancel` ends.
+    """The work of one call, which one `cancel` ends.
 
-    A thread that is about to block says how to wake it (:meth:`attach`): cancelling shuts the sockets
-    that threads are blocked on, and ends their waits.
+    A thread that is about to block says how to wake it (`attach`). Cancelling shuts the sockets that
+    threads are blocked on, and ends their waits.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._aborts: dict[int, Callable[[], object]] = {}
-        #: Whether :meth:`cancel` was called.
+        self._attachments: dict[int, _Attachment] = {}
+        self._ended = Gate()
+        #: Whether `cancel` was called.
         self.cancelled = False
 
     def cancel(self) -> None:
-        """Wake every attached thread; from now on each check raises. Any thread, any number of times."""
+        """Wake every attached thread. From now on each check raises.
+
+        Any thread may call it, any number of times, also from a signal handler or a finalizer.
+        """
         self.cancelled = True
-        self._ended.set()
-        with self._lock:
-            aborts = list(self._aborts.values())
-            self._aborts.clear()
-        for abort in aborts:
-            abort()
+        self._ended.open()
+        for attachment in self._attachments.copy().values():
+            attachment.abort()
 
     def check(self) -> None:
         """Raise Cancelled if the scope was cancelled."""
@@ -45,72 +124,122 @@ class CancelScope:
             raise Cancelled
 
     def attach(self, abort: Callable[[], object]) -> None:
-        """``abort`` wakes the calling thread until it says :meth:`detach`; it replaces an earlier one."""
-        with self._lock:
-            self._aborts[threading.get_ident()] = abort
+        """Register what wakes the calling thread until `detach`.
+
+        Args:
+            abort: Called by `cancel` on another thread. It replaces an earlier one of this thread.
+
+        Raises:
+            Cancelled: The scope was cancelled. Nothing is registered then.
+        """
+        ident = get_ident()
+        attachment = self._attachments.pop(ident, None)
+        if attachment is not None:
+            attachment.detach()
+        self._attachments[ident] = _Attachment(abort)
         # Checked after registering: a cancel in between either saw the entry or is seen here.
         if self.cancelled:
             self.detach()
             raise Cancelled
 
-    def detach(self) -> None:
-        """The calling thread is no longer blocked on anything that could be aborted."""
-        with self._lock:
-            self._aborts.pop(threading.get_ident(), None)
+    def detach(self) -> bool:
+        """Forget what `attach` registered: the calling thread is no longer blocked.
+
+        Returns:
+            False if `cancel` has called the abort. What the thread was blocked on is of no more use.
+        """
+        attachment = self._attachments.pop(get_ident(), None)
+        return attachment is None or attachment.detach()
 
     def wait(self, seconds: float) -> None:
         """Sleep, or raise Cancelled as soon as the scope is cancelled."""
-        if self._ended.wait(seconds):
+        if self._ended.wait_for(seconds):
             raise Cancelled
 
 
-class SingleFlight(Generic[T]):
-    """At most one call in flight per key; whoever asks meanwhile gets its outcome."""
+class _Flight(Generic[T]):
+    """One call under way, and the queues of those that wait for its end."""
+
+    __slots__ = ("error", "landed", "result", "waiting")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flights: dict[object, Future[T]] = {}
+        self.result: Optional[T] = None
+        self.error: Optional[BaseException] = None
+        self.landed = False
+        self.waiting: deque[SimpleQueue[None]] = deque()
+
+    def land(self) -> None:
+        """Wake all that wait."""
+        self.landed = True
+        for queue in list(self.waiting):
+            queue.put(None)
+
+
+class SingleFlight(Generic[T]):
+    """Makes at most one call per key at a time. Callers that ask meanwhile share its outcome."""
+
+    def __init__(self) -> None:
+        self._flights: dict[object, _Flight[T]] = {}
 
     def run(self, key: object, call: Callable[[], T], scope: CancelScope) -> T:
-        """``call()``, or the outcome of the one under way. Raises what that call raised."""
+        """Return what `call` returns, or the outcome of the call that is under way for `key`.
+
+        Args:
+            key: What is asked for.
+            call: Asks for it.
+            scope: The scope of the caller, which ends its waiting.
+
+        Returns:
+            The result of the call.
+
+        Raises:
+            Cancelled: The caller's scope was cancelled.
+            Exception: What the call raised. Each caller gets an object of its own.
+        """
         while True:
-            with self._lock:
-                flight = self._flights.get(key)
-                leader = flight is None
-                if flight is None:
-                    flight = self._flights[key] = Future()
-            if leader:
+            own: _Flight[T] = _Flight()
+            flight = self._flights.setdefault(key, own)
+            if flight is own:
                 return self._lead(key, call, flight)
             self._await(flight, scope)
-            error = flight.exception()
+            error = flight.error
             if isinstance(error, Cancelled):
                 continue  # The leader gave up for reasons of its own.
             if error is not None:
-                raise error
-            return flight.result()
+                raise _copy_of(error)
+            return flight.result  # type: ignore[return-value]
 
-    def _lead(self, key: object, call: Callable[[], T], flight: Future[T]) -> T:
+    def _lead(self, key: object, call: Callable[[], T], flight: _Flight[T]) -> T:
+        # What the others get where an interrupt ends the call, or comes right after it.
+        flight.error = Cancelled()
         try:
-            result = call()
-        except BaseException as error:
-            self._land(key)
-            flight.set_exception(error if isinstance(error, Exception) else Cancelled())
+            result = flight.result = call()
+            flight.error = None
+        except Exception as error:
+            flight.error = _copy_of(error)
             raise
-        self._land(key)
-        flight.set_result(result)
+        finally:
+            self._flights.pop(key, None)
+            flight.land()
         return result
 
-    def _land(self, key: object) -> None:
-        with self._lock:
-            del self._flights[key]
-
     @staticmethod
-    def _await(flight: Future[T], scope: CancelScope) -> None:
-        landed = threading.Event()
-        flight.add_done_callback(lambda _: landed.set())
-        scope.attach(landed.set)
-        try:
-            landed.wait()
-        finally:
-            scope.detach()
+    def _await(flight: _Flight[T], scope: CancelScope) -> None:
+        queue: SimpleQueue[None] = SimpleQueue()
+        flight.waiting.append(queue)
+        # Checked after registering: the leader either saw the queue or has landed.
+        if not flight.landed:
+            scope.attach(lambda: queue.put(None))
+            try:
+                queue.get()
+            finally:
+                scope.detach()
         scope.check()
+
+
+def _copy_of(error: BaseException) -> BaseException:
+    """Return an equal exception without traceback: raising one object twice makes its traceback grow."""
+    try:
+        return copy.copy(error).with_traceback(None)
+    except Exception:  # noqa: BLE001 - some classes cannot be copied
+        return error

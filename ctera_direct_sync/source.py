@@ -77,22 +77,36 @@ class Source:
         max_workers: Optional[int] = None,
         bounded: bool = True,
         keep: bool = True,
+        shared: bool = False,
     ) -> Transfer[T]:
-        """``work`` on each of the ``wanted`` pieces, not started yet.
+        """Make a transfer that is not started yet.
 
-        ``bounded``: within ``memory``. ``keep``: a result counts until it is consumed; without, its
-        bytes are gone when ``work`` returns.
+        Args:
+            wanted: The pieces.
+            work: What to do with each.
+            ordered: Whether the jobs are taken in file order, not as they end.
+            priority: STREAM or BULK.
+            max_workers: The most jobs at once. None leaves it to the engine.
+            bounded: Whether to stay within `memory`.
+            keep: Whether a result counts until it is consumed.
+                Otherwise its bytes are gone when `work` returns.
+            shared: Whether the user gets the futures.
+
+        Returns:
+            The transfer.
         """
         return Transfer(
             wanted,
             work,
             ordered=ordered,
+            shared=shared,
             priority=priority,
             max_workers=max_workers,
             memory=self.memory if bounded else None,
-            flight=_length if self.metadata.plaintext else _with_object,
-            kept=_length if keep else _nothing,
+            working_bytes=_length if self.metadata.plaintext else _with_object,
+            result_bytes=_length if keep else _nothing,
             notify=self._notify if self.observer.active else None,
+            file_id=self.file_id,
         )
 
     def _notify(self, name: str, piece: Piece, detail: str) -> None:

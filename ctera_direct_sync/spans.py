@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from typing import Union
 
 from .engine import STREAM, Job
 from .exceptions import DirectIOError
+from .iteration import in_order
 from .ranges import Piece
 from .scope import Cancelled
 from .source import Source
+from .stream import describe_end
 from .types import Block
 
 __all__ = ["Span", "SpanReader"]
@@ -30,6 +33,8 @@ class SpanReader:
         self._source = source
         self._spans = spans
         self._transfer = source.transfer(_wanted(source, spans), source.block, priority=STREAM)
+        # A reader that is dropped unread fetches nothing more.
+        weakref.finalize(self, source.engine.cancel, self._transfer)
         source.engine.start(self._transfer)
 
     def close(self) -> None:
@@ -52,12 +57,12 @@ class SpanReader:
         errors: dict[int, DirectIOError] = {}
         waiting = sorted(range(len(spans)), key=lambda index: spans[index][0], reverse=True)
         active: list[int] = []
-        for job in self._source.engine.in_order(self._transfer):
+        for job in self._jobs():
             stop = job.piece.offset + job.piece.length
             while waiting and spans[waiting[-1]][0] < stop:
                 active.append(waiting.pop())
             try:
-                block = _result(self._source, job)
+                block = self._result(job)
             except DirectIOError as error:
                 if stop_at_first:
                     raise
@@ -67,18 +72,33 @@ class SpanReader:
                     parts[index].append(_overlap(block, *spans[index]))
             active = [index for index in active if spans[index][1] > stop]
         return [
-            errors[index] if index in errors else b"".join(parts[index])
+            errors[index] if index in errors else self._join(spans[index], parts[index])
             for index in range(len(spans))
         ]
 
+    def _jobs(self) -> Iterator[Job[Block]]:
+        try:
+            yield from in_order(self._source.engine, self._transfer)
+        except Cancelled:
+            raise self._cut_off() from None
 
-def _result(source: Source, job: Job[Block]) -> Block:
-    try:
-        return job.future.result()
-    except (Cancelled, CancelledError):
-        raise DirectIOError(
-            "The client was closed before all bytes came", source.file_id, errno=errno.ECANCELED
-        ) from None
+    def _result(self, job: Job[Block]) -> Block:
+        try:
+            return job.future.result()
+        except (Cancelled, CancelledError):
+            raise self._cut_off() from None
+
+    def _cut_off(self) -> DirectIOError:
+        text = f"Not all bytes came: {describe_end(self._source, self._transfer)}"
+        return DirectIOError(text, self._source.file_id, errno=errno.ECANCELED)
+
+    def _join(self, span: Span, parts: list[bytes]) -> bytes:
+        """Return the bytes of a span. DirectIOError if they are not all that are due."""
+        data = parts.pop() if len(parts) == 1 else b"".join(parts)
+        if len(data) != max(0, span[1] - span[0]):
+            text = f"{len(data)} of {span[1] - span[0]} bytes came: please report this"
+            raise DirectIOError(text, self._source.file_id, errno=errno.EIO)
+        return data
 
 
 def _overlap(block: Block, start: int, stop: int) -> bytes:

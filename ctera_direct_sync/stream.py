@@ -9,17 +9,25 @@ from typing import Optional
 
 from .engine import STREAM, Transfer
 from .exceptions import DirectIOError, StreamError
+from .iteration import as_completed, in_order
 from .scope import Cancelled
 from .source import Source
 from .types import Block
 
-__all__ = ["Streamer", "iterate"]
+__all__ = ["Streamer", "describe_end", "iterate", "whole_bytes"]
+
+
+def describe_end(source: Source, transfer: Optional[Transfer[Block]]) -> str:
+    """Return why a transfer was cut off, as a clause for a message."""
+    if transfer is not None and not source.engine.owns(transfer):
+        return "it was begun before this process was forked, so start it anew here"
+    return "the client was closed"
 
 
 class Streamer:
     """A range of a file, block by block in order, read ahead within the client's memory setting.
 
-    One streamer is one pass over the range. :meth:`stop` may come from any thread, all else from one.
+    A streamer passes over its range once. Any thread may call :meth:`stop`, and one thread all else.
     """
 
     def __init__(
@@ -38,10 +46,17 @@ class Streamer:
         return self._offset
 
     def start(self) -> Iterator[Block]:
-        """The blocks, trimmed to the range. Downloads begin with the first step.
+        """Return an iterator over the blocks, trimmed to the range.
 
-        StreamError when a block cannot be had, or the client is closed meanwhile; its ``offset`` is
-        where to resume. RuntimeError for a second call.
+        Downloads begin with its first step. It ends normally only when every byte was delivered, or
+        after :meth:`stop`.
+
+        Returns:
+            The iterator. It raises StreamError when a block cannot be had, or the client is closed
+            meanwhile. The error's ``offset`` is where to resume.
+
+        Raises:
+            RuntimeError: It was called before.
         """
         if self._transfer is not None:
             raise RuntimeError("this streamer was started before: make a new one")
@@ -65,20 +80,31 @@ class Streamer:
         if self._stopped:
             return
         try:
+            if engine.closed:
+                raise Cancelled
             engine.start(transfer)
-            for job in engine.in_order(transfer):
+            for job in in_order(engine, transfer):
                 if self._stopped:
                     return
                 block = job.future.result()
+                if block.offset != self._offset:
+                    break  # A gap: the check below reports it.
                 self._offset = block.offset + block.length
                 if observer.active:
                     observer.emit("delivered", block.file_id, job.piece.chunk, block.length)
                 del job
                 yield block
                 del block
+            # Independent of the engine's accounts: nothing may be cut short and look whole.
+            if self._offset != self._stop and not self._stopped:
+                raise self._ended(
+                    f"bytes up to {self._stop} are due, please report this", errno.EIO
+                )
         except (Cancelled, CancelledError):
             if not self._stopped:
-                raise self._ended("the client was closed", errno.ECANCELED) from None
+                raise self._ended(describe_end(self._source, transfer), errno.ECANCELED) from None
+        except StreamError:
+            raise
         except DirectIOError as error:
             if not self._stopped:
                 raise self._ended(str(error.strerror), error.errno) from error
@@ -93,29 +119,60 @@ class Streamer:
 def iterate(
     source: Source, start: int, stop: int, max_workers: Optional[int] = None
 ) -> Iterator[Block]:
-    """Whole blocks (of large plaintext objects: parts) as they complete, in no order.
+    """Iterate over whole blocks as they complete, in no order. Large plaintext objects come in parts.
 
-    What a block's download raises ends the iteration; so does closing the client, as DirectIOError.
+    Args:
+        source: The file.
+        start: The first byte of the range.
+        stop: The byte past its last one.
+        max_workers: The most concurrent downloads. None leaves it to the engine.
+
+    Returns:
+        The iterator. It raises what a block's download does, and DirectIOError where the client is
+        closed meanwhile.
     """
     wanted = source.pieces(start, stop, whole=True)
     transfer = source.transfer(wanted, source.block, ordered=False, max_workers=max_workers)
-    return _as_finished(source, transfer)
+    return _as_completed(source, transfer, whole_bytes(source, start, stop))
 
 
-def _as_finished(source: Source, transfer: Transfer[Block]) -> Iterator[Block]:
+def whole_bytes(source: Source, start: int, stop: int, **cut: Optional[int]) -> int:
+    """Return how many bytes the whole pieces have that cover a range of the file.
+
+    Args:
+        source: The file.
+        start: The first byte of the range.
+        stop: The byte past its last one.
+        **cut: As for `Source.pieces`.
+    """
+    if start >= stop:
+        return 0
+    first = next(source.pieces(start, stop, whole=True, **cut), None)
+    last = next(source.pieces(stop - 1, stop, whole=True, **cut), None)
+    return 0 if first is None or last is None else last.offset + last.length - first.offset
+
+
+def _as_completed(source: Source, transfer: Transfer[Block], due: int) -> Iterator[Block]:
     engine, observer = source.engine, source.observer
+    delivered = 0
     try:
+        if engine.closed:
+            raise Cancelled
         engine.start(transfer)
-        for job in engine.as_finished(transfer):
+        for job in as_completed(engine, transfer):
             block = job.future.result()
+            delivered += block.length
             if observer.active:
                 observer.emit("delivered", block.file_id, job.piece.chunk, block.length)
             del job
             yield block
             del block
     except (Cancelled, CancelledError):
-        raise DirectIOError(
-            "The client was closed before all blocks came", source.file_id, errno=errno.ECANCELED
-        ) from None
+        text = f"The blocks ended early: {describe_end(source, transfer)}"
+        raise DirectIOError(text, source.file_id, errno=errno.ECANCELED) from None
     finally:
         engine.cancel(transfer)
+    # Independent of the engine's accounts: nothing may be cut short and look whole.
+    if delivered != due:
+        text = f"{delivered} of {due} bytes were delivered: please report this"
+        raise DirectIOError(text, source.file_id, errno=errno.EIO)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync import DirectIO, DirectIOError, StreamError
+from ctera_direct_sync import DirectIO, DirectIOError, StreamError, download
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
 from ctera_direct_sync.engine import Engine
 from ctera_direct_sync.folders import Place
@@ -53,7 +53,7 @@ def test_engine_that_loses_a_piece(
     client: DirectIO, file_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     """Jobs that never come out of the engine, without an error, do not make a whole file."""
-    original = Engine.as_finished
+    original = download.as_completed
     lost = {"first": {0}, "middle": {9}, "last": {19}, "all": set(range(20))}[missing]
 
     def lose(engine: Engine, transfer: Any) -> Iterator[Any]:
@@ -61,7 +61,7 @@ def test_engine_that_loses_a_piece(
             if job.piece.block not in lost:
                 yield job
 
-    monkeypatch.setattr(Engine, "as_finished", lose)
+    monkeypatch.setattr(download, "as_completed", lose)
     with pytest.raises(DirectIOError, match="nothing was put in place"):
         client.download(file_id, tmp_path / "a")
     assert os.listdir(tmp_path) == []

@@ -9,7 +9,7 @@ import pytest
 
 from ctera_direct_sync import DirectIO, Settings
 from ctera_direct_sync.emulator import Emulator
-from ctera_direct_sync.engine import SerialExecutor
+from tests.support.engines import run_inline
 
 
 class Fetched:
@@ -42,7 +42,7 @@ def make_serial_client(make_client: Callable[..., DirectIO]) -> Callable[..., Di
 
     def make(**settings: object) -> DirectIO:
         client = make_client(**settings)
-        client._engine._make_executor = SerialExecutor
+        run_inline(client)
         return client
 
     return make

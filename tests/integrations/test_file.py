@@ -12,6 +12,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -479,7 +480,10 @@ def test_reader_does_not_wait_behind_bulk_work(
     portal: Emulator, make_client: Callable[..., DirectIO]
 ) -> None:
     """A block that was to be fetched ahead but has not begun is fetched at once when it is read."""
-    client = make_client(max_workers=1)
+    client = make_client(max_workers=3)
+    client._engine._tuner = SimpleNamespace(
+        limit=2, completed=lambda nbytes: None, idle=lambda: None
+    )
     busy = portal.add(SyntheticSource(4 * BLOCK), block_size=BLOCK)
     file_id = portal.add(SyntheticSource(BLOCKS * BLOCK), block_size=BLOCK)
     with client.open(file_id) as file:

@@ -20,9 +20,9 @@ from fsspec.callbacks import Callback
 
 from ctera_direct_sync import DirectIOError, DownloadError, NotFoundError, Settings, UnAuthorized
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
-from ctera_direct_sync.engine import SerialExecutor
 from ctera_direct_sync.filesystem import CteraFileSystem, NoSuchFileError
 from ctera_direct_sync.types import Token
+from tests.support.engines import run_inline
 
 from .conftest import Fetched
 
@@ -478,7 +478,7 @@ def test_reading_through_one_thread(
     """A file of fsspec keeps one cache of blocks, not fsspec's on top: a small read is one block."""
     path = str(portal.add(DATA, block_size=10_000))
     fs = CteraFileSystem(**options)
-    fs.client._engine._make_executor = SerialExecutor
+    run_inline(fs.client)
     with fs.open(path, cache_type="readahead", block_size=2**22) as file:
         file.seek(50_000)
         file.read(10)

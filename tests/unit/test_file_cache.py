@@ -9,11 +9,11 @@ import pytest
 
 from ctera_direct_sync import DirectIO
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
-from ctera_direct_sync.engine import SerialExecutor
 from ctera_direct_sync.file import DirectFile
 from ctera_direct_sync.file_cache import BlockMemory
 
 BLOCK = 1000
+from tests.support.engines import run_inline
 
 
 class Clock:
@@ -30,8 +30,7 @@ class Clock:
 def client(make_client: Callable[..., DirectIO]) -> DirectIO:
     """A client with memory for 32 blocks, whose downloads end as they begin."""
     client = make_client(memory=32 * BLOCK)
-    client._engine._make_executor = SerialExecutor
-    return client
+    return run_inline(client)
 
 
 @pytest.fixture

@@ -12,15 +12,19 @@ import ctera_direct_sync
 PACKAGE = Path(ctera_direct_sync.__file__).parent
 
 FLOORS = [
-    "exceptions types settings _settings version startup interrupts",
-    "ranges keys codec buffers retry scope precedence tuning events digests faults urls targets "
-    "content_coding proxies interception",
+    "exceptions types settings _settings version startup interrupts sync",
+    "ranges keys codec buffers retry scope tuning digests faults urls targets content_coding proxies "
+    "interception",
+    "worker_pool stream_start",
+    "events transfer",
+    "scheduler",
     "exchange output",
     "connections",
     "http",
     "answers",
     "portal storage",
     "engine",
+    "iteration",
     "source folders locks journal partial stream spans download file batch",
     "client",
     "manifest",
@@ -46,7 +50,7 @@ NEIGHBOURS = {
     "partial": {"folders", "journal", "locks"},
     "download": {"source", "folders", "partial", "stream"},
     "file": {"source"},
-    "spans": {"source"},
+    "spans": {"source", "stream"},
     "batch": {"folders", "locks", "partial"},
     "cli": {"emulator"},
     "pytest_plugin": {"emulator"},

@@ -210,14 +210,16 @@ def test_one_call_however_the_race_ends():
 
 
 def test_error_is_shared():
-    """What the call raises, all who wait for it get."""
+    """Everyone who waits gets the error of the call, each an object of its own to raise."""
     flights: SingleFlight = SingleFlight()
     flight = Flight(PermissionError("no"))
     leader = in_thread(lambda: flights.run("key", flight, CancelScope()))
     assert flight.begun.wait(PATIENCE)
     others, _ = followers(flights, 3, never)
     flight.land.set()
-    assert all(future.exception(PATIENCE) is flight.outcome for future in [leader, *others])
+    errors = [future.exception(PATIENCE) for future in [leader, *others]]
+    assert [(type(error), error.args) for error in errors] == [(PermissionError, ("no",))] * 4
+    assert len({id(error) for error in errors}) == 4
 
 
 @pytest.mark.parametrize("stop", [Cancelled(), KeyboardInterrupt()])

@@ -132,7 +132,9 @@ def test_a_callback_may_call_the_client(client: DirectIO, file_id: int) -> None:
     assert b"".join(future.result(timeout=30).data for future in again) == DATA
 
 
-def test_closed_client(make_client: Callable[..., DirectIO], portal: Emulator, file_id: int) -> None:
+def test_closed_client(
+    make_client: Callable[..., DirectIO], portal: Emulator, file_id: int
+) -> None:
     """After close every way in says so, and nothing is asked of anyone."""
     client = make_client()
     metadata = client.metadata(file_id)

@@ -62,8 +62,10 @@ def test_stream_holds_no_more_than_the_setting(
     """With memory for two blocks, no third is asked for until one is taken."""
     file_id = portal.add(SyntheticSource(10_000), block_size=1000, cipher=None, compression="NONE")
     received: list[int] = []
-    client = make_client(memory=2000, on_event=lambda event: received.append(event.number)
-                         if event.name == "received" else None)
+    client = make_client(
+        memory=2000,
+        on_event=lambda event: received.append(event.number) if event.name == "received" else None,
+    )
     for taken, block in enumerate(client.stream(file_id), 1):
         assert portal.log.total("storage") <= taken + 1
         assert block.number == taken

@@ -41,7 +41,9 @@ def fetch(client: DirectIO, file_id: int) -> bytes:
 # --- executor ------------------------------------------------------------------------------------------
 
 
-def test_executor_asks_the_portal_for_nothing(portal: Emulator, client: DirectIO, file_id: int) -> None:
+def test_executor_asks_the_portal_for_nothing(
+    portal: Emulator, client: DirectIO, file_id: int
+) -> None:
     """A list that was serialized is enough: for another client, and more than once."""
     document = client.metadata(file_id).serialize()
     portal.log.clear()
@@ -82,15 +84,15 @@ def test_a_session_per_worker(make_client: Callable[..., DirectIO], file_id: int
     assert threading.get_ident() not in made
 
 
-def test_session_hooks_see_each_response(make_client: Callable[..., DirectIO], file_id: int) -> None:
+def test_session_hooks_see_each_response(
+    make_client: Callable[..., DirectIO], file_id: int
+) -> None:
     """Hooks of a session are called, one that reads the body included."""
     seen: list[int] = []
 
     def factory() -> requests.Session:
         session = requests.Session()
-        session.hooks["response"].append(
-            lambda response, **_: seen.append(len(response.content))
-        )
+        session.hooks["response"].append(lambda response, **_: seen.append(len(response.content)))
         return session
 
     assert fetch(make_client(session=factory), file_id) == DATA
@@ -380,7 +382,9 @@ def test_client_certificate(tmp_path: Path, presented: bool) -> None:
             if presented:
                 assert b"".join(future.result().data for future in futures) == DATA
             else:
-                assert isinstance(futures[0].exception(30), (DownloadConnectionError, DownloadError))
+                assert isinstance(
+                    futures[0].exception(30), (DownloadConnectionError, DownloadError)
+                )
 
 
 def _listed_by(emulator: Emulator, file_id: int) -> Metadata:

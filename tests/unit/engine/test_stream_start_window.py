@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctera_direct_sync.precedence import Precedence
+from ctera_direct_sync.stream_start import StreamStartWindow
 
 
 class Timed:
@@ -14,11 +14,11 @@ class Timed:
 
     def __init__(self, now: float = 100.0) -> None:
         self.now = now
-        self.precedence = Precedence(10, lambda: self.now)
+        self.window = StreamStartWindow(10, lambda: self.now)
 
     def left(self) -> float:
         """Seconds left, none where it is over."""
-        return max(0.0, self.precedence.left())
+        return max(0.0, self.window.remaining())
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def timed() -> Timed:
 def test_nobody_begins(timed):
     """Without a stream bulk work never stands back."""
     assert timed.left() == 0
-    timed.precedence.end()
+    timed.window.close()
     assert timed.left() == 0
 
 
 def test_one_step(timed):
     """A stream has a step's time, from its beginning on."""
-    timed.precedence.begin()
+    timed.window.open()
     assert timed.left() == 10
     timed.now += 4
     assert timed.left() == 6
@@ -46,43 +46,43 @@ def test_one_step(timed):
 
 def test_a_second_step_goes_on(timed):
     """Listed, it has a step's time again, but never more than two together."""
-    timed.precedence.begin()
+    timed.window.open()
     timed.now += 4
-    timed.precedence.begin()
+    timed.window.open()
     assert timed.left() == 10
     timed.now += 8
-    timed.precedence.begin()
+    timed.window.open()
     assert timed.left() == 8
 
 
 def test_the_first_block_ends_it(timed):
     """What is left is bulk work's."""
-    timed.precedence.begin()
+    timed.window.open()
     timed.now += 3
-    timed.precedence.end()
+    timed.window.close()
     assert timed.left() == 0
-    timed.precedence.end()
+    timed.window.close()
     assert timed.left() == 0
 
 
 @pytest.mark.parametrize("ended", [True, False])
 def test_then_it_is_bulk_works_turn(timed, ended):
     """As long as it stood back, no stream holds it up again."""
-    timed.precedence.begin()
+    timed.window.open()
     timed.now += 6 if ended else 10
     if ended:
-        timed.precedence.end()
+        timed.window.close()
     timed.now += 5.9 if ended else 9.9
-    timed.precedence.begin()
+    timed.window.open()
     assert timed.left() == 0
     timed.now += 0.2
-    timed.precedence.begin()
+    timed.window.open()
     assert timed.left() == pytest.approx(10)
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["begin", "end", "wait"]), st.floats(0, 30)),
+        st.tuples(st.sampled_from(["open", "close", "wait"]), st.floats(0, 30)),
         max_size=60,
     )
 )
@@ -95,7 +95,7 @@ def test_half_of_the_time_is_bulk_works(steps):
             back += min(seconds, timed.left())
             timed.now += seconds
         else:
-            getattr(timed.precedence, what)()
+            getattr(timed.window, what)()
             assert timed.left() <= 10 + 1e-6
     # The last turn may not have been given back yet.
     assert back <= (timed.now - 100) / 2 + 10 + 1e-6

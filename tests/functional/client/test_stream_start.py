@@ -10,25 +10,25 @@ import pytest
 
 from ctera_direct_sync import DirectIO
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
-from ctera_direct_sync.precedence import Precedence
+from ctera_direct_sync.stream_start import StreamStartWindow
 
 DATA = SyntheticSource(20_000, seed=1).read(0, 20_000)
 
 
-class Noted(Precedence):
+class Noted(StreamStartWindow):
     """Steps that last until they are ended, and a note of each call."""
 
     def __init__(self) -> None:
         super().__init__(step=600)
         self.calls: list[str] = []
 
-    def begin(self) -> None:
-        super().begin()
-        self.calls.append("begin")
+    def open(self) -> None:
+        super().open()
+        self.calls.append("open")
 
-    def end(self) -> None:
-        super().end()
-        self.calls.append("end")
+    def close(self) -> None:
+        super().close()
+        self.calls.append("close")
 
 
 def _open(client: DirectIO, file_id: int) -> None:
@@ -39,18 +39,18 @@ def _open(client: DirectIO, file_id: int) -> None:
 
 WAYS: dict[str, tuple[Callable[[DirectIO, int], Any], list[str]]] = {
     # Before the listing, and with the start.
-    "stream": (lambda client, file_id: next(client.stream(file_id)), ["begin", "begin", "end"]),
+    "stream": (lambda client, file_id: next(client.stream(file_id)), ["open", "open", "close"]),
     "to a file object": (
         lambda client, file_id: client.download(file_id, io.BytesIO()),
-        ["begin", "end"],
+        ["open", "close"],
     ),
     # The second read finds its block in the cache.
-    "open": (_open, ["begin", "end"]),
+    "open": (_open, ["open", "close"]),
     "spans": (
         lambda client, file_id: client._read_spans(client.metadata(file_id), [(5, 15)]).read(
             stop_at_first=True
         ),
-        ["begin", "end"],
+        ["open", "close"],
     ),
     "blocks": (lambda client, file_id: [each.result() for each in client.blocks(file_id)], []),
     "iter_blocks": (lambda client, file_id: list(client.iter_blocks(file_id)), []),
@@ -60,8 +60,8 @@ WAYS: dict[str, tuple[Callable[[DirectIO, int], Any], list[str]]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_makes_way(portal: Emulator, client: DirectIO, way: str) -> None:
     """Bulk work is held up by what somebody waits for, until that is there, and by nothing else."""
-    noted = client._engine._precedence = Noted()
+    noted = client._engine._window = Noted()
     call, expected = WAYS[way]
     call(client, portal.add(DATA, block_size=1000))
     assert noted.calls == expected
-    assert noted.left() <= 0
+    assert noted.remaining() <= 0

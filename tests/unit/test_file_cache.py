@@ -11,9 +11,9 @@ from ctera_direct_sync import DirectIO
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
 from ctera_direct_sync.file import DirectFile
 from ctera_direct_sync.file_cache import BlockMemory
+from tests.support.engines import run_inline
 
 BLOCK = 1000
-from tests.support.engines import run_inline
 
 
 class Clock:

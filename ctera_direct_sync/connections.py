@@ -35,7 +35,7 @@ from urllib3.util.wait import wait_for_read
 
 from .exchange import HAS_PARSER, Exchange, ResponseHead, render
 from .faults import HTTPFault
-from .scope import CancelScope
+from .scope import Attachment, CancelScope
 from .urls import same_target
 
 __all__ = ["TLS", "Pool", "Timeouts", "blocking", "make_abortable", "make_stock"]
@@ -128,13 +128,6 @@ class _Blocking(threading.local):
 
 
 blocking = _Blocking()
-
-
-def _attach(sock: socket.socket) -> None:
-    """Let the current request's scope shut ``sock`` down while this thread is blocked on it."""
-    scope = blocking.scope
-    if scope is not None:
-        scope.attach(lambda: _shut(sock))
 
 
 def _shut(sock: socket.socket) -> None:
@@ -233,11 +226,24 @@ class _Verbatim:
 
     sock: Any
     response_class = _StrictResponse
+    #: What shuts the socket down if the scope of the current request is cancelled.
+    _attachment: Optional[Attachment] = None
+
+    def detach(self) -> bool:
+        """Leave the scope of the request. Return False if its cancelling shut the socket down."""
+        attachment, self._attachment = self._attachment, None
+        return attachment is None or attachment.detach()
+
+    def _attach(self, sock: socket.socket) -> None:
+        """Let the current request's scope shut ``sock`` down while this thread is blocked on it."""
+        scope = blocking.scope
+        if scope is not None:
+            self._attachment = scope.attach(lambda: _shut(sock))
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         """Send a request; ``url`` is a target, or, for a proxy, the whole URL."""
         if self.sock is not None:
-            _attach(self.sock)
+            self._attach(self.sock)
         if blocking.target and method == "GET":
             url = _as_listed(url)
         super().request(method, url, *args, **kwargs)  # type: ignore[misc]
@@ -261,7 +267,7 @@ class _VerbatimByProxy(_Verbatim):
     def connect(self) -> None:
         """Connect, then let the request be cut off."""
         super().connect()  # type: ignore[misc]
-        _attach(self.sock)
+        self._attach(self.sock)
 
 
 class _Abortable(_Verbatim):
@@ -308,7 +314,7 @@ class _Abortable(_Verbatim):
                     sock.settimeout(self.timeout)
                 if self.source_address:
                     sock.bind(self.source_address)
-                _attach(sock)
+                self._attach(sock)
                 sock.connect(address)
                 return sock
             except OSError as error:
@@ -326,7 +332,7 @@ class _Abortable(_Verbatim):
             self.timeout = None if connect is None else min(connect, _LONGEST)
             self.connect()
         else:
-            _attach(self.sock)
+            self._attach(self.sock)
         self._limit(read)
         return self.sock
 
@@ -400,7 +406,7 @@ class _AbortableHTTPS(_Abortable):
         # The handshake takes the descriptor over into a new object: a duplicate can still be shut.
         try:
             self._twin = sock.dup()
-            _attach(self._twin)
+            self._attach(self._twin)
         except BaseException:
             sock.close()
             raise
@@ -416,7 +422,7 @@ class _AbortableHTTPS(_Abortable):
                 self._twin.close()
                 self._twin = None
         if self.sock is not None:
-            _attach(self.sock)
+            self._attach(self.sock)
         if blocking.scope is not None:
             # Who switches verification off was told once; urllib3 would warn at each request.
             self.is_verified = True
@@ -447,7 +453,7 @@ class Pool(_PoolBase):
         connection: Any = self._get_conn()
 
         def release(reusable: bool) -> None:
-            if not reusable:
+            if not connection.detach() or not reusable:
                 connection.close()
             self._put_conn(connection)
 
@@ -456,6 +462,12 @@ class Pool(_PoolBase):
         except BaseException:
             release(False)
             raise
+
+    def _put_conn(self, connection: Any) -> None:
+        # urllib3 gives a connection back as soon as a body ends: the next request may be another call's.
+        if connection is not None and not connection.detach():
+            connection.close()
+        super()._put_conn(connection)
 
     def drop_idle(self) -> None:
         """Close the connections that nobody uses. The pool can still be used, and connects anew."""

@@ -383,8 +383,9 @@ class Response:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        self._scope.detach()
+        # The connection leaves the scope before another request can have it.
         self._exchange.end()
+        self._scope.detach()
 
     def read(self, limit: int, loan: Optional[Loan] = None) -> Union[bytes, memoryview]:
         """The body as received, content codings included; in ``loan``'s memory, where that is possible.

@@ -14,7 +14,7 @@ from typing import Callable, Generic, Optional, TypeVar
 
 from .sync import Empty, SimpleQueue, get_ident
 
-__all__ = ["CancelScope", "Cancelled", "Gate", "SingleFlight"]
+__all__ = ["Attachment", "CancelScope", "Cancelled", "Gate", "SingleFlight"]
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class Gate:
 _THREAD = object()
 
 
-class _Attachment:
+class Attachment:
     """What wakes one blocked thread. The thread and the canceller both claim it; the first one wins."""
 
     __slots__ = ("_abort", "_aborted", "_claims")
@@ -103,7 +103,7 @@ class CancelScope:
     """
 
     def __init__(self) -> None:
-        self._attachments: dict[int, _Attachment] = {}
+        self._attachments: dict[int, Attachment] = {}
         self._ended = Gate()
         #: Whether `cancel` was called.
         self.cancelled = False
@@ -123,11 +123,14 @@ class CancelScope:
         if self.cancelled:
             raise Cancelled
 
-    def attach(self, abort: Callable[[], object]) -> None:
+    def attach(self, abort: Callable[[], object]) -> Attachment:
         """Register what wakes the calling thread until `detach`.
 
         Args:
             abort: Called by `cancel` on another thread. It replaces an earlier one of this thread.
+
+        Returns:
+            The registration.
 
         Raises:
             Cancelled: The scope was cancelled. Nothing is registered then.
@@ -136,11 +139,12 @@ class CancelScope:
         attachment = self._attachments.pop(ident, None)
         if attachment is not None:
             attachment.detach()
-        self._attachments[ident] = _Attachment(abort)
+        attachment = self._attachments[ident] = Attachment(abort)
         # Checked after registering: a cancel in between either saw the entry or is seen here.
         if self.cancelled:
             self.detach()
             raise Cancelled
+        return attachment
 
     def detach(self) -> bool:
         """Forget what `attach` registered: the calling thread is no longer blocked.

@@ -25,7 +25,7 @@ FLOORS = [
     "portal storage",
     "engine",
     "iteration",
-    "source folders locks journal partial stream spans download file batch",
+    "source folders locks journal partial stream spans download file_cache file batch",
     "client",
     "manifest",
     "arguments batch_command info_command filesystem_instances filesystem_files",
@@ -49,7 +49,8 @@ NEIGHBOURS = {
     "journal": {"folders"},
     "partial": {"folders", "journal", "locks"},
     "download": {"source", "folders", "partial", "stream"},
-    "file": {"source"},
+    "file": {"file_cache", "source"},
+    "file_cache": {"source"},
     "spans": {"source", "stream"},
     "batch": {"folders", "locks", "partial"},
     "cli": {"emulator"},
@@ -73,7 +74,16 @@ def imports(path: Path) -> set[str]:
     """What a file imports of this package, anywhere in it: first names below the package."""
     package = [PACKAGE.name, *path.relative_to(PACKAGE).parent.parts]
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    tree = ast.parse(path.read_text("utf-8"))
+    for_types = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and getattr(branch.test, "id", "") == "TYPE_CHECKING"
+        for node in ast.walk(branch)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
         if isinstance(node, ast.Import):
             targets = [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -64,6 +64,8 @@ class WorkerPool(ThreadPoolExecutor):
         self._tasks: SimpleQueue[Optional[_Task]] = SimpleQueue()
         # One token for each idle thread. Whoever takes a token may queue one task.
         self._idle: deque[None] = deque()
+        # One entry for each thread that was asked for, whether it runs already or not.
+        self._requests: list[None] = []
         self._started: deque[Thread] = deque()
         # One gate for each bare thread: it opens once the bare thread has started a real one.
         self._launches: deque[Gate] = deque()
@@ -90,11 +92,11 @@ class WorkerPool(ThreadPoolExecutor):
         try:
             self._idle.pop()
         except IndexError:
-            if len(self._started) < self._limit:
+            if len(self._requests) < self._limit:
                 try:
                     self._start(task)
                 except (RuntimeError, MemoryError):
-                    if not self._started:
+                    if not self._requests:
                         raise
                 else:
                     return future
@@ -145,6 +147,14 @@ class WorkerPool(ThreadPoolExecutor):
         So only worker threads call it, which Python never interrupts. For any other caller a bare
         thread does.
         """
+        self._requests.append(None)
+        try:
+            self._request(task)
+        except BaseException:
+            self._requests.pop()
+            raise
+
+    def _request(self, task: _Task) -> None:
         if on_worker_thread():
             self._start_thread(task)
         else:

@@ -205,7 +205,7 @@ def test_untrusted_storage(run: Run, target: Path) -> None:
         portal.faults.add("portal", times=None, action=faults.listing(lambda _: listing))
         keys = ["-e", portal.url, "-a", portal.access_key_id, "-s", storage.secret_access_key]
         result = run("download", *keys, "-f", plain, "-p", target)
-        assert_line(result, 1, "The storage at https://", "-k", "REQUESTS_CA_BUNDLE", "block")
+        assert_line(result, 1, "the storage at https://", "-k", "REQUESTS_CA_BUNDLE", "block")
         assert run("download", "-k", "--quiet", *keys, "-f", plain, "-p", target)[0] == 0
     assert target.read_bytes() == DATA
 

@@ -15,13 +15,14 @@ from .conftest import DATA, finished, started
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="its signals are others")
 
-#: Python runs it before a program. ``pause()`` says that a moment has come, and waits for a signal.
+#: Python runs it before a program. ``pause()`` says that a moment has come, and waits until a signal was
+#: sent. To wait for the signal itself would be for ever where it comes right before.
 _SITE = """
 import os, signal, sys
 
 def pause():
-    os.write({fd}, b".")
-    signal.pause()
+    os.write({say}, b".")
+    os.read({go_on}, 1)
 
 class Finder:
     @staticmethod
@@ -54,15 +55,20 @@ def test_moments(file_id: int, tmp_path: Path, moment: str, number: signal.Signa
     """While it starts, closes and ends: a shell sees 128 and the signal's number."""
     module, code = MOMENTS[moment]
     said, say = os.pipe()
-    site = _SITE.format(fd=say, module=module, moment=code) + "\nsys.meta_path.insert(0, Finder)\n"
+    go_on, sent = os.pipe()
+    site = _SITE.format(say=say, go_on=go_on, module=module, moment=code)
+    site += "\nsys.meta_path.insert(0, Finder)\n"
     (tmp_path / "sitecustomize.py").write_text(site)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     target = tmp_path / "out"
     arguments = ("download", "--quiet", "-f", file_id, "-p", target)
-    with started(*arguments, env=environment, pass_fds=[say]) as process, open(said, "rb") as pipe:
+    fds = [say, go_on]
+    with started(*arguments, env=environment, pass_fds=fds) as process, open(said, "rb") as pipe:
         os.close(say)
+        os.close(go_on)
         assert pipe.read(1) == b"."
         process.send_signal(number)
+        os.close(sent)
         out, err = process.communicate(timeout=60)
     assert process.returncode in (128 + number, -number)
     assert out == b"" and b"Traceback" not in err and err.count(b"\n") <= 1, err

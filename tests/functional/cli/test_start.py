@@ -102,7 +102,7 @@ def test_wrong_codec_in_another_program() -> None:
     code = (
         "import signal\n"
         "try:\n"
-        "    import ctera_direct_sync\n"
+        "    from ctera_direct_sync import DirectIO\n"
         "except ValueError as error:\n"
         "    print(error)\n"
         "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n"

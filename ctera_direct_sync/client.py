@@ -101,6 +101,8 @@ class DirectIO:
         )
         self._observer = Observer(self._on_event)
         self._engine = Engine(settings.max_workers, cancelled_error=_cancelled)
+        # A client that is dropped without being closed leaves no thread behind.
+        weakref.finalize(self, self._engine.close, wait=False).atexit = False
         self._connect()
         _clients.add(self)
 

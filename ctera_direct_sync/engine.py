@@ -145,6 +145,8 @@ class Engine:
                 raise ValueError(_CLOSED)
         except BaseException as error:
             self.cancel(transfer)
+            if isinstance(error, _NoThread) and self.closed:
+                raise ValueError(_CLOSED) from None
             if isinstance(error, _NoThread):
                 raise DirectIOError(_NO_THREAD, transfer.file_id, errno=errno.EAGAIN) from None
             raise
@@ -258,6 +260,8 @@ class Engine:
         if wait and not on_worker_thread():
             self._all_threads_ended.wait()
             self._pool.shutdown(wait=True)
+        else:
+            self._pool.shutdown(wait=False)
 
     def end_transfers(self, seconds: float) -> None:
         """Cancel all transfers, as the program ends, and wait for their reads for a moment."""

@@ -110,7 +110,7 @@ class Scheduler:
         if transfer.state in (State.COMPLETE, State.CANCELLED):
             return []
         dropped = transfer.cancel()
-        self.transfers.discard(transfer)
+        self._forget(transfer)
         transfer.check_complete()
         return dropped
 
@@ -118,9 +118,16 @@ class Scheduler:
         """Admit what fits now, and see whether that was all."""
         transfer.admit()
         if transfer.check_complete():
-            self.transfers.discard(transfer)
+            self._forget(transfer)
         else:
             self._offer(transfer)
+
+    def _forget(self, transfer: Transfer[Any]) -> None:
+        """Keep nothing of a transfer that begins nothing more."""
+        self.transfers.discard(transfer)
+        if not self.transfers:
+            for entries in (self._capped, self._idle, self._active, self._by_age):
+                entries.clear()
 
     def _offer(self, transfer: Transfer[Any]) -> None:
         """Put a transfer that may run another job into the heap of its kind, once."""

@@ -263,6 +263,10 @@ class Job(Generic[T]):
         )
 
 
+def _ended(piece: Piece, scope: CancelScope) -> Any:
+    raise AssertionError("no thread works for a transfer that has ended")
+
+
 class State(enum.Enum):
     """Where a transfer stands. The module's docstring explains the states."""
 
@@ -333,7 +337,7 @@ class Transfer(Generic[T]):
         self._position = 0
         self._pieces = pieces
         self._next_piece: Optional[Piece]
-        self._work = work
+        self._work: Callable[[Piece, CancelScope], T] = work
         self._context = contextvars.copy_context()
         self._memory = memory
         self._working_bytes = working_bytes
@@ -415,8 +419,15 @@ class Transfer(Generic[T]):
         if self.state is not State.CANCELLED:
             self.state = State.COMPLETE
             self.results.put(None)
+        self._release()
         self.ended.open()
         return True
+
+    def _release(self) -> None:
+        """Drop what the work needs, the client among it: mail and void entries may refer to this."""
+        self._work = _ended
+        self._notify = None
+        self._pieces = iter(())
 
     # Any thread may call these, without a lock.
 

@@ -13,6 +13,13 @@ hiddenimports = [
     "ctera_direct_sync.codec.portable",
 ]
 
+# Looked for by ctera_direct_sync.codec.packages, which has stand-ins for those that are missing.
+hiddenimports += [
+    name
+    for name in ("cramjam", "lz4.frame", "google_crc32c", "isal.isal_zlib", "anycrc")
+    if can_import_module(name)
+]
+
 # Imported by the compiled module, whose source PyInstaller does not have.
 hiddenimports += [
     name for name in ("ctera_direct_sync.codec._native", "_cffi_backend") if can_import_module(name)

@@ -280,9 +280,10 @@ def assemble(blocks: Any, size: int) -> bytes:
     return bytes(data)
 
 
-def our_blocks(client: Any, file_id: int, size: int) -> bytes:
+def our_blocks(client: Any, file_id: int, size: int, byte_range: Any = None) -> bytes:
     """Download by futures, as they complete."""
-    return assemble((future.result() for future in as_completed(client.blocks(file_id))), size)
+    futures = client.blocks(file_id, byte_range)
+    return assemble((future.result() for future in as_completed(futures)), size)
 
 
 def our_iter_blocks(client: Any, file_id: int, size: int) -> bytes:
@@ -348,8 +349,9 @@ def test_ours_downloads_a_listed_part(emulator, client, cipher, record_property)
     file_id = emulator.add(TEXT, cipher=cipher, block_size=50_000, listing='ranged',
                            listed_range=(start, end))
     assert client.metadata(file_id).size == SIZE
-    by_blocks = our_blocks(client, file_id, end)[start:]
-    streamed = b''.join(block.data for block in client.stream(file_id, ByteRange(start, end - 1)))
+    listed = ByteRange(start, end - 1)
+    by_blocks = our_blocks(client, file_id, end, listed)[start:]
+    streamed = b''.join(block.data for block in client.stream(file_id, listed))
     assert digest(by_blocks) == digest(streamed) == digest(TEXT[start:end])
     record_property('compared', 'ctera_direct_sync')
 

@@ -57,6 +57,22 @@ def run_inline(client: DirectIO) -> DirectIO:
     return client
 
 
+#: Threads that were there when the test began, of file systems that other tests share, say.
+_there_before: set[threading.Thread] = set()
+
+
+def note_threads() -> None:
+    """Leave the threads that there are out of what `engine_threads` tells."""
+    _there_before.clear()
+    _there_before.update(threading.enumerate())
+
+
+def engine_threads() -> list[threading.Thread]:
+    """The threads of engines that the test has started."""
+    new = set(threading.enumerate()) - _there_before
+    return [each for each in new if each.name.startswith("ctera-direct")]
+
+
 def pieces(*lengths: int) -> Iterator[Piece]:
     """Whole blocks of these lengths; a piece's ``block`` is its position."""
     offset = 0

@@ -6,6 +6,7 @@ import errno
 import gc
 import io
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -275,3 +276,21 @@ def test_stream_error_inside_a_range(portal: Emulator, client: DirectIO, file_id
     for block in client.stream(file_id, ByteRange(caught.value.offset, wanted.end)):
         got += block.data
     assert got == DATA[5_500:9_500]
+
+
+def test_client_that_is_dropped_leaves_no_thread(portal: Emulator, file_id: int) -> None:
+    """A client that nobody closes ends its threads when it is collected, and keeps no block alive."""
+    before = set(threading.enumerate())
+    client = DirectIO(portal.url, portal.access_key_id, portal.secret_access_key)
+    assert b"".join(block.data for block in client.stream(file_id)) == DATA
+    assert len([future.result() for future in client.blocks(file_id)]) == BLOCKS
+    workers = set(threading.enumerate()) - before
+    assert any(each.name.startswith("ctera-direct") for each in workers)
+    watched = weakref.ref(client)
+    del client
+    gc.collect()
+    assert watched() is None
+    for each in workers:
+        if each.name.startswith("ctera-direct"):
+            each.join(10)
+            assert not each.is_alive()

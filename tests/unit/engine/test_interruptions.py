@@ -16,6 +16,7 @@ from ctera_direct_sync.worker_pool import WorkerPool
 from tests.support.engines import (
     PATIENCE,
     Held,
+    engine_threads,
     futures,
     open_engine,
     position,
@@ -61,17 +62,12 @@ CONSUMERS: list[Callable[[Engine], list[int]]] = [
 ]
 
 
-def threads() -> list[threading.Thread]:
-    """The threads of engines."""
-    return [each for each in threading.enumerate() if each.name.startswith("ctera-direct")]
-
-
 def check_well(made: Engine) -> None:
     """A new call gets all of its results; close ends all threads."""
     found = futures(made, shared(3, position, max_workers=2))
     assert not wait(found, timeout=PATIENCE).not_done
     made.close()
-    assert threads() == []
+    assert engine_threads() == []
 
 
 @pytest.mark.parametrize("consume", CONSUMERS)
@@ -105,7 +101,7 @@ def test_close_in_a_signal_handler_at_any_statement(consume):
                 assert "cancel" in type(error).__name__.lower() or "CutOff" in repr(error), error
             assert made.closed or statements.count < number
             made.close()
-            assert threads() == []
+            assert engine_threads() == []
         if statements.count < number:
             return
     pytest.fail("the consumer has more statements than this test strikes")
@@ -148,7 +144,7 @@ def test_close_at_any_statement_of_close(monkeypatch):
             held.await_inside(1)
             with at_statement(number, made.close) as statements:
                 made.close()
-            assert threads() == []
+            assert engine_threads() == []
         if statements.count < number:
             return
     pytest.fail("close has more statements than this test strikes")

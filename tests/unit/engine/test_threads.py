@@ -21,6 +21,7 @@ from tests.support.engines import (
     CutOff,
     Held,
     InlineEngine,
+    engine_threads,
     futures,
     open_engine,
     pieces,
@@ -280,19 +281,14 @@ def test_drain_waits_for_the_last_worker(pooled):
     assert gate.active == 0
 
 
-def threads() -> list[threading.Thread]:
-    """The engine's threads."""
-    return [each for each in threading.enumerate() if each.name.startswith("ctera-direct")]
-
-
 def test_close_ends_everything(pooled):
     """Close cuts off what runs, ends every future, and waits for the threads."""
     gate = Held()
     found = futures(pooled, shared(50, gate, max_workers=5))
     gate.await_inside(5)
-    assert len(threads()) == 6  # One more is idle, for what comes next.
+    assert len(engine_threads()) == 6  # One more is idle, for what comes next.
     pooled.close()
-    assert threads() == []
+    assert engine_threads() == []
     assert all(future.done() for future in found)
     assert [type(future.exception()) for future in found[:5]] == [CutOff] * 5
 
@@ -311,7 +307,7 @@ def test_close_while_the_consumer_rests(serial, ordered):
 
 def test_no_thread_before_the_first_transfer(pooled):
     """An engine at rest has no thread."""
-    assert threads() == []
+    assert engine_threads() == []
 
 
 def test_callback_that_closes(pooled):

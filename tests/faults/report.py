@@ -22,26 +22,30 @@ PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
 _INTRODUCTION = f"""\
 # The fault matrix
 
-What comes of each fault by each way in. Written by `python -m tests.faults.report`, which runs all
-{{cells}} cells against the emulator; `pytest tests/faults/test_matrix.py` runs the same cells as tests.
-Do not edit by hand.
+This page says what each API makes of each fault.
+`python -m tests.faults.report` writes it, and runs all {{cells}} cells against the emulator for that.
+`pytest tests/faults/test_matrix.py` runs the same cells as tests. Do not edit the page by hand.
 
-Each cell was checked for more than its outcome: no wrong byte was delivered, an error names the file and
-has an errno, a stream's error has the offset at which its data ended, a failed download left nothing
-behind, the broken side got no more requests than the failure policy allows, and no key, token, signature
-or query stood in any log line at DEBUG (urllib3's included), in any error's text, repr or traceback with
-locals, in any event or in what the command line said with `-d`.
+Each cell was checked for more than its outcome:
+
+- No wrong byte was delivered, and a failed download left nothing behind.
+- An error names the file and has an errno. A stream's error has the offset at which its data ended.
+- The broken side got no more requests than the failure policy allows.
+- No key, token, signature or query stood in a log line at DEBUG (urllib3's included), in an event, in an error's text, repr or
+  traceback with locals, or in the output of the command line with `-d`.
+
+What the entries mean:
 
 - **recovered**: every byte is right, and the caller noticed nothing.
 - A class: what is raised. With `stream` it is the `__cause__` of a StreamError, whose `offset` is where to
   resume. The command line exits with 1 and one line that says why.
-- **-**: the way in does not come across this fault.
+- **-**: the API does not meet this fault.
 - *once*: the first request meets the fault; *always*: all do. With {RETRIES} retries here (4 by default).
 - Last column: `cterasdk.direct` 2.20.50 by its streamer, under the same faults, its pauses between
   attempts left out and its read timeout set to 1 s (`python -m tests.faults.peer`).
 
-What no client can see is not in the table: plaintext, snappy, or AES-CBC without compression, that was
-damaged on its way by a storage that declares no checksum (reliability.md says more).
+[What no client can see](reliability.md#what-no-client-can-see) is not in the table: damage to plaintext, snappy, or AES-CBC
+without compression, while the storage declares no checksum.
 """
 
 

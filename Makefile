@@ -23,7 +23,7 @@ WORKERS ?= auto
 
 .PHONY: demo test test-c test-pythons test-lowest docs lint bench bench-codec bench-smoke fuzz soak wheel clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed test-c
@@ -76,10 +76,15 @@ $(VENV)/.system: apt-packages.txt tools/system-packages.sh
 	tools/system-packages.sh apt-packages.txt
 	@mkdir -p $(VENV) && touch $@
 
-# Built in place, so that the tree is what is tested; again whenever the C or the metadata changes.
-$(VENV)/.installed: $(VENV)/.system pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/*.cdef csrc/ffi_build.py)
+# Built in place, so that the tree is what runs; again whenever the C or the metadata changes.
+# The demo needs no more than this. What the tests need takes minutes to install.
+$(VENV)/.built: $(VENV)/.system pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/*.cdef csrc/ffi_build.py)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[emulator]'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.built
 	$(BIN)/python -m pip install --quiet --editable '.[test,lint,typing,integrations]'
 	@touch $@
 

@@ -211,10 +211,13 @@ class Emulator:
 
     def replace(self, file_id: int, data: Union[bytes, str, os.PathLike[str], Source], *,
                 keep_old: bool = True, **options: Any) -> None:
-        """
-        Give a file other content and, if told, other options: a file that was changed.
+        """Give a file other content, and other options if there are any: a changed file.
 
-        :param keep_old: URLs listed before still give the old blocks; else 404.
+        Args:
+            file_id: The file.
+            data: Its new content: bytes, a path, or a source such as SyntheticSource.
+            keep_old: Whether URLs that were listed before still give the old blocks. If not, they give 404.
+            **options: Those of `add` that change.
         """
         self._catalog.replace(file_id, open_source(data), options, keep_old)
 

@@ -31,8 +31,8 @@ Each cell was checked for more than its outcome:
 - No wrong byte was delivered, and a failed download left nothing behind.
 - An error names the file and has an errno. A stream's error has the offset at which its data ended.
 - The broken side got no more requests than the failure policy allows.
-- No key, token, signature or query stood in a log line at DEBUG (urllib3's included), in an event, in an error's text, repr or
-  traceback with locals, or in the output of the command line with `-d`.
+- No key, token, signature or query stood in a log line at DEBUG (urllib3's included), in an event,
+  in an error's text, repr or traceback with locals, or in the output of the command line with `-d`.
 
 What the entries mean:
 
@@ -44,8 +44,8 @@ What the entries mean:
 - Last column: `cterasdk.direct` 2.20.50 by its streamer, under the same faults, its pauses between
   attempts left out and its read timeout set to 1 s (`python -m tests.faults.peer`).
 
-[What no client can see](reliability.md#what-no-client-can-see) is not in the table: damage to plaintext, snappy, or AES-CBC
-without compression, while the storage declares no checksum.
+[What no client can see](reliability.md#what-no-client-can-see) is not in the table: damage to plaintext,
+snappy, or AES-CBC without compression, while the storage declares no checksum.
 """
 
 

@@ -5,6 +5,7 @@
 #   make lint           ruff and mypy --strict
 #   make docs           the documentation, into build/site; warnings are errors
 #   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
+#   make test-nightly   the tests that take a minute or more, and the killed downloads
 #   make test-lowest    the unit tests on the lowest versions of all dependencies
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)
@@ -21,13 +22,18 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c test-pythons test-lowest docs lint bench bench-codec bench-smoke fuzz soak wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest docs lint bench bench-codec bench-smoke fuzz soak wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed test-c
 	$(BIN)/python -X dev -m pytest -n $(WORKERS)
+
+# What takes minutes and rarely breaks. The kills are a program, not a test.
+test-nightly: $(VENV)/.installed
+	$(BIN)/python -X dev -m pytest -n $(WORKERS) -m nightly
+	$(BIN)/python -m tests.faults.killing
 
 test-c: $(VENV)/.system
 	$(MAKE) -C csrc test

@@ -166,14 +166,14 @@ def to_another_host(where: str) -> faults.Action:
 
 
 def closed_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """A closed port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def refused_storage(url: str) -> str:
-    """A block's URL at a port where nobody listens."""
+    """A block's URL at a closed port."""
     return f"http://127.0.0.1:{closed_port()}/" + url.split("/", 3)[3]
 
 
@@ -463,7 +463,7 @@ def _portal_document() -> Iterator[Row]:
               api, {}, 1)  # fmt: skip
     yield Row(group, "100 MB", on_listing(faults.replace(padded(100_000_000))), RECOVERED, {}, 1)
     yield Row(group, "members twice", on_listing(faults.replace(doubled)), RECOVERED, {}, 1)
-    yield Row(group, "members that nobody knows", member(surprise=[1]), RECOVERED, {}, 1)
+    yield Row(group, "unknown members", member(surprise=[1]), RECOVERED, {}, 1)
     yield Row(group, "no chunks", member(chunks=None), "BlocksNotFoundError", {}, 1)
     yield Row(group, "empty chunks", member(chunks=[]), "BlocksNotFoundError", {}, 1)
     yield Row(group, "chunks no list", member(chunks={"url": "x"}), api, {}, tries)

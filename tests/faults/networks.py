@@ -90,7 +90,7 @@ def _proxies(
 ) -> Iterator[tuple[str, Around, str, Optional[int]]]:
     yield "that works", running(lambda world: proxy_handler(), no_proxy), RECOVERED, 1
     yield "answers 502 once", running(busy_once, no_proxy), RECOVERED, 1
-    yield "nobody listens", through(f"http://127.0.0.1:{closed_port()}", no_proxy), refused, 0
+    yield "closed port", through(f"http://127.0.0.1:{closed_port()}", no_proxy), refused, 0
     yield "no such host", through("http://proxy.invalid:3128", no_proxy), refused, 0
     yield "malformed URL", through("http://my proxy:port", no_proxy), refused, 0
     yield "unknown scheme", through("gopher://127.0.0.1:70", no_proxy), refused, 0

@@ -23,7 +23,6 @@ from ctera_direct_sync.exceptions import (
     StreamError,
     UnAuthorized,
 )
-from tests.faults.slow import slow
 
 SIZE = 40_000
 DATA = SyntheticSource(SIZE, seed=1).read(0, SIZE)
@@ -196,7 +195,7 @@ def test_many_expiries_during_a_stream(portal: Emulator, make_client: Callable[.
 
 
 @pytest.mark.parametrize(
-    ("life", "step"), [(0.4, 0.2), pytest.param(2.0, 2.5, marks=slow)]
+    ("life", "step"), [(0.4, 0.2), pytest.param(2.0, 2.5, marks=pytest.mark.nightly)]
 )
 def test_urls_that_live_shorter_than_the_stream(
     portal: Emulator, make_client: Callable[..., DirectIO], life: float, step: float

@@ -14,7 +14,7 @@ import pytest
 from ctera_direct_sync import codec
 from ctera_direct_sync.emulator import Emulator
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 DATA = bytes(range(256)) * 4000
 

@@ -14,8 +14,6 @@ import pytest
 from ctera_direct_sync import codec
 from ctera_direct_sync.emulator import Emulator
 
-pytestmark = pytest.mark.nightly
-
 DATA = bytes(range(256)) * 4000
 
 PROGRAM = """
@@ -50,6 +48,7 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder / "dist" / "fetch" / ("fetch.exe" if sys.platform == "win32" else "fetch")
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("backend", ["native", "portable"])
 def test_frozen_program_downloads(
     frozen: Path, portal: Emulator, tmp_path: Path, backend: str

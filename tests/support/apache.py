@@ -26,6 +26,7 @@ PidFile {folder}/pid
 Listen 127.0.0.1:{port}
 ErrorLog {folder}/errors
 LogLevel warn
+KeepAliveTimeout 1
 LoadModule mpm_event_module {modules}/mod_mpm_event.so
 LoadModule authz_core_module {modules}/mod_authz_core.so
 LoadModule filter_module {modules}/mod_filter.so

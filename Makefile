@@ -41,6 +41,8 @@ test-c: $(VENV)/.system
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python tools/check-changelog.py
+	$(BIN)/zizmor --offline --quiet .github
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

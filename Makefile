@@ -41,6 +41,7 @@ test-c: $(VENV)/.system
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python tools/check-prose.py
 	$(BIN)/python tools/check-changelog.py
 	$(BIN)/zizmor --offline --quiet .github
 

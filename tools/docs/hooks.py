@@ -22,6 +22,8 @@ from mkdocs.exceptions import PluginError
 from ctera_direct_sync import cli
 
 ROOT = Path(__file__).parents[2]
+#: The sections of the navigation that take the other pages of a folder.
+SECTIONS = {"howto": "How to", "development": "Development"}
 HELP = re.compile(r"<!-- help: ([a-z ]*?) *-->")
 INCLUDE = re.compile(r"<!-- include: (\S+) -->")
 LINK = re.compile(r"\]\((?!https?:|#)([^)]+)\)")
@@ -35,7 +37,8 @@ def on_config(config: Any) -> Any:
     for path in sorted(docs.rglob("*.md")):
         name = path.relative_to(docs).as_posix()
         if name not in named:
-            sections["How to" if name.startswith("howto/") else "Explanation"].append(name)
+            folder = name.partition("/")[0]
+            sections[SECTIONS.get(folder, "Explanation")].append(name)
     return config
 
 

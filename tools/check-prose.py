@@ -72,14 +72,14 @@ def find_python_prose(source: str) -> Iterator[tuple[int, str]]:
             continue
         line, text = token.start[0], token.string.lstrip("#: ")
         if block and line != last + 1:
-            yield start, " ".join(block)
+            yield start, "\n".join(block)
             block = []
         if not block:
             start = line
         block.append(text)
         last = line
     if block:
-        yield start, " ".join(block)
+        yield start, "\n".join(block)
 
 
 def find_prose(name: str, source: str) -> Iterator[tuple[int, str]]:

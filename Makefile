@@ -2,7 +2,8 @@
 #
 #   make demo           real files through an emulated portal, checked and timed
 #   make test           the whole test suite, both codec backends
-#   make lint           ruff and mypy --strict
+#   make lint           ruff, mypy --strict, phrases, changelog fragments, workflows
+#   make coverage       which lines and branches the unit and functional tests run, into build/coverage
 #   make docs           the documentation, into build/site; warnings are errors
 #   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
 #   make test-nightly   the tests that take a minute or more, and the killed downloads
@@ -22,7 +23,7 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c test-nightly test-pythons test-lowest docs lint bench bench-codec bench-smoke fuzz soak wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz soak wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
@@ -44,6 +45,16 @@ lint: $(VENV)/.installed
 	$(BIN)/python tools/check-prose.py
 	$(BIN)/python tools/check-changelog.py
 	$(BIN)/zizmor --offline --quiet .github
+
+# Programs that tests start are measured, too. The floor is fail_under in pyproject.toml. A child of os.fork that
+# ends by os._exit, or a process that a signal ends, leaves no figures. Some tests leave a program no thread,
+# no room on the disk or no permission, so that it cannot write its figures either.
+UNMEASURED := test_limit_of_threads or test_wrong_codec_in_another_program \
+    or test_folder_without_permission or test_disk_that_fills_up
+coverage: $(VENV)/.installed
+	@mkdir -p build/coverage
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term --cov-report=html \
+	    -k 'not ($(UNMEASURED))' tests/unit tests/functional
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -22,6 +22,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -47,7 +48,15 @@ _Argument = TypeVar("_Argument")
 #: What a read returns: bytes, or the number of those that it wrote into a buffer.
 _Found = TypeVar("_Found", bytes, int)
 
-__all__ = ["DirectFile", "RawDirectFile", "SharedFile", "open_file", "open_shared_file"]
+__all__ = [
+    "DirectFile",
+    "Opened",
+    "PickledFile",
+    "RawDirectFile",
+    "SharedFile",
+    "open_file",
+    "open_shared_file",
+]
 
 #: A gap as small as this between two reads is not a jump.
 _HEADER_SIZE_BYTES = 4 * 1024
@@ -243,8 +252,7 @@ def open_shared_file(
     source: Source, readahead: Optional[int] = None, client: Optional[DirectIO] = None
 ) -> SharedFile:
     """Return the same for fsspec: DuckDB reads it right where DuckDB is in the process."""
-    places = _DuckDBPlaces() if not sys.modules.keys().isdisjoint(("duckdb", "_duckdb")) else None
-    return SharedFile(RawDirectFile(source, readahead, client=client, places=places))
+    return SharedFile(RawDirectFile(source, readahead, client=client, places=_duckdb_places()))
 
 
 class RawDirectFile(io.RawIOBase):
@@ -269,25 +277,40 @@ class RawDirectFile(io.RawIOBase):
         client: Optional[DirectIO] = None,
         places: Optional[_DuckDBPlaces] = None,
     ) -> None:
+        self._stand_at(0, source.file_id, readahead, places)
+        self._set_source(source, client)
+
+    def _stand_at(
+        self,
+        position: int,
+        file_id: int,
+        readahead: Optional[int],
+        places: Optional[_DuckDBPlaces],
+    ) -> None:
+        """Set what a file has before it is listed."""
         super().__init__()
-        self.size = source.metadata.size
         # As text: programs take an integer for a file descriptor.
-        self.name = str(source.file_id)
-        self._source = source
-        self._client = client
+        self.name = str(file_id)
         self._lease: Optional[_ClientLease] = None
         self._readahead = readahead
-        self._most_ahead = source.memory // 2 if readahead is None else operator.index(readahead)
-        self._cache = BlockCache(source)
         self._places = places
         # While a read holds the lock, the position is negative, and `_claimed` is where the read began.
-        self._position = 0
-        self._claimed = 0
+        self._position = position
+        self._claimed = position
         self._last: Optional[Piece] = None
         self._ahead = 0
         self._read_until = 0
         self.forget_parent()
         _files.add(self)
+
+    def _set_source(self, source: Source, client: Optional[DirectIO]) -> None:
+        """Set what a file has once it is listed."""
+        readahead = self._readahead
+        self._most_ahead = source.memory // 2 if readahead is None else operator.index(readahead)
+        self._client = client
+        self._cache = BlockCache(source)
+        self._source = source
+        self.size = source.metadata.size
 
     def forget_parent(self) -> None:
         """In a forked child: a thread that is not here may hold the lock, amid a read."""
@@ -320,8 +343,9 @@ class RawDirectFile(io.RawIOBase):
     def seek(self, offset: SupportsIndex, whence: SupportsIndex = os.SEEK_SET, /) -> int:
         """Move to another position, and return it; see `DirectFile.seek`."""
         distance, base = operator.index(offset), operator.index(whence)
+        size = self.size if base == os.SEEK_END else 0
         with self._exclusively():
-            bases = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}
+            bases = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: size}
             if base not in bases:
                 raise ValueError(f"whence {base} is none of SEEK_SET, SEEK_CUR, SEEK_END")
             position = bases[base] + distance
@@ -576,6 +600,98 @@ class RawDirectFile(io.RawIOBase):
         return _reopen, (type(client), client.__getstate__(), *arguments)
 
 
+class Opened(NamedTuple):
+    """What opening a file gives: where its bytes come from, and the client that is used for it."""
+
+    source: Source
+    client: DirectIO
+    lease: Optional[_ClientLease] = None
+
+
+class PickledFile(RawDirectFile):
+    """A file that was pickled. It is opened at its first use, and what goes wrong is raised there.
+
+    An error amid the loading of a pickle ends the connections of Dask's workers, for example: the
+    program that waits for them then waits for ever. A use that fails leaves the next one to try again.
+
+    Args:
+        file_id: The file.
+        position: Where it stood.
+        readahead: As it was opened with.
+        open_again: Lists the file. It raises DirectIOError (ESTALE) if the file has changed.
+        is_shared: Whether fsspec opened it.
+    """
+
+    def __init__(
+        self,
+        file_id: int,
+        position: int,
+        readahead: Optional[int],
+        open_again: Callable[[], Opened],
+        is_shared: bool = False,
+    ) -> None:
+        self._open_again: Optional[Callable[[], Opened]] = open_again
+        self._stand_at(position, file_id, readahead, _duckdb_places() if is_shared else None)
+
+    @property
+    def size(self) -> int:
+        """The size of the file in bytes."""
+        self.open()
+        return self._size
+
+    @size.setter
+    def size(self, size: int) -> None:
+        self._size = size
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file was opened."""
+        return self._open_again is None
+
+    def open(self) -> None:
+        """Open the file, unless that was done."""
+        if not self.is_open:
+            with self._exclusively():
+                self._open()
+
+    def close(self) -> None:
+        """Give back the memory and end what is being fetched."""
+        if not self.is_open:
+            self._position = -1
+            io.RawIOBase.close(self)
+        else:
+            super().close()
+
+    def _open(self) -> None:
+        """Open the file, under the lock."""
+        self._check_open()
+        if self._open_again is None:
+            return
+        opened = self._open_again()
+        self._set_source(opened.source, opened.client)
+        self._lease, self._open_again = opened.lease, None
+        if self.closed:  # By another thread meanwhile.
+            self._cache.close()
+            if opened.lease is not None:
+                opened.lease.end()
+
+    def _claim(self) -> int:
+        self._open()
+        return super()._claim()
+
+    def _peek(self, limit: int) -> bytes:
+        self.open()
+        return super()._peek(limit)
+
+    def _reduce(self) -> Any:
+        again = self._open_again
+        if not isinstance(again, _OpenAgain):
+            return super()._reduce()
+        self._check_open()
+        arguments = (again.file_id, again.fingerprint, again.readahead, self.tell())
+        return _reopen, (again.kind, again.state, *arguments)
+
+
 class _DetachedFile(RawDirectFile):
     """Stands for the raw file of a `DirectFile` that was detached: each use is a ValueError."""
 
@@ -678,6 +794,11 @@ class _DuckDBPlaces:
             self._places[threading.get_ident()] = position
 
 
+def _duckdb_places() -> Optional[_DuckDBPlaces]:
+    """Return places for DuckDB's threads if DuckDB is in the process, else None."""
+    return None if sys.modules.keys().isdisjoint(("duckdb", "_duckdb")) else _DuckDBPlaces()
+
+
 def _is_native_thread() -> bool:
     """Return whether no Python function of the program's is beneath the call, on this thread."""
     frame = sys._getframe(1)
@@ -730,6 +851,32 @@ class _ClientLease:
                 lease.client.close()
 
 
+@dataclass(frozen=True, repr=False)
+class _OpenAgain:
+    """Opens a file that was pickled, with a client that the unpickled files share."""
+
+    kind: type[DirectIO]
+    state: dict[str, Any]
+    file_id: int
+    fingerprint: str
+    readahead: Optional[int]
+
+    def __call__(self) -> Opened:
+        lease = _ClientLease(self.kind, self.state)
+        try:
+            source = lease.client._whole(lease.client.metadata(self.file_id))
+            if source.metadata.fingerprint != self.fingerprint:
+                raise DirectIOError(
+                    "The file has changed since the open file was pickled: open it anew",
+                    self.file_id,
+                    errno=errno.ESTALE,
+                )
+        except BaseException:
+            lease.end()
+            raise
+        return Opened(source, lease.client, lease)
+
+
 def _reopen(
     kind: type[DirectIO],
     state: dict[str, Any],
@@ -738,23 +885,9 @@ def _reopen(
     readahead: Optional[int],
     position: int,
 ) -> DirectFile:
-    """Open a file that was pickled, at the position that it had."""
-    lease = _ClientLease(kind, state)
-    try:
-        file = lease.client.open(file_id, readahead=readahead)
-        if file._raw_file._source.metadata.fingerprint != fingerprint:
-            file.close()
-            raise DirectIOError(
-                "The file has changed since the open file was pickled: open it anew",
-                file_id,
-                errno=errno.ESTALE,
-            )
-        file.seek(position)
-    except BaseException:
-        lease.end()
-        raise
-    file._raw_file._lease = lease
-    return file
+    """Return a file that was pickled, at the position that it had. It is opened at its first use."""
+    again = _OpenAgain(kind, state, file_id, fingerprint, readahead)
+    return DirectFile(PickledFile(file_id, position, readahead, again))
 
 
 # --- fork -------------------------------------------------------------------------------------------------

@@ -30,11 +30,12 @@ from .client import DirectIO
 from .exceptions import (
     DirectIOError,
     DownloadConnectionError,
+    DownloadError,
     DownloadTimeout,
     NotFoundError,
     UnAuthorized,
 )
-from .filesystem_files import CteraFile, Listed, RangeFile
+from .filesystem_files import CteraFile, Listed, OpenedPath, RangeFile
 from .filesystem_instances import SECRETS, Instances, PortalHost, given_settings, shared_client
 from .settings import Settings
 from .spans import Span, SpanReader
@@ -277,6 +278,10 @@ class CteraFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         """Return the file's block list, at most ``listings_expiry_time`` seconds old."""
         return self._listed(path).metadata
 
+    def listed(self, path: str) -> Listed:
+        """Return the file's block list with when it was asked for, as :meth:`metadata`."""
+        return self._listed(path)
+
     def _listed(self, path: str, *, asking: bool = False, fresh: bool = False) -> Listed:
         """Return the file's block list; its name is from now on that of the path, if it has one."""
         file_id, name = self._file_id_and_name(path)
@@ -426,9 +431,8 @@ class CteraFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         readahead = options.get("readahead")
         # The file keeps a cache of decoded blocks of its own: fsspec's on top would double it.
         opened = self.client._open_shared_file(listed.metadata, readahead)
-        return CteraFile(
-            opened.detach(), self, path, listed, blocksize=blocksize, readahead=readahead
-        )
+        place = OpenedPath(self, path, listed, readahead)
+        return CteraFile(opened.detach(), place, blocksize=blocksize)
 
     def cat_file(
         self, path: str, start: Optional[int] = None, end: Optional[int] = None, **_: Any
@@ -601,6 +605,8 @@ class CteraFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         no_sign = (DownloadTimeout, DownloadConnectionError)
         if isinstance(error, no_sign) or error.errno == errno.ECANCELED:
             return None
+        if isinstance(error, DownloadError) and error.errno == errno.ENOENT:
+            return None  # The file was listed anew for this answer, and is what it was.
         try:
             fresh = self._listed(path, fresh=True)
         except FileNotFoundError:

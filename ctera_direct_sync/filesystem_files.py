@@ -7,12 +7,12 @@ import functools
 import operator
 import time
 from datetime import datetime, timezone
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from fsspec.spec import AbstractBufferedFile
 
 from .exceptions import DirectIOError
-from .file import SharedFile
+from .file import Opened, PickledFile, SharedFile
 from .types import Metadata
 
 __all__ = ["CteraFile", "Listed", "RangeFile"]
@@ -46,7 +46,7 @@ def _reading(name: str) -> Callable[..., Any]:
             # Binary readers take lengths out of NumPy arrays, whose sums overflow.
             return inherited(self, size if size is None else operator.index(size))
         except DirectIOError as error:
-            failed = self.fs.read_failed(self.path, self._listed, error)
+            failed = self._failed(error)
             raise failed from failed.__cause__
 
     return method
@@ -61,7 +61,7 @@ def _filling(name: str) -> Callable[..., Any]:
         try:
             return inherited(self, buffer)
         except DirectIOError as error:
-            failed = self.fs.read_failed(self.path, self._listed, error)
+            failed = self._failed(error)
             raise failed from failed.__cause__
 
     return method
@@ -71,29 +71,30 @@ class CteraFile(SharedFile):
     """A seekable binary file of a :class:`CteraFileSystem`.
 
     It has the attributes of fsspec's own files: ``fs path full_name details blocksize loc size``.
-    A pickle of it opens the same file, at the same position, where it is loaded; if the file has
-    changed since, loading raises OSError (ESTALE).
+    A pickle of it opens the same file, at the same position, where it is loaded and first used. If the
+    file has changed since, that use raises OSError (ESTALE).
     """
 
     def __init__(
-        self,
-        raw: Any,
-        fs: Any,
-        path: str,
-        listed: Listed,
-        *,
-        blocksize: int,
-        readahead: Optional[int] = None,
+        self, raw: Any, opened: Union[OpenedPath, _PickledPath], *, blocksize: int
     ) -> None:
         super().__init__(raw)
-        #: The file system that the file is of.
-        self.fs = fs
-        #: The file's path in it, with the portal's host.
-        self.path = path
+        #: The file's path in its file system, with the portal's host.
+        self.path = opened.path
         #: Bytes that programs may read at once; the file itself reads as it needs.
         self.blocksize = blocksize
-        self._listed = listed
-        self._readahead = readahead
+        self._opened = opened
+
+    @property
+    def fs(self) -> Any:
+        """The file system that the file is of."""
+        return self._opened.fs
+
+    def _failed(self, error: DirectIOError) -> DirectIOError:
+        """Tell the file system of a read that failed. Return the error to raise."""
+        if not self._opened.is_listed:
+            return error  # Opening failed, which the file system knows.
+        return self.fs.read_failed(self.path, self._opened.listed, error)  # type: ignore[no-any-return]
 
     @property
     def full_name(self) -> str:
@@ -103,7 +104,7 @@ class CteraFile(SharedFile):
     @property
     def details(self) -> dict[str, Any]:
         """What :meth:`CteraFileSystem.info` said when the file was opened."""
-        return dict(self.fs.describe(self.path, self._listed))
+        return dict(self.fs.describe(self.path, self._opened.listed))
 
     @property
     def loc(self) -> int:
@@ -125,31 +126,100 @@ class CteraFile(SharedFile):
         try:
             return super().__next__()
         except DirectIOError as error:
-            failed = self.fs.read_failed(self.path, self._listed, error)
+            failed = self._failed(error)
             raise failed from failed.__cause__
 
     def __reduce__(self) -> tuple[Any, ...]:
         position = 0 if self.closed else self.tell()
-        arguments = (self.fs, self.path, self._listed.fingerprint, position, self._readahead)
-        return (_reopen, arguments)
+        return (_reopen, (self._opened.pickled(), position, self.blocksize))
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         # io's own refuses.
         return self.__reduce__()
 
     def __dask_tokenize__(self) -> tuple[str, str, str]:
-        return (type(self).__name__, self.path, self._listed.fingerprint)
+        return (type(self).__name__, self.path, self._opened.pickled().fingerprint)
 
 
-def _reopen(fs: Any, path: str, fingerprint: str, position: int, readahead: Optional[int]) -> Any:
-    """Open a pickled file, at the position that it had."""
-    if fs.ukey(path) != fingerprint:
-        fs.invalidate_listing(path)
-    if fs.ukey(path) != fingerprint:
-        raise OSError(errno.ESTALE, "the file has changed since it was opened: open it again", path)
-    file = fs.open(path, readahead=readahead)
-    file.seek(position)
-    return file
+class OpenedPath(NamedTuple):
+    """What a file was opened as."""
+
+    fs: Any
+    path: str
+    listed: Listed
+    readahead: Optional[int]
+
+    @property
+    def is_listed(self) -> bool:
+        """True: the file is opened already."""
+        return True
+
+    def pickled(self) -> _Pickled:
+        """Return what a pickle holds of it."""
+        file_id = self.listed.metadata.file_id
+        make, arguments = self.fs.__reduce__()
+        fingerprint = self.listed.fingerprint
+        return _Pickled(make, arguments, self.path, file_id, fingerprint, self.readahead)
+
+
+class _Pickled(NamedTuple):
+    """What a pickle holds of a file: how to make its file system, which may lack the keys there."""
+
+    make: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    path: str
+    file_id: int
+    fingerprint: str
+    readahead: Optional[int]
+
+
+class _PickledPath:
+    """A file that was pickled. It is opened when it is first used."""
+
+    def __init__(self, pickled: _Pickled) -> None:
+        self.path = pickled.path
+        self._pickled = pickled
+        self._listed: Optional[Listed] = None
+
+    def pickled(self) -> _Pickled:
+        """Return what the pickle held."""
+        return self._pickled
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the file was opened."""
+        return self._listed is not None
+
+    @functools.cached_property
+    def fs(self) -> Any:
+        """The file system, as it is made in this process."""
+        return self._pickled.make(*self._pickled.arguments)
+
+    @property
+    def listed(self) -> Listed:
+        """The block list that the file was opened with. OSError (ESTALE) if the file has changed."""
+        if self._listed is None:
+            fs, path, fingerprint = self.fs, self.path, self._pickled.fingerprint
+            if fs.ukey(path) != fingerprint:
+                fs.invalidate_listing(path)
+            listed: Listed = fs.listed(path)
+            if listed.fingerprint != fingerprint:
+                text = "the file has changed since it was opened: open it again"
+                raise OSError(errno.ESTALE, text, path)
+            self._listed = listed
+        return self._listed
+
+    def __call__(self) -> Opened:
+        metadata = self.listed.metadata
+        client = self.fs.client
+        return Opened(client._whole(metadata), client)
+
+
+def _reopen(pickled: _Pickled, position: int, blocksize: int) -> CteraFile:
+    """Return a pickled file, at the position that it had. It is opened at its first use."""
+    again = _PickledPath(pickled)
+    raw = PickledFile(pickled.file_id, position, pickled.readahead, again, is_shared=True)
+    return CteraFile(raw, again, blocksize=blocksize)
 
 
 class RangeFile(AbstractBufferedFile):  # type: ignore[misc]

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync import DirectIO, DirectIOError
+from ctera_direct_sync import DirectIO, DirectIOError, Settings, UnAuthorized
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.file import DirectFile
 
@@ -285,9 +285,36 @@ def test_pickled_file_that_changed(portal: Emulator, client: DirectIO, file_id: 
     with client.open(file_id) as file:
         dumped = pickle.dumps(file)
     portal.replace(file_id, DATA[::-1])
-    with pytest.raises(DirectIOError, match="changed") as caught:
-        pickle.loads(dumped)
-    assert caught.value.errno == errno.ESTALE
+    with pickle.loads(dumped) as again:
+        for use in (again.read, again.readline, again.peek, lambda: again.size):
+            with pytest.raises(DirectIOError, match="changed") as caught:
+                use()
+            assert caught.value.errno == errno.ESTALE
+
+
+def test_pickled_file_loads_without_its_portal(portal: Emulator, file_id: int) -> None:
+    """What loads a pickle never fails for the portal's sake; each use tries again to open the file."""
+    with DirectIO(
+        portal.url, portal.access_key_id, portal.secret_access_key, settings=Settings(retries=0)
+    ) as client:
+        file = client.open(file_id)
+        file.seek(7)
+        dumped = pickle.dumps(file)
+    portal.faults.add("portal", file_id, action=faults.status(401), times=2)
+    with pickle.loads(dumped) as again:
+        assert (again.tell(), again.name, again.closed) == (7, str(file_id), False)
+        for _ in range(2):
+            with pytest.raises(UnAuthorized):
+                again.read(5)
+            assert again.tell() == 7
+        with pickle.loads(pickle.dumps(again)) as third:
+            assert third.seek(-5, os.SEEK_END) == len(DATA) - 5
+            assert third.read() == DATA[-5:]
+        assert again.read(5) == DATA[7:12]
+    unused = pickle.loads(dumped)
+    unused.close()
+    with pytest.raises(ValueError, match="closed"):
+        unused.read()
 
 
 def test_what_cannot_be_pickled(client: DirectIO, file_id: int) -> None:

@@ -65,6 +65,33 @@ def test_pickled_file(fs: CteraFileSystem, path: str) -> None:
         assert again.read(5) == DATA[:5]
 
 
+def test_pickled_file_without_keys(
+    environment: dict[str, str],
+    options: dict[str, Any],
+    portal: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the keys are missing, a file is loaded all the same: its uses say so, until they are there."""
+    with fsspec.open(f"ctera://{host_of(portal)}/{portal.add(DATA)}/data.bin") as file:
+        file.seek(5)
+        dumped = pickle.dumps(file)
+    CteraFileSystem.clear_instance_cache()
+    with monkeypatch.context() as patched:
+        patched.delenv("CTERA_DIRECT_ACCESS_KEY_ID")
+        with pickle.loads(dumped) as unused:
+            assert not unused.closed
+        again = pickle.loads(dumped)
+        assert (again.tell(), again.path) == (5, file.path)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="access_key_id"):
+                again.read(5)
+        third = pickle.loads(pickle.dumps(again))
+    with again, third:
+        assert again.read(5) == third.read(5) == DATA[5:10]
+        assert again.fs.host == host_of(portal)
+        assert again.info()["size"] == again.size == len(DATA)
+
+
 def test_pickled_file_in_another_process(fs: CteraFileSystem, path: str) -> None:
     """A spawned process reads on where the file stood."""
     import multiprocessing

@@ -10,7 +10,7 @@ import functools
 import http.client
 from collections.abc import Mapping
 from io import BufferedReader, RawIOBase
-from ssl import SSLEOFError, SSLSocket
+from ssl import SSLEOFError
 from typing import Any, Callable, Optional, Union
 
 from urllib3.util import SKIP_HEADER
@@ -181,7 +181,9 @@ class Exchange:
 
     def _has_surplus(self) -> bool:
         """Whether more than the response came. On a bare socket the pool sees it: TLS has decrypted it."""
-        return isinstance(self._sock, SSLSocket) and self._sock.pending() > 0
+        # Not by its class: after a late patch by gevent, the sockets of either class may be in use.
+        pending: Optional[Callable[[], int]] = getattr(self._sock, "pending", None)
+        return pending is not None and pending() > 0
 
     def _receive_last_words(self) -> None:
         """Read what a server said before it closed the connection, amid the request.

@@ -190,3 +190,27 @@ def test_body_in_steps(framing, step, lend):
             assert body.startswith(got), f"wrong from {len(got) - len(part)} on"
         exchange.end()
         assert got == body
+
+
+class _Decrypting(socket.socket):
+    """A socket that has bytes at hand, as TLS has when it decrypted more than was read.
+
+    It is not an SSLSocket, as none is whose class gevent replaced after this module was imported.
+    """
+
+    def pending(self) -> int:
+        """Return how many bytes were decrypted and not read."""
+        return 5
+
+
+@pytest.mark.parametrize(("kind", "reusable"), [(socket.socket, True), (_Decrypting, False)])
+def test_connection_with_more_than_the_response_is_not_used_again(kind, reusable):
+    """What came after the response would be taken for the answer to the next request."""
+    ended: list[bool] = []
+    plain, theirs = socket.socketpair()
+    with kind(fileno=plain.detach()) as ours, theirs:
+        theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345")
+        exchange = Exchange(ours, "/", render("a", 80, 80, {}), ended.append)
+        assert bytes(exchange.take(LIMIT, None)) == b"12345"
+        exchange.end()
+    assert ended == [reusable]

@@ -19,6 +19,7 @@ import errno
 import itertools
 import logging
 import os
+import traceback
 import weakref
 from collections import deque
 from typing import Any, Callable, Optional
@@ -355,6 +356,8 @@ class Engine:
         except Cancelled:
             _publish(future, "set_exception", self._cancelled_error(piece))
         except BaseException as error:  # noqa: BLE001 - into the future, as executors do
+            # What the frames hold is a block's bytes, a key or a URL: tracebacks with locals show them.
+            traceback.clear_frames(error.__traceback__)
             transfer.tell("failed", piece, type(error).__name__)
             _publish(future, "set_exception", error)
             del future  # The error's traceback holds this frame.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import traceback
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import wait
@@ -75,6 +76,23 @@ def test_error_is_in_no_cycle(pooled):
         assert all(ref() is not None for ref in watched)
         del found
         assert [ref() for ref in watched] == [None] * 3
+
+
+def test_error_shows_no_local_of_the_work(pooled):
+    """The traceback of an error says where it was raised, and holds no block and no key from there."""
+
+    def work(piece: Piece, scope: CancelScope) -> None:
+        block = Result()
+        watched.append(weakref.ref(block))
+        raise SystemExit
+
+    with no_collector():
+        watched: list[weakref.ref] = []
+        (future,) = futures(pooled, shared(1, work))
+        error = future.exception(PATIENCE)
+        names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        assert names[-1] == "work"
+        assert watched[0]() is None
 
 
 def test_cancelled_error_is_in_no_cycle(pooled):

@@ -63,35 +63,37 @@ class Gate:
 
 
 #: The claim of the thread itself. Any other is a canceller's.
-_THREAD = object()
+_THREAD = None
 
 
 class Attachment:
     """What wakes one blocked thread. The thread and the canceller both claim it; the first one wins."""
 
-    __slots__ = ("_abort", "_aborted", "_claims")
+    __slots__ = ("_abort", "_claims")
 
     def __init__(self, abort: Callable[[], object]) -> None:
         self._abort = abort
-        self._aborted = Gate()
-        self._claims: list[object] = []
+        # A canceller's claim is a gate, which opens once the abort is over. Only a canceller makes
+        # one: each request has an attachment, and hardly any is aborted.
+        self._claims: list[Optional[Gate]] = []
 
     def abort(self) -> None:
         """Wake the thread, unless it has detached."""
-        claim = object()
+        claim = Gate()
         self._claims.append(claim)
         if self._claims[0] is claim:
             try:
                 self._abort()
             finally:
-                self._aborted.open()
+                claim.open()
 
     def detach(self) -> bool:
         """Return True if `abort` never wakes the thread, False once it has done so."""
         self._claims.append(_THREAD)
-        if self._claims[0] is _THREAD:
+        claim = self._claims[0]
+        if claim is _THREAD:
             return True
-        self._aborted.wait_for(_MAX_ABORT_S)
+        claim.wait_for(_MAX_ABORT_S)
         return False
 
 

@@ -219,7 +219,8 @@ class Engine:
         """
         if transfer.generation not in (-1, self._generation) or self.is_parents():
             return  # A parent began it: its connections are not ours to cut.
-        if transfer.generation == -1:
+        # A complete one has nothing left to end. That is how most calls end: it wakes no thread.
+        if transfer.generation == -1 or transfer.state is State.COMPLETE:
             transfer.scope.cancel()
             return
         self._mail.append((_CANCEL, transfer))

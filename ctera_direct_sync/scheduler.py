@@ -97,9 +97,11 @@ class Scheduler:
 
     def consume(self, job: Job[Any]) -> None:
         """Account for a result that its consumer no longer holds: its memory lets the next pieces in."""
-        job.transfer.consume(job)
-        if job.transfer.state is State.ACTIVE:
-            self._go_on(job.transfer)
+        transfer = job.transfer
+        transfer.consume(job)
+        # Nothing waits for memory in any other case, and this runs once for each block.
+        if transfer.has_more and transfer.state is State.ACTIVE:
+            self._go_on(transfer)
 
     def cancel(self, transfer: Transfer[Any]) -> list[Job[Any]]:
         """Begin nothing more of a transfer.

@@ -121,7 +121,7 @@ def _decode(
     """What ctera_decode() returns: the CRC32C, 0 without checksum, or a negated Fault."""
     if not hasattr(_thread, "ready"):
         _prepare_thread()
-    secret = b"" if key is None else FileKey(key)
+    secret = b"" if key is None else key if type(key) is FileKey else FileKey(key)
     result: int = lib.ctera_decode(
         lib.CTERA_CIPHER_NONE if key is None else _CIPHERS[cipher],
         secret,

@@ -144,6 +144,9 @@ class _Condition(RLock):  # type: ignore[misc] # final for type checkers alone
     def notify_all(self) -> None:
         """Do nothing: a `SharedFuture` waits at its gate."""
 
+    def wait(self, timeout: Optional[float] = None) -> None:
+        """Return at once: whoever waited at the gate for long enough comes here."""
+
 
 class SharedFuture(Future):  # type: ignore[type-arg]
     """A future for the user, whose callbacks and interrupts cost no worker.

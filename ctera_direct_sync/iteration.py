@@ -110,4 +110,6 @@ def _check_complete(engine: Engine, transfer: Transfer[Any]) -> None:
     """Raise unless all pieces were worked on."""
     if transfer.state is not State.COMPLETE:
         engine.check_usable(transfer)
+        if transfer.failure is not None:
+            raise transfer.failure
         raise Cancelled

@@ -8,7 +8,7 @@ A transfer that may run another job stands in one of three heaps:
 
 The most urgent job is that of a stream before that of bulk work, then the earlier one within its
 transfer, then the one that has waited longer. Every `_OLDEST_EVERY`-th job goes to the transfer that
-has waited longest, whatever its priority, so that each gets its share in the end.
+has waited longest of those that may run one, whatever its priority. So each gets its share in the end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from .transfer import Job, State, Transfer
 
@@ -29,17 +29,49 @@ _OLDEST_EVERY = 8
 _MAX_VOID = 256
 
 
-class _Entry(NamedTuple):
-    """A transfer's place in one of the heaps. Keys are unique, so nothing else is compared."""
+class _Entry:
+    """A transfer's place in one of the heaps. It is void once the transfer has left that place."""
 
-    key: tuple[int, int, int]
-    transfer: Transfer[Any]
-    heap: list[_Entry]
+    __slots__ = ("heap", "number", "transfer")
 
-    @property
-    def is_valid(self) -> bool:
-        """False once the transfer moved to another heap, or was cancelled."""
-        return self.transfer.entry is self and bool(self.transfer.queue)
+    def __init__(self, transfer: Transfer[Any], heap: _Heap, number: int) -> None:
+        #: The transfer, or None once the entry is void: it keeps nothing alive.
+        self.transfer: Optional[Transfer[Any]] = transfer
+        self.heap = heap
+        #: The place in the order in which entries were made.
+        self.number = number
+
+
+class _Heap:
+    """The transfers of one kind, by urgency and by age."""
+
+    def __init__(self) -> None:
+        # Keys are unique, so that entries are never compared.
+        self.by_urgency: list[tuple[tuple[int, int, int], _Entry]] = []
+        self.by_age: deque[_Entry] = deque()
+
+    def add(self, key: tuple[int, int, int], entry: _Entry, most: int) -> None:
+        """Put in an entry. Above `most`, take out the void ones: at the top they go by themselves."""
+        heapq.heappush(self.by_urgency, (key, entry))
+        self.by_age.append(entry)
+        if max(len(self.by_urgency), len(self.by_age)) > most:
+            self.by_urgency = [each for each in self.by_urgency if each[1].transfer is not None]
+            heapq.heapify(self.by_urgency)
+            self.by_age = deque(each for each in self.by_age if each.transfer is not None)
+
+    def most_urgent(self) -> Optional[tuple[tuple[int, int, int], _Entry]]:
+        """Return the key and the entry of the transfer that is to go first."""
+        entries = self.by_urgency
+        while entries and entries[0][1].transfer is None:
+            heapq.heappop(entries)
+        return entries[0] if entries else None
+
+    def oldest(self) -> Optional[_Entry]:
+        """Return the entry of the transfer that has waited longest."""
+        entries = self.by_age
+        while entries and entries[0].transfer is None:
+            entries.popleft()
+        return entries[0] if entries else None
 
 
 class Scheduler:
@@ -57,10 +89,8 @@ class Scheduler:
         self.running = 0
         #: Transfers that have work left, or results that wait for memory.
         self.transfers: set[Transfer[Any]] = set()
-        self._capped: list[_Entry] = []
-        self._idle: list[_Entry] = []
-        self._active: list[_Entry] = []
-        self._by_age: deque[_Entry] = deque()
+        self._capped, self._idle, self._active = _Heap(), _Heap(), _Heap()
+        self._heaps = (self._capped, self._idle, self._active)
         self._sequence = itertools.count()
         self._since_oldest = 0
 
@@ -74,10 +104,10 @@ class Scheduler:
     def take(self) -> Optional[Job[Any]]:
         """Take the job that is to run next, now counted as running. None: nothing may run."""
         entry = self._next_entry()
-        if entry is None:
+        if entry is None or entry.transfer is None:
             return None
         transfer = entry.transfer
-        transfer.entry = None
+        self._withdraw(transfer)
         job: Job[Any] = transfer.queue.popleft()
         transfer.running += 1
         self.running += transfer.max_workers is None
@@ -118,7 +148,10 @@ class Scheduler:
 
     def _go_on(self, transfer: Transfer[Any]) -> None:
         """Admit what fits now, and see whether that was all."""
-        transfer.admit()
+        try:
+            transfer.admit()
+        except BaseException as error:  # noqa: BLE001 - it is this transfer's end, and no other's
+            transfer.fail(error)
         if transfer.check_complete():
             self._forget(transfer)
         else:
@@ -126,10 +159,8 @@ class Scheduler:
 
     def _forget(self, transfer: Transfer[Any]) -> None:
         """Keep nothing of a transfer that begins nothing more."""
+        self._withdraw(transfer)
         self.transfers.discard(transfer)
-        if not self.transfers:
-            for entries in (self._capped, self._idle, self._active, self._by_age):
-                entries.clear()
 
     def _offer(self, transfer: Transfer[Any]) -> None:
         """Put a transfer that may run another job into the heap of its kind, once."""
@@ -141,54 +172,53 @@ class Scheduler:
             heap = self._capped
         else:
             return
-        if transfer.entry is not None and transfer.entry.heap is heap:
-            return
-        key = (transfer.priority, transfer.queue[0].position, next(self._sequence))
-        # The entry that it had in another heap is void from now on.
-        transfer.entry = _Entry(key, transfer, heap)
-        heapq.heappush(heap, transfer.entry)
-        self._by_age.append(transfer.entry)
-        for entries in (heap, self._by_age):
-            if len(entries) > _MAX_VOID + 2 * len(self.transfers):
-                self._drop_void()
+        if transfer.entry is not None:
+            if transfer.entry.heap is heap:
+                return
+            self._withdraw(transfer)
+        number = next(self._sequence)
+        transfer.entry = _Entry(transfer, heap, number)
+        key = (transfer.priority, transfer.queue[0].position, number)
+        heap.add(key, transfer.entry, _MAX_VOID + 2 * len(self.transfers))
 
-    def _drop_void(self) -> None:
-        """Take the void entries out of the middle of each heap: at its top they go by themselves."""
-        for heap in (self._capped, self._idle, self._active):
-            heap[:] = [entry for entry in heap if entry.is_valid]
-            heapq.heapify(heap)
-        self._by_age = deque(entry for entry in self._by_age if entry.is_valid)
+    @staticmethod
+    def _withdraw(transfer: Transfer[Any]) -> None:
+        """Take a transfer out of its heap: its entry is void from now on."""
+        if transfer.entry is not None:
+            transfer.entry.transfer = None
+            transfer.entry = None
 
     def _next_entry(self) -> Optional[_Entry]:
-        """Take out the entry whose transfer is to run a job now."""
+        """Return the entry whose transfer is to run a job now."""
         self._since_oldest += 1
         if self._since_oldest >= _OLDEST_EVERY:
             entry = self._oldest()
             if entry is not None:
                 self._since_oldest = 0
                 return entry
-        heap = self._most_urgent()
-        return None if heap is None else heapq.heappop(heap)
+        return self._most_urgent()
 
     def _oldest(self) -> Optional[_Entry]:
-        """The entry that has waited longest, if it may run now. It stays in its heap, void."""
-        while self._by_age and not self._by_age[0].is_valid:
-            self._by_age.popleft()
-        if self._by_age and self._has_capacity(self._by_age[0].heap):
-            return self._by_age.popleft()
-        return None
+        """Return the entry that has waited longest among those that may run a job now."""
+        found: Optional[_Entry] = None
+        for heap in self._heaps:
+            if self._has_capacity(heap):
+                entry = heap.oldest()
+                if entry is not None and (found is None or entry.number < found.number):
+                    found = entry
+        return found
 
-    def _most_urgent(self) -> Optional[list[_Entry]]:
-        """The heap with the most urgent entry among those that may run a job now."""
-        best: Optional[list[_Entry]] = None
-        for heap in (self._capped, self._idle, self._active):
-            while heap and not heap[0].is_valid:
-                heapq.heappop(heap)
-            if heap and self._has_capacity(heap) and (best is None or heap[0] < best[0]):
-                best = heap
-        return best
+    def _most_urgent(self) -> Optional[_Entry]:
+        """Return the most urgent entry among those that may run a job now."""
+        found: Optional[tuple[tuple[int, int, int], _Entry]] = None
+        for heap in self._heaps:
+            if self._has_capacity(heap):
+                item = heap.most_urgent()
+                if item is not None and (found is None or item[0] < found[0]):
+                    found = item
+        return None if found is None else found[1]
 
-    def _has_capacity(self, heap: list[_Entry]) -> bool:
+    def _has_capacity(self, heap: _Heap) -> bool:
         """Return whether one more job of this heap's transfers may run.
 
         A transfer at rest gets a worker beyond the number that serves best, up to the maximum: calls

@@ -336,6 +336,8 @@ class Transfer(Generic[T]):
         #: The heap entry of the scheduler, while the transfer may run another job.
         self.entry: Any = None
         self.charged_bytes = 0
+        #: Why the transfer ends before all of its pieces, if that is not that it was cancelled.
+        self.failure: Optional[BaseException] = None
         self._unfinished = 0
         self._position = 0
         self._pieces = pieces
@@ -415,12 +417,17 @@ class Transfer(Generic[T]):
         self.results.put(None)
         return dropped
 
+    def fail(self, error: BaseException) -> None:
+        """Admit nothing more: the pieces cannot be had. The jobs so far go on."""
+        self.failure = error
+        self._next_piece = None
+
     def check_complete(self) -> bool:
         """Return whether the transfer has ended and no thread works for it; note it if so."""
         if self._unfinished or self._next_piece is not None:
             return False
         if self.state is not State.CANCELLED:
-            self.state = State.COMPLETE
+            self.state = State.COMPLETE if self.failure is None else State.CANCELLED
             self.results.put(None)
         self._release()
         self.ended.open()

@@ -100,7 +100,9 @@ class DirectIO:
             self._api_tls if settings.storage.ssl == settings.api.ssl else TLS(settings.storage.ssl)
         )
         self._observer = Observer(self._on_event)
-        self._engine = Engine(settings.max_workers, cancelled_error=_cancelled)
+        self._engine = Engine(
+            settings.max_workers, cancelled_error=_cancelled, forked_error=_forked
+        )
         # A client that is dropped without being closed leaves no thread behind.
         weakref.finalize(self, self._engine.close, wait=False).atexit = False
         self._connect()
@@ -606,11 +608,20 @@ def _check_covered(source: Source, start: int, stop: int) -> None:
         )
 
 
-def _cancelled(piece: Piece) -> BaseException:
+def _cancelled(piece: Piece, file_id: Optional[int]) -> BaseException:
     chunk = piece.chunk
     return DownloadError(
         "The download was cut off: the client was closed, or the call that wanted it ended",
-        BlockInfo(None, chunk.number, chunk.offset, chunk.length),
+        BlockInfo(file_id, chunk.number, chunk.offset, chunk.length),
+        errno=errno.ECANCELED,
+    )
+
+
+def _forked(piece: Piece, file_id: Optional[int]) -> BaseException:
+    chunk = piece.chunk
+    return DownloadError(
+        "The download was begun before this process was forked, so start it anew here",
+        BlockInfo(file_id, chunk.number, chunk.offset, chunk.length),
         errno=errno.ECANCELED,
     )
 

@@ -14,6 +14,7 @@ from concurrent.futures import CancelledError
 from typing import IO, Any, Callable, NamedTuple, Optional, Union
 
 from . import codec
+from .engine import ClientClosed
 from .exceptions import DirectIOError, StreamError
 from .folders import Place
 from .iteration import as_completed
@@ -249,7 +250,7 @@ def _cancellable(file_id: int) -> Iterator[None]:
     """Tell the caller what a cancelled download means to it."""
     try:
         yield
-    except (Cancelled, CancelledError):
+    except (Cancelled, CancelledError, ClientClosed):
         raise DirectIOError(
             "The client was closed before the download was complete",
             file_id,
@@ -283,19 +284,24 @@ def _fetch_rest(
     engine = source.engine
     jobs = as_completed(engine, transfer)
     try:
-        scope.attach(lambda: engine.cancel(transfer))
-        engine.start(transfer)
-        for job in jobs:
-            tally.add(job.future.result())
-            if source.observer.active:
-                source.observer.emit("delivered", source.file_id, job.piece.chunk, job.piece.length)
-            progress(tally.nbytes, plan.size)
-        # A transfer that was cancelled from elsewhere may look as if it had ended.
-        if tally.nbytes != plan.size:
-            transfer.scope.check()
+        try:
+            scope.attach(lambda: engine.cancel(transfer))
+            engine.start(transfer)
+            for job in jobs:
+                tally.add(job.future.result())
+                if source.observer.active:
+                    source.observer.emit(
+                        "delivered", source.file_id, job.piece.chunk, job.piece.length
+                    )
+                progress(tally.nbytes, plan.size)
+            # A transfer that was cancelled from elsewhere may look as if it had ended.
+            if tally.nbytes != plan.size:
+                transfer.scope.check()
+        finally:
+            # An interrupt may strike here as well, amid the way of another error.
+            scope.detach()
+            jobs.close()
     finally:
-        scope.detach()
-        jobs.close()
         # The part file may be closed only when no worker writes to it any more.
         engine.drain(transfer)
 

@@ -15,6 +15,7 @@ No lock is held while work, a callback, a hook or a pool's submit runs.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import itertools
 import logging
@@ -32,9 +33,9 @@ from .stream_start import StreamStartWindow
 from .sync import Lock, SimpleQueue, Thread, monotonic
 from .transfer import BULK, STREAM, Job, SharedFuture, State, Transfer
 from .tuning import WorkerTuner
-from .worker_pool import WorkerPool, on_worker_thread
+from .worker_pool import WorkerPool, log_error, on_worker_thread
 
-__all__ = ["BULK", "STREAM", "Engine", "Job", "Transfer"]
+__all__ = ["BULK", "STREAM", "ClientClosed", "Engine", "Job", "Transfer"]
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,14 @@ _NO_THREAD = (
 _START, _CONSUME, _CANCEL, _CLOSE = "start", "consume", "cancel", "close"
 
 
+#: Makes the error of a job from its piece and its file's ID.
+_MakeError = Callable[[Piece, Optional[int]], BaseException]
+
+
+class ClientClosed(ValueError):
+    """The client was closed before the transfer could begin."""
+
+
 class _NoThread(Exception):
     """The system gives no thread, and none is there."""
 
@@ -78,6 +87,7 @@ class Engine:
     Args:
         max_workers: The most jobs at once of transfers without max_workers of their own.
         cancelled_error: Makes the error of a job that was cut off.
+        forked_error: Makes the error, in a forked child, of a job that the parent began.
         make_window: Makes the window in which bulk work yields to a stream.
     """
 
@@ -85,16 +95,27 @@ class Engine:
         self,
         max_workers: int,
         *,
-        cancelled_error: Callable[[Piece], BaseException] = lambda piece: Cancelled(),
+        cancelled_error: _MakeError = lambda piece, file_id: Cancelled(),
+        forked_error: _MakeError = lambda piece, file_id: Cancelled(),
         make_window: Callable[[], StreamStartWindow] = StreamStartWindow,
     ) -> None:
         self._max_workers = max_workers
         self._cancelled_error = cancelled_error
+        self._forked_error = forked_error
         self._make_window = make_window
         #: Whether `close` was called.
         self.closed = False
+        #: Whether the end of the program has ended transfers.
+        self.program_ends = False
         self._start_over()
         _watch(self)
+
+    def _forget_parent(self) -> None:
+        """Start over in a forked child. What the parent began ends there, and in the child fails."""
+        shared = list(self._shared)
+        self._start_over()
+        for transfer in shared:
+            transfer.abandon(self._forked_error)
 
     def _start_over(self) -> None:
         """Forget all threads and transfers, as a forked child must."""
@@ -107,8 +128,11 @@ class Engine:
         self._scheduler = Scheduler(self._max_workers)
         self._tuner = WorkerTuner(self._max_workers)
         self._pool = WorkerPool(_MAX_THREADS)
-        # One entry for each thread that a caller started: appending is atomic.
-        self._started_by_callers: list[None] = []
+        # Not empty once a thread was started: appending is atomic. The caller appends, and the thread,
+        # since an interrupt may strike the caller in between.
+        self._thread_starts: list[None] = []
+        # Transfers whose futures the user has.
+        self._shared: weakref.WeakSet[Transfer[Any]] = weakref.WeakSet()
         self._threads = 0
         self._idle = 0
         self._is_starting_thread = False
@@ -126,15 +150,17 @@ class Engine:
             transfer: A new one. Its caller leaves its state alone from now on.
 
         Raises:
-            ValueError: The engine was closed.
+            ClientClosed: The engine was closed.
             DirectIOError: No thread can be started (EAGAIN).
             RuntimeError: As `check_process`.
         """
         self.check_process()
         if self.closed:
-            raise ValueError(_CLOSED)
+            raise ClientClosed(_CLOSED)
         transfer.generation = self._generation
         try:
+            if transfer.shared:
+                self._shared.add(transfer)
             transfer.admit()
             if transfer.priority == STREAM:
                 self._window.open()
@@ -143,12 +169,12 @@ class Engine:
             self._ring()
             # Closed meanwhile, the threads may have read their last mail before this one came.
             if self.closed:
-                raise ValueError(_CLOSED)
+                raise ClientClosed(_CLOSED)
         except BaseException as error:
             self.cancel(transfer)
-            if isinstance(error, _NoThread) and self.closed:
-                raise ValueError(_CLOSED) from None
             if isinstance(error, _NoThread):
+                if self.closed:
+                    raise ClientClosed(_CLOSED) from None
                 raise DirectIOError(_NO_THREAD, transfer.file_id, errno=errno.EAGAIN) from None
             raise
 
@@ -226,9 +252,10 @@ class Engine:
         self._mail.append((_CANCEL, transfer))
         # Also here, in case no thread is idle.
         transfer.scope.cancel()
-        if self._started_by_callers:
+        if self._thread_starts and not self._all_threads_ended.is_open:
             self._ring()
         else:
+            # No thread works for it, and none will.
             transfer.ended.open()
 
     def drain(self, transfer: Transfer[Any]) -> None:
@@ -256,19 +283,21 @@ class Engine:
         if self.is_parents():
             return
         self._mail.append((_CLOSE, None))
-        if not self._started_by_callers:
-            return
-        self._ring()
-        if wait and not on_worker_thread():
-            self._all_threads_ended.wait()
-            self._pool.shutdown(wait=True)
-        else:
-            self._pool.shutdown(wait=False)
+        # Also here, in case no thread is idle.
+        for transfer in self._scheduler.transfers.copy():
+            transfer.scope.cancel()
+        wait = wait and not on_worker_thread()
+        if self._thread_starts:
+            self._ring()
+            if wait:
+                self._all_threads_ended.wait()
+        self._pool.shutdown(wait=wait)
 
     def end_transfers(self, seconds: float) -> None:
         """Cancel all transfers, as the program ends, and wait for their reads for a moment."""
         if self.is_parents() or not self._threads:
             return
+        self.program_ends = True
         deadline = monotonic() + seconds
         for transfer in self._scheduler.transfers.copy():
             self.cancel(transfer)
@@ -278,25 +307,25 @@ class Engine:
         """Have a thread read the mail: an idle one, the first one, or any that finishes its job."""
         if self._idle:
             self._bell.put(None)
-        elif not self._started_by_callers:
+        elif not self._thread_starts:
             try:
                 self._pool.start_thread(self._serve)
             except (RuntimeError, MemoryError):
                 raise _NoThread from None
-            self._started_by_callers.append(None)
+            self._thread_starts.append(None)
 
     # --- what threads do -----------------------------------------------------------------------------
 
     def _serve(self) -> None:
         """Run jobs until the engine is closed: the life of one thread."""
+        generation = self._generation
+        self._thread_starts.append(None)
         with self._lock:
             self._threads += 1
             self._is_starting_thread = False
-        try:
-            self._run_jobs()
-        except BaseException as error:  # noqa: BLE001 - consumers must not wait for a thread that is gone
-            _log.exception("the download engine failed: please report this")
-            self._fail(error)
+        self._run_jobs()
+        if generation != self._generation:
+            return
         with self._lock:
             self._threads -= 1
             is_last = not self._threads
@@ -307,20 +336,26 @@ class Engine:
         """Run what may run, and wait where nothing may, until the engine is closed."""
         job: Optional[Job[Any]] = None
         is_idle = False
-        while True:
+        generation = self._generation
+        # A hook or callback of the user's may fork. In the child, none of this is the thread's any more.
+        while generation == self._generation:
             finished = None if job is None else job.transfer
-            with self._lock:
-                self._idle -= is_idle
-                if job is not None:
-                    self._finish(job)
-                cancelled = self._read_mail()
-                job = self._take()
-                is_idle = job is None and not self._is_closing
-                self._idle += is_idle
-                start = job is not None and self._wants_thread()
-                wake = job is not None and self._idle > 0 and self._scheduler.has_runnable()
+            try:
+                with self._lock:
+                    self._idle -= is_idle
+                    if job is not None:
+                        self._finish(job)
+                    cancelled = self._read_mail()
+                    job = self._take()
+                    is_idle = job is None and not self._is_closing
+                    self._idle += is_idle
+                    start = job is not None and self._wants_thread()
+                    wake = job is not None and self._idle > 0 and self._scheduler.has_runnable()
+            except BaseException as error:  # noqa: BLE001 - no consumer may wait for ever
+                self._fail(error, job)
+                return
             if finished is not None:
-                finished.announce()
+                _undisturbed(finished.announce)
             for each, dropped in cancelled:
                 self._end(each, dropped)
             del finished, cancelled
@@ -343,8 +378,13 @@ class Engine:
     def _run(self, job: Job[Any]) -> None:
         """Work on one job, and publish its outcome."""
         transfer, began = job.transfer, monotonic()
-        if job.future.set_running_or_notify_cancel():
-            self._work(transfer, job.piece, job.future)
+        try:
+            if job.future.set_running_or_notify_cancel():
+                self._work(transfer, job.piece, job.future)
+        except BaseException as error:  # noqa: BLE001 - such as that of a log handler of the user's
+            log_error(_log, "publishing a block failed")
+            if not job.future.done():
+                _undisturbed(job.future.set_exception, error)
         if not transfer.ordered:
             transfer.results.put(job)
         del job  # An error's traceback reaches this frame, and would keep the future that holds it.
@@ -355,11 +395,11 @@ class Engine:
         try:
             result = transfer.run(piece)
         except Cancelled:
-            _publish(future, "set_exception", self._cancelled_error(piece))
+            _publish(future, "set_exception", self._cancelled_error(piece, transfer.file_id))
         except BaseException as error:  # noqa: BLE001 - into the future, as executors do
             # What the frames hold is a block's bytes, a key or a URL: tracebacks with locals show them.
             traceback.clear_frames(error.__traceback__)
-            transfer.tell("failed", piece, type(error).__name__)
+            _undisturbed(transfer.tell, "failed", piece, type(error).__name__)
             _publish(future, "set_exception", error)
             del future  # The error's traceback holds this frame.
         else:
@@ -373,11 +413,12 @@ class Engine:
 
     def _end(self, transfer: Transfer[Any], dropped: list[Job[Any]]) -> None:
         """Cut off the reads of a cancelled transfer, and end the futures that no thread has begun."""
-        transfer.scope.cancel()
+        _undisturbed(transfer.scope.cancel)
         for job in dropped:
             future: Any = job.future
-            if future.cancel() and transfer.shared:
-                future.set_running_or_notify_cancel()
+            _undisturbed(future.cancel)
+            if transfer.shared and future.cancelled():
+                _undisturbed(future.set_running_or_notify_cancel)
             if not transfer.ordered:
                 transfer.results.put(job)
 
@@ -386,14 +427,16 @@ class Engine:
         try:
             self._pool.start_thread(self._serve)
         except (RuntimeError, MemoryError):
-            if not self._no_thread_until:
-                _log.warning(
+            is_first = not self._no_thread_until
+            self._no_thread_until = monotonic() + _THREAD_RETRY_S
+            self._is_starting_thread = False
+            if is_first and not self.closed:
+                _undisturbed(
+                    _log.warning,
                     "no more threads can be started: going on with %d. Raise the limit of processes "
                     "(ulimit -u, or the container's pids limit) for more speed",
                     self._threads,
                 )
-            self._no_thread_until = monotonic() + _THREAD_RETRY_S
-            self._is_starting_thread = False
 
     # --- under the lock ------------------------------------------------------------------------------
 
@@ -434,20 +477,50 @@ class Engine:
         """Return whether to start a thread: another one must be idle while this one works."""
         if self._idle or self._is_starting_thread or self._is_closing:
             return False
+        if self._threads >= _MAX_THREADS:
+            return False
         if self._no_thread_until and monotonic() < self._no_thread_until:
             return False
         self._is_starting_thread = True
         return True
 
-    def _fail(self, error: BaseException) -> None:
-        """End everything after an error in the engine itself: no caller may wait for ever."""
+    def _fail(self, error: BaseException, job: Optional[Job[Any]]) -> None:
+        """End everything after an error in the engine itself: no caller may wait for ever.
+
+        Args:
+            error: The error.
+            job: The job that the calling thread has just done, or was about to do.
+        """
+        log_error(_log, "the download engine failed: please report this")
         self._failure = error
-        self.closed = self._is_closing = True
-        for transfer in self._scheduler.transfers.copy():
-            self._end(transfer, transfer.cancel())
+        self.closed = True
+        with self._lock:
+            self._is_closing = True
+            ended = [(each, each.cancel()) for each in self._scheduler.transfers]
+            self._scheduler.transfers.clear()
+            while self._mail:
+                kind, subject = self._mail.popleft()
+                if kind is _START:
+                    ended.append((subject, subject.cancel()))
+        if job is not None:
+            ended.append((job.transfer, []))
+            if not job.future.done():
+                made = self._cancelled_error(job.piece, job.transfer.file_id)
+                _undisturbed(job.future.set_exception, made)
+        for transfer, dropped in ended:
+            self._end(transfer, dropped)
             transfer.ended.open()
         for _ in range(self._threads):
             self._bell.put(None)
+
+
+def _undisturbed(call: Callable[..., object], *arguments: object) -> None:
+    """Call what may run the user's own code, such as a callback: no error of it ends a thread."""
+    try:
+        call(*arguments)
+    except BaseException:  # noqa: BLE001 - SystemExit as well
+        with contextlib.suppress(BaseException):
+            _log.exception("code of the program's own raised on a thread of downloads")
 
 
 def _publish(future: Any, method: str, outcome: Any) -> None:
@@ -484,7 +557,7 @@ _hooks: list[Callable[[], None]] = []
 def _forget_parent() -> None:
     """In a forked child: no thread of the parent is there, and its locks may be held for ever."""
     for engine in list(_engines):
-        engine._start_over()
+        engine._forget_parent()
 
 
 def _end_transfers() -> None:

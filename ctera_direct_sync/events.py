@@ -8,7 +8,7 @@ import time
 from typing import Callable, Optional
 
 from .types import Chunk, Event
-from .worker_pool import on_worker_thread
+from .worker_pool import log_error, on_worker_thread
 
 __all__ = ["Observer"]
 
@@ -42,4 +42,4 @@ class Observer:
         except BaseException as error:
             if not isinstance(error, Exception) and not on_worker_thread():
                 raise
-            _log.exception("on_event raised for the event %r", name)
+            log_error(_log, "on_event raised for the event %r", name)

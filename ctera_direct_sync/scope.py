@@ -18,6 +18,9 @@ __all__ = ["Attachment", "CancelScope", "Cancelled", "Gate", "SingleFlight"]
 
 T = TypeVar("T")
 
+#: How long one wait at a gate lasts: an interrupt may have lost the token that was to end it.
+_GATE_STEP_S = 1.0
+
 #: How long a thread waits for the end of an abort that another thread has begun.
 #: An abort takes microseconds, unless a signal handler interrupts it and waits for this very thread.
 _MAX_ABORT_S = 1.0
@@ -47,19 +50,20 @@ class Gate:
 
     def wait(self) -> None:
         """Block until the gate is open."""
-        if not self.is_open:
-            self._pass_on(self._tokens.get())
+        while not self.wait_for(_GATE_STEP_S):
+            pass
 
     def wait_for(self, seconds: float) -> bool:
         """Block until the gate is open, at most for `seconds`. Return whether it is open."""
         if not self.is_open:
-            with contextlib.suppress(Empty):
-                self._pass_on(self._tokens.get(timeout=seconds))
+            try:
+                with contextlib.suppress(Empty):
+                    self._tokens.get(timeout=seconds)
+            finally:
+                # The token is for the next thread that waits, also where an interrupt ends this one.
+                if self.is_open:
+                    self._tokens.put(None)
         return self.is_open
-
-    def _pass_on(self, token: None) -> None:
-        """Give the token to the next thread that waits."""
-        self._tokens.put(token)
 
 
 #: The claim of the thread itself. Any other is a canceller's.

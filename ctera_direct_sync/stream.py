@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from typing import Optional
 
-from .engine import STREAM, Transfer
+from .engine import STREAM, ClientClosed, Transfer
 from .exceptions import DirectIOError, StreamError
 from .iteration import as_completed, in_order
 from .scope import Cancelled
@@ -21,6 +21,8 @@ def describe_end(source: Source, transfer: Optional[Transfer[Block]]) -> str:
     """Return why a transfer was cut off, as a clause for a message."""
     if transfer is not None and not source.engine.owns(transfer):
         return "it was begun before this process was forked, so start it anew here"
+    if source.engine.program_ends and not source.engine.closed:
+        return "the program ends"
     return "the client was closed"
 
 
@@ -100,7 +102,7 @@ class Streamer:
                 raise self._ended(
                     f"bytes up to {self._stop} are due, please report this", errno.EIO
                 )
-        except (Cancelled, CancelledError):
+        except (Cancelled, CancelledError, ClientClosed):
             if not self._stopped:
                 raise self._ended(describe_end(self._source, transfer), errno.ECANCELED) from None
         except StreamError:
@@ -167,7 +169,7 @@ def _as_completed(source: Source, transfer: Transfer[Block], due: int) -> Iterat
             del job
             yield block
             del block
-    except (Cancelled, CancelledError):
+    except (Cancelled, CancelledError, ClientClosed):
         text = f"The blocks ended early: {describe_end(source, transfer)}"
         raise DirectIOError(text, source.file_id, errno=errno.ECANCELED) from None
     finally:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextvars
 import enum
 import logging
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Callable, Generic, Optional, TypeVar, cast
@@ -32,7 +33,7 @@ from typing import Any, Callable, Generic, Optional, TypeVar, cast
 from .ranges import Piece
 from .scope import CancelScope, Gate
 from .sync import CancelledError, Empty, Future, Lock, RLock, SimpleQueue
-from .worker_pool import on_worker_thread
+from .worker_pool import log_error, on_worker_thread
 
 __all__ = ["BULK", "STREAM", "Job", "SharedFuture", "State", "Transfer", "UnsharedFuture"]
 
@@ -206,6 +207,27 @@ class SharedFuture(Future):  # type: ignore[type-arg]
         self._condition.release()
         return True
 
+    def abandon(self, error: BaseException) -> None:
+        """End the future in a forked child: no thread is there to do so.
+
+        The locks are made anew, since a thread of the parent may have held them. Callbacks are the
+        parent's to call.
+        """
+        self._condition = _Condition()
+        self._gate = Gate()
+        cast("Any", self)._done_callbacks.clear()
+        for waiter in self._waiters:
+            if hasattr(waiter, "lock"):
+                waiter.lock = Lock()
+            waiter.event = type(waiter.event)()
+            if waiter.finished_futures:
+                waiter.event.set()
+        if not self.done():
+            self.set_exception(error)
+        elif self.cancelled():
+            self.set_running_or_notify_cancel()
+        self._gate.open()
+
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """As `concurrent.futures.Future.add_done_callback`."""
         super().add_done_callback(_Guarded(fn))
@@ -222,12 +244,14 @@ class _Guarded:
     def __call__(self, future: Future[Any]) -> None:
         try:
             self._call(future)
-        except Exception:
-            raise  # The standard library logs it.
-        except BaseException:
+        except BaseException as error:
+            # The standard library logs an Exception.
             if not on_worker_thread():
                 raise
-            _log.exception("a done callback raised, which ends neither its call nor a worker")
+            if isinstance(error, Exception):
+                log_error(_log, "exception calling callback for %r", future)
+            else:
+                log_error(_log, "a done callback raised, which ends neither its call nor a worker")
 
 
 # --- jobs ----------------------------------------------------------------------------------------------
@@ -349,6 +373,7 @@ class Transfer(Generic[T]):
         self._result_bytes = result_bytes
         self._notify = notify
         self._unannounced: deque[Piece] = deque()
+        self._shared_futures: list[tuple[weakref.ref[SharedFuture], Piece]] = []
         self._advance()
 
     @property
@@ -386,6 +411,9 @@ class Transfer(Generic[T]):
             self._position += 1
             self._unfinished += 1
             self.queue.append(job)
+            if self.shared:
+                future = cast("SharedFuture", job.future)
+                self._shared_futures.append((weakref.ref(future), piece))
             if self.ordered:
                 self.results.put(job)
             if self._notify is not None:
@@ -443,7 +471,9 @@ class Transfer(Generic[T]):
 
     def run(self, piece: Piece) -> T:
         """Work on one piece, in the context of the caller of the transfer."""
-        self.tell("started", piece)
+        if self._notify is not None:
+            self.announce()
+            self.tell("started", piece)
         return self._context.copy().run(self._work, piece, self.scope)
 
     def announce(self) -> None:
@@ -454,6 +484,17 @@ class Transfer(Generic[T]):
             except IndexError:  # Another thread tells of it.
                 return
             self.tell("queued", piece)
+
+    def abandon(self, error: Callable[[Piece, Optional[int]], BaseException]) -> None:
+        """End the user's futures in a forked child, whose parent began the transfer.
+
+        Args:
+            error: Makes the error of a piece of a file.
+        """
+        for reference, piece in self._shared_futures:
+            future = reference()
+            if future is not None:
+                future.abandon(error(piece, self.file_id))
 
     def tell(self, name: str, piece: Piece, detail: str = "") -> None:
         """Report an event, if anyone listens."""

@@ -7,8 +7,10 @@ by the very thread that they run on.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
+import logging
 from collections import deque
 from typing import Any, Callable, Optional
 
@@ -24,7 +26,7 @@ from .sync import (
     start_new_thread,
 )
 
-__all__ = ["WorkerPool", "on_worker_thread"]
+__all__ = ["WorkerPool", "log_error", "on_worker_thread"]
 
 #: How long `shutdown` waits for a thread that a caller is starting.
 _MAX_LAUNCH_S = 1.0
@@ -37,6 +39,21 @@ _Task = tuple["Future[Any]", Callable[[], Any]]
 def on_worker_thread() -> bool:
     """Return whether a pool of this module runs the calling thread."""
     return getattr(_current, "is_worker", False)
+
+
+def log_error(log: logging.Logger, text: str, *arguments: object) -> None:
+    """Log the exception that is being handled. What a log handler raises ends no worker thread.
+
+    Args:
+        log: The logger.
+        text: The message.
+        *arguments: Its arguments.
+    """
+    if not on_worker_thread():
+        log.exception(text, *arguments)
+        return
+    with contextlib.suppress(BaseException):
+        log.exception(text, *arguments)
 
 
 class WorkerPool(ThreadPoolExecutor):
@@ -66,7 +83,7 @@ class WorkerPool(ThreadPoolExecutor):
         self._idle: deque[None] = deque()
         # One entry for each thread that was asked for, whether it runs already or not.
         self._requests: list[None] = []
-        self._started: deque[Thread] = deque()
+        self._started: list[Thread] = []
         # One gate for each bare thread: it opens once the bare thread has started a real one.
         self._launches: deque[Gate] = deque()
         self._is_shut = False
@@ -123,7 +140,8 @@ class WorkerPool(ThreadPoolExecutor):
             return
         for launch in list(self._launches):
             launch.wait_for(_MAX_LAUNCH_S)
-        for thread in list(self._started):
+        # The list may still grow: a thread notes the one that it started before it ends itself.
+        for thread in self._started:
             if thread.ident not in (None, get_ident()):
                 thread.join()
 
@@ -162,7 +180,7 @@ class WorkerPool(ThreadPoolExecutor):
             self._launches.append(launch)
             try:
                 start_new_thread(self._launch, (task, launch))
-            except BaseException:
+            except (RuntimeError, MemoryError):
                 launch.open()
                 raise
 

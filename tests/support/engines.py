@@ -32,7 +32,7 @@ class InlineEngine(Engine):
 
     def _start_over(self) -> None:
         super()._start_over()
-        self._started_by_callers.append(None)
+        self._thread_starts.append(None)
 
     def _ring(self) -> None:
         try:
@@ -107,7 +107,7 @@ def futures(engine: Engine, started: Transfer[Any]) -> list[Future]:
 @contextmanager
 def open_engine(max_workers: int = 4, kind: type[Engine] = Engine, **options: Any) -> Iterator[Any]:
     """An engine, closed afterwards."""
-    made = kind(max_workers, cancelled_error=lambda piece: CutOff(piece.block), **options)
+    made = kind(max_workers, cancelled_error=lambda piece, file_id: CutOff(piece.block), **options)
     try:
         yield made
     finally:

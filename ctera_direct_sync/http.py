@@ -350,11 +350,15 @@ class HTTP:
 
     def close(self) -> None:
         """Close the session and its connections."""
-        for route in self._routes.values():
+        # The thread whose session it is may add one meanwhile: a client is closed from any thread.
+        while self._routes:
+            try:
+                _, route = self._routes.popitem()
+            except KeyError:  # Another thread closes it, too.
+                break
             if route.pool is not None:
                 # By itself a pool closes when nothing refers to it; an error in somebody's log may.
                 route.pool.close()
-        self._routes.clear()
         self._session.close()
 
 

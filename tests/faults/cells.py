@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import io
 import itertools
 import logging
@@ -22,6 +23,7 @@ from ctera_direct_sync import DirectIO, Event, Settings
 from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.exceptions import DirectIOError, StreamError
 from tests.faults.matrix import BLOCK_SIZES, RETRIES, TIMEOUT, Cell, Row, World, concerned
+from tests.faults.own_events import SoftLimit
 
 #: What stands in every signed URL of the emulator, and in no message of ours.
 _SIGNED = ("X-Amz-", "Signature", "?X-", "password@")
@@ -175,7 +177,7 @@ def by_blocks(client: DirectIO, attempt: Attempt) -> bool:
     futures = client.blocks(attempt.world.file_id)
     attempt.said.append(repr(futures))
     for future in as_completed(futures):
-        if future.exception() is None:
+        if not future.cancelled() and future.exception() is None:
             attempt.take(future.result())
     for future in futures:
         future.result()
@@ -252,11 +254,15 @@ def _library(way: str, attempt: Attempt) -> str:
         return _judge_recovered(attempt, partial)
     # Errors of values that came from outside must be of ours; the class alone is compared.
     attempt.said.append(told_by(error))
-    if isinstance(error, StreamError):
+    if isinstance(error, SoftLimit):
+        return "SoftLimit"
+    if isinstance(error, StreamError) and error.errno != errno.ECANCELED:
         return f"StreamError ({type(error.__cause__).__name__})"
     if isinstance(error, DirectIOError):
         if error.filename != attempt.world.file_id or not error.errno or not error.strerror:
             attempt.wrong.append(f"{error!r} lacks file, errno or text")
+        if error.errno == errno.ECANCELED:
+            return "ECANCELED"
         return type(error).__name__
     return f"leaked {type(error).__name__}: {error}"
 
@@ -302,7 +308,11 @@ def _command_line(attempt: Attempt) -> str:
         stack.enter_context(mock.patch.multiple(sys, stdout=out, stderr=err))
         stack.enter_context(_defaults(attempt.row))
         path = os.path.join(folder, "target")
-        code = cli.main(["download", "-d", "--quiet", "-f", str(attempt.world.file_id), "-p", path])
+        arguments = ["download", "-d", "--quiet", "-f", str(attempt.world.file_id), "-p", path]
+        try:
+            code = cli.main(arguments)
+        except SoftLimit:
+            return "SoftLimit"
         attempt.pieces = _whole(path)
         if set(os.listdir(folder)) - {"target"}:
             attempt.wrong.append(f"left behind: {os.listdir(folder)}")

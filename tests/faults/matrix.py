@@ -12,7 +12,8 @@ import email.utils
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
@@ -60,6 +61,7 @@ class Row(NamedTuple):
     in that asks once (the listing, or block 2); None where it does not matter. ``secret``: another
     secret access key for the client. ``data``: the file; other than ``DATA``, it is one whose objects go
     in parts, and the fault is one of ranges. ``around``: what is there meanwhile, such as a proxy.
+    ``by_way``: outcomes of ways in that differ.
     """
 
     group: str
@@ -71,6 +73,7 @@ class Row(NamedTuple):
     secret: Optional[str] = None
     data: bytes = DATA
     around: Optional[Callable[[World], contextlib.AbstractContextManager[object]]] = None
+    by_way: Mapping[str, str] = MappingProxyType({})
 
     @property
     def ranged(self) -> bool:
@@ -240,9 +243,10 @@ def _rows() -> Iterator[Row]:
     yield from _portal_status()
     yield from _portal_document()
     # It takes from here what rows are made of.
-    from tests.faults import networks
+    from tests.faults import networks, own_events
 
     yield from networks.rows()
+    yield from own_events.rows()
 
 
 def _both(
@@ -497,6 +501,8 @@ def expected(cell: Cell) -> str:
         return RECOVERED
     if not concerned(cell):
         return "not concerned"
+    if way in row.by_way:
+        return row.by_way[way]
     if way == "CLI":
         return "exit 1"
     if way == "stream" and not row.at_portal:
@@ -513,7 +519,7 @@ def concerned(cell: Cell) -> bool:
 
 def name_of(cell: Cell) -> str:
     """A test's ID for a cell."""
-    side = "portal" if cell.row.at_portal else "storage"
+    side = cell.row.group.partition(":")[0].lower()
     group = "native " if cell.row.options == NATIVE else ""
     group = "range " if cell.row.ranged else group
     return f"{side}: {group}{cell.row.name}: {cell.way}".replace(" ", "-")

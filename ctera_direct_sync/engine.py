@@ -444,7 +444,8 @@ class Engine:
         """Do what callers asked for. Return the transfers to end once the lock is free."""
         ended: list[tuple[Transfer[Any], list[Job[Any]]]] = []
         while self._mail:
-            kind, subject = self._mail.popleft()
+            # It stays in the mail until it is done: an error in between must not lose it.
+            kind, subject = self._mail[0]
             if kind is _CONSUME:
                 self._scheduler.consume(subject)
             elif kind is _START:
@@ -459,6 +460,7 @@ class Engine:
                     ended.append((transfer, self._scheduler.cancel(transfer)))
                 for _ in range(self._idle):
                     self._bell.put(None)
+            self._mail.popleft()
         return ended
 
     def _take(self) -> Optional[Job[Any]]:
@@ -497,7 +499,8 @@ class Engine:
         with self._lock:
             self._is_closing = True
             ended = [(each, each.cancel()) for each in self._scheduler.transfers]
-            self._scheduler.transfers.clear()
+            # Its entries lead to the queues that were just emptied.
+            self._scheduler = Scheduler(self._max_workers)
             while self._mail:
                 kind, subject = self._mail.popleft()
                 if kind is _START:

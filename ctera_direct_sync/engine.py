@@ -79,6 +79,25 @@ class _NoThread(Exception):
     """The system gives no thread, and none is there."""
 
 
+class _Parts:
+    """What the threads of an engine wait for and are told by.
+
+    Attributes:
+        lock: Guards the scheduler. Only the engine's threads take it.
+        bell: Wakes an idle thread.
+        pool: Has the threads.
+        all_threads_ended: Open once the last thread of a closed engine has ended.
+    """
+
+    __slots__ = ("all_threads_ended", "bell", "lock", "pool")
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.bell: SimpleQueue[None] = SimpleQueue()
+        self.pool = WorkerPool(_MAX_THREADS)
+        self.all_threads_ended = Gate()
+
+
 class Engine:
     """Runs transfers.
 
@@ -121,13 +140,12 @@ class Engine:
         """Forget all threads and transfers, as a forked child must."""
         self._process = os.getpid()
         self._generation = next(_generations)
-        self._lock = Lock()
+        self._parts: list[_Parts] = []
+        self._is_prepared = False
         self._mail: deque[tuple[str, Any]] = deque()
-        self._bell: SimpleQueue[None] = SimpleQueue()
         self._window = self._make_window()
         self._scheduler = Scheduler(self._max_workers)
         self._tuner = WorkerTuner(self._max_workers)
-        self._pool = WorkerPool(_MAX_THREADS)
         # Not empty once a thread was started: appending is atomic. The caller appends, and the thread,
         # since an interrupt may strike the caller in between.
         self._thread_starts: list[None] = []
@@ -138,8 +156,19 @@ class Engine:
         self._is_starting_thread = False
         self._no_thread_until = 0.0
         self._is_closing = False
-        self._all_threads_ended = Gate()
         self._failure: Optional[BaseException] = None
+
+    def _prepare(self) -> None:
+        """Make what waits, at the first use: gevent may patch the standard library until then.
+
+        Several threads may do it at once. The first one's parts are everyone's.
+        """
+        self._parts.append(_Parts())
+        parts = self._parts[0]
+        self._lock, self._bell, self._pool = parts.lock, parts.bell, parts.pool
+        self._all_threads_ended = parts.all_threads_ended
+        # Last: an interrupt may strike at any of these lines.
+        self._is_prepared = True
 
     # --- what callers do -----------------------------------------------------------------------------
 
@@ -157,6 +186,8 @@ class Engine:
         self.check_process()
         if self.closed:
             raise ClientClosed(_CLOSED)
+        if not self._is_prepared:
+            self._prepare()
         transfer.generation = self._generation
         try:
             if transfer.shared:
@@ -282,6 +313,8 @@ class Engine:
         self.closed = True
         if self.is_parents():
             return
+        if not self._is_prepared:
+            self._prepare()
         self._mail.append((_CLOSE, None))
         # Also here, in case no thread is idle.
         for transfer in self._scheduler.transfers.copy():

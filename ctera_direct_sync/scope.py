@@ -83,13 +83,16 @@ class Attachment:
 
     def abort(self) -> None:
         """Wake the thread, unless it has detached."""
-        claim = Gate()
-        self._claims.append(claim)
-        if self._claims[0] is claim:
-            try:
-                self._abort()
-            finally:
-                claim.open()
+        self._claims.append(Gate())
+        claim = self._claims[0]
+        if claim is _THREAD:
+            return
+        # Each canceller does it, also where another one has begun: that one may have been interrupted
+        # by this very call, and would go on only after it.
+        try:
+            self._abort()
+        finally:
+            claim.open()
 
     def detach(self) -> bool:
         """Return True if `abort` never wakes the thread, False once it has done so."""

@@ -7,7 +7,7 @@ both all the time it waits for each of them.
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, Optional
 
 from .scope import Gate
 from .sync import monotonic
@@ -34,7 +34,7 @@ class StreamStartWindow:
         self.step = step
         self._clock = clock
         self._since = self._until = clock()
-        self._closed = Gate()
+        self._closed: Optional[Gate] = None
 
     def open(self) -> None:
         """Let a stream take its next step towards its first block, unless it is bulk work's turn."""
@@ -48,7 +48,8 @@ class StreamStartWindow:
     def close(self) -> None:
         """Note that the stream's first block is there."""
         self._until = min(self._until, max(self._since, self._clock()))
-        self._closed.open()
+        if self._closed is not None:
+            self._closed.open()
 
     def remaining(self) -> float:
         """Return the seconds for which bulk work still yields. 0 or less: it need not."""
@@ -56,4 +57,5 @@ class StreamStartWindow:
 
     def wait(self, seconds: float) -> None:
         """Block for so many seconds, or until the window is closed."""
-        self._closed.wait_for(seconds)
+        if self._closed is not None:
+            self._closed.wait_for(seconds)

@@ -22,23 +22,28 @@ from .sync import (
     Thread,
     ThreadPoolExecutor,
     get_ident,
-    local,
+    is_patched_late,
+    sleep,
     start_new_thread,
 )
 
 __all__ = ["WorkerPool", "log_error", "on_worker_thread"]
 
+#: How often `shutdown` looks whether a greenlet in the place of a thread has ended.
+_JOIN_STEP_S = 0.01
+
 #: How long `shutdown` waits for a thread that a caller is starting.
 _MAX_LAUNCH_S = 1.0
 
-_current = local()
+#: The idents of the threads that run a pool's work.
+_workers: set[int] = set()
 
 _Task = tuple["Future[Any]", Callable[[], Any]]
 
 
 def on_worker_thread() -> bool:
     """Return whether a pool of this module runs the calling thread."""
-    return getattr(_current, "is_worker", False)
+    return get_ident() in _workers
 
 
 def log_error(log: logging.Logger, text: str, *arguments: object) -> None:
@@ -84,6 +89,8 @@ class WorkerPool(ThreadPoolExecutor):
         # One entry for each thread that was asked for, whether it runs already or not.
         self._requests: list[None] = []
         self._started: list[Thread] = []
+        # The idents of those that have not ended.
+        self._running: set[int] = set()
         # One gate for each bare thread: it opens once the bare thread has started a real one.
         self._launches: deque[Gate] = deque()
         self._is_shut = False
@@ -143,7 +150,14 @@ class WorkerPool(ThreadPoolExecutor):
         # The list may still grow: a thread notes the one that it started before it ends itself.
         for thread in self._started:
             if thread.ident not in (None, get_ident()):
-                thread.join()
+                self._join(thread)
+
+    def _join(self, thread: Thread) -> None:
+        if not is_patched_late():
+            thread.join()
+            return
+        while thread.ident in self._running:
+            sleep(_JOIN_STEP_S)
 
     def start_thread(self, fn: Callable[[], object]) -> None:
         """Run a function on a new thread.
@@ -205,18 +219,26 @@ class WorkerPool(ThreadPoolExecutor):
             launch.open()
 
     def _run(self, task: Optional[_Task]) -> None:
-        _current.is_worker = True
-        while task is not None:
-            _perform(*task)
-            del task  # An idle thread keeps no result alive.
-            try:
-                task = self._tasks.get_nowait()
-            except Empty:
-                if self._is_shut:
-                    return
-                self._idle.append(None)
-                task = self._tasks.get()
-        self._tasks.put(None)  # The end is for all threads, also for those that start right now.
+        ident = get_ident()
+        _workers.add(ident)
+        self._running.add(ident)
+        try:
+            while task is not None:
+                _perform(*task)
+                del task  # An idle thread keeps no result alive.
+                try:
+                    task = self._tasks.get_nowait()
+                except Empty:
+                    if self._is_shut:
+                        return
+                    self._idle.append(None)
+                    task = self._tasks.get()
+            self._tasks.put(
+                None
+            )  # The end is for all threads, also for those that start right now.
+        finally:
+            self._running.discard(ident)
+            _workers.discard(ident)
 
 
 def _perform(future: Future[Any], call: Callable[[], Any]) -> None:

@@ -26,7 +26,7 @@ from tests.support.engines import (
 from tests.support.interrupts import at_statement, interrupt
 
 #: More statements than any consumer here runs on its own thread.
-MANY = 400
+MANY = 1000
 COUNT = 6
 
 

@@ -137,9 +137,6 @@ CTERA_API int64_t ctera_decode(int cipher, const uint8_t *key, size_t key_size, 
 CTERA_API int ctera_decrypt_ecb(const uint8_t *key, size_t key_size, const uint8_t *data,
                                 size_t size, uint8_t *out);
 
-/* A short English sentence for an enum ctera_error; never NULL. */
-CTERA_API const char *ctera_strerror(int error);
-
 /*
  * CRC-32C (RFC 3720 B.4; x-goog-hash, x-amz-checksum-crc32c) of @data, taken up from @crc (0 to
  * start).

@@ -124,37 +124,3 @@ int ctera_decrypt_ecb(const uint8_t *key, size_t key_size, const uint8_t *data, 
     cipher_forget(worker);
     return error;
 }
-
-const char *ctera_strerror(int error)
-{
-    switch (error) {
-    case CTERA_OK:
-        return "no error";
-    case CTERA_ARGUMENT:
-        return "invalid argument";
-    case CTERA_MEMORY:
-        return "out of memory";
-    case CTERA_CRYPTO:
-        return "the cryptographic library refused to work";
-    case CTERA_ENVELOPE:
-        return "the object is not an encrypted block";
-    case CTERA_PADDING:
-        return "the padding is wrong: another key, or the object is damaged";
-    case CTERA_TAG:
-        return "the tag does not match: another key or block number, or the object is damaged";
-    case CTERA_CORRUPT:
-        return "the compressed data is malformed or cut off";
-    case CTERA_CHECKSUM:
-        return "a checksum inside the compressed data does not match";
-    case CTERA_TRAILING:
-        return "there are bytes after the end of the compressed data";
-    case CTERA_UNSUPPORTED:
-        return "the compressed data is of an unsupported kind";
-    case CTERA_TOO_LONG:
-        return "the block is longer than its listed length";
-    case CTERA_TOO_SHORT:
-        return "the block is shorter than its listed length";
-    default:
-        return "unknown error";
-    }
-}

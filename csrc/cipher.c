@@ -2,7 +2,9 @@
 
 #include "cipher.h"
 
+#include <limits.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
@@ -17,19 +19,23 @@
 #define GCM_HEADER (FORMAT_SIZE + GCM_NONCE)
 #define GCM_TAG 16
 
-/*
- * libcrypto takes an int for a size: longer ciphertexts go in steps, a multiple of the AES block.
- */
+/* A ciphertext longer than this is decrypted in steps of this size, in bytes. */
 #define UPDATE_MAX ((size_t)1 << 30)
 
+_Static_assert(UPDATE_MAX <= INT_MAX, "libcrypto takes an int for each size");
+_Static_assert(UPDATE_MAX % CIPHER_BLOCK == 0, "libcrypto holds back a part of a block");
+_Static_assert(BLOCK_TILE % CIPHER_BLOCK == 0, "so each tile must be whole blocks, too");
+_Static_assert(CBC_HEADER == 17 && GCM_HEADER == 13, "the sizes that the protocol gives");
+
 static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;
-/* For keys of 16, 24 and 32 bytes. */
+
+/* The ciphers for keys of 16, 24 and 32 bytes; NULL if libcrypto lacks one. */
 static EVP_CIPHER *cbc_ciphers[3], *gcm_ciphers[3], *ecb_ciphers[3];
 
 /*
- * Ciphers are fetched once, into a library context of our own that is never freed: the
- * application's OpenSSL configuration does not reach it, and a decode that is under way while the
- * process exits does not lose its provider to OpenSSL's clean-up.
+ * Fetch the ciphers into a library context of their own, which is never freed. So the application's
+ * OpenSSL configuration does not affect them, and OpenSSL's clean-up at exit does not take the
+ * provider away from a thread that still decodes.
  */
 static void fetch_ciphers(void)
 {
@@ -46,9 +52,12 @@ static void fetch_ciphers(void)
     }
 }
 
-/* The one of @ciphers that fits the key. CTERA_ARGUMENT: none does. */
-static int find_cipher(EVP_CIPHER *const ciphers[3], const uint8_t *key, size_t key_size,
-                       const EVP_CIPHER **found)
+/*
+ * Set *found to the one of @ciphers for keys of @key_size bytes. Return CTERA_ARGUMENT if AES has no
+ * keys of that size or @key is NULL, CTERA_CRYPTO if libcrypto lacks the cipher.
+ */
+static enum ctera_error find_cipher(EVP_CIPHER *const ciphers[3], const uint8_t *key,
+                                    size_t key_size, const EVP_CIPHER **found)
 {
     if (!key || (key_size != 16 && key_size != 24 && key_size != 32))
         return CTERA_ARGUMENT;
@@ -57,8 +66,9 @@ static int find_cipher(EVP_CIPHER *const ciphers[3], const uint8_t *key, size_t 
     return *found ? CTERA_OK : CTERA_CRYPTO;
 }
 
-/* Decrypts @size bytes at the context's place in the stream. */
-static int update(EVP_CIPHER_CTX *evp, uint8_t *plain, const uint8_t *ciphertext, size_t size)
+/* Decrypt @size bytes, which continue what the context has decrypted so far. */
+static enum ctera_error update(EVP_CIPHER_CTX *evp, uint8_t *plain, const uint8_t *ciphertext,
+                               size_t size)
 {
     while (size) {
         size_t step = size < UPDATE_MAX ? size : UPDATE_MAX;
@@ -73,7 +83,10 @@ static int update(EVP_CIPHER_CTX *evp, uint8_t *plain, const uint8_t *ciphertext
     return CTERA_OK;
 }
 
-/* The size of a PKCS#7 padding (RFC 5652, 6.3), or 0. Looks at all 16 bytes whatever they are. */
+/*
+ * Return the size of the PKCS#7 padding (RFC 5652, section 6.3) that ends a block, or 0 if the
+ * padding is invalid. The time does not depend on the bytes.
+ */
 static size_t padding_size(const uint8_t last[CIPHER_BLOCK])
 {
     unsigned size = last[CIPHER_BLOCK - 1];
@@ -83,17 +96,19 @@ static size_t padding_size(const uint8_t last[CIPHER_BLOCK])
     return wrong ? 0 : size;
 }
 
-static int cbc_begin(struct envelope *envelope, const EVP_CIPHER *cipher, const uint8_t *key,
-                     const uint8_t *object, size_t object_size)
+static enum ctera_error cbc_begin(struct envelope *envelope, const EVP_CIPHER *cipher,
+                                  const struct ctera_decode_call *call)
 {
-    if (object_size < CBC_HEADER + CIPHER_BLOCK || (object_size - CBC_HEADER) % CIPHER_BLOCK)
+    const uint8_t *object = call->object;
+    size_t size = call->object_size;
+    if (size < CBC_HEADER + CIPHER_BLOCK || (size - CBC_HEADER) % CIPHER_BLOCK)
         return CTERA_ENVELOPE;
     envelope->ciphertext = object + CBC_HEADER;
-    envelope->ciphertext_size = object_size - CBC_HEADER;
+    envelope->ciphertext_size = size - CBC_HEADER;
 
-    /* In CBC the block before is a block's IV, be it the first block's. */
-    const uint8_t *last = object + object_size - CIPHER_BLOCK;
-    if (EVP_DecryptInit_ex2(envelope->evp, cipher, key, last - CIPHER_BLOCK, NULL) != 1 ||
+    /* The IV of a block is the ciphertext before it; the header's IV precedes the first block. */
+    const uint8_t *last = object + size - CIPHER_BLOCK;
+    if (EVP_DecryptInit_ex2(envelope->evp, cipher, call->key, last - CIPHER_BLOCK, NULL) != 1 ||
         EVP_CIPHER_CTX_set_padding(envelope->evp, 0) != 1 ||
         update(envelope->evp, envelope->last, last, CIPHER_BLOCK) != CTERA_OK ||
         EVP_DecryptInit_ex2(envelope->evp, NULL, NULL, object + FORMAT_SIZE, NULL) != 1)
@@ -106,50 +121,52 @@ static int cbc_begin(struct envelope *envelope, const EVP_CIPHER *cipher, const 
     return CTERA_OK;
 }
 
-static int gcm_begin(struct envelope *envelope, const EVP_CIPHER *cipher, const uint8_t *key,
-                     uint64_t number, const uint8_t *object, size_t object_size)
+static enum ctera_error gcm_begin(struct envelope *envelope, const EVP_CIPHER *cipher,
+                                  const struct ctera_decode_call *call)
 {
-    if (object_size < GCM_HEADER + GCM_TAG || object[0] != GCM_FORMAT)
+    const uint8_t *object = call->object;
+    size_t size = call->object_size;
+    if (size < GCM_HEADER + GCM_TAG || object[0] != GCM_FORMAT)
         return CTERA_ENVELOPE;
     envelope->ciphertext = object + GCM_HEADER;
-    envelope->ciphertext_size = object_size - GCM_HEADER - GCM_TAG;
+    envelope->ciphertext_size = size - GCM_HEADER - GCM_TAG;
     envelope->plain_size = envelope->ciphertext_size;
 
     uint8_t additional[8];
-    store_be64(additional, number);
+    store_be64(additional, call->number);
     int written;
-    if (EVP_DecryptInit_ex2(envelope->evp, cipher, key, object + FORMAT_SIZE, NULL) != 1 ||
+    if (EVP_DecryptInit_ex2(envelope->evp, cipher, call->key, object + FORMAT_SIZE, NULL) != 1 ||
         EVP_DecryptUpdate(envelope->evp, NULL, &written, additional, sizeof additional) != 1)
         return CTERA_CRYPTO;
     return CTERA_OK;
 }
 
-int cipher_begin(struct worker *worker, struct envelope *envelope, int cipher, const uint8_t *key,
-                 size_t key_size, uint64_t number, const uint8_t *object, size_t object_size)
+enum ctera_error cipher_begin(struct worker *worker, const struct ctera_decode_call *call,
+                              struct envelope *envelope)
 {
+    bool is_cbc = call->cipher == CTERA_CIPHER_AES_CBC;
+    const EVP_CIPHER *cipher;
     ERR_set_mark();
-    const EVP_CIPHER *evp_cipher;
-    int error = find_cipher(cipher == CTERA_CIPHER_AES_CBC ? cbc_ciphers : gcm_ciphers, key,
-                            key_size, &evp_cipher);
+    enum ctera_error error =
+        find_cipher(is_cbc ? cbc_ciphers : gcm_ciphers, call->key, call->key_size, &cipher);
     if (error)
         return error;
     envelope->evp = worker->evp;
-    envelope->cipher = cipher;
-    return cipher == CTERA_CIPHER_AES_CBC
-               ? cbc_begin(envelope, evp_cipher, key, object, object_size)
-               : gcm_begin(envelope, evp_cipher, key, number, object, object_size);
+    envelope->cipher = call->cipher;
+    return is_cbc ? cbc_begin(envelope, cipher, call) : gcm_begin(envelope, cipher, call);
 }
 
 /*
- * All but the last block, then what the padding leaves of that one: nothing goes past plain_size.
+ * Decrypt all blocks but the last, then copy that one's bytes without its padding. So nothing is
+ * written past plain_size.
  */
-static int cbc_finish(struct envelope *envelope, uint8_t *plain, struct block *block)
+static enum ctera_error cbc_finish(struct envelope *envelope, uint8_t *plain, struct block *block)
 {
     const uint8_t *ciphertext = envelope->ciphertext;
     size_t left = envelope->ciphertext_size - CIPHER_BLOCK;
     while (left) {
         size_t step = block && left > BLOCK_TILE ? BLOCK_TILE : left;
-        int error = update(envelope->evp, plain, ciphertext, step);
+        enum ctera_error error = update(envelope->evp, plain, ciphertext, step);
         if (error)
             return error;
         if (block)
@@ -165,12 +182,13 @@ static int cbc_finish(struct envelope *envelope, uint8_t *plain, struct block *b
     return CTERA_OK;
 }
 
-static int gcm_finish(struct envelope *envelope, uint8_t *plain, struct block *block)
+/* The plaintext is wiped unless the tag authenticates it. */
+static enum ctera_error gcm_finish(struct envelope *envelope, uint8_t *plain, struct block *block)
 {
     uint8_t tag[GCM_TAG], none[CIPHER_BLOCK];
     int written;
     memcpy(tag, envelope->ciphertext + envelope->ciphertext_size, GCM_TAG);
-    int error = update(envelope->evp, plain, envelope->ciphertext, envelope->ciphertext_size);
+    enum ctera_error error = update(envelope->evp, plain, envelope->ciphertext, envelope->ciphertext_size);
     if (!error && EVP_CIPHER_CTX_ctrl(envelope->evp, EVP_CTRL_AEAD_SET_TAG, GCM_TAG, tag) != 1)
         error = CTERA_CRYPTO;
     if (!error && EVP_DecryptFinal_ex(envelope->evp, none, &written) != 1)
@@ -184,18 +202,18 @@ static int gcm_finish(struct envelope *envelope, uint8_t *plain, struct block *b
     return CTERA_OK;
 }
 
-int cipher_finish(struct envelope *envelope, uint8_t *plain, struct block *block)
+enum ctera_error cipher_finish(struct envelope *envelope, uint8_t *plain, struct block *block)
 {
     return envelope->cipher == CTERA_CIPHER_AES_CBC ? cbc_finish(envelope, plain, block)
                                                     : gcm_finish(envelope, plain, block);
 }
 
-int cipher_decrypt_ecb(struct worker *worker, const uint8_t *key, size_t key_size,
-                       const uint8_t *data, size_t size, uint8_t *out)
+enum ctera_error cipher_decrypt_ecb(struct worker *worker, const uint8_t *key, size_t key_size,
+                                    const uint8_t *data, size_t size, uint8_t *out)
 {
     ERR_set_mark();
     const EVP_CIPHER *cipher;
-    int error = find_cipher(ecb_ciphers, key, key_size, &cipher);
+    enum ctera_error error = find_cipher(ecb_ciphers, key, key_size, &cipher);
     if (error)
         return error;
     if (size % CIPHER_BLOCK)

@@ -1,15 +1,16 @@
 /*
- * ctera_codec: one stored Direct IO block to checked plaintext, in one call.
+ * ctera_codec decodes one stored Direct IO block to verified plaintext, in one call.
  *
- * The library knows bytes. It knows nothing of Python, of files or of the network, keeps no global
- * state but constant tables and fetched ciphers, and may be called from any number of threads.
+ * The library takes bytes and returns bytes. It does not depend on Python, files or the network. Its
+ * only global state is constant tables and fetched ciphers. Any number of threads may call it.
  *
- * Reading order: this header, decode.c (the one call), cipher.c, snappy_stream.c, snappy.c, gzip.c,
+ * Reading order: this header, decode.c (the call), cipher.c, snappy_stream.c, snappy.c, gzip.c,
  * lz4_frame.c, checksum.c, worker.c (what a thread keeps between calls).
  */
 #ifndef CTERA_CODEC_H
 #define CTERA_CODEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,21 +20,23 @@
 #define CTERA_API
 #endif
 
-/* What can go wrong. The numbers are part of the interface: they never change meaning. */
+/*
+ * What can go wrong. Python's codec/errors.py has the same numbers, so their meaning never changes.
+ */
 enum ctera_error {
     CTERA_OK = 0,
-    CTERA_ARGUMENT = 1,     /* the caller's mistake: unknown cipher, key of a wrong length, ... */
+    CTERA_ARGUMENT = 1,     /* an invalid argument, such as an unknown cipher or a key of 5 bytes */
     CTERA_MEMORY = 2,       /* no memory for a scratch buffer or a context */
-    CTERA_CRYPTO = 3,       /* libcrypto refused to work */
-    CTERA_ENVELOPE = 4,     /* the encrypted object has no such shape */
+    CTERA_CRYPTO = 3,       /* libcrypto refused to work, for example because of a FIPS policy */
+    CTERA_ENVELOPE = 4,     /* the object is not an envelope of the call's cipher */
     CTERA_PADDING = 5,      /* AES-CBC: the plaintext does not end in PKCS#7 padding */
     CTERA_TAG = 6,          /* AES-GCM: the tag does not authenticate the block */
     CTERA_CORRUPT = 7,      /* the compressed payload is malformed or truncated */
     CTERA_CHECKSUM = 8,     /* a checksum inside the payload does not match */
     CTERA_TRAILING = 9,     /* bytes after the end of the payload */
-    CTERA_UNSUPPORTED = 10, /* well-formed, but of a kind that no block may have */
-    CTERA_TOO_LONG = 11,    /* the block holds more bytes than the listing says */
-    CTERA_TOO_SHORT = 12    /* the block holds fewer bytes than the listing says */
+    CTERA_UNSUPPORTED = 10, /* valid, but of a kind that the protocol excludes */
+    CTERA_TOO_LONG = 11,    /* the block is longer than its listed length */
+    CTERA_TOO_SHORT = 12    /* the block is shorter than its listed length */
 };
 
 enum ctera_cipher {
@@ -44,41 +47,65 @@ enum ctera_cipher {
 
 enum ctera_compression {
     CTERA_COMPRESSION_NONE = 0,
-    CTERA_COMPRESSION_AUTO = 1, /* snappy-java stream, gzip or raw snappy: the first bytes tell */
+    CTERA_COMPRESSION_AUTO = 1, /* snappy-java stream, gzip or raw snappy: the first bytes decide */
     CTERA_COMPRESSION_LZ4 = 2   /* LZ4 frames */
 };
 
 /*
- * ctera_decode() - decrypt, decompress and, if wanted, checksum one stored object.
+ * The arguments and the result of ctera_decode(). Python fills this struct through ctera_codec.cdef,
+ * by position: the two must name the same fields in the same order.
  *
- * @cipher, @key, @key_size: with CTERA_CIPHER_NONE the key is not looked at; else 16, 24 or 32
- * bytes.
- * @number: the block's number in its file; AES-GCM authenticates it, the others ignore it.
- * @object, @object_size: what the storage gave.
- * @workspace: NULL, or where the decrypted payload may be put: @object_size bytes, either @object
- *     itself (decrypt in place: the object is spoiled) or memory apart from it. With NULL the
- *     object is only read, and the thread's own scratch memory is used.
- * @checksum: whether the plaintext's CRC32C is wanted; if not, none is calculated.
- * @out, @out_size: the block's plaintext. @out_size is the length that the listing promised;
- *     nothing is ever written past it. @out must not overlap @object nor @workspace.
+ * out must not overlap object or workspace.
+ */
+struct ctera_decode_call {
+    /* How the object is stored. */
+    enum ctera_cipher cipher;
+    enum ctera_compression compression;
+    const uint8_t *key; /* ignored with CTERA_CIPHER_NONE */
+    size_t key_size;    /* in bytes: 16, 24 or 32; ignored with CTERA_CIPHER_NONE */
+    uint64_t number;    /* of the block in its file: AES-GCM authenticates it, others ignore it */
+
+    /* The stored object. NULL is allowed if its size is 0. */
+    const uint8_t *object;
+    size_t object_size; /* in bytes */
+
+    /*
+     * Where the decrypted payload may be written: object_size bytes, either the object itself, which
+     * is overwritten then, or memory that does not overlap it. If this is NULL, the object is only
+     * read, and the thread's own scratch memory is used.
+     */
+    uint8_t *workspace;
+
+    /* Where the plaintext goes. NULL is allowed if its size is 0. */
+    uint8_t *out;
+    size_t out_size; /* in bytes: the length that the portal listed */
+
+    bool wants_crc32c; /* whether to calculate the plaintext's CRC-32C */
+
+    /* The result: the plaintext's CRC-32C, or 0 if it is not wanted or the call fails. */
+    uint32_t crc32c;
+};
+
+/*
+ * Decrypt and decompress the call's object into call->out, and set call->crc32c.
  *
- * Returns the CRC32C of the plaintext (0 to 2^32-1; 0 without @checksum), and then @out is filled
- * to the last byte; or the negated enum ctera_error, and then the content of @out is undefined,
- * though never plaintext that AES-GCM did not authenticate.
+ * Return CTERA_OK if the plaintext fills out exactly. On failure return another enum ctera_error; the
+ * contents of out are undefined then, but never plaintext that AES-GCM did not authenticate. In no
+ * case is a byte written past out_size.
  *
- * The order of judgement, which every implementation of this contract keeps:
+ * Every implementation of this contract, in C or in Python, checks in this order:
  *
  * 1. The envelope. AES-CBC: byte 0 ignored, 16 bytes of IV, then ciphertext, not empty, a multiple
  *    of 16; else CTERA_ENVELOPE. AES-GCM: byte 0 is 0x02, 12 bytes of nonce, ciphertext (it may be
  *    empty), 16 bytes of tag; an object under 29 bytes or of another format is CTERA_ENVELOPE. The
- *    additional data is @number as 8 bytes, big endian.
+ *    additional data is number as 8 bytes, big endian.
  * 2. The padding (every defect is CTERA_PADDING) or the tag (CTERA_TAG), before any
- *    question of length and before a byte is decompressed.
- * 3. The payload, from its start to its end; the first defect met decides.
+ *    length is compared and before a byte is decompressed.
+ * 3. The payload, from its start to its end. The first defect decides.
  *
  *    No compression: the payload's length is the block's, or CTERA_TOO_LONG / CTERA_TOO_SHORT.
  *
- *    Raw snappy (AUTO, when it is none of the next two): a preamble other than @out_size is
+ *    Raw snappy (AUTO, if it is neither of the next two): a preamble other than out_size is
  *    TOO_LONG or TOO_SHORT at once. An empty payload, a preamble over five bytes or over 2^32-1, an
  *    element that reads or writes out of bounds (elements behind the last byte do) are CORRUPT.
  *
@@ -87,25 +114,25 @@ enum ctera_compression {
  *    version, and so do we; but if it is above 1, what would be CORRUPT is UNSUPPORTED. Chunks
  *    follow, in order. The whole 16-byte header may come again where a chunk's length is due, as in
  *    snappy-java's own reader: streams may be concatenated. A chunk's preamble above what is left
- *    of @out_size is TOO_LONG. A chunk with an empty plaintext (one zero byte) is fine; a chunk of
+ *    of out_size is TOO_LONG. A chunk with an empty plaintext (one zero byte) is fine; a chunk of
  *    zero bytes lacks its preamble and is CORRUPT, as are a cut length or a cut chunk. End of the
- *    payload before @out_size bytes: TOO_SHORT.
+ *    payload before out_size bytes: TOO_SHORT.
  *
  *    gzip (AUTO, first bytes 1F 8B): one member or more (RFC 1952). After a member comes
  *    nothing, another member (1F 8B), or zero bytes alone up to the end, as gzip(1) accepts them;
  *    anything else is TRAILING. A method other than 8 or a reserved flag is UNSUPPORTED; FHCRC,
  *    CRC-32 and ISIZE are verified (CHECKSUM). A member that yields more than what is left of
- *    @out_size is TOO_LONG; cut or invalid DEFLATE is CORRUPT. (The member that overflows must do so
+ *    out_size is TOO_LONG; cut or invalid DEFLATE is CORRUPT. (The member that overflows must do so
  *    before the payload's last 8 bytes, where its trailer would be: an overflow within them is a cut
- *    stream, CORRUPT.) All members done below @out_size: TOO_SHORT.
+ *    stream, CORRUPT.) All members done below out_size: TOO_SHORT.
  *
- *    LZ4 (compression LZ4 only): one frame or more; skippable frames may stand anywhere. A magic
- *    that no frame has is CORRUPT at the start and TRAILING behind a frame. Legacy frames, versions
+ *    LZ4 (compression LZ4 only): one frame or more; skippable frames may stand anywhere. Any
+ *    other magic is CORRUPT at the start and TRAILING behind a frame. Legacy frames, versions
  *    other than 01, reserved bits, block size codes below 4, dictionary IDs: UNSUPPORTED. Header,
  *    block and content checksums are verified (CHECKSUM). A content size or a block that goes past
- *    what is left of @out_size: TOO_LONG; a block over the frame's block size, a cut frame, a missing
- *    end mark, a content size that is not what the blocks give: CORRUPT. (A match of offset 0, which the format forbids, is not noticed by liblz4, here as
- *    everywhere: the frame's checksums are there for that.)
+ *    what is left of out_size: TOO_LONG; a block over the frame's block size, a cut frame, a missing
+ *    end mark, a content size that differs from the blocks' sum: CORRUPT. (liblz4 does not notice a
+ *    match of offset 0, which the format forbids. The frame's checksums detect the wrong bytes.)
  *
  * DEFLATE that RFC 1951 forbids may still be accepted, by some versions of some libraries, if its
  * meaning is not in doubt. CRC-32 and ISIZE then confirm every byte. The kinds are:
@@ -122,36 +149,42 @@ enum ctera_compression {
  * A payload with several defects is refused in every implementation; which of them names the
  * error may depend on how far its decoder looks ahead.
  */
-CTERA_API int64_t ctera_decode(int cipher, const uint8_t *key, size_t key_size, uint64_t number,
-                               int compression, const uint8_t *object, size_t object_size,
-                               uint8_t *workspace, int checksum, uint8_t *out, size_t out_size);
+CTERA_API enum ctera_error ctera_decode(struct ctera_decode_call *call);
 
 /*
- * ctera_decrypt_ecb() - AES-ECB (NIST SP 800-38A, 6.1) without padding, by which a file's key is
- * wrapped: decrypts @size bytes, a multiple of 16, of @data to @out, which is @data itself or apart
- * from it.
+ * Decrypt @size bytes of AES-ECB without padding (NIST SP 800-38A, section 6.1) from @data to @out.
+ * The protocol wraps a file's key in this way. @out is @data itself or does not overlap it.
  *
- * Returns CTERA_OK; CTERA_ARGUMENT for a @key_size other than 16, 24 and 32 or a @size that is no
- * multiple, CTERA_MEMORY or CTERA_CRYPTO, and then the content of @out is undefined.
+ * Return CTERA_OK on success. On failure return CTERA_ARGUMENT (@key_size is not 16, 24 or 32, @size
+ * is not a multiple of 16, or a pointer is NULL), CTERA_MEMORY or CTERA_CRYPTO; the contents of @out
+ * are undefined.
  */
-CTERA_API int ctera_decrypt_ecb(const uint8_t *key, size_t key_size, const uint8_t *data,
-                                size_t size, uint8_t *out);
+CTERA_API enum ctera_error ctera_decrypt_ecb(const uint8_t *key, size_t key_size,
+                                             const uint8_t *data, size_t size, uint8_t *out);
 
 /*
- * CRC-32C (RFC 3720 B.4; x-goog-hash, x-amz-checksum-crc32c) of @data, taken up from @crc (0 to
- * start).
+ * Return the CRC-32C (RFC 3720, appendix B.4) of @size bytes at @data, which follow bytes whose
+ * CRC-32C is @crc. @crc is 0 if @data is the start. The cloud storages call it x-goog-hash and
+ * x-amz-checksum-crc32c.
  */
 CTERA_API uint32_t ctera_crc32c(uint32_t crc, const uint8_t *data, size_t size);
 
-/* The CRC-32C of A followed by B, from that of A, that of B and the size of B in bytes. */
+/*
+ * Return the CRC-32C of A followed by B, from the CRC-32C of A, the CRC-32C of B, and the size of B
+ * in bytes. The time grows with the logarithm of @size_b.
+ */
 CTERA_API uint32_t ctera_crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t size_b);
 
-/* CRC-64/NVME (x-amz-checksum-crc64nvme) of @data, taken up from @crc (0 to start). */
+/*
+ * Return the CRC-64/NVME (x-amz-checksum-crc64nvme) of @size bytes at @data, which follow bytes whose
+ * CRC-64/NVME is @crc. @crc is 0 if @data is the start.
+ */
 CTERA_API uint64_t ctera_crc64nvme(uint64_t crc, const uint8_t *data, size_t size);
 
 /*
- * Frees what the calling thread keeps between calls (a cipher context, scratch memory, cleansed
- * first). A thread that ends does this by itself; only a test that counts memory needs the call.
+ * Free what the calling thread keeps between calls: a cipher context, a decompressor, and scratch
+ * memory, which is wiped first. The end of a thread does the same, so only tests that look for leaks
+ * need this call.
  */
 CTERA_API void ctera_release_thread(void);
 

@@ -11,7 +11,11 @@
 #include "snappy_stream.h"
 #include "worker.h"
 
-static int decode_plain(const uint8_t *payload, size_t size, struct block *block)
+_Static_assert(CTERA_TOO_SHORT == 12, "codec/errors.py has the same numbers");
+_Static_assert(CTERA_CIPHER_NONE == 0 && CTERA_COMPRESSION_NONE == 0, "a zeroed call is valid");
+
+/* A payload without compression: copy it if its size is the block's. */
+static enum ctera_error decode_plain(const uint8_t *payload, size_t size, struct block *block)
 {
     if (size != block->size)
         return size > block->size ? CTERA_TOO_LONG : CTERA_TOO_SHORT;
@@ -23,8 +27,8 @@ static int decode_plain(const uint8_t *payload, size_t size, struct block *block
     return CTERA_OK;
 }
 
-static int decode_auto(struct worker *worker, const uint8_t *payload, size_t size,
-                       struct block *block)
+static enum ctera_error decode_auto(struct worker *worker, const uint8_t *payload, size_t size,
+                                    struct block *block)
 {
     if (snappy_stream_recognised(payload, size))
         return snappy_stream_decode(payload, size, block);
@@ -33,10 +37,11 @@ static int decode_auto(struct worker *worker, const uint8_t *payload, size_t siz
     return snappy_raw_decode(payload, size, block);
 }
 
-static int decode_payload(struct worker *worker, int compression, const uint8_t *payload,
-                          size_t size, struct block *block)
+/* Decode a decrypted payload. Return CTERA_OK only if it fills the block exactly. */
+static enum ctera_error decode_payload(struct worker *worker, enum ctera_compression compression,
+                                       const uint8_t *payload, size_t size, struct block *block)
 {
-    int error;
+    enum ctera_error error = CTERA_ARGUMENT;
     switch (compression) {
     case CTERA_COMPRESSION_NONE:
         error = decode_plain(payload, size, block);
@@ -47,8 +52,6 @@ static int decode_payload(struct worker *worker, int compression, const uint8_t 
     case CTERA_COMPRESSION_LZ4:
         error = lz4_frame_decode(payload, size, block);
         break;
-    default:
-        error = CTERA_ARGUMENT;
     }
     if (!error && block_room(block))
         error = CTERA_TOO_SHORT;
@@ -56,71 +59,86 @@ static int decode_payload(struct worker *worker, int compression, const uint8_t 
 }
 
 /*
- * The whole object is decrypted (and, with AES-GCM, authenticated), then decompressed: measured no
- * slower than piece by piece. What is not compressed and has the right size goes straight to the
- * block.
+ * Decrypt the envelope's payload and decode it. The whole object is decrypted (and, with AES-GCM,
+ * authenticated) before decompression begins; doing both piece by piece was not faster. A payload
+ * that is not compressed and has the right size is decrypted straight into the block.
  */
-static int decode_envelope(struct worker *worker, struct envelope *envelope, int compression,
-                           const uint8_t *object, uint8_t *workspace, struct block *block)
+static enum ctera_error decode_envelope(struct worker *worker, struct envelope *envelope,
+                                        const struct ctera_decode_call *call, struct block *block)
 {
-    if (compression == CTERA_COMPRESSION_NONE && envelope->plain_size == block->size)
+    size_t size = envelope->plain_size;
+    if (call->compression == CTERA_COMPRESSION_NONE && size == block->size)
         return cipher_finish(envelope, block->data, block);
 
-    uint8_t *payload = workspace ? workspace + (envelope->ciphertext - object)
-                                 : worker_scratch(worker, envelope->plain_size);
-    if (!payload)
-        return CTERA_MEMORY;
-    int error = cipher_finish(envelope, payload, NULL);
+    uint8_t *payload;
+    enum ctera_error error = CTERA_OK;
+    if (call->workspace)
+        payload = call->workspace + (envelope->ciphertext - call->object);
+    else
+        error = worker_scratch(worker, size, &payload); /* less than the object has */
+    if (error)
+        return error;
+    error = cipher_finish(envelope, payload, NULL);
     if (!error)
-        error = decode_payload(worker, compression, payload, envelope->plain_size, block);
+        error = decode_payload(worker, call->compression, payload, size, block);
     worker_trim(worker);
     return error;
 }
 
-static int arguments_valid(int cipher, int compression, const uint8_t *object, size_t object_size,
-                           const uint8_t *out, size_t out_size)
+static enum ctera_error decode_encrypted(struct worker *worker,
+                                         const struct ctera_decode_call *call,
+                                         struct block *block)
 {
-    return cipher >= CTERA_CIPHER_NONE && cipher <= CTERA_CIPHER_AES_GCM &&
-           compression >= CTERA_COMPRESSION_NONE && compression <= CTERA_COMPRESSION_LZ4 &&
-           (object || !object_size) && (out || !out_size);
+    struct envelope envelope;
+    enum ctera_error error = cipher_begin(worker, call, &envelope);
+    if (!error)
+        error = decode_envelope(worker, &envelope, call, block);
+    cipher_forget(worker);
+    return error;
 }
 
-int64_t ctera_decode(int cipher, const uint8_t *key, size_t key_size, uint64_t number,
-                     int compression, const uint8_t *object, size_t object_size,
-                     uint8_t *workspace, int checksum, uint8_t *out, size_t out_size)
+static bool is_valid(const struct ctera_decode_call *call)
 {
-    static uint8_t nothing[1]; /* NULL is a fine address of no bytes, but none to calculate with */
-    if (!arguments_valid(cipher, compression, object, object_size, out, out_size))
-        return -CTERA_ARGUMENT;
-    if (!object)
-        object = nothing;
-    struct block block = {.data = out ? out : nothing, .size = out_size, .summed = checksum != 0};
-    struct worker *worker = worker_get();
-    if (!worker)
-        return -CTERA_MEMORY;
-
-    int error;
-    if (cipher == CTERA_CIPHER_NONE) {
-        error = decode_payload(worker, compression, object, object_size, &block);
-    } else {
-        struct envelope envelope;
-        error = cipher_begin(worker, &envelope, cipher, key, key_size, number, object, object_size);
-        if (!error)
-            error = decode_envelope(worker, &envelope, compression, object, workspace, &block);
-        cipher_forget(worker);
-    }
-    return error ? -error : (int64_t)block.crc32c;
+    return call->cipher <= CTERA_CIPHER_AES_GCM && call->compression <= CTERA_COMPRESSION_LZ4 &&
+           (call->object || !call->object_size) && (call->out || !call->out_size);
 }
 
-int ctera_decrypt_ecb(const uint8_t *key, size_t key_size, const uint8_t *data, size_t size,
-                      uint8_t *out)
+enum ctera_error ctera_decode(struct ctera_decode_call *call)
 {
+    /* NULL is a valid address of no bytes, but C does not allow arithmetic on it. */
+    static uint8_t nothing[1];
+    const uint8_t *object = call->object ? call->object : nothing;
+    struct block block = {
+        .data = call->out ? call->out : nothing,
+        .size = call->out_size,
+        .wants_crc32c = call->wants_crc32c,
+    };
+    struct worker *worker;
+    call->crc32c = 0;
+    if (!is_valid(call))
+        return CTERA_ARGUMENT;
+    enum ctera_error error = worker_get(&worker);
+    if (error)
+        return error;
+    if (call->cipher == CTERA_CIPHER_NONE)
+        error = decode_payload(worker, call->compression, object, call->object_size, &block);
+    else
+        error = decode_encrypted(worker, call, &block);
+    if (!error)
+        call->crc32c = block.crc32c;
+    return error;
+}
+
+enum ctera_error ctera_decrypt_ecb(const uint8_t *key, size_t key_size, const uint8_t *data,
+                                   size_t size, uint8_t *out)
+{
+    struct worker *worker;
     if ((!data || !out) && size)
         return CTERA_ARGUMENT;
-    struct worker *worker = worker_get();
-    if (!worker)
-        return CTERA_MEMORY;
-    int error = cipher_decrypt_ecb(worker, key, key_size, data, size, out);
+    enum ctera_error error = worker_get(&worker);
+    if (error)
+        return error;
+    error = cipher_decrypt_ecb(worker, key, key_size, data, size, out);
     cipher_forget(worker);
     return error;
 }

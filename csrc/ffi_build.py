@@ -37,6 +37,7 @@ HEADERS = (
     "folding.h",
     "gzip.h",
     "lz4_frame.h",
+    "reader.h",
     "requirements.h",
     "snappy.h",
     "snappy_stream.h",

@@ -6,97 +6,104 @@
 
 #include "bytes.h"
 #include "checksum.h"
+#include "reader.h"
 
 /*
- * The header and the trailer are read here, and libdeflate has the DEFLATE between them: its own
- * gzip call reports a wrong checksum and malformed data as one, and its CRC-32 is slow in the
- * versions that distributions have.
+ * This file reads headers and trailers; libdeflate decodes the DEFLATE between them. libdeflate's own
+ * gzip call is not used: it reports a wrong checksum and malformed data as the same error.
  */
-enum { FTEXT = 0x01, FHCRC = 0x02, FEXTRA = 0x04, FNAME = 0x08, FCOMMENT = 0x10 }; /* RFC 1952, 2.3.1 */
+
+/* The flags of a member (RFC 1952, section 2.3.1). */
+enum { FTEXT = 0x01, FHCRC = 0x02, FEXTRA = 0x04, FNAME = 0x08, FCOMMENT = 0x10 };
 #define FLAGS_RESERVED 0xE0
 #define METHOD_DEFLATE 8
 #define HEADER_SIZE 10
 #define TRAILER_SIZE 8
 
-int gzip_recognised(const uint8_t *in, size_t size)
+_Static_assert((FTEXT | FHCRC | FEXTRA | FNAME | FCOMMENT | FLAGS_RESERVED) == 0xFF,
+               "each bit of the flags byte is either known or reserved");
+
+bool gzip_recognised(const uint8_t *payload, size_t size)
 {
-    return size >= 2 && in[0] == 0x1F && in[1] == 0x8B;
+    return size >= 2 && payload[0] == 0x1F && payload[1] == 0x8B;
 }
 
-/* Moves *@in behind the zero byte that ends a string. */
-static int skip_string(const uint8_t **in, const uint8_t *in_end)
+/* Advance past a string and the zero byte that ends it. Return CTERA_CORRUPT if there is none. */
+static enum ctera_error skip_string(struct reader *reader)
 {
-    const uint8_t *zero = memchr(*in, 0, (size_t)(in_end - *in));
+    const uint8_t *zero = memchr(reader->next, 0, reader_left(reader));
     if (!zero)
         return CTERA_CORRUPT;
-    *in = zero + 1;
+    reader->next = zero + 1;
     return CTERA_OK;
 }
 
-static int skip_extra(const uint8_t **in, const uint8_t *in_end)
+/* Advance past the extra field: two bytes of size, then the field (RFC 1952, section 2.3.1.1). */
+static enum ctera_error skip_extra(struct reader *reader)
 {
-    if (in_end - *in < 2)
-        return CTERA_CORRUPT;
-    size_t size = load_le16(*in);
-    *in += 2;
-    if ((size_t)(in_end - *in) < size)
-        return CTERA_CORRUPT;
-    *in += size;
-    return CTERA_OK;
+    const uint8_t *size = reader_take(reader, 2);
+    return size && reader_take(reader, load_le16(size)) ? CTERA_OK : CTERA_CORRUPT;
 }
 
-static int check_header_crc(const uint8_t *header, const uint8_t **in, const uint8_t *in_end)
+/*
+ * Advance past the header's checksum, which is that of the bytes from @header up to it. Return
+ * CTERA_CHECKSUM if it does not match.
+ */
+static enum ctera_error check_header_crc(struct reader *reader, const uint8_t *header)
 {
-    if (in_end - *in < 2)
+    size_t size = (size_t)(reader->next - header);
+    const uint8_t *stored = reader_take(reader, 2);
+    if (!stored)
         return CTERA_CORRUPT;
-    uint32_t crc = checksum_crc32(0, header, (size_t)(*in - header));
-    if ((crc & 0xFFFF) != load_le16(*in))
-        return CTERA_CHECKSUM;
-    *in += 2;
-    return CTERA_OK;
+    return (checksum_crc32(0, header, size) & 0xFFFF) == load_le16(stored) ? CTERA_OK
+                                                                           : CTERA_CHECKSUM;
 }
 
-/* Moves *@in behind the member's header (RFC 1952, 2.3). */
-static int read_header(const uint8_t **in, const uint8_t *in_end)
+/* Advance past a member's header (RFC 1952, section 2.3). */
+static enum ctera_error read_header(struct reader *reader)
 {
-    const uint8_t *header = *in;
-    if (in_end - header < HEADER_SIZE)
+    const uint8_t *header = reader_take(reader, HEADER_SIZE);
+    if (!header)
         return CTERA_CORRUPT;
     uint8_t flags = header[3];
     if (header[2] != METHOD_DEFLATE || flags & FLAGS_RESERVED)
         return CTERA_UNSUPPORTED;
-    *in += HEADER_SIZE;
-    int error = CTERA_OK;
+    enum ctera_error error = CTERA_OK;
     if (flags & FEXTRA)
-        error = skip_extra(in, in_end);
+        error = skip_extra(reader);
     if (!error && flags & FNAME)
-        error = skip_string(in, in_end);
+        error = skip_string(reader);
     if (!error && flags & FCOMMENT)
-        error = skip_string(in, in_end);
+        error = skip_string(reader);
     if (!error && flags & FHCRC)
-        error = check_header_crc(header, in, in_end);
+        error = check_header_crc(reader, header);
     return error;
 }
 
 /*
- * Why the output did not suffice. libdeflate reads up to 8 zero bytes past the end of its input
- * before it calls it bad, and those may decode to bytes that do not fit: a cut stream looks too
- * long. So ask again with the last 8 bytes kept back, where a whole member has its trailer: what
- * overflows even so did it with real data, and what does not was cut.
+ * Return why the DEFLATE at @reader did not fit the block: CTERA_TOO_LONG or CTERA_CORRUPT.
+ *
+ * libdeflate reads up to 8 zero bytes past the end of its input before it reports bad data. Those
+ * zeros may decode to bytes that do not fit, so a truncated stream can look too long. This function
+ * decodes again without the last 8 bytes, where a complete member has its trailer. If the output
+ * still overflows, real data caused it; if not, the stream is truncated.
  */
-static int judge_overflow(struct worker *worker, const uint8_t *in, size_t size, struct block *block)
+static enum ctera_error judge_overflow(struct worker *worker, const struct reader *reader,
+                                       struct block *block)
 {
-    size_t used, written;
+    size_t size = reader_left(reader), used, written;
     if (size < TRAILER_SIZE)
         return CTERA_CORRUPT;
-    return libdeflate_deflate_decompress_ex(worker->inflater, in, size - TRAILER_SIZE,
-                                            block_next(block), block_room(block), &used,
-                                            &written) == LIBDEFLATE_INSUFFICIENT_SPACE
-               ? CTERA_TOO_LONG
-               : CTERA_CORRUPT;
+    enum libdeflate_result result = libdeflate_deflate_decompress_ex(
+        worker->inflater, reader->next, size - TRAILER_SIZE, block_next(block), block_room(block),
+        &used, &written);
+    return result == LIBDEFLATE_INSUFFICIENT_SPACE ? CTERA_TOO_LONG : CTERA_CORRUPT;
 }
 
-/* Takes a member's bytes, and gives their CRC-32: by portions, so that the second sum is cheap. */
+/*
+ * Commit @size bytes to the block and return their CRC-32. Both checksums are calculated tile by
+ * tile, so the second one finds its bytes in the cache.
+ */
 static uint32_t commit(struct block *block, size_t size)
 {
     uint32_t crc = 0;
@@ -109,54 +116,58 @@ static uint32_t commit(struct block *block, size_t size)
     return crc;
 }
 
-/* Moves *@in behind the member's data and trailer. */
-static int read_body(struct worker *worker, const uint8_t **in, const uint8_t *in_end,
-                     struct block *block)
+/* Decode a member's DEFLATE into the block, verify its trailer, and advance past both. */
+static enum ctera_error read_body(struct worker *worker, struct reader *reader,
+                                  struct block *block)
 {
-    size_t size = (size_t)(in_end - *in), used, written;
-    switch (libdeflate_deflate_decompress_ex(worker->inflater, *in, size, block_next(block),
-                                             block_room(block), &used, &written)) {
+    size_t used, written;
+    switch (libdeflate_deflate_decompress_ex(worker->inflater, reader->next, reader_left(reader),
+                                             block_next(block), block_room(block), &used,
+                                             &written)) {
     case LIBDEFLATE_SUCCESS:
         break;
     case LIBDEFLATE_INSUFFICIENT_SPACE:
-        return judge_overflow(worker, *in, size, block);
+        return judge_overflow(worker, reader, block);
     default:
         return CTERA_CORRUPT;
     }
-    if (size - used < TRAILER_SIZE)
+    reader->next += used;
+    const uint8_t *trailer = reader_take(reader, TRAILER_SIZE);
+    if (!trailer)
         return CTERA_CORRUPT;
-    const uint8_t *trailer = *in + used;
     if (load_le32(trailer) != commit(block, written) ||
         load_le32(trailer + 4) != (uint32_t)written)
         return CTERA_CHECKSUM;
-    *in = trailer + TRAILER_SIZE;
     return CTERA_OK;
 }
 
 /*
- * Whether only zero bytes are left. Tapes and block devices pad files with them, and gzip(1) ignores
- * them behind the last member. Another member behind such padding is not looked for, as in gzip(1).
+ * Return whether the bytes that are left, at least one, are all zero. Tapes and block devices pad
+ * files with zeros, and gzip(1) ignores them behind the last member. Like gzip(1), this decoder does
+ * not look for another member behind such padding.
  */
-static int is_zero_padding(const uint8_t *in, const uint8_t *in_end)
+static bool is_zero_padding(const struct reader *reader)
 {
-    return *in == 0 && memcmp(in, in + 1, (size_t)(in_end - in) - 1) == 0;
+    const uint8_t *next = reader->next;
+    return *next == 0 && memcmp(next, next + 1, reader_left(reader) - 1) == 0;
 }
 
-int gzip_decode(struct worker *worker, const uint8_t *in, size_t size, struct block *block)
+enum ctera_error gzip_decode(struct worker *worker, const uint8_t *payload, size_t size,
+                             struct block *block)
 {
     if (!worker->inflater)
         worker->inflater = libdeflate_alloc_decompressor();
     if (!worker->inflater)
         return CTERA_MEMORY;
 
-    const uint8_t *in_end = in + size;
-    int error = CTERA_OK;
-    while (!error && in != in_end) {
-        if (!gzip_recognised(in, (size_t)(in_end - in)))
-            return is_zero_padding(in, in_end) ? CTERA_OK : CTERA_TRAILING;
-        error = read_header(&in, in_end);
+    struct reader reader = reader_of(payload, size);
+    enum ctera_error error = CTERA_OK;
+    while (!error && !reader_at_end(&reader)) {
+        if (!gzip_recognised(reader.next, reader_left(&reader)))
+            return is_zero_padding(&reader) ? CTERA_OK : CTERA_TRAILING;
+        error = read_header(&reader);
         if (!error)
-            error = read_body(worker, &in, in_end, block);
+            error = read_body(worker, &reader, block);
     }
     return error;
 }

@@ -2,6 +2,7 @@
 
 #include "lz4_frame.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include <lz4.h>
@@ -9,16 +10,18 @@
 #include <xxhash.h>
 
 #include "bytes.h"
+#include "reader.h"
 
 /*
- * liblz4's own frame interface copies each block through buffers of its own, and hashes slowly:
- * with a content checksum it reaches a third of what this file does with the same block decoder.
+ * liblz4's own frame interface copies each block through its own buffers, and its hash is slow: with
+ * a content checksum it reaches a third of the speed of this file, which uses the same block decoder.
  */
 #define MAGIC 0x184D2204u
 #define MAGIC_LEGACY 0x184C2102u
-#define MAGIC_SKIPPABLE 0x184D2A50u /* to ...5F */
+#define MAGIC_SKIPPABLE 0x184D2A50u /* the last four bits are free: up to 0x184D2A5F */
+#define MAGIC_SKIPPABLE_MASK 0xFFFFFFF0u
 
-/* The frame descriptor's first byte (FLG) and second (BD). */
+/* The frame descriptor's first byte (FLG) and second byte (BD). */
 enum {
     FLG_DICTIONARY_ID = 0x01,
     FLG_RESERVED = 0x02,
@@ -31,79 +34,88 @@ enum {
     BD_RESERVED = 0x8F
 };
 #define BLOCK_UNCOMPRESSED 0x80000000u
-#define WINDOW 65536 /* how far back a linked block may refer */
+#define BLOCK_ID_MIN 4
+#define BLOCK_ID_MAX 7
+#define WINDOW 65536 /* how far back a linked block may refer, in bytes */
+
+/* The largest block that a block size code allows: 64 KiB, 256 KiB, 1 MiB or 4 MiB. */
+#define BLOCK_MAX(id) ((size_t)1 << (8 + 2 * (id)))
+
+_Static_assert(BLOCK_MAX(BLOCK_ID_MAX) == (size_t)4 << 20, "code 7 stands for 4 MiB");
+_Static_assert(BLOCK_MAX(BLOCK_ID_MAX) <= INT_MAX, "liblz4 takes an int for each size");
+_Static_assert(SIZE_MAX >= UINT32_MAX, "each 32-bit size of the format fits a size_t");
 
 struct frame {
-    uint8_t flags;
-    size_t block_max;
-    uint64_t content_size; /* with FLG_CONTENT_SIZE */
-    size_t start;          /* where in the block the frame's content begins */
+    uint8_t flags;         /* FLG */
+    size_t block_max;      /* the largest plaintext of one of its blocks, in bytes */
+    uint64_t content_size; /* as the descriptor declares it; 0 without FLG_CONTENT_SIZE */
+    size_t start;          /* offset in the block at which the frame's content begins */
 };
 
-/* The frame descriptor at *@in, which is moved behind it. */
-static int read_descriptor(const uint8_t **in, const uint8_t *in_end, struct frame *frame)
+/* Read the frame descriptor into @frame, except its start, and advance past it. */
+static enum ctera_error read_descriptor(struct reader *reader, struct frame *frame)
 {
-    const uint8_t *descriptor = *in;
-    if (in_end - descriptor < 3)
+    /* Every descriptor has at least FLG, BD and one byte of checksum. */
+    if (reader_left(reader) < 3)
         return CTERA_CORRUPT;
-    frame->flags = descriptor[0];
-    if ((frame->flags & FLG_VERSION) != FLG_VERSION_1)
+    uint8_t flags = reader->next[0], bd = reader->next[1];
+    if ((flags & FLG_VERSION) != FLG_VERSION_1)
         return CTERA_UNSUPPORTED;
     size_t size = 2;
-    if (frame->flags & FLG_CONTENT_SIZE)
+    if (flags & FLG_CONTENT_SIZE)
         size += 8;
-    if (frame->flags & FLG_DICTIONARY_ID)
+    if (flags & FLG_DICTIONARY_ID)
         size += 4;
-    if ((size_t)(in_end - descriptor) < size + 1)
+    const uint8_t *descriptor = reader_take(reader, size + 1);
+    if (!descriptor)
         return CTERA_CORRUPT;
     if (descriptor[size] != (XXH32(descriptor, size, 0) >> 8 & 0xFF))
         return CTERA_CHECKSUM;
-    *in += size + 1;
 
-    uint8_t block_id = descriptor[1] >> 4;
-    if (frame->flags & (FLG_DICTIONARY_ID | FLG_RESERVED) || descriptor[1] & BD_RESERVED ||
-        block_id < 4)
+    unsigned block_id = bd >> 4;
+    if (flags & (FLG_DICTIONARY_ID | FLG_RESERVED) || bd & BD_RESERVED || block_id < BLOCK_ID_MIN)
         return CTERA_UNSUPPORTED;
-    frame->block_max = (size_t)1 << (8 + 2 * block_id); /* 64 KiB, 256 KiB, 1 MiB, 4 MiB */
-    frame->content_size = frame->flags & FLG_CONTENT_SIZE ? load_le64(descriptor + 2) : 0;
+    frame->flags = flags;
+    frame->block_max = BLOCK_MAX(block_id);
+    frame->content_size = flags & FLG_CONTENT_SIZE ? load_le64(descriptor + 2) : 0;
     return CTERA_OK;
 }
 
-/* A length of 15 goes on in further bytes, up to the first that is not 255. */
-static int read_length(const uint8_t **in, const uint8_t *in_end, size_t *length)
+/*
+ * Add to *length the bytes that continue a length of 15, up to the first one that is not 255, and
+ * advance past them. A smaller length is complete already.
+ */
+static enum ctera_error read_length(struct reader *reader, size_t *length)
 {
     uint8_t byte = 255;
     if (*length < 15)
         return CTERA_OK;
     while (byte == 255) {
-        if (*in == in_end)
+        if (reader_at_end(reader))
             return CTERA_CORRUPT;
-        byte = *(*in)++;
+        byte = *reader->next++;
         *length += byte;
     }
     return CTERA_OK;
 }
 
 /*
- * Why a compressed block did not decode into @room bytes: counts what its sequences give, without
- * writing. liblz4 says only that it failed.
+ * Return why a compressed block did not decode into @room bytes: CTERA_TOO_LONG or CTERA_CORRUPT.
+ * liblz4 reports only that it failed, so this counts what the block's sequences produce, without
+ * writing anything.
  */
-static int judge_failure(const uint8_t *in, size_t size, size_t room)
+static enum ctera_error judge_failure(const uint8_t *data, size_t size, size_t room)
 {
-    const uint8_t *in_end = in + size;
+    struct reader reader = reader_of(data, size);
     size_t total = 0;
-    while (in != in_end) {
-        uint8_t token = *in++;
+    while (!reader_at_end(&reader)) {
+        uint8_t token = *reader.next++;
         size_t literals = token >> 4, match = token & 15;
-        if (read_length(&in, in_end, &literals) || literals > (size_t)(in_end - in))
+        if (read_length(&reader, &literals) || !reader_take(&reader, literals))
             return CTERA_CORRUPT;
-        in += literals;
         total += literals;
-        if (in != in_end) {
-            if (in_end - in < 2)
-                return CTERA_CORRUPT;
-            in += 2;
-            if (read_length(&in, in_end, &match))
+        if (!reader_at_end(&reader)) {
+            if (!reader_take(&reader, 2) || read_length(&reader, &match)) /* 2: the offset */
                 return CTERA_CORRUPT;
             total += match + 4;
         }
@@ -113,60 +125,64 @@ static int judge_failure(const uint8_t *in, size_t size, size_t room)
     return CTERA_CORRUPT;
 }
 
-static int decompress(const uint8_t *in, size_t size, const struct frame *frame,
-                      struct block *block)
+/* Decompress the @size bytes at @data, at most the frame's block_max, into the block. */
+static enum ctera_error decompress(const uint8_t *data, size_t size, const struct frame *frame,
+                                   struct block *block)
 {
     size_t room = block_room(block);
     int capacity = (int)(room < frame->block_max ? room : frame->block_max);
     char *out = (char *)block_next(block);
     int written;
     if (frame->flags & FLG_BLOCK_INDEPENDENT) {
-        written = LZ4_decompress_safe((const char *)in, out, (int)size, capacity);
+        written = LZ4_decompress_safe((const char *)data, out, (int)size, capacity);
     } else {
-        /* A match must not reach into the content of the frame before. */
+        /* A match must not reach into the content of the previous frame. */
         size_t content = block->filled - frame->start;
         size_t window = content < WINDOW ? content : WINDOW;
-        written = LZ4_decompress_safe_usingDict((const char *)in, out, (int)size, capacity,
+        written = LZ4_decompress_safe_usingDict((const char *)data, out, (int)size, capacity,
                                                 out - window, (int)window);
     }
     if (written < 0)
-        return room < frame->block_max ? judge_failure(in, size, room) : CTERA_CORRUPT;
+        return room < frame->block_max ? judge_failure(data, size, room) : CTERA_CORRUPT;
     block_commit(block, (size_t)written);
     return CTERA_OK;
 }
 
-static void copy(const uint8_t *in, size_t size, struct block *block)
+/* Copy @size bytes, at most block_room(), into the block. */
+static void copy(const uint8_t *data, size_t size, struct block *block)
 {
-    for (size_t step; size; in += step, size -= step) {
+    for (size_t step; size; data += step, size -= step) {
         step = size < BLOCK_TILE ? size : BLOCK_TILE;
-        memcpy(block_next(block), in, step);
+        memcpy(block_next(block), data, step);
         block_commit(block, step);
     }
 }
 
-/* The data block at *@in, which is moved behind it. *@last: it was the end mark. */
-static int read_block(const uint8_t **in, const uint8_t *in_end, const struct frame *frame,
-                      struct block *block, int *last)
+/*
+ * Decode one data block of the frame into @block and advance past it. Set *last if it was the end
+ * mark, which ends the frame's blocks.
+ */
+static enum ctera_error read_block(struct reader *reader, const struct frame *frame,
+                                   struct block *block, bool *last)
 {
-    if (in_end - *in < 4)
+    const uint8_t *field = reader_take(reader, 4);
+    if (!field)
         return CTERA_CORRUPT;
-    uint32_t word = load_le32(*in);
-    *in += 4;
+    uint32_t word = load_le32(field);
     *last = word == 0;
     if (*last)
         return CTERA_OK;
 
     size_t size = word & ~BLOCK_UNCOMPRESSED, room = block_room(block);
     size_t checksum_size = frame->flags & FLG_BLOCK_CHECKSUM ? 4 : 0;
-    const uint8_t *data = *in;
-    size_t available = (size_t)(in_end - data);
     if (size > frame->block_max)
         return CTERA_CORRUPT;
-    if (word & BLOCK_UNCOMPRESSED && size > room && available > room)
-        return CTERA_TOO_LONG; /* of a block that is cut off as well, this comes first */
-    if (available < size + checksum_size)
+    /* Of a block that is too long and also truncated, the overflow comes first. */
+    if (word & BLOCK_UNCOMPRESSED && size > room && reader_left(reader) > room)
+        return CTERA_TOO_LONG;
+    const uint8_t *data = reader_take(reader, size + checksum_size);
+    if (!data)
         return CTERA_CORRUPT;
-    *in += size + checksum_size;
     if (checksum_size && XXH32(data, size, 0) != load_le32(data + size))
         return CTERA_CHECKSUM;
     if (!(word & BLOCK_UNCOMPRESSED))
@@ -175,69 +191,62 @@ static int read_block(const uint8_t **in, const uint8_t *in_end, const struct fr
     return CTERA_OK;
 }
 
-/* What comes behind the end mark at *@in, which is moved behind it. */
-static int check_content(const uint8_t **in, const uint8_t *in_end, const struct frame *frame,
-                         const struct block *block)
+/* Verify the content size and the content checksum behind the end mark, and advance past them. */
+static enum ctera_error check_content(struct reader *reader, const struct frame *frame,
+                                      const struct block *block)
 {
     size_t size = block->filled - frame->start;
     if (frame->flags & FLG_CONTENT_SIZE && frame->content_size != size)
         return CTERA_CORRUPT;
     if (!(frame->flags & FLG_CONTENT_CHECKSUM))
         return CTERA_OK;
-    if (in_end - *in < 4)
+    const uint8_t *stored = reader_take(reader, 4);
+    if (!stored)
         return CTERA_CORRUPT;
-    if (XXH32(block->data + frame->start, size, 0) != load_le32(*in))
-        return CTERA_CHECKSUM;
-    *in += 4;
-    return CTERA_OK;
+    return XXH32(block->data + frame->start, size, 0) == load_le32(stored) ? CTERA_OK
+                                                                           : CTERA_CHECKSUM;
 }
 
-/* The frame whose descriptor is at *@in, which is moved behind the frame. */
-static int decode_frame(const uint8_t **in, const uint8_t *in_end, struct block *block)
+/* Decode one frame, whose magic the caller has read, and advance past it. */
+static enum ctera_error decode_frame(struct reader *reader, struct block *block)
 {
     struct frame frame = {.start = block->filled};
-    int last = 0;
-    int error = read_descriptor(in, in_end, &frame);
+    bool last = false;
+    enum ctera_error error = read_descriptor(reader, &frame);
     if (!error && frame.content_size > block_room(block))
         error = CTERA_TOO_LONG;
     while (!error && !last)
-        error = read_block(in, in_end, &frame, block, &last);
-    return error ? error : check_content(in, in_end, &frame, block);
+        error = read_block(reader, &frame, block, &last);
+    return error ? error : check_content(reader, &frame, block);
 }
 
-/* The skippable frame whose size is at *@in, which is moved behind the frame. */
-static int skip_frame(const uint8_t **in, const uint8_t *in_end)
+/* Advance past a skippable frame, whose magic the caller has read. */
+static enum ctera_error skip_frame(struct reader *reader)
 {
-    if (in_end - *in < 4)
-        return CTERA_CORRUPT;
-    size_t size = load_le32(*in);
-    *in += 4;
-    if (size > (size_t)(in_end - *in))
-        return CTERA_CORRUPT;
-    *in += size;
-    return CTERA_OK;
+    const uint8_t *size = reader_take(reader, 4);
+    return size && reader_take(reader, load_le32(size)) ? CTERA_OK : CTERA_CORRUPT;
 }
 
-/* Frames may follow each other in any number (LZ4 Frame Format 1.6.4, "Frame Concatenation"). */
-int lz4_frame_decode(const uint8_t *in, size_t size, struct block *block)
+/* Any number of frames may follow each other (LZ4 Frame Format 1.6.4, "Frame Concatenation"). */
+enum ctera_error lz4_frame_decode(const uint8_t *payload, size_t size, struct block *block)
 {
-    const uint8_t *in_end = in + size;
-    int unrecognised = CTERA_CORRUPT; /* behind a frame: CTERA_TRAILING */
+    struct reader reader = reader_of(payload, size);
+    enum ctera_error unrecognised = CTERA_CORRUPT; /* behind a frame: CTERA_TRAILING */
     do {
-        if (in_end - in < 4)
+        const uint8_t *field = reader_take(&reader, 4);
+        if (!field)
             return unrecognised;
-        uint32_t magic = load_le32(in);
-        int error = unrecognised;
-        in += 4;
+        uint32_t magic = load_le32(field);
+        enum ctera_error error = unrecognised;
         if (magic == MAGIC)
-            error = decode_frame(&in, in_end, block);
-        else if ((magic & ~0xFu) == MAGIC_SKIPPABLE)
-            error = skip_frame(&in, in_end);
+            error = decode_frame(&reader, block);
+        else if ((magic & MAGIC_SKIPPABLE_MASK) == MAGIC_SKIPPABLE)
+            error = skip_frame(&reader);
         else if (magic == MAGIC_LEGACY)
             error = CTERA_UNSUPPORTED;
         if (error)
             return error;
         unrecognised = CTERA_TRAILING;
-    } while (in != in_end);
+    } while (!reader_at_end(&reader));
     return CTERA_OK;
 }

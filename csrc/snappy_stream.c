@@ -5,91 +5,101 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "reader.h"
 #include "snappy.h"
 
 /*
- * The header: magic, the writer's version, the lowest version that can read it (4 bytes each, big
- * endian).
+ * A stream begins with this magic, the version of its writer, and the lowest version that can read
+ * it: 8, 4 and 4 bytes, big endian.
  */
 static const uint8_t magic[8] = {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0x00};
 #define HEADER_SIZE 16
 #define VERSION 1
 
-int snappy_stream_recognised(const uint8_t *in, size_t size)
+_Static_assert(HEADER_SIZE == sizeof magic + 4 + 4, "the header is the magic and two numbers");
+_Static_assert(SIZE_MAX >= UINT32_MAX, "each 32-bit size of the format fits a size_t");
+
+bool snappy_stream_recognised(const uint8_t *payload, size_t size)
 {
-    return size >= sizeof magic && memcmp(in, magic, sizeof magic) == 0;
+    return size >= sizeof magic && memcmp(payload, magic, sizeof magic) == 0;
 }
 
 /*
- * The header at *@in, which is moved behind it. Like snappy-java's reader this refuses old versions
- * alone. *@newer is set if the writer asks for a later reader than this one.
+ * Advance past a header. Like snappy-java's reader, this refuses only versions that are too old
+ * (CTERA_UNSUPPORTED). It sets *newer if the writer asks for a later reader than this one.
  */
-static int read_header(const uint8_t **in, const uint8_t *in_end, int *newer)
+static enum ctera_error read_header(struct reader *reader, bool *newer)
 {
-    if (in_end - *in < HEADER_SIZE)
+    const uint8_t *header = reader_take(reader, HEADER_SIZE);
+    if (!header)
         return CTERA_CORRUPT;
-    uint32_t version = load_be32(*in + 8);
-    uint32_t compatible = load_be32(*in + 12);
-    *in += HEADER_SIZE;
-    *newer |= compatible > VERSION;
+    uint32_t version = load_be32(header + sizeof magic);
+    uint32_t compatible = load_be32(header + sizeof magic + 4);
+    if (compatible > VERSION)
+        *newer = true;
     return version < VERSION ? CTERA_UNSUPPORTED : CTERA_OK;
 }
 
 /*
- * The chunk at *@in, which is moved behind it: its size, 4 bytes big endian, then a raw snappy
- * block, of at most @room bytes.
+ * Read a chunk into *chunk and advance past it: its size, 4 bytes big endian, then a raw snappy
+ * block. Return CTERA_TOO_LONG if it decodes to more than @room bytes.
  */
-static int read_chunk(const uint8_t **in, const uint8_t *in_end, size_t room,
-                      struct snappy_chunk *chunk)
+static enum ctera_error read_chunk(struct reader *reader, size_t room, struct snappy_chunk *chunk)
 {
-    if (in_end - *in < 4)
+    const uint8_t *field = reader_take(reader, 4);
+    if (!field)
         return CTERA_CORRUPT;
-    size_t size = load_be32(*in);
-    const uint8_t *start = *in + 4;
-    if (size > (size_t)(in_end - start))
+    size_t size = load_be32(field);
+    const uint8_t *data = reader_take(reader, size);
+    if (!data)
         return CTERA_CORRUPT;
-    int error = snappy_preamble(start, start + size, chunk);
+    enum ctera_error error = snappy_preamble(reader_of(data, size), chunk);
     if (error)
         return error;
-    *in = start + size;
     return chunk->size > room ? CTERA_TOO_LONG : CTERA_OK;
 }
 
-/* The chunk at *@in, and the one behind it where it is a good one, which are decoded at once. */
-static int decode_chunks(const uint8_t **in, const uint8_t *in_end, struct block *block)
+/*
+ * Decode the next chunk into @block and advance past it. If a valid chunk follows, decode both in one
+ * loop. An invalid one is left for the next call, so that errors keep their order.
+ */
+static enum ctera_error decode_chunks(struct reader *reader, struct block *block)
 {
     struct snappy_chunk first, second;
-    int error = read_chunk(in, in_end, block_room(block), &first);
+    enum ctera_error error = read_chunk(reader, block_room(block), &first);
     if (error)
         return error;
-    const uint8_t *behind = *in;
-    if (snappy_stream_recognised(behind, (size_t)(in_end - behind)) ||
-        read_chunk(&behind, in_end, block_room(block) - first.size, &second))
+    struct reader ahead = *reader;
+    if (snappy_stream_recognised(ahead.next, reader_left(&ahead)) ||
+        read_chunk(&ahead, block_room(block) - first.size, &second))
         return snappy_elements(&first, block);
-    *in = behind;
+    *reader = ahead;
     return snappy_elements_of_two(&first, &second, block);
 }
 
-int snappy_stream_decode(const uint8_t *in, size_t size, struct block *block)
+enum ctera_error snappy_stream_decode(const uint8_t *payload, size_t size, struct block *block)
 {
-    const uint8_t *in_end = in + size;
-    int newer = 0;
-    int error = read_header(&in, in_end, &newer);
-    while (!error && in != in_end) {
-        /* A header where a chunk is due: streams were concatenated. No chunk is that large. */
-        if (snappy_stream_recognised(in, (size_t)(in_end - in)))
-            error = read_header(&in, in_end, &newer);
+    struct reader reader = reader_of(payload, size);
+    bool newer = false;
+    enum ctera_error error = read_header(&reader, &newer);
+    while (!error && !reader_at_end(&reader)) {
+        /*
+         * Streams may be concatenated, so a header may stand where a chunk is due. It cannot be
+         * mistaken for one: as a chunk's size, the magic would exceed 2 GiB.
+         */
+        if (snappy_stream_recognised(reader.next, reader_left(&reader)))
+            error = read_header(&reader, &newer);
         else
-            error = decode_chunks(&in, in_end, block);
+            error = decode_chunks(&reader, block);
     }
-    /* What a later version wrote is not damaged only because this one cannot read it. */
+    /* A later version's stream is not damaged just because this version cannot read it. */
     return error == CTERA_CORRUPT && newer ? CTERA_UNSUPPORTED : error;
 }
 
-int snappy_raw_decode(const uint8_t *in, size_t size, struct block *block)
+enum ctera_error snappy_raw_decode(const uint8_t *payload, size_t size, struct block *block)
 {
     struct snappy_chunk chunk;
-    int error = snappy_preamble(in, in + size, &chunk);
+    enum ctera_error error = snappy_preamble(reader_of(payload, size), &chunk);
     if (error)
         return error;
     if (chunk.size != block->size)

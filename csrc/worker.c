@@ -3,21 +3,25 @@
 #include "worker.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include <openssl/crypto.h>
 
-#include "ctera_codec.h"
-
-/* A thread keeps at most this much scratch memory: a block of the largest common size, and room. */
+/*
+ * A thread keeps at most this much scratch memory, in bytes: enough for a block of the largest common
+ * size.
+ */
 #define SCRATCH_KEPT ((size_t)8 << 20)
 
-/* Scratch grows to multiples of this, so that blocks of slightly different sizes share it. */
+/* Scratch memory has a multiple of this size, so that blocks of slightly different sizes share it. */
 #define SCRATCH_STEP ((size_t)256 << 10)
+
+_Static_assert(SCRATCH_KEPT % SCRATCH_STEP == 0, "what a thread keeps is a size that it can have");
 
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t worker_key;
-static int key_made;
+static bool has_key;
 
 static void scratch_free(struct worker *worker)
 {
@@ -28,6 +32,7 @@ static void scratch_free(struct worker *worker)
     worker->scratch_size = 0;
 }
 
+/* Free a worker, which may be incomplete or NULL. POSIX calls this when a thread ends. */
 static void worker_free(void *memory)
 {
     struct worker *worker = memory;
@@ -42,49 +47,52 @@ static void worker_free(void *memory)
 
 static void make_key(void)
 {
-    key_made = pthread_key_create(&worker_key, worker_free) == 0;
+    has_key = pthread_key_create(&worker_key, worker_free) == 0;
 }
 
-struct worker *worker_get(void)
+enum ctera_error worker_get(struct worker **worker)
 {
     pthread_once(&key_once, make_key);
-    if (!key_made)
-        return NULL;
-    struct worker *worker = pthread_getspecific(worker_key);
-    if (worker)
-        return worker;
-    worker = calloc(1, sizeof *worker);
-    if (!worker)
-        return NULL;
-    worker->evp = EVP_CIPHER_CTX_new();
-    if (!worker->evp || pthread_setspecific(worker_key, worker) != 0) {
-        worker_free(worker);
-        return NULL;
+    if (!has_key)
+        return CTERA_MEMORY;
+    *worker = pthread_getspecific(worker_key);
+    if (*worker)
+        return CTERA_OK;
+    struct worker *made = calloc(1, sizeof *made);
+    if (!made)
+        return CTERA_MEMORY;
+    made->evp = EVP_CIPHER_CTX_new();
+    if (!made->evp || pthread_setspecific(worker_key, made) != 0) {
+        worker_free(made);
+        return CTERA_MEMORY;
     }
-    return worker;
+    *worker = made;
+    return CTERA_OK;
 }
 
 void ctera_release_thread(void)
 {
     pthread_once(&key_once, make_key);
-    if (!key_made)
+    if (!has_key)
         return;
     worker_free(pthread_getspecific(worker_key));
     pthread_setspecific(worker_key, NULL);
 }
 
-uint8_t *worker_scratch(struct worker *worker, size_t size)
+enum ctera_error worker_scratch(struct worker *worker, size_t size, uint8_t **scratch)
 {
-    if (size <= worker->scratch_size && worker->scratch)
-        return worker->scratch;
-    if (size > SIZE_MAX - SCRATCH_STEP)
-        return NULL;
-    scratch_free(worker);
-    size_t rounded = size / SCRATCH_STEP * SCRATCH_STEP + SCRATCH_STEP;
-    worker->scratch = malloc(rounded);
-    if (worker->scratch)
+    if (size > worker->scratch_size || !worker->scratch) {
+        if (size > SIZE_MAX - SCRATCH_STEP)
+            return CTERA_MEMORY;
+        scratch_free(worker);
+        size_t rounded = size / SCRATCH_STEP * SCRATCH_STEP + SCRATCH_STEP;
+        worker->scratch = malloc(rounded);
+        if (!worker->scratch)
+            return CTERA_MEMORY;
         worker->scratch_size = rounded;
-    return worker->scratch;
+    }
+    *scratch = worker->scratch;
+    return CTERA_OK;
 }
 
 void worker_trim(struct worker *worker)

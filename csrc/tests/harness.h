@@ -33,7 +33,7 @@ static inline size_t random_below(uint64_t *state, size_t bound)
     return (size_t)(random_word(state) % bound);
 }
 
-/* Memory whose last byte is followed by a page that nobody may touch. */
+/* Memory whose last byte is followed by an inaccessible page. */
 struct guarded {
     uint8_t *data;
     size_t size;
@@ -77,22 +77,45 @@ static inline uint8_t *guarded_reused(int which, size_t size)
     return memory[which].data + memory[which].size - size;
 }
 
-/* Decodes a payload without an envelope between guard pages; the object must come out untouched. */
-static inline int64_t decode_payload_guarded(int compression, const uint8_t *payload, size_t size,
-                                             uint8_t *plain, size_t plain_size)
+/*
+ * Return what a call of ctera_decode() gives as one number: the CRC-32C, or 0 if it is not wanted;
+ * on failure the negated error. A failed call must not leave a CRC-32C.
+ */
+static inline int64_t result_of(struct ctera_decode_call call)
+{
+    call.crc32c = 0xAAAAAAAA;
+    enum ctera_error error = ctera_decode(&call);
+    CHECK(!error || call.crc32c == 0);
+    return error ? -(int64_t)error : (int64_t)call.crc32c;
+}
+
+/*
+ * Decode a payload without an envelope between guard pages, with and without its CRC-32C. The object
+ * must come out untouched.
+ */
+static inline int64_t decode_payload_guarded(enum ctera_compression compression,
+                                             const uint8_t *payload, size_t size, uint8_t *plain,
+                                             size_t plain_size)
 {
     uint8_t *object = guarded_reused(0, size), *out = guarded_reused(1, plain_size);
+    struct ctera_decode_call call = {
+        .compression = compression,
+        .object = object,
+        .object_size = size,
+        .out = out,
+        .out_size = plain_size,
+        .wants_crc32c = true,
+    };
     memcpy(object, payload, size);
-    int64_t result = ctera_decode(CTERA_CIPHER_NONE, NULL, 0, 0, compression, object, size, NULL,
-                                  1, out, plain_size);
+    int64_t result = result_of(call);
     CHECK(memcmp(object, payload, size) == 0);
     if (result >= 0) {
         CHECK((uint32_t)result == ctera_crc32c(0, out, plain_size));
         memcpy(plain, out, plain_size);
         memset(out, 0xFF, plain_size);
     }
-    int64_t unsummed = ctera_decode(CTERA_CIPHER_NONE, NULL, 0, 0, compression, object, size, NULL,
-                                    0, out, plain_size);
+    call.wants_crc32c = false;
+    int64_t unsummed = result_of(call);
     CHECK(unsummed == (result < 0 ? result : 0));
     CHECK(result <= 0 || memcmp(plain, out, plain_size) == 0);
     return result;

@@ -8,7 +8,7 @@
 
 #define SEAL_OVERHEAD 64
 
-static inline const EVP_CIPHER *seal_cipher(int cipher, size_t key_size)
+static inline const EVP_CIPHER *seal_cipher(enum ctera_cipher cipher, size_t key_size)
 {
     if (cipher == CTERA_CIPHER_AES_CBC)
         return key_size == 16 ? EVP_aes_128_cbc() : key_size == 24 ? EVP_aes_192_cbc() : EVP_aes_256_cbc();
@@ -19,8 +19,9 @@ static inline const EVP_CIPHER *seal_cipher(int cipher, size_t key_size)
  * @plain in an envelope, at @object (room for SEAL_OVERHEAD more); its size. CBC pads unless @plain
  * is padded already.
  */
-static inline size_t seal(int cipher, const uint8_t *key, size_t key_size, uint64_t number,
-                          const uint8_t *plain, size_t size, int padded, uint8_t *object)
+static inline size_t seal(enum ctera_cipher cipher, const uint8_t *key, size_t key_size,
+                          uint64_t number, const uint8_t *plain, size_t size, int padded,
+                          uint8_t *object)
 {
     size_t nonce_size = cipher == CTERA_CIPHER_AES_CBC ? 16 : 12;
     uint8_t *next = object, additional[8];

@@ -13,16 +13,26 @@ static uint8_t key[32], text[70000], object[70000 + SEAL_OVERHEAD];
  * All ways to say where the plaintext goes must agree: own scratch, a workspace apart, in place.
  * The object ends at an unmapped page, and so does the output.
  */
-static int64_t open_object(int cipher, size_t key_size, uint64_t number, size_t object_size,
+static int64_t open_object(enum ctera_cipher cipher, size_t key_size, uint64_t number, size_t object_size,
                            uint8_t *plain, size_t plain_size)
 {
     struct guarded apart = guarded_new(object_size), out = guarded_new(plain_size);
+    struct ctera_decode_call call = {
+        .cipher = cipher,
+        .key = key,
+        .key_size = key_size,
+        .number = number,
+        .object_size = object_size,
+        .out = out.data,
+        .out_size = plain_size,
+        .wants_crc32c = true,
+    };
     int64_t results[3];
     for (int way = 0; way < 3; way++) {
         struct guarded copy = guarded_copy(object, object_size);
-        uint8_t *workspace = way == 0 ? NULL : way == 1 ? apart.data : copy.data;
-        results[way] = ctera_decode(cipher, key, key_size, number, CTERA_COMPRESSION_NONE,
-                                    copy.data, object_size, workspace, 1, out.data, plain_size);
+        call.object = copy.data;
+        call.workspace = way == 0 ? NULL : way == 1 ? apart.data : copy.data;
+        results[way] = result_of(call);
         if (way < 2 && object_size)
             CHECK(memcmp(copy.data, object, object_size) == 0);
         guarded_free(&copy);
@@ -30,8 +40,10 @@ static int64_t open_object(int cipher, size_t key_size, uint64_t number, size_t 
     CHECK(results[0] == results[1] && results[0] == results[2]);
     if (plain && plain_size)
         memcpy(plain, out.data, plain_size);
-    int64_t unsummed = ctera_decode(cipher, key, key_size, number, CTERA_COMPRESSION_NONE, object,
-                                    object_size, NULL, 0, out.data, plain_size);
+    call.object = object;
+    call.workspace = NULL;
+    call.wants_crc32c = false;
+    int64_t unsummed = result_of(call);
     CHECK(unsummed == (results[0] < 0 ? results[0] : 0));
     CHECK(!plain || !plain_size || memcmp(plain, out.data, plain_size) == 0);
     guarded_free(&apart);
@@ -43,7 +55,7 @@ static int64_t open_object(int cipher, size_t key_size, uint64_t number, size_t 
 static void test_sizes_and_keys(void)
 {
     static uint8_t plain[sizeof text];
-    for (int cipher = CTERA_CIPHER_AES_CBC; cipher <= CTERA_CIPHER_AES_GCM; cipher++)
+    for (enum ctera_cipher cipher = CTERA_CIPHER_AES_CBC; cipher <= CTERA_CIPHER_AES_GCM; cipher++)
         for (int k = 0; k < 3; k++)
             for (size_t size = 0; size <= sizeof text; size += size < 70 ? 1 : size) {
                 size_t sealed = seal(cipher, key, key_sizes[k], 7, text, size, 0, object);
@@ -68,8 +80,15 @@ static void test_nist_cbc(void)
     uint8_t out[16];
     size_t size = seal(CTERA_CIPHER_AES_CBC, nist_key, 32, 0, plain, 16, 0, object);
     CHECK(memcmp(object + 17, encrypted, 16) == 0);
-    CHECK(ctera_decode(CTERA_CIPHER_AES_CBC, nist_key, 32, 0, CTERA_COMPRESSION_NONE, object, size,
-                       NULL, 1, out, 16) >= 0);
+    CHECK(result_of((struct ctera_decode_call){
+              .cipher = CTERA_CIPHER_AES_CBC,
+              .key = nist_key,
+              .key_size = 32,
+              .object = object,
+              .object_size = size,
+              .out = out,
+              .out_size = 16,
+          }) == 0);
     CHECK(memcmp(out, plain, 16) == 0);
 }
 
@@ -171,22 +190,38 @@ static void test_gcm_authenticates(void)
     }
 }
 
+/* A valid call with one field changed, and what it must return. */
 static void test_arguments(void)
 {
     uint8_t out[1];
-    CHECK(ctera_decode(-1, key, 32, 0, 0, object, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(3, key, 32, 0, 0, object, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(1, key, 32, 0, -1, object, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(1, key, 32, 0, 3, object, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(1, NULL, 32, 0, 0, object, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(0, NULL, 0, 0, 0, NULL, 50, NULL, 1, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(0, NULL, 0, 0, 0, object, 1, NULL, 1, NULL, 1) == -CTERA_ARGUMENT);
+    const struct ctera_decode_call cbc = {
+        .cipher = CTERA_CIPHER_AES_CBC,
+        .key = key,
+        .key_size = 32,
+        .object = object,
+        .object_size = 33,
+        .out = out,
+        .out_size = 1,
+    };
+    const struct ctera_decode_call empty = {0};
+    struct ctera_decode_call call;
+#define CHANGED(base, field, value) (call = base, call.field = value, ctera_decode(&call))
+    CHECK(CHANGED(cbc, cipher, (enum ctera_cipher)-1) == CTERA_ARGUMENT);
+    CHECK(CHANGED(cbc, cipher, (enum ctera_cipher)3) == CTERA_ARGUMENT);
+    CHECK(CHANGED(cbc, compression, (enum ctera_compression)-1) == CTERA_ARGUMENT);
+    CHECK(CHANGED(cbc, compression, (enum ctera_compression)3) == CTERA_ARGUMENT);
+    CHECK(CHANGED(cbc, key, NULL) == CTERA_ARGUMENT);
+    CHECK(CHANGED(cbc, object, NULL) == CTERA_ARGUMENT);
+    CHECK(CHANGED(cbc, out, NULL) == CTERA_ARGUMENT);
+    CHECK(CHANGED(empty, object_size, 50) == CTERA_ARGUMENT);
+    CHECK(CHANGED(empty, out_size, 1) == CTERA_ARGUMENT);
     for (size_t size = 0; size < 40; size++)
         if (size != 16 && size != 24 && size != 32)
-            CHECK(ctera_decode(1, key, size, 0, 0, object, 33, NULL, 1, out, 1) == -CTERA_ARGUMENT);
-    CHECK(ctera_decode(0, NULL, 0, 0, 0, NULL, 0, NULL, 1, NULL, 0) == 0);
-    CHECK(ctera_decode(0, NULL, 0, 0, 1, NULL, 0, NULL, 1, NULL, 0) == -CTERA_CORRUPT);
-    CHECK(ctera_decode(0, NULL, 0, 0, 2, NULL, 0, NULL, 1, NULL, 0) == -CTERA_CORRUPT);
+            CHECK(CHANGED(cbc, key_size, size) == CTERA_ARGUMENT);
+    CHECK(CHANGED(empty, compression, CTERA_COMPRESSION_NONE) == CTERA_OK);
+    CHECK(CHANGED(empty, compression, CTERA_COMPRESSION_AUTO) == CTERA_CORRUPT);
+    CHECK(CHANGED(empty, compression, CTERA_COMPRESSION_LZ4) == CTERA_CORRUPT);
+#undef CHANGED
 }
 
 /* Scratch over what a thread keeps is given back, and the next call makes its own. */
@@ -197,8 +232,16 @@ static void test_large_scratch(void)
     CHECK(plain && sealed);
     size_t sealed_size = seal(CTERA_CIPHER_AES_CBC, key, 32, 0, plain, size, 0, sealed);
     for (int i = 0; i < 2; i++)
-        CHECK(ctera_decode(CTERA_CIPHER_AES_CBC, key, 32, 0, CTERA_COMPRESSION_AUTO, sealed,
-                           sealed_size, NULL, 1, out, sizeof out) == -CTERA_TOO_SHORT);
+        CHECK(result_of((struct ctera_decode_call){
+                  .cipher = CTERA_CIPHER_AES_CBC,
+                  .compression = CTERA_COMPRESSION_AUTO,
+                  .key = key,
+                  .key_size = 32,
+                  .object = sealed,
+                  .object_size = sealed_size,
+                  .out = out,
+                  .out_size = sizeof out,
+              }) == -CTERA_TOO_SHORT);
     free(plain);
     free(sealed);
 }

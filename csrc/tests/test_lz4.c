@@ -179,8 +179,12 @@ static void test_a_million_of_empty_frames(void)
     CHECK(payload);
     for (size_t i = 0; i < count; i++)
         memcpy(payload + i * sizeof empty, empty, sizeof empty);
-    CHECK(ctera_decode(CTERA_CIPHER_NONE, NULL, 0, 0, CTERA_COMPRESSION_LZ4, payload, size, NULL, 1,
-                       none, 0) == 0);
+    CHECK(result_of((struct ctera_decode_call){
+              .compression = CTERA_COMPRESSION_LZ4,
+              .object = payload,
+              .object_size = size,
+              .out = none,
+          }) == 0);
     free(payload);
 }
 

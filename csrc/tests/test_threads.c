@@ -1,6 +1,6 @@
 /*
  * Sixteen threads, each with its own key, cipher, compression and block, decode at once for the
- * seconds given as the argument. What they must agree on is that nobody sees anybody else's bytes.
+ * seconds given as the argument. No thread may see the bytes of another.
  */
 #include "seal.h"
 
@@ -17,7 +17,8 @@ static pthread_barrier_t barrier;
 static time_t deadline;
 
 struct job {
-    int cipher, compression;
+    enum ctera_cipher cipher;
+    enum ctera_compression compression;
     uint64_t number;
     size_t key_size, object_size;
     uint8_t key[32], plain[PLAIN_SIZE], object[2 * PLAIN_SIZE];
@@ -83,9 +84,18 @@ static void *work(void *argument)
     CHECK(out);
     pthread_barrier_wait(&barrier);
     do {
-        int64_t result =
-            ctera_decode(job->cipher, job->key, job->key_size, job->number, job->compression,
-                         job->object, job->object_size, NULL, 1, out, PLAIN_SIZE);
+        int64_t result = result_of((struct ctera_decode_call){
+            .cipher = job->cipher,
+            .compression = job->compression,
+            .key = job->key,
+            .key_size = job->key_size,
+            .number = job->number,
+            .object = job->object,
+            .object_size = job->object_size,
+            .out = out,
+            .out_size = PLAIN_SIZE,
+            .wants_crc32c = true,
+        });
         CHECK(result == (int64_t)crc && memcmp(out, job->plain, PLAIN_SIZE) == 0);
         job->decoded++;
     } while (time(NULL) < deadline);

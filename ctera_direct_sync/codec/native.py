@@ -1,7 +1,7 @@
-"""The codec in C (``csrc/``): one call per object, during which other threads run.
+"""Run the codec in C (``csrc/``): one call per object, during which other threads run.
 
-The only importer of the extension. Arguments are checked by the package's ``__init__``; what a
-wrong one would do here is raise another exception, never crash.
+This is the only module that imports the extension. The package's ``__init__`` checks all arguments.
+A wrong argument that reaches this module raises another exception, but never crashes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Optional
 from ctera_direct_sync.codec._native import ffi, lib
 from ctera_direct_sync.codec.errors import Fault, raise_fault
 from ctera_direct_sync.codec.limits import longest_plaintext
-from ctera_direct_sync.types import FileKey
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -38,14 +37,16 @@ _COMPRESSIONS = {
     "NONE": lib.CTERA_COMPRESSION_NONE,
 }
 
-# A buffer's memory as a C array that knows its size, held until the context is left: of its type, the
-# buffer, and whether it must be writable.
+# ffi.from_buffer(type, buffer, require_writable) makes a buffer's memory a C array that knows its
+# size. The memory stays locked until the context is left. Types are looked up once, which is faster.
 _from_buffer: Any = ffi.from_buffer
-_BYTES = "uint8_t[]"
+_BYTES: Any = ffi.typeof("uint8_t[]")
+_DECODE_CALL: Any = ffi.typeof("struct ctera_decode_call *")
+_NO_BYTES: Any = ffi.NULL
 
-# A bytes object without content: bytes(n) would fill it with zeros first, which costs an uncompressed
-# block 8% of its speed. Part of the stable ABI. A prototype of its own, since types set on
-# ctypes.pythonapi's function would hold for the whole process.
+# Make a bytes object without content. bytes(n) fills it with zeros first, which costs an uncompressed
+# block 8% of its speed. The function is part of the stable ABI. It has a prototype of its own, because
+# argument types set on the function of ctypes.pythonapi would affect the whole process.
 try:
     _new_bytes: Any = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
         ("PyBytes_FromStringAndSize", ctypes.pythonapi)
@@ -57,7 +58,7 @@ except AttributeError:  # PyPy
 
 
 def prepare() -> None:
-    """Nothing is imported late here."""
+    """Do nothing: this backend imports everything at once."""
 
 
 def decode(
@@ -71,22 +72,22 @@ def decode(
     spoil: bool = False,
     checksum: bool = True,
 ) -> tuple[bytes, int]:
-    """Plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`.
+    """Return the plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`.
 
-    Without ``checksum`` 0 stands for the CRC32C, which is not calculated.
+    Without ``checksum`` the CRC32C is not calculated, and 0 is returned in its place.
     """
     with _from_buffer(_BYTES, object, spoil) as source:
-        # The system lends a large buffer page by page, so one that is not filled costs little. A
-        # length that no object of this size can have is not asked for at all.
+        # The system provides the pages of a large buffer when they are written, so a buffer that
+        # stays empty costs little. A length that no object of this size can have is not allocated.
         possible = length <= longest_plaintext(len(source), compression)
         data: bytes = _new_bytes(None, length if possible else 0)
         with _from_buffer(_BYTES, data) as target:
-            result = _decode(source, target, key, cipher, compression, number, spoil, checksum)
-    if not possible and not 0 < -result < Fault.CORRUPT:
-        result = -Fault.TOO_SHORT
-    if result < 0:
-        raise_fault(-result, number, length)
-    return data, result
+            error, crc = _decode(source, target, key, cipher, compression, number, spoil, checksum)
+    if not possible and not 0 < error < Fault.CORRUPT:
+        error = Fault.TOO_SHORT
+    if error:
+        raise_fault(error, number, length)
+    return data, crc
 
 
 def decode_into(
@@ -99,13 +100,13 @@ def decode_into(
     number: Optional[int],
     spoil: bool = False,
 ) -> int:
-    """CRC32C of the plaintext put into ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
+    """Return the CRC32C of the plaintext in ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
     with _from_buffer(_BYTES, object, spoil) as source, _from_buffer(_BYTES, out, True) as target:
         length = len(target)
-        result = _decode(source, target, key, cipher, compression, number, spoil, True)
-    if result < 0:
-        raise_fault(-result, number, length)
-    return result
+        error, crc = _decode(source, target, key, cipher, compression, number, spoil, True)
+    if error:
+        raise_fault(error, number, length)
+    return crc
 
 
 def _decode(
@@ -117,29 +118,39 @@ def _decode(
     number: Optional[int],
     spoil: bool,
     checksum: bool,
-) -> int:
-    """What ctera_decode() returns: the CRC32C, 0 without checksum, or a negated Fault."""
+) -> tuple[int, int]:
+    """Return the ``Fault`` of ctera_decode(), or 0, and the CRC32C, or 0 without ``checksum``."""
     if not hasattr(_thread, "ready"):
         _prepare_thread()
-    secret = b"" if key is None else key if type(key) is FileKey else FileKey(key)
-    result: int = lib.ctera_decode(
-        lib.CTERA_CIPHER_NONE if key is None else _CIPHERS[cipher],
-        secret,
-        len(secret),
-        number or 0,
-        _COMPRESSIONS[compression],
-        source,
-        len(source),
-        source if spoil else ffi.NULL,
-        checksum,
-        target,
-        len(target),
+    secret = _NO_BYTES
+    secret_size = 0
+    if key is not None:
+        # The array keeps the key alive. Its repr, which a traceback may show, is an address.
+        secret = _from_buffer(_BYTES, key)
+        secret_size = len(secret)
+    # By position, which is faster than by name. The order is that of the struct in ctera_codec.h.
+    call = ffi.new(
+        _DECODE_CALL,
+        (
+            lib.CTERA_CIPHER_NONE if key is None else _CIPHERS[cipher],
+            _COMPRESSIONS[compression],
+            secret,
+            secret_size,
+            number or 0,
+            source,
+            len(source),
+            source if spoil else _NO_BYTES,
+            target,
+            len(target),
+            checksum,
+        ),
     )
-    return result
+    error: int = lib.ctera_decode(call)
+    return error, call.crc32c
 
 
 def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
-    """AES-ECB without padding; see :func:`ctera_direct_sync.codec.decrypt_ecb`."""
+    """Decrypt AES-ECB without padding; see :func:`ctera_direct_sync.codec.decrypt_ecb`."""
     if not hasattr(_thread, "ready"):
         _prepare_thread()
     text: bytes = _new_bytes(None, len(data))
@@ -155,16 +166,26 @@ _preparing = threading.Lock()
 
 
 def _prepare_thread() -> None:
-    """Have OpenSSL set up what it keeps for this thread, which it does under a lock of the process.
+    """Make OpenSSL set up this thread's state, which it does under a lock of the process.
 
-    A fork at that very moment would leave the lock held for ever in the child: so it waits.
+    A fork at that moment would copy the held lock into the child, where no thread could ever release
+    it. So forks wait for ``_preparing``.
     """
     with _preparing:
-        # Not a block: what comes of it does not matter, but that libcrypto was used.
-        lib.ctera_decode(
-            lib.CTERA_CIPHER_AES_CBC, bytes(16), 16, 0, lib.CTERA_COMPRESSION_NONE,
-            bytes(33), 33, ffi.NULL, False, ffi.NULL, 0,
-        )  # fmt: skip
+        # This object is not a valid block. Its decoding serves only to use libcrypto once.
+        secret, source = _from_buffer(_BYTES, bytes(16)), _from_buffer(_BYTES, bytes(33))
+        call = ffi.new(
+            _DECODE_CALL,
+            {
+                "cipher": lib.CTERA_CIPHER_AES_CBC,
+                "compression": lib.CTERA_COMPRESSION_NONE,
+                "key": secret,
+                "key_size": len(secret),
+                "object": source,
+                "object_size": len(source),
+            },
+        )
+        lib.ctera_decode(call)
     _thread.ready = True
 
 
@@ -177,20 +198,20 @@ if hasattr(os, "register_at_fork"):
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:
-    """CRC32C; see :func:`ctera_direct_sync.codec.crc32c`."""
+    """Return the CRC32C; see :func:`ctera_direct_sync.codec.crc32c`."""
     with _from_buffer(_BYTES, data) as source:
         crc: int = lib.ctera_crc32c(value, source, len(source))
     return crc
 
 
 def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
-    """CRC32C of a concatenation; see :func:`ctera_direct_sync.codec.crc32c_combine`."""
+    """Return the CRC32C of a concatenation; see :func:`ctera_direct_sync.codec.crc32c_combine`."""
     crc: int = lib.ctera_crc32c_combine(crc1, crc2, length2)
     return crc
 
 
 def crc64nvme(data: Buffer, value: int = 0) -> int:
-    """CRC-64/NVME; see :func:`ctera_direct_sync.codec.crc64nvme`."""
+    """Return the CRC-64/NVME; see :func:`ctera_direct_sync.codec.crc64nvme`."""
     with _from_buffer(_BYTES, data) as source:
         crc: int = lib.ctera_crc64nvme(value, source, len(source))
     return crc

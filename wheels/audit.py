@@ -43,6 +43,7 @@ class Binary(NamedTuple):
     """What the dynamic linker sees of an extension."""
 
     needed: list[str]
+    imported: list[str]
     exported: list[str]
     faults: list[str]
     note: str
@@ -59,11 +60,9 @@ def elf(path: pathlib.Path) -> Binary:
         dynamic = next(s for s in image.iter_sections() if isinstance(s, DynamicSection))
         tags = {tag.entry.d_tag: tag.entry.d_val for tag in dynamic.iter_tags()}
         needed = [tag.needed for tag in dynamic.iter_tags() if tag.entry.d_tag == "DT_NEEDED"]
-        exported = [
-            symbol.name
-            for symbol in image.get_section_by_name(".dynsym").iter_symbols()
-            if symbol.entry.st_shndx != "SHN_UNDEF" and symbol.name
-        ]
+        symbols = [s for s in image.get_section_by_name(".dynsym").iter_symbols() if s.name]
+        exported = [s.name for s in symbols if s.entry.st_shndx != "SHN_UNDEF"]
+        imported = [s.name for s in symbols if s.entry.st_shndx == "SHN_UNDEF"]
         segments = {segment.header.p_type: segment.header.p_flags for segment in image.iter_segments()}
         versions = {
             auxiliary.name
@@ -79,7 +78,7 @@ def elf(path: pathlib.Path) -> Binary:
     if "PT_GNU_RELRO" not in segments or not ("DT_BIND_NOW" in tags or tags.get("DT_FLAGS", 0) & 8):
         faults.append("is not linked with -z relro -z now")
     newest = max(versions, key=lambda v: [int(n) for n in v[6:].split(".")], default="no glibc")
-    return Binary(needed, exported, faults, f"newest symbol {newest}")
+    return Binary(needed, imported, exported, faults, f"newest symbol {newest}")
 
 
 def mach_o(path: pathlib.Path) -> Binary:
@@ -90,7 +89,8 @@ def mach_o(path: pathlib.Path) -> Binary:
 
     needed = [line.split()[0] for line in run("otool", "-L", str(path))[1:]]
     exported = [line.split()[-1].removeprefix("_") for line in run("nm", "-gU", str(path))]
-    return Binary(needed, exported, [], "")
+    imported = [line.split()[-1].removeprefix("_") for line in run("nm", "-gu", str(path))]
+    return Binary(needed, imported, exported, [], "")
 
 
 def pe(path: pathlib.Path) -> Binary:
@@ -102,10 +102,23 @@ def pe(path: pathlib.Path) -> Binary:
     exported = [symbol.name.decode() for symbol in image.DIRECTORY_ENTRY_EXPORT.symbols]
     flags = image.OPTIONAL_HEADER.DllCharacteristics
     faults = [] if flags & 0x40 and flags & 0x100 else ["is linked without ASLR and DEP"]
-    return Binary(needed, exported, faults, "")
+    return Binary(needed, [], exported, faults, "")
 
 
 READERS = {"linux": elf, "darwin": mach_o, "win32": pe}
+
+
+def audit_hardening(binary: Binary) -> list[str]:
+    """Return what is missing of the compiler's checks at run time.
+
+    A stack protector calls __stack_chk_fail. _FORTIFY_SOURCE calls __*_chk, but only where the compiler
+    knows a buffer's size, so these calls may be absent: csrc/requirements.h checks for it instead.
+    """
+    if sys.platform == "win32":  # MinGW-w64 has both in a library that is not linked
+        return []
+    if not any(name.startswith("__stack_chk_fail") for name in binary.imported):
+        return ["the extension was built without -fstack-protector-strong: no __stack_chk_fail"]
+    return []
 
 
 def audit_binary(content: bytes, suffix: str) -> tuple[list[str], str]:
@@ -115,12 +128,15 @@ def audit_binary(content: bytes, suffix: str) -> tuple[list[str], str]:
         path.write_bytes(content)
         binary = READERS[sys.platform](path)
     faults = [f"the extension {fault}" for fault in binary.faults]
+    faults += audit_hardening(binary)
     known = SYSTEM_LIBRARIES[sys.platform]
     faults += [f"needs {name} of the system" for name in binary.needed if not known.fullmatch(name)]
     if binary.exported != [ENTRY]:
         faults.append(f"exports {len(binary.exported)} symbols, not just {ENTRY}: {binary.exported[:9]}")
     libraries = ", ".join(binary.needed)
-    return faults, f"needs {libraries}; exports {ENTRY} alone; {binary.note}"
+    checked = sorted(name for name in binary.imported if re.fullmatch(r"__\w+_chk(_fail)?", name))
+    hardening = ", ".join(checked) or "no checks at run time"
+    return faults, f"needs {libraries}; exports {ENTRY} alone; {hardening}; {binary.note}"
 
 
 def audit_record(files: dict[str, bytes], info: str) -> list[str]:

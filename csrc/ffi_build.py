@@ -45,10 +45,10 @@ HEADERS = (
 )
 LIBRARIES = ("crypto", "deflate", "lz4")
 
-# Checks at run time for what the tests should have found: a stack overwritten, and a copy past the end
-# of a buffer whose size the compiler knows. Level 3 needs gcc 12 or clang 9 and glibc 2.34; headers that
-# do not know it take it as 2. requirements.h and wheels/audit.py check for them. MinGW-w64 links them from a library of its
-# own (-lssp), so Windows keeps to the compiler's defaults.
+# Checks at run time: of the stack's integrity, and of copies into buffers whose size the compiler
+# knows. Level 3 needs gcc 12 or clang 9 and glibc 2.34; older headers take it as 2. requirements.h and
+# wheels/audit.py check for them. MinGW-w64 has them in a library of its own (-lssp), so Windows keeps
+# to the compiler's defaults.
 HARDENING = [
     "-fstack-protector-strong",
     "-U_FORTIFY_SOURCE",

@@ -43,6 +43,9 @@ _from_buffer: Any = ffi.from_buffer
 _BYTES: Any = ffi.typeof("uint8_t[]")
 _DECODE_CALL: Any = ffi.typeof("struct ctera_decode_call *")
 _NO_BYTES: Any = ffi.NULL
+_new: Any = ffi.new
+_NO_CIPHER: int = lib.CTERA_CIPHER_NONE
+_run_decode: Any = lib.ctera_decode
 
 # Make a bytes object without content. bytes(n) fills it with zeros first, which costs an uncompressed
 # block 8% of its speed. The function is part of the stable ABI. It has a prototype of its own, because
@@ -81,8 +84,9 @@ def decode(
         # stays empty costs little. A length that no object of this size can have is not allocated.
         possible = length <= longest_plaintext(len(source), compression)
         data: bytes = _new_bytes(None, length if possible else 0)
-        with _from_buffer(_BYTES, data) as target:
-            error, crc = _decode(source, target, key, cipher, compression, number, spoil, checksum)
+        # Bytes are never resized, so their memory needs no lock that a context would release.
+        target = _from_buffer(_BYTES, data)
+        error, crc = _decode(source, target, key, cipher, compression, number, spoil, checksum)
     if not possible and not 0 < error < Fault.CORRUPT:
         error = Fault.TOO_SHORT
     if error:
@@ -129,10 +133,10 @@ def _decode(
         secret = _from_buffer(_BYTES, key)
         secret_size = len(secret)
     # By position, which is faster than by name. The order is that of the struct in ctera_codec.h.
-    call = ffi.new(
+    call = _new(
         _DECODE_CALL,
         (
-            lib.CTERA_CIPHER_NONE if key is None else _CIPHERS[cipher],
+            _NO_CIPHER if key is None else _CIPHERS[cipher],
             _COMPRESSIONS[compression],
             secret,
             secret_size,
@@ -145,7 +149,7 @@ def _decode(
             checksum,
         ),
     )
-    error: int = lib.ctera_decode(call)
+    error: int = _run_decode(call)
     return error, call.crc32c
 
 

@@ -33,9 +33,13 @@ import sources
 LIMIT = 3_000_000
 ENTRY = "PyInit__native"
 SYSTEM_LIBRARIES = {
-    "linux": re.compile(r"(libc|libm|libpthread)\.so\.[06]|ld-linux-.*\.so\.\d|libc\.musl-.*\.so\.1"),
+    "linux": re.compile(
+        r"(libc|libm|libpthread)\.so\.[06]|ld-linux-.*\.so\.\d|libc\.musl-.*\.so\.1"
+    ),
     "darwin": re.compile(r"/usr/lib/libSystem\.B\.dylib"),
-    "win32": re.compile(r"(kernel32|advapi32|crypt32|python3|api-ms-win-crt-.*|ucrtbase)\.dll", re.I),
+    "win32": re.compile(
+        r"(kernel32|advapi32|crypt32|python3|api-ms-win-crt-.*|ucrtbase)\.dll", re.I
+    ),
 }
 
 
@@ -63,7 +67,9 @@ def elf(path: pathlib.Path) -> Binary:
         symbols = [s for s in image.get_section_by_name(".dynsym").iter_symbols() if s.name]
         exported = [s.name for s in symbols if s.entry.st_shndx != "SHN_UNDEF"]
         imported = [s.name for s in symbols if s.entry.st_shndx == "SHN_UNDEF"]
-        segments = {segment.header.p_type: segment.header.p_flags for segment in image.iter_segments()}
+        segments = {
+            segment.header.p_type: segment.header.p_flags for segment in image.iter_segments()
+        }
         versions = {
             auxiliary.name
             for section in image.iter_sections()
@@ -85,7 +91,9 @@ def mach_o(path: pathlib.Path) -> Binary:
     """A bundle of macOS."""
 
     def run(*command: str) -> list[str]:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True
+        ).stdout.splitlines()
 
     needed = [line.split()[0] for line in run("otool", "-L", str(path))[1:]]
     exported = [line.split()[-1].removeprefix("_") for line in run("nm", "-gU", str(path))]
@@ -132,7 +140,9 @@ def audit_binary(content: bytes, suffix: str) -> tuple[list[str], str]:
     known = SYSTEM_LIBRARIES[sys.platform]
     faults += [f"needs {name} of the system" for name in binary.needed if not known.fullmatch(name)]
     if binary.exported != [ENTRY]:
-        faults.append(f"exports {len(binary.exported)} symbols, not just {ENTRY}: {binary.exported[:9]}")
+        faults.append(
+            f"exports {len(binary.exported)} symbols, not just {ENTRY}: {binary.exported[:9]}"
+        )
     libraries = ", ".join(binary.needed)
     checked = sorted(name for name in binary.imported if re.fullmatch(r"__\w+_chk(_fail)?", name))
     hardening = ", ".join(checked) or "no checks at run time"

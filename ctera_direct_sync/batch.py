@@ -177,7 +177,9 @@ def _locate(root: str, path: str) -> str:
     """Where a path of an item ends up, symbolic links followed. ValueError outside of ``root``."""
     check_path(path)
     if descriptor_of(os.path.join(root, path)) is not None:
-        raise ValueError(f"path {path!r} is an open descriptor: name a file, a batch writes no streams")
+        raise ValueError(
+            f"path {path!r} is an open descriptor: name a file, a batch writes no streams"
+        )
     place = os.path.realpath(os.path.join(root, path))
     if place == root or os.path.commonpath([root, place]) != root:
         raise ValueError(f"path {path!r} leads out of the folder by a symbolic link")

@@ -146,7 +146,7 @@ class _Condition(RLock):  # type: ignore[misc] # final for type checkers alone
         """Do nothing: a `SharedFuture` waits at its gate."""
 
     def wait(self, timeout: Optional[float] = None) -> None:
-        """Return at once: whoever waited at the gate for long enough comes here."""
+        """Return at once: a caller has waited at the gate already."""
 
 
 class SharedFuture(Future):  # type: ignore[type-arg]

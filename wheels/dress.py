@@ -138,9 +138,13 @@ def dress(wheel: pathlib.Path, libs: pathlib.Path, out: pathlib.Path) -> pathlib
     files = read(wheel)
     (meta_path,) = (name for name in files if name.endswith(".dist-info/METADATA"))
     info = meta_path.rpartition("/")[0]
-    extensions = [name for name in files if "/codec/_native." in name and name[-3:] in (".so", "pyd")]
+    extensions = [
+        name for name in files if "/codec/_native." in name and name[-3:] in (".so", "pyd")
+    ]
     if len(extensions) != 1:
-        raise SystemExit(f"{wheel.name} must hold one native codec, and holds {extensions or 'none'}")
+        raise SystemExit(
+            f"{wheel.name} must hold one native codec, and holds {extensions or 'none'}"
+        )
 
     linked = sources.taken(libs / "versions")
     licences = [f"third-party/{source.name}.txt" for source in linked]

@@ -137,8 +137,7 @@ NEIGHBOURS = {
         "assert AES.new(bytes(32), AES.MODE_CBC, iv=bytes(16)).decrypt(sealed) == bytes(16)\n"
     ),
     "ctera_direct_sync": (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import smoke; smoke.check_formats()\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\nimport smoke; smoke.check_formats()\n"
     ),
 }
 

@@ -153,7 +153,10 @@ def download(urls: tuple[str, ...], sha256: str, target: pathlib.Path) -> bool:
     for url in urls:
         try:
             request = urllib.request.Request(url, headers={"User-Agent": "ctera-direct-sync-build"})
-            with urllib.request.urlopen(request, timeout=60) as response, partial.open("wb") as file:
+            with (
+                urllib.request.urlopen(request, timeout=60) as response,
+                partial.open("wb") as file,
+            ):
                 shutil.copyfileobj(response, file, 1 << 20)
         except (urllib.error.URLError, OSError) as error:
             print(f"  {url}: {error}", file=sys.stderr)

@@ -22,7 +22,7 @@ from system import HERE, WORK, say
 Result = dict[str, Any]
 Run = Callable[[], Result]
 
-_FLOOR_FORMATS = {'SNAPPY': 'snappy', 'GZIP': 'gzip', 'NONE': 'none'}
+_FLOOR_FORMATS = {"SNAPPY": "snappy", "GZIP": "gzip", "NONE": "none"}
 _PART = 8 * MIB
 _TIMEOUT = 600
 #: Seconds of a run that other machines' noise distorts most: there are twice as many rounds of it.
@@ -42,43 +42,57 @@ class Bench:
 
     # --- clients -----------------------------------------------------------------------------------
 
-    def ours(self, way: str, files: Sequence[File], *, origin: str = 'http',
-             **options: Any) -> Run:
+    def ours(self, way: str, files: Sequence[File], *, origin: str = "http", **options: Any) -> Run:
         """Our client: ``way`` is a name in clients/ours.py."""
-        return self._python(sys.executable, 'ours.py', way, files, origin, options)
+        return self._python(sys.executable, "ours.py", way, files, origin, options)
 
-    def peer(self, way: str, files: Sequence[File], *, origin: str = 'http',
-             **options: Any) -> Run:
+    def peer(self, way: str, files: Sequence[File], *, origin: str = "http", **options: Any) -> Run:
         """cterasdk: ``way`` is a name in clients/peer.py."""
-        return self._python(self.peer_python, 'peer.py', way, files, origin, options)
+        return self._python(self.peer_python, "peer.py", way, files, origin, options)
 
-    def floor(self, file: File, *, origin: str = 'http', threads: int = 4) -> Run:
+    def floor(self, file: File, *, origin: str = "http", threads: int = 4) -> Run:
         """The C program; it is told the URLs, and asks no portal."""
         return lambda: self._run_floor(file, origin, threads)
 
     def first_block(self, **files: File) -> Result:
         """What clients/first_block.py prints for these files."""
         self.server.publish(files.values())
-        task = {'url': self.server.origins['http'], 'keys': [ACCESS_KEY_ID, SECRET_ACCESS_KEY],
-                **{name: file.file_id for name, file in files.items()}}
-        return _run([sys.executable, str(HERE / 'clients' / 'first_block.py'), json.dumps(task)],
-                    dict(os.environ))
+        task = {
+            "url": self.server.origins["http"],
+            "keys": [ACCESS_KEY_ID, SECRET_ACCESS_KEY],
+            **{name: file.file_id for name, file in files.items()},
+        }
+        return _run(
+            [sys.executable, str(HERE / "clients" / "first_block.py"), json.dumps(task)],
+            dict(os.environ),
+        )
 
-    def _python(self, python: Path | str, script: str, way: str, files: Sequence[File],
-                origin: str, options: dict[str, Any]) -> Run:
+    def _python(
+        self,
+        python: Path | str,
+        script: str,
+        way: str,
+        files: Sequence[File],
+        origin: str,
+        options: dict[str, Any],
+    ) -> Run:
         self.server.publish(files)
-        task = {'way': way, 'url': self.server.origins[origin],
-                'keys': [ACCESS_KEY_ID, SECRET_ACCESS_KEY],
-                'files': [file.file_id for file in files],
-                'ca': str(self.server.ca) if origin == 'https' else None, **options}
-        command = [str(python), str(HERE / 'clients' / script)]
+        task = {
+            "way": way,
+            "url": self.server.origins[origin],
+            "keys": [ACCESS_KEY_ID, SECRET_ACCESS_KEY],
+            "files": [file.file_id for file in files],
+            "ca": str(self.server.ca) if origin == "https" else None,
+            **options,
+        }
+        command = [str(python), str(HERE / "clients" / script)]
         environment = dict(os.environ)
-        if task['ca'] and script == 'peer.py':
-            environment['SSL_CERT_FILE'] = task['ca']  # cterasdk has no setting for a CA bundle.
+        if task["ca"] and script == "peer.py":
+            environment["SSL_CERT_FILE"] = task["ca"]  # cterasdk has no setting for a CA bundle.
 
         def run() -> Result:
             with scratch_folder() as folder:
-                task['folder'] = folder
+                task["folder"] = folder
                 return _run([*command, json.dumps(task)], environment)
 
         return run
@@ -86,28 +100,35 @@ class Bench:
     def _run_floor(self, file: File, origin: str, threads: int) -> Result:
         dataset = file.dataset
         dataset.prepare()
-        lines = [f'threads {threads}', f'format {_FLOOR_FORMATS[dataset.compression]}']
+        lines = [f"threads {threads}", f"format {_FLOOR_FORMATS[dataset.compression]}"]
         if dataset.encrypted:
-            lines.append(f'key {dataset.key.hex()}')
-        if origin == 'https':
-            lines.append(f'ca {self.server.ca}')
+            lines.append(f"key {dataset.key.hex()}")
+        if origin == "https":
+            lines.append(f"ca {self.server.ca}")
         for path, length in file.objects():
-            url = f'{self.server.origins[origin]}/data/{path}'
+            url = f"{self.server.origins[origin]}/data/{path}"
             if dataset.encrypted:
-                lines.append(f'get {url} {length}')
+                lines.append(f"get {url} {length}")
             else:
-                lines += [f'get {url} {min(_PART, length - start)} '
-                          f'{start}-{min(start + _PART, length) - 1}'
-                          for start in range(0, length, _PART)]
-        with tempfile.NamedTemporaryFile('w', dir=WORK, suffix='.manifest') as manifest:
-            manifest.write('\n'.join(lines) + '\n')
+                lines += [
+                    f"get {url} {min(_PART, length - start)} "
+                    f"{start}-{min(start + _PART, length) - 1}"
+                    for start in range(0, length, _PART)
+                ]
+        with tempfile.NamedTemporaryFile("w", dir=WORK, suffix=".manifest") as manifest:
+            manifest.write("\n".join(lines) + "\n")
             manifest.flush()
             return _run([str(self.floor_program), manifest.name], dict(os.environ))
 
     # --- rounds ------------------------------------------------------------------------------------
 
-    def best(self, name: str, clients: Mapping[str, Run], rounds: Optional[int] = None,
-             expect: Optional[int] = None) -> dict[str, Result]:
+    def best(
+        self,
+        name: str,
+        clients: Mapping[str, Run],
+        rounds: Optional[int] = None,
+        expect: Optional[int] = None,
+    ) -> dict[str, Result]:
         """
         Run the clients in turns, as many rounds as told, and return each one's fastest run.
 
@@ -123,38 +144,41 @@ class Bench:
                 if number >= rounds and min(map(_seconds, runs[client])) > _SHORT:
                     continue
                 result = run()
-                if expect is not None and result['bytes'] != expect:
-                    raise RuntimeError(f'{name}, {client}: {result["bytes"]} bytes of {expect}')
+                if expect is not None and result["bytes"] != expect:
+                    raise RuntimeError(f"{name}, {client}: {result['bytes']} bytes of {expect}")
                 runs[client].append(result)
-        fastest = {client: min(results, key=_seconds)
-                   for client, results in runs.items()}
+        fastest = {client: min(results, key=_seconds) for client, results in runs.items()}
         for client, results in runs.items():
-            self.samples[f'{name} / {client}'] = results
-        say(f'{name:>26}  ' + '   '.join(
-            f'{client} {rate(result):,.0f} MB/s {cpu(result):.2f} s/GB'
-            for client, result in fastest.items()))
+            self.samples[f"{name} / {client}"] = results
+        say(
+            f"{name:>26}  "
+            + "   ".join(
+                f"{client} {rate(result):,.0f} MB/s {cpu(result):.2f} s/GB"
+                for client, result in fastest.items()
+            )
+        )
         return fastest
 
 
 def _seconds(result: Result) -> float:
-    return float(result['seconds'])
+    return float(result["seconds"])
 
 
 def rate(result: Result) -> float:
     """Plaintext megabytes (10^6 bytes) a second."""
-    return float(result['bytes'] / result['seconds'] / 1e6)
+    return float(result["bytes"] / result["seconds"] / 1e6)
 
 
 def cpu(result: Result) -> float:
     """The client's CPU seconds per gigabyte (10^9 bytes) of plaintext."""
-    return float(result['cpu_seconds'] / result['bytes'] * 1e9)
+    return float(result["cpu_seconds"] / result["bytes"] * 1e9)
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
     """A folder for downloads: in memory where there is room, since disks are not what is measured."""
-    shared = Path('/dev/shm')
+    shared = Path("/dev/shm")
     roomy = shared.is_dir() and shutil.disk_usage(shared).free > 6 * 1024 * MIB
-    return tempfile.TemporaryDirectory(prefix='bench-', dir=shared if roomy else WORK)
+    return tempfile.TemporaryDirectory(prefix="bench-", dir=shared if roomy else WORK)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> Result:
@@ -171,10 +195,11 @@ def _run(command: list[str], environment: dict[str, str]) -> Result:
         finally:
             killer.cancel()
     if process.returncode:
-        raise RuntimeError(f'{Path(command[1]).name} failed with status {process.returncode}: '
-                           f'{command[-1][:300]}')
+        raise RuntimeError(
+            f"{Path(command[1]).name} failed with status {process.returncode}: {command[-1][:300]}"
+        )
     result: Result = json.loads(output.splitlines()[-1])
-    result['memory'] = watch.samples
+    result["memory"] = watch.samples
     return result
 
 
@@ -182,7 +207,7 @@ class _Watch:
     """(seconds, bytes) of a process's resident set, ten times a second, by a thread."""
 
     def __init__(self, pid: int) -> None:
-        self._path = Path(f'/proc/{pid}/statm')
+        self._path = Path(f"/proc/{pid}/statm")
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self.samples: list[tuple[float, int]] = []
@@ -196,7 +221,7 @@ class _Watch:
         self._thread.join()
 
     def _watch(self) -> None:
-        page = os.sysconf('SC_PAGE_SIZE')
+        page = os.sysconf("SC_PAGE_SIZE")
         start = time.perf_counter()
         while True:
             try:

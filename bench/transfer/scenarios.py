@@ -29,17 +29,22 @@ GIB = KIB * MIB
 
 #: Blocks that each worker gets where answers are slow: enough to be in full swing.
 _SLOW_ROUNDS = 64
-_LOW_MEMORY = {'memory': 16 * MIB}
+_LOW_MEMORY = {"memory": 16 * MIB}
 
 
 def formats(bench: Bench) -> Data:
     """A file of a GiB in each format, over HTTP and HTTPS."""
-    names = [name for name in WHOLE if 'native' not in name]
-    rows = [(name, 'http') for name in names]
-    rows += [(name, 'https') for name in names if '256' not in name]
+    names = [name for name in WHOLE if "native" not in name]
+    rows = [(name, "http") for name in names]
+    rows += [(name, "https") for name in names if "256" not in name]
     if bench.quick:
-        rows = [('snappy 512 KiB', 'http'), ('snappy 4 MiB', 'http'), ('gzip 4 MiB', 'http'),
-                ('plain 4 MiB', 'http'), ('snappy 4 MiB', 'https')]
+        rows = [
+            ("snappy 512 KiB", "http"),
+            ("snappy 4 MiB", "http"),
+            ("gzip 4 MiB", "http"),
+            ("plain 4 MiB", "http"),
+            ("snappy 4 MiB", "https"),
+        ]
     return {title(*row): one_format(bench, *row) for row in rows}
 
 
@@ -50,39 +55,51 @@ def _long(name: str) -> File:
 
 def title(name: str, origin: str) -> str:
     """The name of a row."""
-    return f'{name}, HTTPS' if origin == 'https' else name
+    return f"{name}, HTTPS" if origin == "https" else name
 
 
-def one_format(bench: Bench, name: str, origin: str = 'http', way: str = 'iter_blocks',
-               workers: Optional[int] = None, only: str = '') -> dict[str, Result]:
+def one_format(
+    bench: Bench,
+    name: str,
+    origin: str = "http",
+    way: str = "iter_blocks",
+    workers: Optional[int] = None,
+    only: str = "",
+) -> dict[str, Result]:
     """One row: each client by its fastest way to have all blocks, whatever their order."""
     file = _long(name)
     clients: dict[str, Run] = {
-        'cterasdk': bench.peer('blocks', [file], origin=origin),
-        'ours': bench.ours(way, [file], origin=origin, workers=workers),
-        'C': bench.floor(file, origin=origin),
+        "cterasdk": bench.peer("blocks", [file], origin=origin),
+        "ours": bench.ours(way, [file], origin=origin, workers=workers),
+        "C": bench.floor(file, origin=origin),
     }
     if only:
-        clients = {client: clients[client] for client in only.split(',')}
+        clients = {client: clients[client] for client in only.split(",")}
     results = bench.best(title(name, origin), clients, expect=file.size)
-    ours = results.get('ours')
+    ours = results.get("ours")
     if ours is not None:
-        say(f'{"":>26}' + ''.join(
-            f'{rate(ours) / rate(other):8.2f}x {client} (CPU {cpu(ours) / cpu(other):.2f}x)'
-            for client, other in results.items() if other is not ours))
+        say(
+            f"{'':>26}"
+            + "".join(
+                f"{rate(ours) / rate(other):8.2f}x {client} (CPU {cpu(ours) / cpu(other):.2f}x)"
+                for client, other in results.items()
+                if other is not ours
+            )
+        )
     return results
 
 
 def ways(bench: Bench) -> Data:
     """Each way in, over the same files."""
-    names = ['snappy 4 MiB'] if bench.quick else ['snappy 512 KiB', 'snappy 4 MiB', 'plain 4 MiB']
+    names = ["snappy 4 MiB"] if bench.quick else ["snappy 512 KiB", "snappy 4 MiB", "plain 4 MiB"]
     table = {}
     for name in names:
         file = _long(name)
-        clients = {way: bench.ours(way, [file])
-                   for way in ('iter_blocks', 'download', 'stream', 'blocks')}
-        clients['writing a file alone'] = bench.ours('write_alone', [file])
-        clients['cterasdk stream'] = bench.peer('stream', [file])
+        clients = {
+            way: bench.ours(way, [file]) for way in ("iter_blocks", "download", "stream", "blocks")
+        }
+        clients["writing a file alone"] = bench.ours("write_alone", [file])
+        clients["cterasdk stream"] = bench.peer("stream", [file])
         table[name] = bench.best(name, clients, expect=file.size)
     return table
 
@@ -92,21 +109,30 @@ def requests(bench: Bench) -> Data:
     small = SMALL_FILES[:200] if bench.quick else SMALL_FILES
     one_block = [listed(1)] * (50 if bench.quick else 500)
     rows: list[tuple[str, list[File], int]] = [
-        ('one file of 1,024 blocks of 256 KiB', [WHOLE['snappy 256 KiB']], 1),
-        (f'{len(small):,} files of 1 MiB, 8 callers', small, 8),
-        (f'a file of one block, {len(one_block)} times', one_block, 1),
+        ("one file of 1,024 blocks of 256 KiB", [WHOLE["snappy 256 KiB"]], 1),
+        (f"{len(small):,} files of 1 MiB, 8 callers", small, 8),
+        (f"a file of one block, {len(one_block)} times", one_block, 1),
     ]
-    return {name: bench.best(name, {
-        'cterasdk': bench.peer('blocks', files, callers=callers),
-        'ours': bench.ours('iter_blocks', files, callers=callers),
-    }, expect=sum(file.size for file in files)) for name, files, callers in rows}
+    return {
+        name: bench.best(
+            name,
+            {
+                "cterasdk": bench.peer("blocks", files, callers=callers),
+                "ours": bench.ours("iter_blocks", files, callers=callers),
+            },
+            expect=sum(file.size for file in files),
+        )
+        for name, files, callers in rows
+    }
 
 
 def first_block(bench: Bench) -> Data:
     """How soon a stream's first block comes, idle and while a thousand other blocks are under way."""
     results = bench.first_block(file=listed(8), one_block=listed(1), bulk=listed(1000))
-    say(f'{"first block":>26}  idle {results["idle"]:.1f} ms, '
-        f'busy {results["busy"]:.1f} ms ({results["busy_samples"]} samples)')
+    say(
+        f"{'first block':>26}  idle {results['idle']:.1f} ms, "
+        f"busy {results['busy']:.1f} ms ({results['busy_samples']} samples)"
+    )
     return results
 
 
@@ -114,18 +140,29 @@ def workers(bench: Bench) -> Data:
     """Throughput by max_workers, None being the engine's own choice."""
     numbers: list[Optional[int]] = [1, 4, 16, None] if bench.quick else [*WORKERS, None]
     table: Data = {}
-    for name in ('snappy 512 KiB', 'snappy 4 MiB'):
+    for name in ("snappy 512 KiB", "snappy 4 MiB"):
         file = _long(name)
-        table[name] = bench.best(name, {
-            str(number): bench.ours('iter_blocks', [file], workers=number)
-            for number in numbers}, expect=file.size)
-    if 'slow' in bench.server.origins:
-        table['slow'] = bench.best('20 ms latency', {
-            str(number): bench.ours('iter_blocks', [listed(_SLOW_ROUNDS * (number or 32))],
-                                    origin='slow', workers=number)
-            for number in numbers}, rounds=1 if bench.quick else 2)
+        table[name] = bench.best(
+            name,
+            {str(number): bench.ours("iter_blocks", [file], workers=number) for number in numbers},
+            expect=file.size,
+        )
+    if "slow" in bench.server.origins:
+        table["slow"] = bench.best(
+            "20 ms latency",
+            {
+                str(number): bench.ours(
+                    "iter_blocks",
+                    [listed(_SLOW_ROUNDS * (number or 32))],
+                    origin="slow",
+                    workers=number,
+                )
+                for number in numbers
+            },
+            rounds=1 if bench.quick else 2,
+        )
     else:
-        say('no curve with latency: nginx has no module ngx_http_echo (Debian: nginx-light)')
+        say("no curve with latency: nginx has no module ngx_http_echo (Debian: nginx-light)")
     return table
 
 
@@ -134,59 +171,64 @@ def memory(bench: Bench) -> Data:
     size = GIB if bench.quick else 4 * GIB
     small, large = of_size(size, SNAPPY_512K), of_size(size, SNAPPY_4M)
     gib = of_size(GIB, SNAPPY_4M)
-    whole = f'{size // GIB} GiB'
+    whole = f"{size // GIB} GiB"
     runs: dict[str, Run] = {
-        f'stream, {whole} in 512 KiB blocks': bench.ours('stream', [small]),
-        f'stream, {whole} in 4 MiB blocks': bench.ours('stream', [large]),
-        f'download, {whole} in 512 KiB blocks': bench.ours('download', [small]),
-        f'download, {whole} in 4 MiB blocks': bench.ours('download', [large]),
-        f'stream, {whole} in 4 MiB blocks, settings.memory 16 MiB':
-            bench.ours('stream', [large], settings=_LOW_MEMORY),
-        f'download, {whole} in 4 MiB blocks, settings.memory 16 MiB':
-            bench.ours('download', [large], settings=_LOW_MEMORY),
-        f'open, 1,000 random reads of 64 KiB in {whole}':
-            bench.ours('random_reads', [large], reads=1000),
-        'cterasdk blocks, 1 GiB in 4 MiB blocks': bench.peer('blocks', [gib]),
-        'cterasdk stream, 1 GiB in 4 MiB blocks': bench.peer('stream', [gib]),
+        f"stream, {whole} in 512 KiB blocks": bench.ours("stream", [small]),
+        f"stream, {whole} in 4 MiB blocks": bench.ours("stream", [large]),
+        f"download, {whole} in 512 KiB blocks": bench.ours("download", [small]),
+        f"download, {whole} in 4 MiB blocks": bench.ours("download", [large]),
+        f"stream, {whole} in 4 MiB blocks, settings.memory 16 MiB": bench.ours(
+            "stream", [large], settings=_LOW_MEMORY
+        ),
+        f"download, {whole} in 4 MiB blocks, settings.memory 16 MiB": bench.ours(
+            "download", [large], settings=_LOW_MEMORY
+        ),
+        f"open, 1,000 random reads of 64 KiB in {whole}": bench.ours(
+            "random_reads", [large], reads=1000
+        ),
+        "cterasdk blocks, 1 GiB in 4 MiB blocks": bench.peer("blocks", [gib]),
+        "cterasdk stream, 1 GiB in 4 MiB blocks": bench.peer("stream", [gib]),
     }
     table = {}
     for name, run in runs.items():
         table[name] = run()
-        say(f'{name:>70}  {table[name]["maxrss"] / 1e6:7.0f} MB  {rate(table[name]):6.0f} MB/s')
+        say(f"{name:>70}  {table[name]['maxrss'] / 1e6:7.0f} MB  {rate(table[name]):6.0f} MB/s")
     return table
 
 
 def native(bench: Bench) -> Data:
     """One object of 1 GiB that is the file's bytes: whole, and a megabyte of it."""
-    file = WHOLE['native 1 GiB']
-    clients = {'iter_blocks': bench.ours('iter_blocks', [file]),
-               'download': bench.ours('download', [file]),
-               'C': bench.floor(file)}
+    file = WHOLE["native 1 GiB"]
+    clients = {
+        "iter_blocks": bench.ours("iter_blocks", [file]),
+        "download": bench.ours("download", [file]),
+        "C": bench.floor(file),
+    }
     if not bench.quick:
-        clients['cterasdk'] = bench.peer('blocks', [file])
-    table: Data = {'whole': bench.best('native 1 GiB', clients, expect=file.size)}
+        clients["cterasdk"] = bench.peer("blocks", [file])
+    table: Data = {"whole": bench.best("native 1 GiB", clients, expect=file.size)}
     before = bench.server.bytes_sent()
     start = 300 * MIB + 12_345
-    part = bench.ours('stream', [file], origin='logged', range=[start, start + 999_999])()
+    part = bench.ours("stream", [file], origin="logged", range=[start, start + 999_999])()
     time.sleep(0.2)  # nginx logs an answer after its last byte is sent.
     sent = bench.server.bytes_sent() - before
-    listing = len(file.listing(bench.server.origins['logged']))
-    table['range'] = {'wanted': part['bytes'], 'sent': sent - listing}
-    say(f'{"1 MB of it":>26}  {sent - listing:,} bytes sent for {part["bytes"]:,}')
+    listing = len(file.listing(bench.server.origins["logged"]))
+    table["range"] = {"wanted": part["bytes"], "sent": sent - listing}
+    say(f"{'1 MB of it':>26}  {sent - listing:,} bytes sent for {part['bytes']:,}")
     return table
 
 
 def timeline(bench: Bench) -> Data:
     """The events of a new client's first download."""
-    with tempfile.NamedTemporaryFile(dir=WORK, suffix='.json') as file:
-        result = bench.ours('download', [listed(64, SNAPPY_4M)],
-                            events=file.name, workers=4)()
-        return {'seconds': result['seconds'], 'events': json.loads(Path(file.name).read_text())}
+    with tempfile.NamedTemporaryFile(dir=WORK, suffix=".json") as file:
+        result = bench.ours("download", [listed(64, SNAPPY_4M)], events=file.name, workers=4)()
+        return {"seconds": result["seconds"], "events": json.loads(Path(file.name).read_text())}
 
 
 SCENARIOS: dict[str, Callable[[Bench], Data]] = {
     scenario.__name__: scenario
-    for scenario in (formats, ways, requests, first_block, workers, memory, native, timeline)}
+    for scenario in (formats, ways, requests, first_block, workers, memory, native, timeline)
+}
 
 #: What a look of a minute holds.
-QUICK = ['formats', 'ways', 'first_block']
+QUICK = ["formats", "ways", "first_block"]

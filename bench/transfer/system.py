@@ -12,10 +12,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-WORK = ROOT / '.cache' / 'bench'
+WORK = ROOT / ".cache" / "bench"
 
-_FLAGS = ['-O3', '-std=c11', '-Wall', '-Wextra', '-Wshadow', '-Wconversion', '-Werror', '-pthread']
-_LIBRARIES = ['libcurl', 'libcrypto', 'libdeflate']
+_FLAGS = ["-O3", "-std=c11", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror", "-pthread"]
+_LIBRARIES = ["libcurl", "libcrypto", "libdeflate"]
 
 
 class Missing(Exception):
@@ -33,49 +33,66 @@ def ensure_packages() -> None:
 
     :raises Missing: they cannot be installed; what the user can do was printed.
     """
-    install = ROOT / 'tools' / 'system-packages.sh'
-    if subprocess.run([install, HERE / 'apt-packages.txt'], stdout=sys.stderr).returncode:
-        raise Missing('packages are missing (see above)')
+    install = ROOT / "tools" / "system-packages.sh"
+    if subprocess.run([install, HERE / "apt-packages.txt"], stdout=sys.stderr).returncode:
+        raise Missing("packages are missing (see above)")
 
 
 def ensure_peer() -> Path:
     """Return the Python of an environment that holds requirements.txt, made when it is not there."""
     if sys.version_info < (3, 10):
-        raise Missing('cterasdk 2.20.50 needs Python 3.10 or newer: run the benchmark with one')
-    requirements = HERE / 'requirements.txt'
+        raise Missing("cterasdk 2.20.50 needs Python 3.10 or newer: run the benchmark with one")
+    requirements = HERE / "requirements.txt"
     stamp = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = WORK / f'venv-{stamp}'
-    python = folder / 'bin' / 'python'
-    if not (folder / 'complete').exists():
-        say('making an environment for cterasdk and matplotlib')
+    folder = WORK / f"venv-{stamp}"
+    python = folder / "bin" / "python"
+    if not (folder / "complete").exists():
+        say("making an environment for cterasdk and matplotlib")
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, '-m', 'pip', 'install', '-qq', '--disable-pip-version-check',
-                        '-r', requirements], check=True)
-        (folder / 'complete').touch()
+        subprocess.run(
+            [
+                python,
+                "-m",
+                "pip",
+                "install",
+                "-qq",
+                "--disable-pip-version-check",
+                "-r",
+                requirements,
+            ],
+            check=True,
+        )
+        (folder / "complete").touch()
     return python
 
 
 def ensure_floor() -> Path:
     """Return the C program, compiled anew when its source changed."""
-    source = HERE / 'floor.c'
-    digest = hashlib.sha256(source.read_bytes() + ' '.join(_FLAGS).encode()).hexdigest()[:12]
-    program = WORK / f'floor-{digest}'
+    source = HERE / "floor.c"
+    digest = hashlib.sha256(source.read_bytes() + " ".join(_FLAGS).encode()).hexdigest()[:12]
+    program = WORK / f"floor-{digest}"
     if not program.exists():
-        compiler = os.environ.get('CC', 'gcc')
-        if shutil.which(compiler) is None or shutil.which('pkg-config') is None:
-            raise Missing('a C compiler and pkg-config are needed for the C program')
-        flags = subprocess.run(['pkg-config', '--cflags', '--libs', *_LIBRARIES], check=True,
-                               stdout=subprocess.PIPE, text=True).stdout.split()
+        compiler = os.environ.get("CC", "gcc")
+        if shutil.which(compiler) is None or shutil.which("pkg-config") is None:
+            raise Missing("a C compiler and pkg-config are needed for the C program")
+        flags = subprocess.run(
+            ["pkg-config", "--cflags", "--libs", *_LIBRARIES],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout.split()
         WORK.mkdir(parents=True, exist_ok=True)
-        unfinished = program.with_suffix(f'.{os.getpid()}')
-        subprocess.run([compiler, *_FLAGS, source, '-o', unfinished, *flags, '-lsnappy'], check=True)
+        unfinished = program.with_suffix(f".{os.getpid()}")
+        subprocess.run(
+            [compiler, *_FLAGS, source, "-o", unfinished, *flags, "-lsnappy"], check=True
+        )
         unfinished.replace(program)
     return program
 
 
 def find_nginx() -> str:
     """Return the path of nginx."""
-    path = shutil.which('nginx', path=os.environ.get('PATH', '') + ':/usr/sbin:/usr/local/sbin')
+    path = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if path is None:
-        raise Missing('nginx is needed: apt-get install nginx-light')
+        raise Missing("nginx is needed: apt-get install nginx-light")
     return path

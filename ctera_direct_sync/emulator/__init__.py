@@ -14,5 +14,13 @@ from .log import RequestRecord
 from .options import FileOptions
 from .sources import BytesSource, FileSource, SyntheticSource
 
-__all__ = ['BytesSource', 'Emulator', 'FileInfo', 'FileOptions', 'FileSource', 'RequestRecord',
-           'SyntheticSource', 'faults']
+__all__ = [
+    "BytesSource",
+    "Emulator",
+    "FileInfo",
+    "FileOptions",
+    "FileSource",
+    "RequestRecord",
+    "SyntheticSource",
+    "faults",
+]

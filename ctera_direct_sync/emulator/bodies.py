@@ -33,7 +33,7 @@ class BytesBody:
 
     def read(self, offset: int, length: int) -> Bytes:
         """Return a view of the part."""
-        return self._view[offset:offset + length]
+        return self._view[offset : offset + length]
 
 
 class SourceBody:
@@ -59,7 +59,7 @@ class Prefixed:
 
     def read(self, offset: int, length: int) -> Bytes:
         """Return the part, joined where it spans both."""
-        front = self._prefix[offset:offset + length]
+        front = self._prefix[offset : offset + length]
         if len(front) == length:
             return front
         start = max(0, offset - len(self._prefix))
@@ -101,7 +101,7 @@ def pieces(body: Body, start: int, stop: int, size: int = PIECE) -> Iterator[Byt
     while start < stop:
         piece = body.read(start, min(size, stop - start))
         if not piece:
-            raise EOFError(f'the body ended at {start}, not at {stop}')
+            raise EOFError(f"the body ended at {start}, not at {stop}")
         yield piece
         start += len(piece)
 

@@ -49,8 +49,9 @@ class StoredObject(NamedTuple):
 class FileVersion:
     """One state of a file: a source, cut into the blocks that are listed."""
 
-    def __init__(self, file_id: int, number: int, source: Source, options: FileOptions,
-                 key: bytes) -> None:
+    def __init__(
+        self, file_id: int, number: int, source: Source, options: FileOptions, key: bytes
+    ) -> None:
         self.file_id = file_id
         self.number = number
         self.source = source
@@ -59,8 +60,9 @@ class FileVersion:
         self._known: dict[tuple[int, str], str] = {}
         start, end = options.listed_range or (0, source.size)
         if not 0 <= start <= end <= source.size:
-            raise ValueError(f'listed_range {start}-{end} is not within the file of '
-                             f'{source.size} bytes')
+            raise ValueError(
+                f"listed_range {start}-{end} is not within the file of {source.size} bytes"
+            )
         self.start, self.end = start, end
         self.lengths = list(_cut(end - start, options))
         self.offsets = list(itertools.accumulate(self.lengths, initial=start))
@@ -82,24 +84,28 @@ class FileVersion:
             raise SourceChanged(self.source.path)
         payload = body = self._body(block, cache)
         if self.options.azure_md5:
-            prefix = self._once(block, 'azure', lambda: md5(payload).hex())
+            prefix = self._once(block, "azure", lambda: md5(payload).hex())
             body = Prefixed(bytes.fromhex(prefix), payload)
         declared = {name: self._declare(block, body, name) for name in self.options.checksums}
-        if self.options.checksum_type and any(name.startswith('x-amz-') for name in declared):
-            declared['x-amz-checksum-type'] = self.options.checksum_type
+        if self.options.checksum_type and any(name.startswith("x-amz-") for name in declared):
+            declared["x-amz-checksum-type"] = self.options.checksum_type
         return StoredObject(body, self._etag(block, body), declared)
 
     def _body(self, block: int, cache: BlockCache) -> Body:
         if self.options.plain:
             return SourceBody(self.source, self.offsets[block - 1], self.lengths[block - 1])
         # Under the version itself, not its numbers: a removed file's ID may be given again.
-        return BytesBody(cache.get(
-            (self, block),
-            lambda: encode(self.plaintext(block), self.key, self.number, block, self.options)))
+        return BytesBody(
+            cache.get(
+                (self, block),
+                lambda: encode(self.plaintext(block), self.key, self.number, block, self.options),
+            )
+        )
 
     def _declare(self, block: int, body: Body, name: str) -> str:
-        return self._once(block, name, lambda: checksums.declare(
-            body, name, self.options.checksum_type))
+        return self._once(
+            block, name, lambda: checksums.declare(body, name, self.options.checksum_type)
+        )
 
     def _once(self, block: int, what: str, compute: Callable[[], str]) -> str:
         """Compute a digest of an object once: it may be of many gigabytes, and read in parts."""
@@ -148,16 +154,17 @@ class Catalog:
         self._lock = threading.RLock()
         self._files: dict[int, _File] = {}
 
-    def add(self, source: Source, options: FileOptions, name: Optional[str],
-            file_id: Optional[int]) -> int:
+    def add(
+        self, source: Source, options: FileOptions, name: Optional[str], file_id: Optional[int]
+    ) -> int:
         """Add a file, or raise ValueError where the ID is taken."""
         with self._lock:
             if file_id is None:
                 file_id = max(self._files, default=1000) + 1
             if file_id in self._files:
-                raise ValueError(f'file ID {file_id} is taken; replace() changes a file')
+                raise ValueError(f"file ID {file_id} is taken; replace() changes a file")
             version = self._version(file_id, 1, source, options)
-            self._files[file_id] = _File(name or f'file-{file_id}', version)
+            self._files[file_id] = _File(name or f"file-{file_id}", version)
             return file_id
 
     def add_folder(self, folder: Path, options: FileOptions) -> None:
@@ -167,8 +174,9 @@ class Catalog:
                 name = path.relative_to(folder).as_posix()
                 self.add(FileSource(path), options, name, stable_id(name, self._files))
 
-    def replace(self, file_id: int, source: Source, changes: dict[str, object],
-                keep_old: bool) -> None:
+    def replace(
+        self, file_id: int, source: Source, changes: dict[str, object], keep_old: bool
+    ) -> None:
         """Give a file other content and, if asked for, other options."""
         with self._lock:
             file = self._file(file_id)
@@ -207,8 +215,9 @@ class Catalog:
     def rows(self) -> dict[int, FileInfo]:
         """Return the table, by file ID."""
         with self._lock:
-            return {file_id: _row(file.name, file.versions[-1])
-                    for file_id, file in self._files.items()}
+            return {
+                file_id: _row(file.name, file.versions[-1]) for file_id, file in self._files.items()
+            }
 
     def _file(self, file_id: int) -> _File:
         try:
@@ -216,16 +225,17 @@ class Catalog:
         except KeyError:
             raise NoSuchFile(file_id) from None
 
-    def _version(self, file_id: int, number: int, source: Source,
-                 options: FileOptions) -> FileVersion:
-        key = derive(self._secret, f'file-key/{file_id}', options.key_size)
+    def _version(
+        self, file_id: int, number: int, source: Source, options: FileOptions
+    ) -> FileVersion:
+        key = derive(self._secret, f"file-key/{file_id}", options.key_size)
         return FileVersion(file_id, number, source, options, key)
 
 
 def stable_id(name: str, taken: Iterable[int] = ()) -> int:
     """Return an ID of six digits that a relative path determines, the next free one if taken."""
-    digest = hashlib.sha256(name.encode('utf-8', 'surrogateescape')).digest()
-    file_id = 100_000 + int.from_bytes(digest[:8], 'big') % 900_000
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    file_id = 100_000 + int.from_bytes(digest[:8], "big") % 900_000
     used = set(taken)
     while file_id in used:
         file_id += 1
@@ -233,9 +243,15 @@ def stable_id(name: str, taken: Iterable[int] = ()) -> int:
 
 
 def _row(name: str, version: FileVersion) -> FileInfo:
-    return FileInfo(version.file_id, name, version.source.size, version.options.cipher,
-                    version.options.compression, len(version.lengths))
+    return FileInfo(
+        version.file_id,
+        name,
+        version.source.size,
+        version.options.cipher,
+        version.options.compression,
+        len(version.lengths),
+    )
 
 
 def _regular_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob('*') if path.is_file())
+    return sorted(path for path in folder.rglob("*") if path.is_file())

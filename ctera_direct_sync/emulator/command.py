@@ -18,28 +18,53 @@ from .options import CIPHERS, COMPRESSIONS
 
 Write = Callable[[bytes], None]
 
-_UNITS = {'': 1, 'K': 1024, 'M': 1024 ** 2, 'G': 1024 ** 3}
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument('folder', metavar='FOLDER', help='serve every file below this folder')
-    parser.add_argument('--host', metavar='ADDRESS', default='127.0.0.1',
-                        help='address to listen on, such as ::1; on others than loopback, who has '
-                        'the keys can read the folder from elsewhere (default: %(default)s)')
-    parser.add_argument('--port', type=_port, default=0,
-                        help='port to listen on (default: a free one)')
-    parser.add_argument('--cipher', choices=[str(cipher or 'NONE') for cipher in CIPHERS],
-                        type=str.upper, default='AES-CBC',
-                        help='how blocks are encrypted (default: %(default)s)')
-    parser.add_argument('--compression', choices=COMPRESSIONS, type=str.upper, default='SNAPPY',
-                        help='how blocks are compressed (default: %(default)s)')
-    parser.add_argument('--block-size', type=_size, default=_size('4M'), metavar='BYTES',
-                        help='plaintext bytes of a block; K, M and G are understood (default: 4M)')
-    parser.add_argument('--expire', type=_seconds, default=3600.0, metavar='SECONDS',
-                        help='how long signed URLs live (default: 3600)')
-    parser.add_argument('--tls', action='store_true',
-                        help='HTTPS, with a certificate of its own authority')
+    parser.add_argument("folder", metavar="FOLDER", help="serve every file below this folder")
+    parser.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="address to listen on, such as ::1; on others than loopback, who has "
+        "the keys can read the folder from elsewhere (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port", type=_port, default=0, help="port to listen on (default: a free one)"
+    )
+    parser.add_argument(
+        "--cipher",
+        choices=[str(cipher or "NONE") for cipher in CIPHERS],
+        type=str.upper,
+        default="AES-CBC",
+        help="how blocks are encrypted (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--compression",
+        choices=COMPRESSIONS,
+        type=str.upper,
+        default="SNAPPY",
+        help="how blocks are compressed (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--block-size",
+        type=_size,
+        default=_size("4M"),
+        metavar="BYTES",
+        help="plaintext bytes of a block; K, M and G are understood (default: 4M)",
+    )
+    parser.add_argument(
+        "--expire",
+        type=_seconds,
+        default=3600.0,
+        metavar="SECONDS",
+        help="how long signed URLs live (default: 3600)",
+    )
+    parser.add_argument(
+        "--tls", action="store_true", help="HTTPS, with a certificate of its own authority"
+    )
 
 
 def run(namespace: argparse.Namespace, write: Optional[Write] = None) -> int:
@@ -48,66 +73,91 @@ def run(namespace: argparse.Namespace, write: Optional[Write] = None) -> int:
 
     :param write: takes what is for standard output; what it raises ends the command.
     """
-    cipher = None if namespace.cipher == 'NONE' else namespace.cipher
+    cipher = None if namespace.cipher == "NONE" else namespace.cipher
     try:
-        emulator = Emulator(namespace.folder, host=namespace.host, port=namespace.port,
-                            cipher=cipher, compression=namespace.compression,
-                            block_size=namespace.block_size, expire=namespace.expire,
-                            tls=namespace.tls)
+        emulator = Emulator(
+            namespace.folder,
+            host=namespace.host,
+            port=namespace.port,
+            cipher=cipher,
+            compression=namespace.compression,
+            block_size=namespace.block_size,
+            expire=namespace.expire,
+            tls=namespace.tls,
+        )
     except (OSError, ValueError) as error:
         return _refuse(str(error))
     with _signalled() as done, ExitStack() as stack:
         try:
             stack.enter_context(emulator)
         except OSError as error:
-            return _refuse(f'cannot serve {namespace.folder} on {namespace.host} port '
-                           f'{namespace.port}: {error.strerror or error}')
+            return _refuse(
+                f"cannot serve {namespace.folder} on {namespace.host} port "
+                f"{namespace.port}: {error.strerror or error}"
+            )
         except RuntimeError as error:
             return _refuse(str(error))
-        text = describe(emulator, Path(namespace.folder)) + '\n'
-        (write or _print)(text.encode(_encoding(), 'backslashreplace'))
+        text = describe(emulator, Path(namespace.folder)) + "\n"
+        (write or _print)(text.encode(_encoding(), "backslashreplace"))
         done.get()
     return 0
 
 
 def _print(text: bytes) -> None:
-    print(text.decode(_encoding()), end='', flush=True)
+    print(text.decode(_encoding()), end="", flush=True)
 
 
 def _encoding() -> str:
-    return getattr(sys.stdout, 'encoding', None) or 'ascii'
+    return getattr(sys.stdout, "encoding", None) or "ascii"
 
 
 def describe(emulator: Emulator, folder: Path) -> str:
     """Return what a user needs to use a running emulator: environment lines, table of files."""
-    lines = [f'CTERA Direct IO emulator: {folder} at {emulator.url}', '',
-             f'export CTERA_DIRECT_URL={emulator.url}',
-             f'export CTERA_DIRECT_ACCESS_KEY_ID={emulator.access_key_id}',
-             f'export CTERA_DIRECT_SECRET_ACCESS_KEY={emulator.secret_access_key}']
+    lines = [
+        f"CTERA Direct IO emulator: {folder} at {emulator.url}",
+        "",
+        f"export CTERA_DIRECT_URL={emulator.url}",
+        f"export CTERA_DIRECT_ACCESS_KEY_ID={emulator.access_key_id}",
+        f"export CTERA_DIRECT_SECRET_ACCESS_KEY={emulator.secret_access_key}",
+    ]
     if emulator.ca_bundle is not None:
-        lines.append(f'export REQUESTS_CA_BUNDLE={emulator.ca_bundle}')
-    lines += ['', *_table(emulator), '', 'Ctrl-C stops it.']
-    return '\n'.join(lines)
+        lines.append(f"export REQUESTS_CA_BUNDLE={emulator.ca_bundle}")
+    lines += ["", *_table(emulator), "", "Ctrl-C stops it."]
+    return "\n".join(lines)
 
 
 def _table(emulator: Emulator) -> Iterator[str]:
     rows = sorted(emulator.files.values(), key=lambda row: row.name)
     if not rows:
-        yield 'The folder holds no files.'
+        yield "The folder holds no files."
         return
-    heads = ('FILE ID', 'SIZE', 'BLOCKS', 'CIPHER', 'COMPRESSION', 'NAME')
-    cells = [heads, *((str(row.file_id), str(row.size), str(row.blocks), row.cipher or 'NONE',
-                       row.compression, _printable(row.name)) for row in rows)]
+    heads = ("FILE ID", "SIZE", "BLOCKS", "CIPHER", "COMPRESSION", "NAME")
+    cells = [
+        heads,
+        *(
+            (
+                str(row.file_id),
+                str(row.size),
+                str(row.blocks),
+                row.cipher or "NONE",
+                row.compression,
+                _printable(row.name),
+            )
+            for row in rows
+        ),
+    ]
     widths = [max(len(line[column]) for line in cells) for column in range(len(heads) - 1)]
     for line in cells:
-        padded = [cell.rjust(width) if column < 3 else cell.ljust(width)
-                  for column, (cell, width) in enumerate(zip(line, widths))]
-        yield '  '.join([*padded, line[-1]])
+        padded = [
+            cell.rjust(width) if column < 3 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths))
+        ]
+        yield "  ".join([*padded, line[-1]])
 
 
 def _printable(name: str) -> str:
     """Return a name that any terminal can show; file names may be any bytes."""
-    return name.encode(_encoding(), 'backslashreplace').decode(_encoding())
+    return name.encode(_encoding(), "backslashreplace").decode(_encoding())
 
 
 @contextmanager
@@ -120,8 +170,8 @@ def _signalled() -> Iterator[queue.SimpleQueue[int]]:
         done.put(number)
 
     numbers = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, 'SIGHUP', None)    # not on Windows
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:    # nohup's wish
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup's wish
         numbers.append(hangup)
     before: dict[int, Any] = {number: signal.signal(number, stop) for number in numbers}
     try:
@@ -132,23 +182,23 @@ def _signalled() -> Iterator[queue.SimpleQueue[int]]:
 
 
 def _refuse(message: str) -> int:
-    with suppress(OSError):    # the exit code tells where standard error cannot
-        print(f'ctera-direct emulator: {message}', file=sys.stderr)
+    with suppress(OSError):  # the exit code tells where standard error cannot
+        print(f"ctera-direct emulator: {message}", file=sys.stderr)
     return 1
 
 
 def _port(text: str) -> int:
-    port = int(text) if re.fullmatch(r'[0-9]{1,5}', text) else -1
+    port = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else -1
     if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError('not a port; use 1 to 65535, or 0 for a free one')
+        raise argparse.ArgumentTypeError("not a port; use 1 to 65535, or 0 for a free one")
     return port
 
 
 def _size(text: str) -> int:
-    found = re.fullmatch(r'([0-9]+)([KMG]?)(i?B)?', text, re.IGNORECASE)
+    found = re.fullmatch(r"([0-9]+)([KMG]?)(i?B)?", text, re.IGNORECASE)
     size = int(found.group(1)) * _UNITS[found.group(2).upper()] if found else 0
     if size < 1:
-        raise argparse.ArgumentTypeError('not a size; use bytes, such as 4M, 512K or 262144')
+        raise argparse.ArgumentTypeError("not a size; use bytes, such as 4M, 512K or 262144")
     return size
 
 
@@ -158,5 +208,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError('not a lifetime; use a number of seconds above 0')
+        raise argparse.ArgumentTypeError("not a lifetime; use a number of seconds above 0")
     return seconds

@@ -54,33 +54,54 @@ class Emulator:
     :raises ValueError: an argument that cannot be.
     """
 
-    def __init__(self, folder: Union[str, os.PathLike[str], None] = None, *,
-                 host: str = '127.0.0.1', port: int = 0,
-                 cipher: Optional[str] = 'AES-CBC', compression: str = 'SNAPPY',
-                 block_size: Union[int, Sequence[int]] = 4 * MIB,
-                 expire: float = 3600.0, tls: bool = False, prefix: str = '',
-                 separate_storage: bool = False, storage_url: Optional[str] = None,
-                 access_key_id: Optional[str] = None, secret_access_key: Optional[str] = None,
-                 bearer: Optional[str] = None, cache: int = 128 * MIB,
-                 clock: Callable[[], float] = time.time, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Union[str, os.PathLike[str], None] = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        cipher: Optional[str] = "AES-CBC",
+        compression: str = "SNAPPY",
+        block_size: Union[int, Sequence[int]] = 4 * MIB,
+        expire: float = 3600.0,
+        tls: bool = False,
+        prefix: str = "",
+        separate_storage: bool = False,
+        storage_url: Optional[str] = None,
+        access_key_id: Optional[str] = None,
+        secret_access_key: Optional[str] = None,
+        bearer: Optional[str] = None,
+        cache: int = 128 * MIB,
+        clock: Callable[[], float] = time.time,
+        **options: Any,
+    ) -> None:
         self.access_key_id = access_key_id or new_access_key_id()
         self.secret_access_key = secret_access_key or new_secret_access_key()
         self.bearer = bearer or secrets.token_hex(32)
-        self._defaults = {'cipher': cipher, 'compression': compression, 'block_size': block_size,
-                          **options}
+        self._defaults = {
+            "cipher": cipher,
+            "compression": compression,
+            "block_size": block_size,
+            **options,
+        }
         self._address = (host, port)
-        self._prefix = '/' + prefix.strip('/') if prefix.strip('/') else ''
+        self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self._tls = tls
         self._separate = separate_storage
-        self._storage_url = storage_url.rstrip('/') if storage_url else None
+        self._storage_url = storage_url.rstrip("/") if storage_url else None
         self._storage_port = 0
         self._servers: list[Server] = []
         self._certificates: Optional[Certificates] = None
         self._signer = Signer(secrets.token_bytes(32), expire, clock)
-        secret = derive(key_encryption_key(self.secret_access_key), 'file-keys', 32)
+        secret = derive(key_encryption_key(self.secret_access_key), "file-keys", 32)
         self._catalog = Catalog(secret, BlockCache(cache))
-        portal = Portal(self._catalog, (self.access_key_id, self.bearer), self.secret_access_key,
-                        self._prefix, self._locate)
+        portal = Portal(
+            self._catalog,
+            (self.access_key_id, self.bearer),
+            self.secret_access_key,
+            self._prefix,
+            self._locate,
+        )
         self._backend = Backend(self._catalog, portal, Storage(self._catalog, self._signer))
         file_options = FileOptions(**self._defaults)
         if folder is not None:
@@ -93,8 +114,8 @@ class Emulator:
         self.stop()
 
     def __repr__(self) -> str:
-        state = self.url if self._servers else 'stopped'
-        return f'<Emulator {state}, {len(self.files)} files>'
+        state = self.url if self._servers else "stopped"
+        return f"<Emulator {state}, {len(self.files)} files>"
 
     def start(self) -> Emulator:
         """
@@ -104,10 +125,10 @@ class Emulator:
         :raises RuntimeError: it runs, or a package for TLS is missing.
         """
         if self._servers:
-            raise RuntimeError('the emulator runs')
+            raise RuntimeError("the emulator runs")
         host, port = self._address
         if self._tls:
-            self._certificates = Certificates(host, 'localhost')
+            self._certificates = Certificates(host, "localhost")
         self._backend.stopping.clear()
         try:
             if self._separate:
@@ -136,7 +157,7 @@ class Emulator:
     @property
     def url(self) -> str:
         """The portal's URL, prefix included."""
-        return f'{self._origin(self._running()[0].port)}{self._prefix}'
+        return f"{self._origin(self._running()[0].port)}{self._prefix}"
 
     @property
     def storage_url(self) -> str:
@@ -195,8 +216,14 @@ class Emulator:
     def expire(self, seconds: float) -> None:
         self._signer.expire = seconds
 
-    def add(self, data: Union[bytes, str, os.PathLike[str], Source], *,
-            name: Optional[str] = None, file_id: Optional[int] = None, **options: Any) -> int:
+    def add(
+        self,
+        data: Union[bytes, str, os.PathLike[str], Source],
+        *,
+        name: Optional[str] = None,
+        file_id: Optional[int] = None,
+        **options: Any,
+    ) -> int:
         """
         Add a file, and return its ID.
 
@@ -209,8 +236,14 @@ class Emulator:
         chosen = FileOptions(**{**self._defaults, **options})
         return self._catalog.add(open_source(data), chosen, name, file_id)
 
-    def replace(self, file_id: int, data: Union[bytes, str, os.PathLike[str], Source], *,
-                keep_old: bool = True, **options: Any) -> None:
+    def replace(
+        self,
+        file_id: int,
+        data: Union[bytes, str, os.PathLike[str], Source],
+        *,
+        keep_old: bool = True,
+        **options: Any,
+    ) -> None:
         """Give a file other content, and other options if there are any: a changed file.
 
         Args:
@@ -254,16 +287,16 @@ class Emulator:
 
     def _origin(self, port: int) -> str:
         host = self._address[0]
-        return f'{"https" if self._tls else "http"}://{f"[{host}]" if ":" in host else host}:{port}'
+        return f"{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def _running(self) -> list[Server]:
         if not self._servers:
-            raise RuntimeError('the emulator is not started')
+            raise RuntimeError("the emulator is not started")
         return self._servers
 
 
 def _folder(folder: Union[str, os.PathLike[str]]) -> Path:
     path = Path(folder)
     if not path.is_dir():
-        raise ValueError(f'not a folder: {path}')
+        raise ValueError(f"not a folder: {path}")
     return path

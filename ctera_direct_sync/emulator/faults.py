@@ -46,8 +46,15 @@ class Fault:
     :ivar entered: an Event, set when the first request meets the fault.
     """
 
-    def __init__(self, where: Optional[str], file_id: Optional[int], block: Optional[int],
-                 times: Optional[int], skip: int, action: Action) -> None:
+    def __init__(
+        self,
+        where: Optional[str],
+        file_id: Optional[int],
+        block: Optional[int],
+        times: Optional[int],
+        skip: int,
+        action: Action,
+    ) -> None:
         self.action = action
         self.entered = threading.Event()
         self._where = where
@@ -80,8 +87,11 @@ class Fault:
 
     def matches(self, request: Request) -> bool:
         """Whether the request is one that the fault is for, however often it may still occur."""
-        wanted = ((self._where, request.where), (self._file_id, request.file_id),
-                  (self._block, request.block))
+        wanted = (
+            (self._where, request.where),
+            (self._file_id, request.file_id),
+            (self._block, request.block),
+        )
         return all(want is None or want == have for want, have in wanted)
 
     def take(self) -> bool:
@@ -110,9 +120,16 @@ class FaultTable:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
 
-    def add(self, where: Optional[str] = None, file_id: Optional[int] = None,
-            block: Optional[int] = None, *, times: Optional[int] = 1, skip: int = 0,
-            action: Action) -> Fault:
+    def add(
+        self,
+        where: Optional[str] = None,
+        file_id: Optional[int] = None,
+        block: Optional[int] = None,
+        *,
+        times: Optional[int] = 1,
+        skip: int = 0,
+        action: Action,
+    ) -> Fault:
         """
         Add a fault.
 
@@ -152,37 +169,45 @@ class FaultTable:
             fault.release()
 
 
-def status(code: int, headers: Optional[Mapping[str, str]] = None, body: bytes = b'') -> Action:
+def status(code: int, headers: Optional[Mapping[str, str]] = None, body: bytes = b"") -> Action:
     """Answer with that status."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.send(Response(code, dict(headers or {}), BytesBody(body)))
-    return Action('status', run)
+
+    return Action("status", run)
 
 
 def delay(seconds: float) -> Action:
     """Answer rightly, but so many seconds later."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.pause(seconds)
         exchange.send(exchange.respond())
-    return Action('delay', run)
+
+    return Action("delay", run)
 
 
 def reset(after: Optional[int] = None) -> Action:
     """Reset the connection (TCP RST): before the status line, or after so many body bytes."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         if after is not None:
             exchange.send_part(exchange.respond(), after)
         exchange.reset()
-    return Action('reset', run)
+
+    return Action("reset", run)
 
 
 def cut(after: Optional[int] = None) -> Action:
     """Close the connection: before the status line, or after so many bytes of the full body."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         if after is not None:
             exchange.send_part(exchange.respond(), after)
         exchange.close()
-    return Action('cut', run)
+
+    return Action("cut", run)
 
 
 def stall(after: Optional[int] = None) -> Action:
@@ -191,6 +216,7 @@ def stall(after: Optional[int] = None) -> Action:
 
     Once released (or when the emulator stops) the right answer goes on.
     """
+
     def run(exchange: Exchange, fault: Fault) -> None:
         if after is None:
             fault.enter()
@@ -202,39 +228,50 @@ def stall(after: Optional[int] = None) -> Action:
         fault.enter()
         fault.hold()
         exchange.send_rest(response, after)
-    return Action('stall', run, enters=True)
+
+    return Action("stall", run, enters=True)
 
 
 def short(missing: int = 1) -> Action:
     """Send a body that lacks its last bytes under the full Content-Length, and close."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         response = exchange.respond()
         exchange.send_part(response, max(0, response.body.size - missing))
         exchange.close()
-    return Action('short', run)
+
+    return Action("short", run)
 
 
-def long(extra: bytes = b'\0') -> Action:
+def long(extra: bytes = b"\0") -> Action:
     """Send more bytes than the Content-Length says, and close."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         response = exchange.respond()
         size = response.body.size
-        exchange.send_head(response, {'Content-Length': str(size)})
+        exchange.send_head(response, {"Content-Length": str(size)})
         exchange.send_body(response.body, 0, size, last=False)
         exchange.send_body(BytesBody(extra), 0, len(extra))
         exchange.close()
-    return Action('long', run)
+
+    return Action("long", run)
 
 
 def content_length(value: Union[int, str, None]) -> Action:
     """Send the body under another Content-Length (None: without one), and close."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         response = exchange.respond()
-        exchange.send_head(response, {'Connection': 'close'} if value is None else
-                           {'Content-Length': str(value), 'Connection': 'close'})
+        exchange.send_head(
+            response,
+            {"Connection": "close"}
+            if value is None
+            else {"Content-Length": str(value), "Connection": "close"},
+        )
         exchange.send_body(response.body, 0, response.body.size)
         exchange.close()
-    return Action('content_length', run)
+
+    return Action("content_length", run)
 
 
 def chunked(cut: Optional[int] = None, size: int = 1000) -> Action:
@@ -244,39 +281,47 @@ def chunked(cut: Optional[int] = None, size: int = 1000) -> Action:
     :param cut: close after so many bytes of the body, without the last chunk.
     :param size: bytes of a chunk.
     """
+
     def run(exchange: Exchange, _: Fault) -> None:
         response = exchange.respond()
-        exchange.send_head(response, {'Transfer-Encoding': 'chunked'})
+        exchange.send_head(response, {"Transfer-Encoding": "chunked"})
         stop = response.body.size if cut is None else min(cut, response.body.size)
         exchange.send_chunks(response.body, stop, size, complete=cut is None)
         if cut is not None:
             exchange.close()
-    return Action('chunked', run)
+
+    return Action("chunked", run)
 
 
 def gzip_encoding() -> Action:
     """Send the body compressed, under ``Content-Encoding: gzip``."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         code, headers, body = exchange.respond()
         packed = gzip.compress(_all(body), 1)
-        exchange.send(Response(code, {**headers, 'Content-Encoding': 'gzip'}, BytesBody(packed)))
-    return Action('gzip_encoding', run)
+        exchange.send(Response(code, {**headers, "Content-Encoding": "gzip"}, BytesBody(packed)))
+
+    return Action("gzip_encoding", run)
 
 
-def garbage(data: bytes = b'\x16\x03\x01 this is no HTTP\r\n\r\n') -> Action:
+def garbage(data: bytes = b"\x16\x03\x01 this is no HTTP\r\n\r\n") -> Action:
     """Send these bytes in place of a response, and close."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.send_raw(data)
         exchange.close()
-    return Action('garbage', run)
+
+    return Action("garbage", run)
 
 
 def redirect(url: Optional[str] = None, code: int = 302) -> Action:
     """Redirect to that URL; None: to the URL that was asked for."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         location = exchange.target if url is None else url
-        exchange.send(Response(code, {'Location': location}, BytesBody(b'')))
-    return Action('redirect', run)
+        exchange.send(Response(code, {"Location": location}, BytesBody(b"")))
+
+    return Action("redirect", run)
 
 
 def corrupt(bits: int = 1, at: Optional[int] = None) -> Action:
@@ -286,6 +331,7 @@ def corrupt(bits: int = 1, at: Optional[int] = None) -> Action:
     :param bits: how many, spread evenly.
     :param at: just one, at this offset (negative: from the end).
     """
+
     def run(exchange: Exchange, _: Fault) -> None:
         code, headers, body = exchange.respond()
         if at is not None:
@@ -293,46 +339,60 @@ def corrupt(bits: int = 1, at: Optional[int] = None) -> Action:
         else:
             offsets = [(2 * bit + 1) * body.size // (2 * bits) for bit in range(bits)]
         exchange.send(Response(code, headers, Flipped(body, offsets)))
-    return Action('corrupt', run)
+
+    return Action("corrupt", run)
 
 
 def swap(block: int) -> Action:
     """Send the object of another block of the file, with its own headers."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.send(exchange.respond(block))
-    return Action('swap', run)
+
+    return Action("swap", run)
 
 
-def replace(body: Union[bytes, Callable[[bytes], bytes]],
-            headers: Optional[Mapping[str, str]] = None) -> Action:
+def replace(
+    body: Union[bytes, Callable[[bytes], bytes]], headers: Optional[Mapping[str, str]] = None
+) -> Action:
     """Send another body, or what a function makes of the right one, under its own length."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         code, given, right = exchange.respond()
         data = body if isinstance(body, bytes) else body(_all(right))
         exchange.send(Response(code, {**given, **(headers or {})}, BytesBody(data)))
-    return Action('replace', run)
+
+    return Action("replace", run)
 
 
 def headers(changes: Mapping[str, Optional[str]]) -> Action:
     """Send other headers beside the right ones, or in their place; None removes one."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         code, given, body = exchange.respond()
         changed = {name.lower() for name in changes}
         kept = {name: value for name, value in given.items() if name.lower() not in changed}
         kept.update((name, value) for name, value in changes.items() if value is not None)
         exchange.send(Response(code, kept, body))
-    return Action('headers', run)
+
+    return Action("headers", run)
 
 
 def throttle(rate: float) -> Action:
     """Send the body at so many bytes a second."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.send(exchange.respond(), rate=rate)
-    return Action('throttle', run)
+
+    return Action("throttle", run)
 
 
-def ignore_range(framing: str = 'length', coding: Optional[str] = None,
-                 headers: Optional[Mapping[str, str]] = None, cut: int = 0) -> Action:
+def ignore_range(
+    framing: str = "length",
+    coding: Optional[str] = None,
+    headers: Optional[Mapping[str, str]] = None,
+    cut: int = 0,
+) -> Action:
     """
     Answer a range request with 200 and the whole object.
 
@@ -341,42 +401,57 @@ def ignore_range(framing: str = 'length', coding: Optional[str] = None,
     :param headers: send these headers as well.
     :param cut: leave out that many bytes at the end of the body, and close.
     """
+
     def run(exchange: Exchange, _: Fault) -> None:
         code, given, body = exchange.respond(whole=True)
         given = {**given, **(headers or {})}
         if coding is not None:
-            given['Content-Encoding'] = coding
+            given["Content-Encoding"] = coding
             body = BytesBody(_CODERS[coding](_all(body)))
         _send_framed(exchange, Response(code, given, body), framing, cut)
-    return Action('ignore_range', run)
+
+    return Action("ignore_range", run)
 
 
-def page(body: bytes = b'<!DOCTYPE html><html><body>Please sign in</body></html>',
-         framing: str = 'length') -> Action:
+def page(
+    body: bytes = b"<!DOCTYPE html><html><body>Please sign in</body></html>",
+    framing: str = "length",
+) -> Action:
     """Answer 200 with a web page, as a captive portal does. ``framing`` as for ignore_range."""
+
     def run(exchange: Exchange, _: Fault) -> None:
-        response = Response(200, {'Content-Type': 'text/html'}, BytesBody(body))
+        response = Response(200, {"Content-Type": "text/html"}, BytesBody(body))
         _send_framed(exchange, response, framing)
-    return Action('page', run)
+
+    return Action("page", run)
 
 
 def multipart() -> Action:
     """Answer a range request with multipart/byteranges (RFC 9110, section 14.6)."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         code, given, body = exchange.respond()
-        lines = ['--x', 'Content-Type: application/octet-stream',
-                 f"Content-Range: {given.get('Content-Range', '')}", '', '']
-        whole = '\r\n'.join(lines).encode('ascii') + _all(body) + b'\r\n--x--\r\n'
-        headers = {**given, 'Content-Type': 'multipart/byteranges; boundary=x'}
+        lines = [
+            "--x",
+            "Content-Type: application/octet-stream",
+            f"Content-Range: {given.get('Content-Range', '')}",
+            "",
+            "",
+        ]
+        whole = "\r\n".join(lines).encode("ascii") + _all(body) + b"\r\n--x--\r\n"
+        headers = {**given, "Content-Type": "multipart/byteranges; boundary=x"}
         exchange.send(Response(code, headers, BytesBody(whole)))
-    return Action('multipart', run)
+
+    return Action("multipart", run)
 
 
 def listing(edit: Callable[[Any], Any]) -> Action:
     """Send what a function makes of the portal's listing (the decoded JSON), as JSON."""
+
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.send(json_response(200, edit(exchange.listing())))
-    return Action('listing', run)
+
+    return Action("listing", run)
 
 
 def _all(body: Body) -> bytes:
@@ -384,8 +459,8 @@ def _all(body: Body) -> bytes:
 
 
 _CODERS: dict[str, Callable[[bytes], bytes]] = {
-    'gzip': lambda data: gzip.compress(data, 1),
-    'deflate': lambda data: zlib.compress(data, 1),
+    "gzip": lambda data: gzip.compress(data, 1),
+    "deflate": lambda data: zlib.compress(data, 1),
 }
 
 
@@ -393,16 +468,16 @@ def _send_framed(exchange: Exchange, response: Response, framing: str, cut: int 
     """Send a response whose end is told by its length, by chunks or by the connection's end."""
     size = response.body.size
     stop = max(0, size - cut)
-    if framing == 'chunked':
-        exchange.send_head(response, {'Transfer-Encoding': 'chunked'})
+    if framing == "chunked":
+        exchange.send_head(response, {"Transfer-Encoding": "chunked"})
         exchange.send_chunks(response.body, stop, 64 * 1024, complete=not cut)
-    elif framing == 'length':
-        exchange.send_head(response, {'Content-Length': str(size)})
+    elif framing == "length":
+        exchange.send_head(response, {"Content-Length": str(size)})
         exchange.send_body(response.body, 0, stop)
-    elif framing == 'close':
-        exchange.send_head(response, {'Connection': 'close'})
+    elif framing == "close":
+        exchange.send_head(response, {"Connection": "close"})
         exchange.send_body(response.body, 0, stop)
     else:
         raise ValueError(f"framing must be 'length', 'chunked' or 'close', not {framing!r}")
-    if cut or framing == 'close':
+    if cut or framing == "close":
         exchange.close()

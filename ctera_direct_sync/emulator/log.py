@@ -71,8 +71,11 @@ class RequestLog:
     def records(self, **wanted: object) -> list[RequestRecord]:
         """Return the records whose members are as wanted, oldest first."""
         with self._lock:
-            return [record for record in self._records
-                    if all(getattr(record, name) == value for name, value in wanted.items())]
+            return [
+                record
+                for record in self._records
+                if all(getattr(record, name) == value for name, value in wanted.items())
+            ]
 
     def total(self, where: str) -> int:
         """Return how many requests have come."""

@@ -9,8 +9,8 @@ from xml.sax.saxutils import escape
 
 from .bodies import Body, BytesBody
 
-PORTAL = 'portal'
-STORAGE = 'storage'
+PORTAL = "portal"
+STORAGE = "storage"
 
 
 class Request(NamedTuple):
@@ -36,20 +36,23 @@ class Response(NamedTuple):
 
 def json_response(status: int, value: object) -> Response:
     """Return a response in JSON."""
-    body = json.dumps(value).encode('utf-8')
-    return Response(status, {'Content-Type': 'application/json'}, BytesBody(body))
+    body = json.dumps(value).encode("utf-8")
+    return Response(status, {"Content-Type": "application/json"}, BytesBody(body))
 
 
 def html_response(status: int, text: str) -> Response:
     """Return a page such as web servers answer of themselves."""
-    page = f'<html><head><title>{status}</title></head><body><h1>{escape(text)}</h1></body></html>'
-    return Response(status, {'Content-Type': 'text/html'}, BytesBody(page.encode('utf-8')))
+    page = f"<html><head><title>{status}</title></head><body><h1>{escape(text)}</h1></body></html>"
+    return Response(status, {"Content-Type": "text/html"}, BytesBody(page.encode("utf-8")))
 
 
 def s3_error(status: int, code: str, message: str, **headers: str) -> Response:
     """Return an error as S3 writes it."""
-    xml = (f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{escape(code)}</Code>'
-           f'<Message>{escape(message)}</Message></Error>')
-    named = {name.replace('_', '-'): value for name, value in headers.items()}
-    return Response(status, {'Content-Type': 'application/xml', **named},
-                    BytesBody(xml.encode('utf-8')))
+    xml = (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{escape(code)}</Code>'
+        f"<Message>{escape(message)}</Message></Error>"
+    )
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(
+        status, {"Content-Type": "application/xml", **named}, BytesBody(xml.encode("utf-8"))
+    )

@@ -6,11 +6,18 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
-CIPHERS = ('AES-CBC', 'AES-GCM', None)
-COMPRESSIONS = ('SNAPPY', 'SNAPPY-RAW', 'GZIP', 'LZ4', 'NONE')
-LISTINGS = ('8.3', 'pre-8.3', 'ranged', 'untyped')
-CHECKSUMS = ('x-goog-hash', 'content-md5', 'x-amz-checksum-crc32c', 'x-amz-checksum-crc32',
-             'x-amz-checksum-crc64nvme', 'x-amz-checksum-sha256', 'x-amz-checksum-sha1')
+CIPHERS = ("AES-CBC", "AES-GCM", None)
+COMPRESSIONS = ("SNAPPY", "SNAPPY-RAW", "GZIP", "LZ4", "NONE")
+LISTINGS = ("8.3", "pre-8.3", "ranged", "untyped")
+CHECKSUMS = (
+    "x-goog-hash",
+    "content-md5",
+    "x-amz-checksum-crc32c",
+    "x-amz-checksum-crc32",
+    "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-sha256",
+    "x-amz-checksum-sha1",
+)
 
 MIB = 1024 * 1024
 
@@ -44,10 +51,10 @@ class FileOptions:
     :ivar direct: False: a block is on a storage node that is not in direct mode (status 422).
     """
 
-    cipher: Optional[str] = 'AES-CBC'
-    compression: str = 'SNAPPY'
+    cipher: Optional[str] = "AES-CBC"
+    compression: str = "SNAPPY"
     block_size: Union[int, Sequence[int]] = 4 * MIB
-    listing: str = '8.3'
+    listing: str = "8.3"
     listed_range: Optional[tuple[int, int]] = None
     native: bool = False
     azure_md5: bool = False
@@ -64,36 +71,36 @@ class FileOptions:
 
     def __post_init__(self) -> None:
         if self.native:
-            object.__setattr__(self, 'cipher', None)
-            object.__setattr__(self, 'compression', 'NONE')
-        object.__setattr__(self, 'checksums', tuple(name.lower() for name in self.checksums))
-        _one_of('cipher', self.cipher, CIPHERS)
-        _one_of('compression', self.compression, COMPRESSIONS)
-        _one_of('listing', self.listing, LISTINGS)
-        _one_of('key_size', self.key_size, (16, 24, 32))
-        _one_of('checksum_type', self.checksum_type, (None, 'FULL_OBJECT', 'COMPOSITE'))
+            object.__setattr__(self, "cipher", None)
+            object.__setattr__(self, "compression", "NONE")
+        object.__setattr__(self, "checksums", tuple(name.lower() for name in self.checksums))
+        _one_of("cipher", self.cipher, CIPHERS)
+        _one_of("compression", self.compression, COMPRESSIONS)
+        _one_of("listing", self.listing, LISTINGS)
+        _one_of("key_size", self.key_size, (16, 24, 32))
+        _one_of("checksum_type", self.checksum_type, (None, "FULL_OBJECT", "COMPOSITE"))
         for name in self.checksums:
-            _one_of('checksums', name, CHECKSUMS)
+            _one_of("checksums", name, CHECKSUMS)
         self._check_sizes()
         self._check_listing()
 
     def _check_sizes(self) -> None:
         sizes = [self.block_size] if isinstance(self.block_size, int) else list(self.block_size)
         if not sizes or min(sizes) < 0 or max(sizes) < 1:
-            raise ValueError(f'block_size must hold a positive length, not {self.block_size!r}')
+            raise ValueError(f"block_size must hold a positive length, not {self.block_size!r}")
         if self.snappy_chunk < 1 or self.gzip_members < 1:
-            raise ValueError('snappy_chunk and gzip_members must be 1 or more')
+            raise ValueError("snappy_chunk and gzip_members must be 1 or more")
         if not 0 <= self.gzip_level <= 9:
-            raise ValueError(f'gzip_level must be 0 to 9, not {self.gzip_level!r}')
+            raise ValueError(f"gzip_level must be 0 to 9, not {self.gzip_level!r}")
 
     def _check_listing(self) -> None:
-        if self.listing == 'pre-8.3' and self.cipher != 'AES-CBC':
+        if self.listing == "pre-8.3" and self.cipher != "AES-CBC":
             raise ValueError("a 'pre-8.3' listing can only say AES-CBC")
-        if self.listing in ('pre-8.3', 'untyped') and self.compression == 'LZ4':
-            raise ValueError(f'a {self.listing!r} listing cannot say LZ4')
-        if self.listing == 'untyped' and self.compression == 'NONE':
+        if self.listing in ("pre-8.3", "untyped") and self.compression == "LZ4":
+            raise ValueError(f"a {self.listing!r} listing cannot say LZ4")
+        if self.listing == "untyped" and self.compression == "NONE":
             raise ValueError("an 'untyped' listing cannot say that nothing is compressed")
-        if self.listed_range is not None and self.listing != 'ranged':
+        if self.listed_range is not None and self.listing != "ranged":
             raise ValueError("listed_range needs listing='ranged'")
 
     @property
@@ -101,14 +108,14 @@ class FileOptions:
         """The listing's word for the compression."""
         if self.declared_compression is not None:
             return self.declared_compression
-        return 'SNAPPY' if self.compression == 'SNAPPY-RAW' else self.compression
+        return "SNAPPY" if self.compression == "SNAPPY-RAW" else self.compression
 
     @property
     def plain(self) -> bool:
         """Whether a stored object's bytes are the file's bytes."""
-        return self.cipher is None and self.compression == 'NONE'
+        return self.cipher is None and self.compression == "NONE"
 
 
 def _one_of(name: str, value: object, allowed: Sequence[object]) -> None:
     if value not in allowed:
-        raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, not {value!r}')
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")

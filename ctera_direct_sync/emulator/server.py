@@ -30,9 +30,9 @@ from .storage import Storage
 
 logger = logging.getLogger(__name__)
 
-_OBJECT = re.compile(r'/blocks/(\d{1,19})/(\d{1,9})/(\d{1,9})\Z')
-_FILE = re.compile(r'/directio/(\d{1,19})\Z')
-_LINGER_NONE = struct.pack('ii', 1, 0)
+_OBJECT = re.compile(r"/blocks/(\d{1,19})/(\d{1,9})/(\d{1,9})\Z")
+_FILE = re.compile(r"/directio/(\d{1,19})\Z")
+_LINGER_NONE = struct.pack("ii", 1, 0)
 
 
 class Backend:
@@ -92,7 +92,7 @@ class Exchange:
     def listing(self) -> dict[str, Any]:
         """Return the right listing, whoever asks for it."""
         if self.request.file_id is None:
-            raise ValueError('a fault that edits a listing is for requests to the portal')
+            raise ValueError("a fault that edits a listing is for requests to the portal")
         return self._backend.portal.listing(self._backend.catalog.listed(self.request.file_id))
 
     def pause(self, seconds: float) -> None:
@@ -103,21 +103,20 @@ class Exchange:
         """Send a response as it should be sent."""
         size = response.body.size
         bodiless = response.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
-        self.send_head(response, {} if bodiless else {'Content-Length': str(size)}, last=not size)
+        self.send_head(response, {} if bodiless else {"Content-Length": str(size)}, last=not size)
         if not bodiless:
             self.send_body(response.body, 0, size, rate=rate or self._backend.rate)
 
     def send_part(self, response: Response, stop: int) -> None:
         """Send the head of the full response, and the body up to an offset."""
-        self.send_head(response, {'Content-Length': str(response.body.size)})
+        self.send_head(response, {"Content-Length": str(response.body.size)})
         self.send_body(response.body, 0, min(stop, response.body.size), last=False)
 
     def send_rest(self, response: Response, start: int) -> None:
         """Send the rest of a body from an offset."""
         self.send_body(response.body, min(start, response.body.size), response.body.size)
 
-    def send_head(self, response: Response, framing: Mapping[str, str],
-                  last: bool = False) -> None:
+    def send_head(self, response: Response, framing: Mapping[str, str], last: bool = False) -> None:
         """Send status line and headers."""
         self.record.status = response.status
         if last:
@@ -126,12 +125,13 @@ class Exchange:
         handler.send_response(response.status)
         for name, value in {**response.headers, **framing}.items():
             handler.send_header(name, value)
-        if handler.close_connection and 'Connection' not in framing:
-            handler.send_header('Connection', 'close')
+        if handler.close_connection and "Connection" not in framing:
+            handler.send_header("Connection", "close")
         handler.end_headers()
 
-    def send_body(self, body: Body, start: int, stop: int, *, last: bool = True,
-                  rate: Optional[float] = None) -> None:
+    def send_body(
+        self, body: Body, start: int, stop: int, *, last: bool = True, rate: Optional[float] = None
+    ) -> None:
         """
         Send a part of a body.
 
@@ -152,11 +152,11 @@ class Exchange:
     def send_chunks(self, body: Body, stop: int, size: int, complete: bool) -> None:
         """Send a body up to an offset in chunks (RFC 9112, 7.1), with the last one or without."""
         for piece in pieces(body, 0, stop, size):
-            self.send_raw(b'%x\r\n%b\r\n' % (len(piece), bytes(piece)))
+            self.send_raw(b"%x\r\n%b\r\n" % (len(piece), bytes(piece)))
             self.record.sent += len(piece)
         if complete:
             self.end()
-            self.send_raw(b'0\r\n\r\n')
+            self.send_raw(b"0\r\n\r\n")
 
     def send_raw(self, data: Bytes) -> None:
         """Send bytes that are not counted as a body's."""
@@ -197,8 +197,14 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, address: tuple[str, int], backend: Backend, roles: tuple[str, ...],
-                 prefix: str, tls: Optional[ssl.SSLContext]) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        backend: Backend,
+        roles: tuple[str, ...],
+        prefix: str,
+        tls: Optional[ssl.SSLContext],
+    ) -> None:
         self.backend = backend
         self.roles = roles
         self.prefix = prefix
@@ -206,11 +212,12 @@ class Server(http.server.ThreadingHTTPServer):
         self._lock = threading.Lock()
         self._live: dict[socket.socket, threading.Thread] = {}
         self._hard: set[socket.socket] = set()
-        if ':' in address[0]:
+        if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
-        self._acceptor = threading.Thread(target=self.serve_forever, args=(0.02,),
-                                          name='ctera-emulator', daemon=True)
+        self._acceptor = threading.Thread(
+            target=self.serve_forever, args=(0.02,), name="ctera-emulator", daemon=True
+        )
         _servers.add(self)
 
     @property
@@ -244,14 +251,19 @@ class Server(http.server.ThreadingHTTPServer):
         """Accept a connection; the handshake is left to its thread."""
         connection, address = super().get_request()
         if self._tls is not None:
-            connection = self._tls.wrap_socket(connection, server_side=True,
-                                               do_handshake_on_connect=False)
+            connection = self._tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
         return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Start a thread for a connection."""
-        thread = threading.Thread(target=self._serve, args=(request, client_address),
-                                  name='ctera-emulator-connection', daemon=True)
+        thread = threading.Thread(
+            target=self._serve,
+            args=(request, client_address),
+            name="ctera-emulator-connection",
+            daemon=True,
+        )
         with self._lock:
             self._live[request] = thread
         thread.start()
@@ -274,7 +286,7 @@ class Server(http.server.ThreadingHTTPServer):
     def abandon(self) -> None:
         """Close, in a forked child, the copies of the parent's sockets: or no FIN would be one."""
         for connection in (*self._live, self.socket):
-            os.close(connection.detach())    # close() would wait for its files to be closed
+            os.close(connection.detach())  # close() would wait for its files to be closed
 
     def _serve(self, connection: Any, address: Any) -> None:
         try:
@@ -282,7 +294,7 @@ class Server(http.server.ThreadingHTTPServer):
                 connection.do_handshake()
             self.finish_request(connection, address)
         except OSError as error:
-            logger.debug('connection ended: %s', type(error).__name__)
+            logger.debug("connection ended: %s", type(error).__name__)
         finally:
             self.shutdown_request(connection)
             with self._lock:
@@ -292,8 +304,8 @@ class Server(http.server.ThreadingHTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     """Reads the requests of one connection, by the standard library's means."""
 
-    protocol_version = 'HTTP/1.1'
-    server_version = 'CteraEmulator'
+    protocol_version = "HTTP/1.1"
+    server_version = "CteraEmulator"
     disable_nagle_algorithm = True
     server: Server
 
@@ -304,8 +316,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a GET."""
-        if 'Content-Length' in self.headers or 'Transfer-Encoding' in self.headers:
-            self.close_connection = True    # a body that nobody reads is no next request
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body that nobody reads is no next request
         request = self._route()
         record = self._record(request)
         log = self.server.backend.log
@@ -314,10 +326,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             self.server.backend.serve(exchange)
         except (OSError, EOFError, SourceChanged) as error:
-            logger.debug('%s given up: %s', request.path, type(error).__name__)
+            logger.debug("%s given up: %s", request.path, type(error).__name__)
             self.close_connection = True
         except Exception:
-            logger.exception('the emulator failed at %s', request.path)
+            logger.exception("the emulator failed at %s", request.path)
             self._apologize(exchange)
         finally:
             exchange.end()
@@ -325,35 +337,49 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _apologize(self, exchange: Exchange) -> None:
         self.close_connection = True
         if exchange.record.status is None:
-            exchange.send(html_response(500, 'The emulator failed; its log says why'))
+            exchange.send(html_response(500, "The emulator failed; its log says why"))
 
     def _route(self) -> Request:
         target = urlsplit(self.path)
-        host = target.netloc or self.headers.get('Host', '')
+        host = target.netloc or self.headers.get("Host", "")
         found = _OBJECT.match(target.path)
         roles = self.server.roles
-        if roles == (STORAGE,) or (STORAGE in roles and target.path.startswith('/blocks/')):
+        if roles == (STORAGE,) or (STORAGE in roles and target.path.startswith("/blocks/")):
             file_id, version, block = map(int, found.groups()) if found else (None, None, None)
-            return Request(STORAGE, target.path, target.query, self.headers, host,
-                           file_id, version, block)
-        listed = _FILE.match(target.path[len(self.server.prefix):])
-        return Request(PORTAL, target.path, target.query, self.headers, host,
-                       int(listed.group(1)) if listed else None)
+            return Request(
+                STORAGE, target.path, target.query, self.headers, host, file_id, version, block
+            )
+        listed = _FILE.match(target.path[len(self.server.prefix) :])
+        return Request(
+            PORTAL,
+            target.path,
+            target.query,
+            self.headers,
+            host,
+            int(listed.group(1)) if listed else None,
+        )
 
     def _record(self, request: Request) -> RequestRecord:
         return RequestRecord(
-            number=0, where=request.where, method=self.command, path=request.path,
-            file_id=request.file_id, block=request.block, range=self.headers.get('Range'),
-            had_authorization='Authorization' in self.headers, connection=self._number,
-            host=request.host)
+            number=0,
+            where=request.where,
+            method=self.command,
+            path=request.path,
+            file_id=request.file_id,
+            block=request.block,
+            range=self.headers.get("Range"),
+            had_authorization="Authorization" in self.headers,
+            connection=self._number,
+            host=request.host,
+        )
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing of a request line: it may hold a signature."""
-        logger.debug('%s %s', self.command, urlsplit(getattr(self, 'path', '')).path)
+        logger.debug("%s %s", self.command, urlsplit(getattr(self, "path", "")).path)
 
 
 def _shut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):   # closed by its own thread, or by the client, meanwhile
+    with contextlib.suppress(OSError):  # closed by its own thread, or by the client, meanwhile
         # Not the method of SSLSocket, which takes the TLS state from under a thread that reads.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
@@ -366,5 +392,5 @@ def _abandon_all() -> None:
         server.abandon()
 
 
-if hasattr(os, 'register_at_fork'):
+if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_abandon_all)

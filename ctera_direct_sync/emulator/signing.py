@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Optional
 from urllib.parse import parse_qsl, urlencode
 
-SIGNATURE = 'X-Amz-Signature'
-_DATE = '%Y%m%dT%H%M%S.%f%z'
+SIGNATURE = "X-Amz-Signature"
+_DATE = "%Y%m%dT%H%M%S.%f%z"
 
 
 class Signer:
@@ -32,27 +32,32 @@ class Signer:
 
     def sign(self, path: str) -> str:
         """Return the path with a signed query."""
-        query = urlencode({
-            'X-Amz-Algorithm': 'AWS4-HMAC-SHA256',
-            'X-Amz-Date': _date(self._clock()),
-            'X-Amz-Expires': f'{self.expire:g}',
-            'X-Amz-Generation': str(self._generation),
-        })
-        return f'{path}?{query}&{SIGNATURE}={self._signature(path, query)}'
+        query = urlencode(
+            {
+                "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+                "X-Amz-Date": _date(self._clock()),
+                "X-Amz-Expires": f"{self.expire:g}",
+                "X-Amz-Generation": str(self._generation),
+            }
+        )
+        return f"{path}?{query}&{SIGNATURE}={self._signature(path, query)}"
 
     def refusal(self, path: str, query: str) -> Optional[tuple[str, str]]:
         """Return S3's error code and message where a request must be refused, else None."""
-        signed, _, signature = query.rpartition(f'&{SIGNATURE}=')
+        signed, _, signature = query.rpartition(f"&{SIGNATURE}=")
         if not signed:
-            return 'AccessDenied', 'Access Denied'
+            return "AccessDenied", "Access Denied"
         expected = self._signature(path, signed)
-        if not hmac.compare_digest(expected.encode('ascii'), signature.encode('utf-8')):
-            return ('SignatureDoesNotMatch', 'The request signature we calculated does not match '
-                    'the signature you provided. Check your key and signing method.')
+        if not hmac.compare_digest(expected.encode("ascii"), signature.encode("utf-8")):
+            return (
+                "SignatureDoesNotMatch",
+                "The request signature we calculated does not match "
+                "the signature you provided. Check your key and signing method.",
+            )
         values = dict(parse_qsl(signed))
-        deadline = _seconds(values['X-Amz-Date']) + float(values['X-Amz-Expires'])
-        if int(values['X-Amz-Generation']) < self._generation or self._clock() >= deadline:
-            return 'AccessDenied', 'Request has expired'
+        deadline = _seconds(values["X-Amz-Date"]) + float(values["X-Amz-Expires"])
+        if int(values["X-Amz-Generation"]) < self._generation or self._clock() >= deadline:
+            return "AccessDenied", "Request has expired"
         return None
 
     def expire_all(self) -> None:
@@ -61,14 +66,14 @@ class Signer:
             self._generation += 1
 
     def _signature(self, path: str, query: str) -> str:
-        message = f'GET\n{path}\n{query}'.encode('utf-8', 'surrogateescape')
-        return hmac.digest(self._key, message, 'sha256').hex()
+        message = f"GET\n{path}\n{query}".encode("utf-8", "surrogateescape")
+        return hmac.digest(self._key, message, "sha256").hex()
 
 
 def _date(seconds: float) -> str:
     """Return a date as S3 writes it, with a fraction so that lifetimes may be below a second."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-    return moment.strftime('%Y%m%dT%H%M%S.%fZ')
+    return moment.strftime("%Y%m%dT%H%M%S.%fZ")
 
 
 def _seconds(date: str) -> float:

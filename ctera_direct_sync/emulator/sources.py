@@ -9,8 +9,28 @@ from typing import Union
 
 from Crypto.Cipher import AES
 
-_WORDS = ('block', 'portal', 'storage', 'range', 'offset', 'the', 'of', 'and', 'listing', 'key',
-          'stream', 'download', 'a', 'is', 'object', 'signed', 'direct', 'file', 'to', 'bytes')
+_WORDS = (
+    "block",
+    "portal",
+    "storage",
+    "range",
+    "offset",
+    "the",
+    "of",
+    "and",
+    "listing",
+    "key",
+    "stream",
+    "download",
+    "a",
+    "is",
+    "object",
+    "signed",
+    "direct",
+    "file",
+    "to",
+    "bytes",
+)
 
 
 class SourceChanged(Exception):
@@ -26,7 +46,7 @@ class BytesSource:
 
     def read(self, offset: int, length: int) -> bytes:
         """Return the bytes at the offset, fewer at the end."""
-        return self._data[offset:offset + length]
+        return self._data[offset : offset + length]
 
 
 class FileSource:
@@ -53,7 +73,7 @@ class FileSource:
     def read(self, offset: int, length: int) -> bytes:
         """Return the bytes at the offset, fewer at the end."""
         try:
-            with self.path.open('rb') as file:
+            with self.path.open("rb") as file:
                 if _stamp(os.fstat(file.fileno())) != self._stamp:
                     raise SourceChanged(self.path)
                 file.seek(offset)
@@ -73,33 +93,33 @@ class SyntheticSource:
 
     _PAGE = 64 * 1024
 
-    def __init__(self, size: int, seed: int = 0, kind: str = 'text') -> None:
-        if kind not in ('text', 'random'):
+    def __init__(self, size: int, seed: int = 0, kind: str = "text") -> None:
+        if kind not in ("text", "random"):
             raise ValueError(f"kind must be 'text' or 'random', not {kind!r}")
         if size < 0:
-            raise ValueError(f'size must not be negative: {size}')
+            raise ValueError(f"size must not be negative: {size}")
         self.size = size
         self._kind = kind
-        self._key = (seed % (1 << 128)).to_bytes(16, 'big')
-        self._tile = self._text(seed) if kind == 'text' else b''
+        self._key = (seed % (1 << 128)).to_bytes(16, "big")
+        self._tile = self._text(seed) if kind == "text" else b""
 
     def read(self, offset: int, length: int) -> bytes:
         """Return the bytes at the offset, fewer at the end."""
         stop = min(offset + length, self.size)
         if stop <= offset:
-            return b''
-        make = self._pages if self._kind == 'text' else self._keystream
+            return b""
+        make = self._pages if self._kind == "text" else self._keystream
         return make(offset, stop)
 
     def _pages(self, offset: int, stop: int) -> bytes:
         first, last = offset // self._PAGE, (stop - 1) // self._PAGE
-        pages = b''.join(b'%015d\n%b' % (page, self._tile) for page in range(first, last + 1))
+        pages = b"".join(b"%015d\n%b" % (page, self._tile) for page in range(first, last + 1))
         start = offset - first * self._PAGE
-        return pages[start:start + stop - offset]
+        return pages[start : start + stop - offset]
 
     def _keystream(self, offset: int, stop: int) -> bytes:
         skip = offset % 16
-        stream = AES.new(self._key, AES.MODE_CTR, nonce=b'', initial_value=offset // 16)
+        stream = AES.new(self._key, AES.MODE_CTR, nonce=b"", initial_value=offset // 16)
         return stream.encrypt(bytes(skip + stop - offset))[skip:]
 
     def _text(self, seed: int) -> bytes:
@@ -107,9 +127,9 @@ class SyntheticSource:
         words: list[str] = []
         size = 0
         while size < self._PAGE:
-            words.append(f'{choose.choice(_WORDS)}{choose.randrange(100)}')
+            words.append(f"{choose.choice(_WORDS)}{choose.randrange(100)}")
             size += len(words[-1]) + 1
-        return ' '.join(words).encode('ascii').ljust(self._PAGE)[:self._PAGE - 16]
+        return " ".join(words).encode("ascii").ljust(self._PAGE)[: self._PAGE - 16]
 
 
 Source = Union[BytesSource, FileSource, SyntheticSource]
@@ -128,7 +148,7 @@ def open_source(data: object) -> Source:
         return BytesSource(data)
     if isinstance(data, (str, os.PathLike)):
         return FileSource(data)
-    raise TypeError(f'bytes, a path or a source, not {type(data).__name__}')
+    raise TypeError(f"bytes, a path or a source, not {type(data).__name__}")
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from .messages import Request, Response, s3_error
 from .signing import Signer
 from .sources import SourceChanged
 
-_RANGE = re.compile(r'bytes=(\d*)-(\d*)\Z')
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
 
 
 class Storage:
@@ -21,25 +21,30 @@ class Storage:
         self._catalog = catalog
         self._signer = signer
 
-    def answer(self, request: Request, block: Optional[int] = None,
-               whole: bool = False) -> Response:
+    def answer(
+        self, request: Request, block: Optional[int] = None, whole: bool = False
+    ) -> Response:
         """
         Return the response to a request.
 
         :param block: send the object of this block instead (a fault).
         :param whole: disregard a Range header (a fault).
         """
-        if 'Authorization' in request.headers:
-            return s3_error(400, 'InvalidArgument', 'Only one auth mechanism allowed; only the '
-                            'X-Amz-Algorithm query parameter or the Authorization header should '
-                            'be specified')
+        if "Authorization" in request.headers:
+            return s3_error(
+                400,
+                "InvalidArgument",
+                "Only one auth mechanism allowed; only the "
+                "X-Amz-Algorithm query parameter or the Authorization header should "
+                "be specified",
+            )
         refusal = self._signer.refusal(request.path, request.query)
         if refusal is not None:
             return s3_error(403, *refusal)
         try:
             stored = self._stored(request, block)
         except (NoSuchObject, SourceChanged):
-            return s3_error(404, 'NoSuchKey', 'The specified key does not exist.')
+            return s3_error(404, "NoSuchKey", "The specified key does not exist.")
         return self._serve(stored, request, whole)
 
     def _stored(self, request: Request, block: Optional[int]) -> StoredObject:
@@ -51,28 +56,38 @@ class Storage:
     @staticmethod
     def _serve(stored: StoredObject, request: Request, whole: bool) -> Response:
         body, etag, checksums = stored
-        if not _matches(request.headers.get('If-Match'), etag):
-            return s3_error(412, 'PreconditionFailed',
-                            'At least one of the pre-conditions you specified did not hold')
-        headers = {'Content-Type': 'application/octet-stream', 'ETag': etag,
-                   'Accept-Ranges': 'bytes'}
-        asked = _RANGE.match(request.headers.get('Range', ''))
-        if whole or asked is None or asked.group(0) == 'bytes=-':
+        if not _matches(request.headers.get("If-Match"), etag):
+            return s3_error(
+                412,
+                "PreconditionFailed",
+                "At least one of the pre-conditions you specified did not hold",
+            )
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "ETag": etag,
+            "Accept-Ranges": "bytes",
+        }
+        asked = _RANGE.match(request.headers.get("Range", ""))
+        if whole or asked is None or asked.group(0) == "bytes=-":
             return Response(200, {**headers, **checksums}, body)
         start, stop = _resolve(asked.group(1), asked.group(2), body.size)
         if start >= stop:
-            return s3_error(416, 'InvalidRange', 'The requested range is not satisfiable',
-                            Content_Range=f'bytes */{body.size}')
-        headers['Content-Range'] = f'bytes {start}-{stop - 1}/{body.size}'
+            return s3_error(
+                416,
+                "InvalidRange",
+                "The requested range is not satisfiable",
+                Content_Range=f"bytes */{body.size}",
+            )
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{body.size}"
         # Google sends the whole object's hash with every part; S3 and Azure send none.
-        headers.update((name, value) for name, value in checksums.items() if name == 'x-goog-hash')
+        headers.update((name, value) for name, value in checksums.items() if name == "x-goog-hash")
         return Response(206, headers, Part(body, start, stop - start))
 
 
 def _matches(condition: Optional[str], etag: str) -> bool:
-    if condition is None or condition.strip() == '*':
+    if condition is None or condition.strip() == "*":
         return True
-    return etag in [each.strip() for each in condition.split(',')]
+    return etag in [each.strip() for each in condition.split(",")]
 
 
 def _resolve(first: str, last: str, size: int) -> tuple[int, int]:

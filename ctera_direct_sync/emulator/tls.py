@@ -17,11 +17,11 @@ class Certificates:
     """
 
     def __init__(self, *names: str) -> None:
-        authority = _trustme().CA(organization_name='CTERA Direct emulator')
+        authority = _trustme().CA(organization_name="CTERA Direct emulator")
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(*names).configure_cert(self.context)
-        self._folder = tempfile.TemporaryDirectory(prefix='ctera-emulator-')
-        self.bundle = str(Path(self._folder.name, 'ca.pem'))
+        self._folder = tempfile.TemporaryDirectory(prefix="ctera-emulator-")
+        self.bundle = str(Path(self._folder.name, "ca.pem"))
         authority.cert_pem.write_to_path(self.bundle)
 
     def remove(self) -> None:
@@ -33,6 +33,7 @@ def _trustme() -> Any:
     try:
         import trustme
     except ImportError as error:
-        raise RuntimeError('TLS needs the package trustme: '
-                           "pip install 'ctera-direct-sync[emulator]'") from error
+        raise RuntimeError(
+            "TLS needs the package trustme: pip install 'ctera-direct-sync[emulator]'"
+        ) from error
     return trustme

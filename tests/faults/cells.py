@@ -268,7 +268,10 @@ def _library(way: str, attempt: Attempt) -> str:
 
 
 def _judge_recovered(attempt: Attempt, partial: bool) -> str:
-    if not partial and b"".join(attempt.pieces[at] for at in sorted(attempt.pieces)) != attempt.row.data:
+    if (
+        not partial
+        and b"".join(attempt.pieces[at] for at in sorted(attempt.pieces)) != attempt.row.data
+    ):
         attempt.wrong.append("incomplete, and no error")
     return "recovered"
 

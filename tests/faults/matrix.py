@@ -389,7 +389,9 @@ def _storage_urls() -> Iterator[Row]:
         ("line break in the host", "http://127.0.0.1\r\nX: y/object"),
     ):
         change = url
-        yield Row(group, name, url_of_block(lambda _, change=change: change), "DownloadError", {}, 0)
+        yield Row(
+            group, name, url_of_block(lambda _, change=change: change), "DownloadError", {}, 0
+        )
 
 
 def _portal_connection() -> Iterator[Row]:

@@ -30,7 +30,9 @@ def download(file_id: str, path: str, *flags: str) -> None:
         say(f"progress {done} {total}")
 
     with _client() as client:
-        say(f"done {client.download(int(file_id), path, resume='resume' in flags, progress=progress)}")
+        say(
+            f"done {client.download(int(file_id), path, resume='resume' in flags, progress=progress)}"
+        )
 
 
 def stream(file_id: str) -> None:

@@ -465,14 +465,14 @@ def soak(seconds: float, seed: int = 1) -> dict[str, Any]:
             capture_output=True, timeout=seconds * 2 + 300, check=False,
         )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"the user's process ended with {done.returncode}: {done.stderr[-3000:]}")
+        raise RuntimeError(
+            f"the user's process ended with {done.returncode}: {done.stderr[-3000:]}"
+        )
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     figures["stderr"] = done.stderr[-2000:]
     figures["faults met"] = dict(sorted(trouble.met.items()))
     figures["expiries of all URLs"] = trouble.expiries
-    figures["requests"] = {
-        where: emulator.log.total(where) for where in ("portal", "storage")
-    }
+    figures["requests"] = {where: emulator.log.total(where) for where in ("portal", "storage")}
     measured = figures.pop("samples")
     settled = [point for point in measured if point[0] > seconds / 3]
     figures["most threads"] = max((point[1] for point in measured), default=0)

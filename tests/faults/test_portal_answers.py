@@ -142,7 +142,9 @@ def test_a_wrong_key_is_not_retried(portal: Emulator, quick: Settings, file_id: 
             "'len' of block 2 is not a length (HTTP 200, application/json, it begins with",
         ),
         (
-            faults.status(500, {"Content-Type": "text/html"}, b"<h1 id=c2VjcmV0>Internal error</h1>"),
+            faults.status(
+                500, {"Content-Type": "text/html"}, b"<h1 id=c2VjcmV0>Internal error</h1>"
+            ),
             "rejects the request (HTTP 500, text/html, it begins with 'Internal error')",
         ),
         (

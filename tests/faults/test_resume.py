@@ -95,8 +95,9 @@ def test_killed_native(tmp_path: Path) -> None:
 # --- resumed -------------------------------------------------------------------------------------------
 
 
-def test_only_what_is_missing_is_fetched(portal: Emulator, client: DirectIO, file_id: int,
-                                         interrupted: Path) -> None:
+def test_only_what_is_missing_is_fetched(
+    portal: Emulator, client: DirectIO, file_id: int, interrupted: Path
+) -> None:
     """What was written durably is not fetched again."""
     claimed = {offset // 1000 + 1 for offset in journal(interrupted)}
     assert len(claimed) >= 19
@@ -172,8 +173,9 @@ def test_crash_before_the_renaming_and_a_damaged_part_file(
     assert target.read_bytes() == DATA
 
 
-def test_complete_but_touched(portal: Emulator, client: DirectIO, file_id: int,
-                              tmp_path: Path) -> None:
+def test_complete_but_touched(
+    portal: Emulator, client: DirectIO, file_id: int, tmp_path: Path
+) -> None:
     """A target that someone changed since is not taken for complete."""
     target = tmp_path / "target"
     client.download(file_id, target, resume=True)
@@ -183,8 +185,13 @@ def test_complete_but_touched(portal: Emulator, client: DirectIO, file_id: int,
     assert target.read_bytes() == DATA
 
 
-def test_changed_file_starts_over(portal: Emulator, client: DirectIO, file_id: int,
-                                  interrupted: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_changed_file_starts_over(
+    portal: Emulator,
+    client: DirectIO,
+    file_id: int,
+    interrupted: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A file with other blocks is fetched from its beginning, and the log says why."""
     portal.replace(file_id, DATA[::-1], block_size=900)
     client.download(file_id, interrupted, resume=True)
@@ -192,8 +199,9 @@ def test_changed_file_starts_over(portal: Emulator, client: DirectIO, file_id: i
     assert "starting over" in caplog.text
 
 
-def test_another_range_starts_over(client: DirectIO, file_id: int, interrupted: Path,
-                                   caplog: pytest.LogCaptureFixture) -> None:
+def test_another_range_starts_over(
+    client: DirectIO, file_id: int, interrupted: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The journal of one range is none of another's."""
     client.download(file_id, interrupted, byte_range=ByteRange(500, 30_000), resume=True)
     assert interrupted.read_bytes() == DATA[500:30_001]
@@ -205,8 +213,13 @@ def test_another_range_starts_over(client: DirectIO, file_id: int, interrupted: 
     [*FOREIGN_HEADERS, b"", b"\x00" * 300, b"{", b"[]\n", b'{"version": 1}\n',
      b'{"version": 99, "identity": 5}\n', b'{"identity": null}\nzzzzzzzz zzzzzzzz\n'],
 )  # fmt: skip
-def test_damaged_journal_starts_over(client: DirectIO, file_id: int, interrupted: Path,
-                                     damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_journal_starts_over(
+    client: DirectIO,
+    file_id: int,
+    interrupted: Path,
+    damage: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Whatever the journal has become, the file comes out right, and the log says why it began anew."""
     journal_of(interrupted).write_bytes(damage)
     client.download(file_id, interrupted, resume=True)
@@ -214,8 +227,9 @@ def test_damaged_journal_starts_over(client: DirectIO, file_id: int, interrupted
     assert "starting over, the journal of the last time is" in caplog.text
 
 
-def test_malformed_note_of_completion(client: DirectIO, file_id: int, tmp_path: Path,
-                                      caplog: pytest.LogCaptureFixture) -> None:
+def test_malformed_note_of_completion(
+    client: DirectIO, file_id: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A journal that says "complete" and lacks the rest, or has it wrong, is damaged."""
     target = tmp_path / "target"
     client.download(file_id, target, resume=True)
@@ -230,8 +244,9 @@ def test_malformed_note_of_completion(client: DirectIO, file_id: int, tmp_path: 
             assert "the journal of the last time is damaged" in caplog.text
 
 
-def test_journal_that_lies(portal: Emulator, client: DirectIO, file_id: int,
-                           interrupted: Path) -> None:
+def test_journal_that_lies(
+    portal: Emulator, client: DirectIO, file_id: int, interrupted: Path
+) -> None:
     """What the journal claims and the part file does not hold is fetched again."""
     with part_of(interrupted).open("r+b") as part:
         part.seek(2500)
@@ -265,8 +280,9 @@ def test_journal_is_small_and_bound(interrupted: Path) -> None:
     assert b"http" not in header and b"X-Amz" not in header
 
 
-def test_without_resume_nothing_is_kept(portal: Emulator, client: DirectIO, file_id: int,
-                                        tmp_path: Path) -> None:
+def test_without_resume_nothing_is_kept(
+    portal: Emulator, client: DirectIO, file_id: int, tmp_path: Path
+) -> None:
     """A plain download that fails leaves the folder, and an older target in it, as it was."""
     target = tmp_path / "target"
     target.write_bytes(b"older")
@@ -280,8 +296,9 @@ def test_without_resume_nothing_is_kept(portal: Emulator, client: DirectIO, file
 # --- two at once ---------------------------------------------------------------------------------------
 
 
-def test_two_processes_on_one_target(portal: Emulator, client: DirectIO, file_id: int,
-                                     tmp_path: Path) -> None:
+def test_two_processes_on_one_target(
+    portal: Emulator, client: DirectIO, file_id: int, tmp_path: Path
+) -> None:
     """The second fails at once and clearly; the first is not disturbed."""
     target = tmp_path / "target"
     held = portal.faults.add("storage", block=30, action=faults.stall())
@@ -296,8 +313,9 @@ def test_two_processes_on_one_target(portal: Emulator, client: DirectIO, file_id
     assert target.read_bytes() == DATA
 
 
-def test_lock_of_a_killed_process_is_no_lock(portal: Emulator, client: DirectIO, file_id: int,
-                                             tmp_path: Path) -> None:
+def test_lock_of_a_killed_process_is_no_lock(
+    portal: Emulator, client: DirectIO, file_id: int, tmp_path: Path
+) -> None:
     """What a process held that was killed is free."""
     target = tmp_path / "target"
     held = portal.faults.add("storage", block=30, times=None, action=faults.stall())
@@ -313,8 +331,9 @@ def test_lock_of_a_killed_process_is_no_lock(portal: Emulator, client: DirectIO,
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_full_disk(portal: Emulator, client: DirectIO, file_id: int, tmp_path: Path,
-                   resume: bool) -> None:
+def test_full_disk(
+    portal: Emulator, client: DirectIO, file_id: int, tmp_path: Path, resume: bool
+) -> None:
     """No room for the file: the system's error, at once; with resume what was got is kept."""
     target = tmp_path / "target"
     flags = ["resume"] if resume else []
@@ -340,8 +359,9 @@ def tiny_disk(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_full_file_system(portal: Emulator, client: DirectIO, tiny_disk: Path,
-                          resume: bool) -> None:
+def test_full_file_system(
+    portal: Emulator, client: DirectIO, tiny_disk: Path, resume: bool
+) -> None:
     """ENOSPC of a real file system: told with the path; room made, a resume completes it."""
     data = SyntheticSource(50_000, seed=4).read(0, 50_000)
     file_id = portal.add(data, block_size=4096)
@@ -360,8 +380,9 @@ def test_full_file_system(portal: Emulator, client: DirectIO, tiny_disk: Path,
         subprocess.run(["umount", str(tiny_disk)], check=True)
 
 
-def test_folder_that_cannot_be_written(portal: Emulator, client: DirectIO, file_id: int,
-                                       tmp_path: Path) -> None:
+def test_folder_that_cannot_be_written(
+    portal: Emulator, client: DirectIO, file_id: int, tmp_path: Path
+) -> None:
     """A read-only folder is told before any block is fetched."""
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o555)
@@ -383,8 +404,9 @@ def test_folder_that_cannot_be_written(portal: Emulator, client: DirectIO, file_
 
 @pytest.mark.parametrize("kind", ["folder", "folder that is missing", "trailing slash",
                                   "name too long"])  # fmt: skip
-def test_target_that_cannot_be(portal: Emulator, client: DirectIO, file_id: int, tmp_path: Path,
-                               kind: str) -> None:
+def test_target_that_cannot_be(
+    portal: Emulator, client: DirectIO, file_id: int, tmp_path: Path, kind: str
+) -> None:
     """A target that no file can be is an OSError with its path, before any block is fetched."""
     target = {
         "folder": str(tmp_path),

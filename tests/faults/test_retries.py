@@ -50,8 +50,9 @@ def test_a_retry_uses_a_new_connection(portal: Emulator, client: DirectIO, file_
     assert len(connections) == len(set(connections)) == 4
 
 
-def test_attempts_are_bounded(portal: Emulator, make_client: Callable[..., DirectIO],
-                              file_id: int) -> None:
+def test_attempts_are_bounded(
+    portal: Emulator, make_client: Callable[..., DirectIO], file_id: int
+) -> None:
     """As many attempts as the settings say, and not one more; none where they say 0."""
     portal.faults.add("storage", times=None, action=faults.status(503))
     for retries in (0, 1, 4):
@@ -61,8 +62,9 @@ def test_attempts_are_bounded(portal: Emulator, make_client: Callable[..., Direc
         assert portal.log.total("storage") == retries + 1
 
 
-def test_total_time_is_bounded(portal: Emulator, make_client: Callable[..., DirectIO],
-                               file_id: int) -> None:
+def test_total_time_is_bounded(
+    portal: Emulator, make_client: Callable[..., DirectIO], file_id: int
+) -> None:
     """Where retry_timeout is over no further attempt is made, however many are left."""
     portal.faults.add("storage", times=None, action=faults.status(503))
     client = make_client(retries=1000, backoff=0.001, max_backoff=0.01, retry_timeout=0.05)
@@ -71,8 +73,9 @@ def test_total_time_is_bounded(portal: Emulator, make_client: Callable[..., Dire
     assert 1 <= portal.log.total("storage") < 1000
 
 
-def test_each_retry_is_logged_once(portal: Emulator, client: DirectIO, file_id: int,
-                                   caplog: pytest.LogCaptureFixture) -> None:
+def test_each_retry_is_logged_once(
+    portal: Emulator, client: DirectIO, file_id: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """A warning per retry, with block and reason; events tell the same."""
     portal.faults.add("storage", block=3, times=2, action=faults.status(503))
     with caplog.at_level(logging.INFO, "ctera_direct_sync"):
@@ -82,8 +85,9 @@ def test_each_retry_is_logged_once(portal: Emulator, client: DirectIO, file_id: 
     assert all("block 3" in record.message and "503" in record.message for record in warnings)
 
 
-def test_retry_after_wins(portal: Emulator, make_client: Callable[..., DirectIO],
-                          file_id: int) -> None:
+def test_retry_after_wins(
+    portal: Emulator, make_client: Callable[..., DirectIO], file_id: int
+) -> None:
     """The storage's word counts, and not a backoff that would take an hour."""
     portal.faults.add("storage", times=1, action=faults.status(503, {"Retry-After": "0"}))
     client = make_client(backoff=3600, max_backoff=3600, retry_timeout=36000)
@@ -122,8 +126,9 @@ def test_read_timeout_is_of_silence(portal: Emulator, make_client: Callable[...,
     assert whole(client, file_id) == data
 
 
-def test_connect_timeout_is_not_the_read_timeout(portal: Emulator, quick: Settings,
-                                                 file_id: int) -> None:
+def test_connect_timeout_is_not_the_read_timeout(
+    portal: Emulator, quick: Settings, file_id: int
+) -> None:
     """An answer may take longer than a connection may."""
     quick.retries = 0
     quick.api.timeout = quick.storage.timeout = (0.2, 30)
@@ -140,7 +145,10 @@ def test_read_timeout(portal: Emulator, quick: Settings, file_id: int) -> None:
     quick.storage.timeout = (30, 0.1)
     portal.faults.add("storage", block=2, times=None, action=faults.stall(10))
     keys = portal.access_key_id, portal.secret_access_key
-    with DirectIO(portal.url, *keys, settings=quick) as client, pytest.raises(StreamError) as caught:
+    with (
+        DirectIO(portal.url, *keys, settings=quick) as client,
+        pytest.raises(StreamError) as caught,
+    ):
         whole(client, file_id)
     assert isinstance(caught.value.__cause__, DownloadTimeout)
     assert caught.value.errno == errno.ETIMEDOUT
@@ -151,8 +159,9 @@ def test_read_timeout(portal: Emulator, quick: Settings, file_id: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_one_listing_per_expiry(portal: Emulator, make_client: Callable[..., DirectIO],
-                                file_id: int, status: int) -> None:
+def test_one_listing_per_expiry(
+    portal: Emulator, make_client: Callable[..., DirectIO], file_id: int, status: int
+) -> None:
     """However many blocks are refused together, the file is listed again once."""
     together = threading.Barrier(8)
 
@@ -166,8 +175,9 @@ def test_one_listing_per_expiry(portal: Emulator, make_client: Callable[..., Dir
     assert portal.log.total("portal") == 2
 
 
-def test_at_most_one_listing_in_flight(portal: Emulator, make_client: Callable[..., DirectIO],
-                                       file_id: int) -> None:
+def test_at_most_one_listing_in_flight(
+    portal: Emulator, make_client: Callable[..., DirectIO], file_id: int
+) -> None:
     """While a renewal is under way nobody asks for another, of whatever way in."""
     client = make_client()
     metadata = client.metadata(file_id)
@@ -181,8 +191,9 @@ def test_at_most_one_listing_in_flight(portal: Emulator, make_client: Callable[.
     assert portal.log.most_in_flight("portal") == 1
 
 
-def test_many_expiries_during_a_stream(portal: Emulator, make_client: Callable[..., DirectIO],
-                                       file_id: int) -> None:
+def test_many_expiries_during_a_stream(
+    portal: Emulator, make_client: Callable[..., DirectIO], file_id: int
+) -> None:
     """URLs that expire ten times while a stream is read cost at most one listing each."""
     client = make_client(memory=4000)
     got = bytearray()
@@ -212,8 +223,12 @@ def test_urls_that_live_shorter_than_the_stream(
     assert portal.log.total("portal") >= 3
 
 
-def test_the_clock_is_not_trusted(portal: Emulator, make_client: Callable[..., DirectIO],
-                                  file_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_is_not_trusted(
+    portal: Emulator,
+    make_client: Callable[..., DirectIO],
+    file_id: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What this machine takes the time for decides nothing."""
     client = make_client()
     metadata = client.metadata(file_id)
@@ -243,8 +258,9 @@ def test_the_portal_refuses_to_list_again(portal: Emulator, client: DirectIO, fi
     [{"block_size": 900}, {"block_size": 1000, "longer": True}, {"key_size": 16}],
     ids=["other lengths", "longer", "another key"],
 )
-def test_changed_file(portal: Emulator, make_client: Callable[..., DirectIO], file_id: int,
-                      change: dict[str, Any]) -> None:
+def test_changed_file(
+    portal: Emulator, make_client: Callable[..., DirectIO], file_id: int, change: dict[str, Any]
+) -> None:
     """A file rewritten while it is read is an error that says so, never a mixture."""
     data = DATA[::-1] + (b"more" if change.pop("longer", False) else b"")
     got = bytearray()
@@ -263,8 +279,9 @@ def test_changed_file(portal: Emulator, make_client: Callable[..., DirectIO], fi
         make_client().executor(metadata)()[0].result()
 
 
-def test_changed_object_of_a_native_file(portal: Emulator, make_client: Callable[..., DirectIO],
-                                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_object_of_a_native_file(
+    portal: Emulator, make_client: Callable[..., DirectIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Parts of one object are of one version of it, held together by its ETag."""
     size = 20 * 1024 * 1024
     file_id = portal.add(SyntheticSource(size, seed=1), native=True)
@@ -275,8 +292,9 @@ def test_changed_object_of_a_native_file(portal: Emulator, make_client: Callable
             pass
 
 
-def test_listing_retries_and_renewals_together(portal: Emulator, client: DirectIO,
-                                               file_id: int) -> None:
+def test_listing_retries_and_renewals_together(
+    portal: Emulator, client: DirectIO, file_id: int
+) -> None:
     """A renewal goes through the same retries as the first listing."""
     metadata = client.metadata(file_id)
     portal.expire_urls()
@@ -302,8 +320,9 @@ def test_refused_for_good(portal: Emulator, client: DirectIO, file_id: int) -> N
     assert portal.log.total("portal") <= 5
 
 
-def test_refused_for_a_while(portal: Emulator, client: DirectIO, file_id: int,
-                             monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_for_a_while(
+    portal: Emulator, client: DirectIO, file_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An open file whose URLs were refused for good lists again later, when it is read again."""
     clock = time.monotonic
     with client.open(file_id) as file:
@@ -346,8 +365,9 @@ def test_checksums(portal: Emulator, make_client: Callable[..., DirectIO], name:
 
 
 @pytest.mark.parametrize("name", ["content-md5", "x-amz-checksum-sha256", "x-amz-checksum-sha1"])
-def test_costly_checksums_are_off_unless_asked_for(portal: Emulator, client: DirectIO,
-                                                   name: str) -> None:
+def test_costly_checksums_are_off_unless_asked_for(
+    portal: Emulator, client: DirectIO, name: str
+) -> None:
     """By default the cheap ones are verified, and no other."""
     file_id = portal.add(DATA, checksums=(name,), **PLAIN)
     portal.faults.add("storage", block=7, times=None, action=faults.corrupt())
@@ -370,8 +390,9 @@ def test_etag_where_asked_for(portal: Emulator, make_client: Callable[..., Direc
     assert whole(make_client(checksums=["etag"]), file_id) == DATA
 
 
-def test_what_does_not_decode_is_fetched_once_more(portal: Emulator, client: DirectIO,
-                                                   file_id: int) -> None:
+def test_what_does_not_decode_is_fetched_once_more(
+    portal: Emulator, client: DirectIO, file_id: int
+) -> None:
     """A damaged object costs one more request; one that stays damaged two in all."""
     portal.faults.add("storage", block=3, times=1, action=faults.corrupt(at=-17))
     assert whole(client, file_id) == DATA
@@ -383,8 +404,9 @@ def test_what_does_not_decode_is_fetched_once_more(portal: Emulator, client: Dir
     assert len(portal.log.records(where="storage", block=3)) == 2
 
 
-def test_download_gives_the_files_crc32c(portal: Emulator, client: DirectIO, file_id: int,
-                                         tmp_path: Any) -> None:
+def test_download_gives_the_files_crc32c(
+    portal: Emulator, client: DirectIO, file_id: int, tmp_path: Any
+) -> None:
     """The CRC32C combined from the blocks' is the file's, as another implementation has it."""
     import google_crc32c
 
@@ -394,8 +416,9 @@ def test_download_gives_the_files_crc32c(portal: Emulator, client: DirectIO, fil
     assert part.crc32c == google_crc32c.value(DATA[500:17_778])
 
 
-def test_errors_tell_apart_what_is_wrong(portal: Emulator, client: DirectIO, file_id: int,
-                                         quick: Settings) -> None:
+def test_errors_tell_apart_what_is_wrong(
+    portal: Emulator, client: DirectIO, file_id: int, quick: Settings
+) -> None:
     """Wrong secret, damaged object, cut download and unknown format: each says which it is."""
     quick.retries = 0
     told = []
@@ -421,10 +444,13 @@ def test_errors_tell_apart_what_is_wrong(portal: Emulator, client: DirectIO, fil
         assert word in text
 
 
-@pytest.mark.parametrize("options", [{}, PLAIN, {"native": True}], ids=["encoded", "plain", "native"])
+@pytest.mark.parametrize(
+    "options", [{}, PLAIN, {"native": True}], ids=["encoded", "plain", "native"]
+)
 @pytest.mark.parametrize("prefixed", [True, False])
-def test_azure_prefix(quick: Settings, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any],
-                      prefixed: bool) -> None:
+def test_azure_prefix(
+    quick: Settings, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], prefixed: bool
+) -> None:
     """On Azure Blob an MD5 in front of the object is verified and taken off; elsewhere it is data."""
     with Emulator(storage_url="http://account.blob.core.windows.net") as emulator:
         monkeypatch.setenv("http_proxy", emulator.url)

@@ -48,8 +48,7 @@ def test_interrupted_stream(portal: Emulator, stalled: int) -> None:
 
 @pytest.mark.keeps_partial
 @pytest.mark.parametrize("resume", [False, True])
-def test_interrupted_download(portal: Emulator, stalled: int, tmp_path: Path,
-                              resume: bool) -> None:
+def test_interrupted_download(portal: Emulator, stalled: int, tmp_path: Path, resume: bool) -> None:
     """Ctrl-C in a download leaves nothing, or, to be resumed, the part file and its journal."""
     target = tmp_path / "target"
     flags = ["resume"] if resume else []
@@ -65,8 +64,9 @@ def test_interrupted_download(portal: Emulator, stalled: int, tmp_path: Path,
 @pytest.mark.keeps_partial
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", ["download", "download --resume", "cat"])
-def test_command_line(portal: Emulator, stalled: int, tmp_path: Path, command: str,
-                      number: signal.Signals) -> None:
+def test_command_line(
+    portal: Emulator, stalled: int, tmp_path: Path, command: str, number: signal.Signals
+) -> None:
     """Either signal ends a command with its code and one line; a partial file only where resumed."""
     pytest.importorskip("ctera_direct_sync.cli")
     name, *flags = command.split()

@@ -72,9 +72,7 @@ class Portal:
         return {
             "encrypt_info": info,
             "compression_type": file.options.compression_type,
-            "chunks": [
-                {"url": self.sign(item.name), "len": item.length} for item in file.objects
-            ],
+            "chunks": [{"url": self.sign(item.name), "len": item.length} for item in file.objects],
         }
 
 

@@ -21,30 +21,31 @@ import requests
 
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
 
-by_vendor = pytest.mark.skipif(sys.version_info < (3, 10),
-                               reason='cterasdk 2.20.50 needs Python 3.10')
+by_vendor = pytest.mark.skipif(
+    sys.version_info < (3, 10), reason="cterasdk 2.20.50 needs Python 3.10"
+)
 
 KIB = 1024
 SIZE = 300 * KIB + 13
 TEXT = SyntheticSource(SIZE, seed=1).read(0, SIZE)
-RANDOM = SyntheticSource(SIZE, seed=2, kind='random').read(0, SIZE)
+RANDOM = SyntheticSource(SIZE, seed=2, kind="random").read(0, SIZE)
 CONTENTS = {
-    'text': TEXT,
-    'random': RANDOM,
-    'zeros': bytes(SIZE),
-    'mixed': TEXT[:150 * KIB] + RANDOM[:SIZE - 150 * KIB],
-    'byte': b'\x1f',
+    "text": TEXT,
+    "random": RANDOM,
+    "zeros": bytes(SIZE),
+    "mixed": TEXT[: 150 * KIB] + RANDOM[: SIZE - 150 * KIB],
+    "byte": b"\x1f",
 }
 
 RANGES = {
-    'all': (None, None),
-    'first byte': (0, 0),
-    'last byte': (SIZE - 1, SIZE - 1),
-    'inside a block': (1000, 2000),
-    'over an edge': (64 * KIB - 1, 64 * KIB),
-    'whole blocks': (64 * KIB, 192 * KIB - 1),
-    'to the end': (100_000, None),
-    'past the end': (200_000, SIZE + 1000),
+    "all": (None, None),
+    "first byte": (0, 0),
+    "last byte": (SIZE - 1, SIZE - 1),
+    "inside a block": (1000, 2000),
+    "over an edge": (64 * KIB - 1, 64 * KIB),
+    "whole blocks": (64 * KIB, 192 * KIB - 1),
+    "to the end": (100_000, None),
+    "past the end": (200_000, SIZE + 1000),
 }
 
 
@@ -57,36 +58,38 @@ class Case(NamedTuple):
 
 
 CIPHERS: dict[str, dict[str, Any]] = {
-    'CBC-256': {'cipher': 'AES-CBC', 'key_size': 32},
-    'CBC-192': {'cipher': 'AES-CBC', 'key_size': 24},
-    'CBC-128': {'cipher': 'AES-CBC', 'key_size': 16},
-    'plain': {'cipher': None},
+    "CBC-256": {"cipher": "AES-CBC", "key_size": 32},
+    "CBC-192": {"cipher": "AES-CBC", "key_size": 24},
+    "CBC-128": {"cipher": "AES-CBC", "key_size": 16},
+    "plain": {"cipher": None},
 }
 COMPRESSIONS: dict[str, dict[str, Any]] = {
-    'snappy-java': {'compression': 'SNAPPY'},
-    'snappy-java-1000': {'compression': 'SNAPPY', 'snappy_chunk': 1000},
-    'snappy-java-one-chunk': {'compression': 'SNAPPY', 'snappy_chunk': 1024 * KIB},
-    'snappy-raw': {'compression': 'SNAPPY-RAW'},
-    'gzip': {'compression': 'GZIP'},
-    'gzip-stored': {'compression': 'GZIP', 'gzip_level': 0},
-    'gzip-9': {'compression': 'GZIP', 'gzip_level': 9},
-    'gzip-3-members': {'compression': 'GZIP', 'gzip_members': 3},
-    'gzip-said-to-be-snappy': {'compression': 'GZIP', 'declared_compression': 'SNAPPY'},
-    'snappy-said-to-be-gzip': {'compression': 'SNAPPY', 'declared_compression': 'GZIP'},
-    'none': {'compression': 'NONE'},
+    "snappy-java": {"compression": "SNAPPY"},
+    "snappy-java-1000": {"compression": "SNAPPY", "snappy_chunk": 1000},
+    "snappy-java-one-chunk": {"compression": "SNAPPY", "snappy_chunk": 1024 * KIB},
+    "snappy-raw": {"compression": "SNAPPY-RAW"},
+    "gzip": {"compression": "GZIP"},
+    "gzip-stored": {"compression": "GZIP", "gzip_level": 0},
+    "gzip-9": {"compression": "GZIP", "gzip_level": 9},
+    "gzip-3-members": {"compression": "GZIP", "gzip_members": 3},
+    "gzip-said-to-be-snappy": {"compression": "GZIP", "declared_compression": "SNAPPY"},
+    "snappy-said-to-be-gzip": {"compression": "SNAPPY", "declared_compression": "GZIP"},
+    "none": {"compression": "NONE"},
 }
 BLOCKS: dict[str, dict[str, Any]] = {
-    '64K': {'block_size': 64 * KIB},
-    'varied': {'block_size': (1, 70_000, 4096, 33_000, 17)},
-    'one': {'block_size': 4096 * KIB},
+    "64K": {"block_size": 64 * KIB},
+    "varied": {"block_size": (1, 70_000, 4096, 33_000, 17)},
+    "one": {"block_size": 4096 * KIB},
 }
-GCM = {'cipher': 'AES-GCM'}
+GCM = {"cipher": "AES-GCM"}
 LZ4 = {
-    'lz4': {'compression': 'LZ4'},
-    'lz4-checksums': {'compression': 'LZ4',
-                      'lz4': {'content_checksum': True, 'block_checksum': True}},
-    'lz4-no-size': {'compression': 'LZ4', 'lz4': {'store_size': False}},
-    'lz4-independent': {'compression': 'LZ4', 'lz4': {'block_linked': False}},
+    "lz4": {"compression": "LZ4"},
+    "lz4-checksums": {
+        "compression": "LZ4",
+        "lz4": {"content_checksum": True, "block_checksum": True},
+    },
+    "lz4-no-size": {"compression": "LZ4", "lz4": {"store_size": False}},
+    "lz4-independent": {"compression": "LZ4", "lz4": {"block_linked": False}},
 }
 
 
@@ -96,49 +99,63 @@ def cross(*tables: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, A
         merged: dict[str, Any] = {}
         for _, options in rows:
             merged.update(options)
-        yield ' '.join(name for name, _ in rows), merged
+        yield " ".join(name for name, _ in rows), merged
 
 
 def shared_cases() -> Iterator[Case]:
     """Yield what both clients support."""
     for name, options in cross(CIPHERS, COMPRESSIONS, BLOCKS):
-        yield Case(name, 'mixed', options)
-    for name, options in cross({key: CIPHERS[key] for key in ('CBC-256', 'plain')}, COMPRESSIONS):
-        for content in ('text', 'random', 'zeros', 'byte'):
-            yield Case(f'{name} of {content}', content, {'block_size': 64 * KIB, **options})
-        yield Case(f'{name} ranged', 'mixed', {'block_size': 64 * KIB, 'listing': 'ranged',
-                                               **options})
-    yield Case('native', 'mixed', {'native': True})
-    yield Case('native ranged', 'mixed', {'native': True, 'listing': 'ranged'})
+        yield Case(name, "mixed", options)
+    for name, options in cross({key: CIPHERS[key] for key in ("CBC-256", "plain")}, COMPRESSIONS):
+        for content in ("text", "random", "zeros", "byte"):
+            yield Case(f"{name} of {content}", content, {"block_size": 64 * KIB, **options})
+        yield Case(
+            f"{name} ranged", "mixed", {"block_size": 64 * KIB, "listing": "ranged", **options}
+        )
+    yield Case("native", "mixed", {"native": True})
+    yield Case("native ranged", "mixed", {"native": True, "listing": "ranged"})
 
 
 def our_cases() -> Iterator[Case]:
     """Yield what only ours supports."""
-    for name, options in cross({'GCM': GCM}, {**COMPRESSIONS, **LZ4}, BLOCKS):
-        yield Case(name, 'mixed', options)
-    for name, options in cross({key: CIPHERS[key] for key in ('CBC-256', 'plain')}, LZ4, BLOCKS):
-        yield Case(name, 'mixed', options)
-    compressed = {key: COMPRESSIONS[key] for key in ('snappy-java', 'snappy-raw', 'gzip')}
+    for name, options in cross({"GCM": GCM}, {**COMPRESSIONS, **LZ4}, BLOCKS):
+        yield Case(name, "mixed", options)
+    for name, options in cross({key: CIPHERS[key] for key in ("CBC-256", "plain")}, LZ4, BLOCKS):
+        yield Case(name, "mixed", options)
+    compressed = {key: COMPRESSIONS[key] for key in ("snappy-java", "snappy-raw", "gzip")}
     for name, options in cross(compressed, BLOCKS):
-        for cipher in ('AES-CBC', 'AES-GCM', None):
-            yield Case(f'untyped {cipher} {name}', 'mixed',
-                       {'listing': 'untyped', 'cipher': cipher, **options})
-    for name, options in cross({**compressed, 'none': COMPRESSIONS['none']}, BLOCKS):
-        yield Case(f'pre-8.3 {name}', 'mixed', {'listing': 'pre-8.3', **options})
-    for listing in ('8.3', 'ranged'):
-        yield Case(f'empty {listing}', 'empty', {'listing': listing})
+        for cipher in ("AES-CBC", "AES-GCM", None):
+            yield Case(
+                f"untyped {cipher} {name}",
+                "mixed",
+                {"listing": "untyped", "cipher": cipher, **options},
+            )
+    for name, options in cross({**compressed, "none": COMPRESSIONS["none"]}, BLOCKS):
+        yield Case(f"pre-8.3 {name}", "mixed", {"listing": "pre-8.3", **options})
+    for listing in ("8.3", "ranged"):
+        yield Case(f"empty {listing}", "empty", {"listing": listing})
 
 
 SHARED = list(shared_cases())
 OURS = list(our_cases())
-RANGED = [case for case in SHARED if case.name in
-          ('CBC-256 snappy-java 64K', 'CBC-256 gzip-3-members varied', 'CBC-128 none 64K',
-           'plain snappy-raw 64K', 'plain none varied', 'native')]
+RANGED = [
+    case
+    for case in SHARED
+    if case.name
+    in (
+        "CBC-256 snappy-java 64K",
+        "CBC-256 gzip-3-members varied",
+        "CBC-128 none 64K",
+        "plain snappy-raw 64K",
+        "plain none varied",
+        "native",
+    )
+]
 
 
 def content_of(case: Case) -> bytes:
     """Return the plaintext of a case's file."""
-    return CONTENTS.get(case.content, b'')
+    return CONTENTS.get(case.content, b"")
 
 
 def digest(data: bytes) -> str:
@@ -148,26 +165,26 @@ def digest(data: bytes) -> str:
 
 def identify(case: Case) -> str:
     """Return a test's ID for a case."""
-    return case.name.replace(' ', '-')
+    return case.name.replace(" ", "-")
 
 
 def expected(data: bytes, start: Optional[int], end: Optional[int]) -> bytes:
     """Return the bytes of a range, both ends included."""
-    return data[start or 0:None if end is None else end + 1]
+    return data[start or 0 : None if end is None else end + 1]
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     """One emulator for all: every case adds a file."""
     with Emulator() as running:
         yield running
 
 
-@pytest.fixture(scope='module', autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def vendor_event_loop() -> Iterator[None]:
     """Close the event loop that the vendor's package makes when imported, and leaves open."""
     yield
-    imported = sys.modules.get('cterasdk.clients.clients')
+    imported = sys.modules.get("cterasdk.clients.clients")
     if imported is not None:
         imported.event_loop.close()
 
@@ -181,68 +198,85 @@ async def vendor_blocks(emulator: Emulator, file_id: int) -> bytes:
         blocks = await asyncio.gather(*await client.blocks(file_id, max_workers=4))
     data = bytearray(max((block.offset + block.length for block in blocks), default=0))
     for block in blocks:
-        data[block.offset:block.offset + block.length] = block.data
+        data[block.offset : block.offset + block.length] = block.data
     return bytes(data)
 
 
-async def vendor_stream(emulator: Emulator, file_id: int, start: Optional[int] = None,
-                        end: Optional[int] = None) -> bytes:
+async def vendor_stream(
+    emulator: Emulator, file_id: int, start: Optional[int] = None, end: Optional[int] = None
+) -> bytes:
     """Download by the vendor's streamer."""
     from cterasdk.direct.types import ByteRange
+
     async with vendor(emulator) as client:
         streamer = await client.streamer(file_id, ByteRange(start, end), max_workers=4)
-        return b''.join([bytes(block.data) async for block in streamer.start()])
+        return b"".join([bytes(block.data) async for block in streamer.start()])
 
 
 def vendor(emulator: Emulator, access_key_id: Optional[str] = None) -> Any:
     """Return the vendor's client for an emulator."""
     from cterasdk.direct.client import DirectIO
-    return DirectIO(emulator.url, access_key_id or emulator.access_key_id,
-                    emulator.secret_access_key)
+
+    return DirectIO(
+        emulator.url, access_key_id or emulator.access_key_id, emulator.secret_access_key
+    )
 
 
 @by_vendor
-@pytest.mark.parametrize('way', [vendor_blocks, vendor_stream])
-@pytest.mark.parametrize('case', SHARED, ids=identify)
+@pytest.mark.parametrize("way", [vendor_blocks, vendor_stream])
+@pytest.mark.parametrize("case", SHARED, ids=identify)
 def test_vendor_downloads(emulator, case, way, record_property):
     """The vendor's client gets the file's bytes, however they are stored."""
     data = content_of(case)
     file_id = emulator.add(data, name=case.name, **case.options)
     assert digest(asyncio.run(way(emulator, file_id))) == digest(data)
-    record_property('compared', 'cterasdk')
+    record_property("compared", "cterasdk")
 
 
 @by_vendor
-@pytest.mark.parametrize('name', RANGES)
-@pytest.mark.parametrize('case', RANGED, ids=identify)
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("case", RANGED, ids=identify)
 def test_vendor_streams_ranges(emulator, case, name, record_property):
     """The vendor's streamer gets the bytes of a range."""
     data = content_of(case)
     file_id = emulator.add(data, **case.options)
     streamed = asyncio.run(vendor_stream(emulator, file_id, *RANGES[name]))
     assert digest(streamed) == digest(expected(data, *RANGES[name]))
-    record_property('compared', 'cterasdk')
+    record_property("compared", "cterasdk")
 
 
 @by_vendor
-@pytest.mark.parametrize('options', [{'prefix': '/tenant/a'}, {'separate_storage': True},
-                                     {'tls': True}, {'tls': True, 'separate_storage': True}],
-                         ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prefix": "/tenant/a"},
+        {"separate_storage": True},
+        {"tls": True},
+        {"tls": True, "separate_storage": True},
+    ],
+    ids=str,
+)
 def test_vendor_reaches_every_kind_of_portal(options, monkeypatch, record_property):
     """The vendor's client downloads through a path prefix, from another port, and over TLS."""
     import cterasdk.settings
+
     for kind in (cterasdk.settings.io.direct.api, cterasdk.settings.io.direct.storage):
-        monkeypatch.setattr(kind.settings.connector, 'ssl', not options.get('tls', False))
+        monkeypatch.setattr(kind.settings.connector, "ssl", not options.get("tls", False))
     with Emulator(**options) as emulator:
         file_id = emulator.add(TEXT, block_size=64 * KIB)
         assert digest(asyncio.run(vendor_stream(emulator, file_id))) == digest(TEXT)
-    record_property('compared', 'cterasdk')
+    record_property("compared", "cterasdk")
 
 
 @by_vendor
-@pytest.mark.parametrize(('fault', 'error'), [
-    ('key', 'AuthorizationError'), ('file', 'ObjectNotFoundError'),
-    ('node', 'UnsupportedStorageError')])
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("key", "AuthorizationError"),
+        ("file", "ObjectNotFoundError"),
+        ("node", "UnsupportedStorageError"),
+    ],
+)
 def test_vendor_understands_refusals(emulator, fault, error, monkeypatch):
     """The vendor's client tells the portal's refusals apart."""
     from cterasdk.exceptions import direct
@@ -250,13 +284,13 @@ def test_vendor_understands_refusals(emulator, fault, error, monkeypatch):
     async def no_sleep(_: float) -> None:
         """Do not wait between the vendor's retries, which it makes of refusals too."""
 
-    monkeypatch.setattr('cterasdk.lib.retries.asyncio.sleep', no_sleep)
-    file_id = emulator.add(TEXT, direct=fault != 'node')
-    key = 'another' if fault == 'key' else None
+    monkeypatch.setattr("cterasdk.lib.retries.asyncio.sleep", no_sleep)
+    file_id = emulator.add(TEXT, direct=fault != "node")
+    key = "another" if fault == "key" else None
 
     async def ask() -> None:
         async with vendor(emulator, key) as client:
-            await client.metadata(9 if fault == 'file' else file_id)
+            await client.metadata(9 if fault == "file" else file_id)
 
     with pytest.raises(getattr(direct, error)):
         asyncio.run(ask())
@@ -276,7 +310,7 @@ def assemble(blocks: Any, size: int) -> bytes:
     """Put blocks that come in any order where they belong."""
     data = bytearray(size)
     for block in blocks:
-        data[block.offset:block.offset + block.length] = block.data
+        data[block.offset : block.offset + block.length] = block.data
     return bytes(data)
 
 
@@ -293,7 +327,7 @@ def our_iter_blocks(client: Any, file_id: int, size: int) -> bytes:
 
 def our_stream(client: Any, file_id: int, size: int) -> bytes:
     """Download by the stream."""
-    return b''.join(block.data for block in client.stream(file_id))
+    return b"".join(block.data for block in client.stream(file_id))
 
 
 def our_download(client: Any, file_id: int, size: int) -> bytes:
@@ -306,10 +340,11 @@ def our_download(client: Any, file_id: int, size: int) -> bytes:
 def ours(emulator: Emulator, **options: Any) -> Any:
     """Return our client for an emulator."""
     from ctera_direct_sync import DirectIO
+
     return DirectIO(emulator.url, emulator.access_key_id, emulator.secret_access_key, **options)
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope="module")
 def client(emulator: Emulator) -> Iterator[Any]:
     """One client of ours for all cases."""
     with ours(emulator) as opened:
@@ -319,89 +354,122 @@ def client(emulator: Emulator) -> Iterator[Any]:
 WAYS = [our_blocks, our_iter_blocks, our_stream, our_download]
 
 
-@pytest.mark.parametrize('way', WAYS)
-@pytest.mark.parametrize('case', SHARED + OURS, ids=identify)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", SHARED + OURS, ids=identify)
 def test_ours_downloads(emulator, client, case, way, record_property):
     """Our client gets the same, and the formats that the vendor's does not know."""
     data = content_of(case)
     file_id = emulator.add(data, name=case.name, **case.options)
     assert digest(way(client, file_id, len(data))) == digest(data)
-    record_property('compared', 'ctera_direct_sync')
+    record_property("compared", "ctera_direct_sync")
 
 
-@pytest.mark.parametrize('name', RANGES)
-@pytest.mark.parametrize('case', RANGED, ids=identify)
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("case", RANGED, ids=identify)
 def test_ours_streams_ranges(emulator, client, case, name, record_property):
     """Our stream gets the bytes of a range."""
     from ctera_direct_sync import ByteRange
+
     data = content_of(case)
     file_id = emulator.add(data, **case.options)
-    streamed = b''.join(block.data for block in client.stream(file_id, ByteRange(*RANGES[name])))
+    streamed = b"".join(block.data for block in client.stream(file_id, ByteRange(*RANGES[name])))
     assert digest(streamed) == digest(expected(data, *RANGES[name]))
-    record_property('compared', 'ctera_direct_sync')
+    record_property("compared", "ctera_direct_sync")
 
 
-@pytest.mark.parametrize('cipher', ['AES-CBC', 'AES-GCM', None])
+@pytest.mark.parametrize("cipher", ["AES-CBC", "AES-GCM", None])
 def test_ours_downloads_a_listed_part(emulator, client, cipher, record_property):
     """Our client places the blocks of a listing that covers a part of the file."""
     from ctera_direct_sync import ByteRange
+
     start, end = 64 * KIB, 192 * KIB
-    file_id = emulator.add(TEXT, cipher=cipher, block_size=50_000, listing='ranged',
-                           listed_range=(start, end))
+    file_id = emulator.add(
+        TEXT, cipher=cipher, block_size=50_000, listing="ranged", listed_range=(start, end)
+    )
     assert client.metadata(file_id).size == SIZE
     listed = ByteRange(start, end - 1)
     by_blocks = our_blocks(client, file_id, end, listed)[start:]
-    streamed = b''.join(block.data for block in client.stream(file_id, listed))
+    streamed = b"".join(block.data for block in client.stream(file_id, listed))
     assert digest(by_blocks) == digest(streamed) == digest(TEXT[start:end])
-    record_property('compared', 'ctera_direct_sync')
+    record_property("compared", "ctera_direct_sync")
 
 
-@pytest.mark.parametrize('way', WAYS)
-@pytest.mark.parametrize('options', [{'cipher': 'AES-CBC'}, {'cipher': 'AES-GCM'},
-                                     {'cipher': None}, {'native': True},
-                                     {'cipher': None, 'compression': 'NONE'}], ids=str)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cipher": "AES-CBC"},
+        {"cipher": "AES-GCM"},
+        {"cipher": None},
+        {"native": True},
+        {"cipher": None, "compression": "NONE"},
+    ],
+    ids=str,
+)
 def test_ours_strips_the_azure_prefix(options, way, record_property):
     """Our client recognises the MD5 in front of objects on Azure Blob, by way of a proxy."""
+
     def session() -> requests.Session:
         made = requests.Session()
         made.trust_env = False
-        made.proxies = {'http': emulator.url}
+        made.proxies = {"http": emulator.url}
         return made
 
-    with Emulator(storage_url='http://acct.blob.core.windows.net') as emulator, \
-            ours(emulator, session=session) as client:
+    with (
+        Emulator(storage_url="http://acct.blob.core.windows.net") as emulator,
+        ours(emulator, session=session) as client,
+    ):
         file_id = emulator.add(TEXT, azure_md5=True, block_size=64 * KIB, **options)
         assert digest(way(client, file_id, SIZE)) == digest(TEXT)
-        hosts = {record.host for record in emulator.log.records(where='storage')}
-        assert hosts == {'acct.blob.core.windows.net'}
-    record_property('compared', 'ctera_direct_sync')
+        hosts = {record.host for record in emulator.log.records(where="storage")}
+        assert hosts == {"acct.blob.core.windows.net"}
+    record_property("compared", "ctera_direct_sync")
 
 
-@pytest.mark.parametrize('checksum', [
-    'x-goog-hash', 'content-md5', 'x-amz-checksum-crc32c', 'x-amz-checksum-crc32',
-    'x-amz-checksum-crc64nvme', 'x-amz-checksum-sha256', 'x-amz-checksum-sha1'])
-@pytest.mark.parametrize('checksum_type', [None, 'FULL_OBJECT', 'COMPOSITE'])
-def test_ours_agrees_with_declared_checksums(emulator, client, checksum, checksum_type,
-                                             record_property):
+@pytest.mark.parametrize(
+    "checksum",
+    [
+        "x-goog-hash",
+        "content-md5",
+        "x-amz-checksum-crc32c",
+        "x-amz-checksum-crc32",
+        "x-amz-checksum-crc64nvme",
+        "x-amz-checksum-sha256",
+        "x-amz-checksum-sha1",
+    ],
+)
+@pytest.mark.parametrize("checksum_type", [None, "FULL_OBJECT", "COMPOSITE"])
+def test_ours_agrees_with_declared_checksums(
+    emulator, client, checksum, checksum_type, record_property
+):
     """Our client takes the checksums that the storage declares for right, or leaves them."""
-    file_id = emulator.add(TEXT, checksums=[checksum], checksum_type=checksum_type,
-                           block_size=64 * KIB)
+    file_id = emulator.add(
+        TEXT, checksums=[checksum], checksum_type=checksum_type, block_size=64 * KIB
+    )
     assert digest(our_stream(client, file_id, SIZE)) == digest(TEXT)
-    record_property('compared', 'ctera_direct_sync')
+    record_property("compared", "ctera_direct_sync")
 
 
-@pytest.mark.parametrize('options', [{'prefix': '/tenant/a'}, {'separate_storage': True},
-                                     {'tls': True}, {'tls': True, 'separate_storage': True}],
-                         ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prefix": "/tenant/a"},
+        {"separate_storage": True},
+        {"tls": True},
+        {"tls": True, "separate_storage": True},
+    ],
+    ids=str,
+)
 def test_ours_reaches_every_kind_of_portal(options, record_property):
     """Our client downloads through a path prefix, from another port, and over verified TLS."""
     from ctera_direct_sync import Settings
+
     with Emulator(**options) as emulator:
         settings = Settings()
         settings.api.ssl = settings.storage.ssl = emulator.ca_bundle or True
         with ours(emulator, settings=settings) as client:
             file_id = emulator.add(TEXT, block_size=64 * KIB)
             assert digest(our_stream(client, file_id, SIZE)) == digest(TEXT)
-        asked = emulator.log.records(where='storage')
+        asked = emulator.log.records(where="storage")
         assert asked and not any(record.had_authorization for record in asked)
-    record_property('compared', 'ctera_direct_sync')
+    record_property("compared", "ctera_direct_sync")

@@ -198,7 +198,9 @@ def test_document_is_not_changed():
 @pytest.mark.parametrize("document", [None, [], [1], "text", 5, True, 1.5])
 def test_answer_that_is_no_object(document):
     """JSON of another shape is said to be no object."""
-    assert refusal(document) == "The portal's answer is not a block list: the answer is not an object"
+    assert (
+        refusal(document) == "The portal's answer is not a block list: the answer is not an object"
+    )
 
 
 @pytest.mark.parametrize("chunks", [{}, "text", 5, 0, False, {"url": URLS[0], "len": 1}])

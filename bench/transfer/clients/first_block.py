@@ -19,16 +19,25 @@ _BULKS = 3
 def main() -> None:
     """Measure on one client that is warm, and print medians."""
     task = arguments()
-    with ctera_direct.DirectIO(task['url'], *task['keys']) as client:
-        first_block(client, task['file'])
-        idle = [first_block(client, task['file']) for _ in range(_SAMPLES)]
-        listing = [list_file(client, task['file']) for _ in range(_SAMPLES)]
-        metadata = client.metadata(task['one_block'])
+    with ctera_direct.DirectIO(task["url"], *task["keys"]) as client:
+        first_block(client, task["file"])
+        idle = [first_block(client, task["file"]) for _ in range(_SAMPLES)]
+        listing = [list_file(client, task["file"]) for _ in range(_SAMPLES)]
+        metadata = client.metadata(task["one_block"])
         block = [one_block(client, metadata) for _ in range(_SAMPLES)]
         busy = [sample for _ in range(_BULKS) for sample in while_busy(client, task)]
-    print(json.dumps({'idle': statistics.median(idle), 'listing': statistics.median(listing),
-                      'block': statistics.median(block), 'busy': statistics.median(busy),
-                      'busy_worst': max(busy), 'busy_samples': len(busy)}))
+    print(
+        json.dumps(
+            {
+                "idle": statistics.median(idle),
+                "listing": statistics.median(listing),
+                "block": statistics.median(block),
+                "busy": statistics.median(busy),
+                "busy_worst": max(busy),
+                "busy_samples": len(busy),
+            }
+        )
+    )
 
 
 def first_block(client: ctera_direct.DirectIO, file_id: int) -> float:
@@ -59,11 +68,11 @@ def one_block(client: ctera_direct.DirectIO, metadata: ctera_direct.Metadata) ->
 
 def while_busy(client: ctera_direct.DirectIO, task: dict[str, Any]) -> list[float]:
     """First blocks while the blocks of another file are under way, before and after each of them."""
-    bulk = client.blocks(task['bulk'])
+    bulk = client.blocks(task["bulk"])
     bulk[0].result()
     samples = []
     while True:
-        seconds = first_block(client, task['file'])
+        seconds = first_block(client, task["file"])
         if waiting(bulk) < len(bulk) // 10:
             break
         samples.append(seconds)
@@ -77,5 +86,5 @@ def waiting(bulk: list[Future[ctera_direct.Block]]) -> int:
     return sum(not future.done() for future in bulk)
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     main()

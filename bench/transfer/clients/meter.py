@@ -24,9 +24,18 @@ class Meter:
 
     def report(self, nbytes: int, requests: int, **more: Any) -> None:
         """Print the line."""
-        print(json.dumps({'bytes': nbytes, 'seconds': self.seconds,
-                          'cpu_seconds': self.cpu_seconds, 'maxrss': peak_memory(),
-                          'requests': requests, **more}))
+        print(
+            json.dumps(
+                {
+                    "bytes": nbytes,
+                    "seconds": self.seconds,
+                    "cpu_seconds": self.cpu_seconds,
+                    "maxrss": peak_memory(),
+                    "requests": requests,
+                    **more,
+                }
+            )
+        )
 
 
 def arguments() -> dict[str, Any]:
@@ -41,10 +50,10 @@ def peak_memory() -> int:
 
     ``ru_maxrss`` would count what the parent had at the time of the fork (Linux keeps it over exec).
     """
-    if os.path.exists('/proc/self/status'):
-        with open('/proc/self/status') as status:
+    if os.path.exists("/proc/self/status"):
+        with open("/proc/self/status") as status:
             for line in status:
-                if line.startswith('VmHWM:'):
+                if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

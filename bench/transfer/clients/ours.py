@@ -20,27 +20,31 @@ Way = Callable[[ctera_direct.DirectIO, int, dict[str, Any]], tuple[int, int]]
 def main() -> None:
     """Do the task, and report."""
     task = arguments()
-    settings = ctera_direct.Settings(**task.get('settings', {}))
-    if task.get('ca'):
-        settings.api.ssl = settings.storage.ssl = task['ca']
+    settings = ctera_direct.Settings(**task.get("settings", {}))
+    if task.get("ca"):
+        settings.api.ssl = settings.storage.ssl = task["ca"]
     events: list[ctera_direct.Event] = []
-    hook = events.append if 'events' in task else None
-    way = WAYS[task['way']]
-    with Meter() as meter, ctera_direct.DirectIO(task['url'], *task['keys'], settings=settings,
-                                                 on_event=hook) as client:
+    hook = events.append if "events" in task else None
+    way = WAYS[task["way"]]
+    with (
+        Meter() as meter,
+        ctera_direct.DirectIO(
+            task["url"], *task["keys"], settings=settings, on_event=hook
+        ) as client,
+    ):
         nbytes, requests = in_callers(way, client, task)
-    if 'events' in task:
-        with open(task['events'], 'w') as file:
+    if "events" in task:
+        with open(task["events"], "w") as file:
             json.dump([event._asdict() for event in events], file)
-    meter.report(nbytes, requests + len(task['files']), codec=ctera_direct.codec.backend)
+    meter.report(nbytes, requests + len(task["files"]), codec=ctera_direct.codec.backend)
 
 
 def in_callers(way: Way, client: ctera_direct.DirectIO, task: dict[str, Any]) -> tuple[int, int]:
     """Have so many threads of the caller's fetch the files; bytes, and requests to the storage."""
-    if task.get('callers', 1) == 1:
-        return total(way(client, file_id, task) for file_id in task['files'])
+    if task.get("callers", 1) == 1:
+        return total(way(client, file_id, task) for file_id in task["files"])
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for file_id in task['files']:
+    for file_id in task["files"]:
         todo.put(file_id)
     counts: list[tuple[int, int]] = []
 
@@ -52,13 +56,13 @@ def in_callers(way: Way, client: ctera_direct.DirectIO, task: dict[str, Any]) ->
                 return
             counts.append(way(client, file_id, task))
 
-    threads = [threading.Thread(target=caller) for _ in range(task['callers'])]
+    threads = [threading.Thread(target=caller) for _ in range(task["callers"])]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    if len(counts) != len(task['files']):
-        raise SystemExit('a caller failed')
+    if len(counts) != len(task["files"]):
+        raise SystemExit("a caller failed")
     return total(counts)
 
 
@@ -71,55 +75,67 @@ def total(counts: Any) -> tuple[int, int]:
     return nbytes, requests
 
 
-def iter_blocks(client: ctera_direct.DirectIO, file_id: int,
-                task: dict[str, Any]) -> tuple[int, int]:
+def iter_blocks(
+    client: ctera_direct.DirectIO, file_id: int, task: dict[str, Any]
+) -> tuple[int, int]:
     """Blocks as they complete, discarded."""
-    return total((block.length, 1) for block in
-                 client.iter_blocks(file_id, max_workers=task.get('workers')))
+    return total(
+        (block.length, 1) for block in client.iter_blocks(file_id, max_workers=task.get("workers"))
+    )
 
 
 def stream(client: ctera_direct.DirectIO, file_id: int, task: dict[str, Any]) -> tuple[int, int]:
     """Blocks in order, discarded."""
-    return total((block.length, 1) for block in
-                 client.stream(file_id, byte_range(task), max_workers=task.get('workers')))
+    return total(
+        (block.length, 1)
+        for block in client.stream(file_id, byte_range(task), max_workers=task.get("workers"))
+    )
 
 
 def blocks(client: ctera_direct.DirectIO, file_id: int, task: dict[str, Any]) -> tuple[int, int]:
     """Futures, as they complete."""
-    return total((future.result().length, 1) for future in
-                 as_completed(client.blocks(file_id, max_workers=task.get('workers'))))
+    return total(
+        (future.result().length, 1)
+        for future in as_completed(client.blocks(file_id, max_workers=task.get("workers")))
+    )
 
 
-def download(client: ctera_direct.DirectIO, file_id: int,
-             task: dict[str, Any]) -> tuple[int, int]:
+def download(client: ctera_direct.DirectIO, file_id: int, task: dict[str, Any]) -> tuple[int, int]:
     """A file on disk (in memory, where the benchmark has it so)."""
-    done = client.download(file_id, os.path.join(task['folder'], str(file_id)),
-                           max_workers=task.get('workers'))
+    done = client.download(
+        file_id, os.path.join(task["folder"], str(file_id)), max_workers=task.get("workers")
+    )
     return done.size, 0
 
 
-def write_alone(client: ctera_direct.DirectIO, file_id: int,
-                task: dict[str, Any]) -> tuple[int, int]:
+def write_alone(
+    client: ctera_direct.DirectIO, file_id: int, task: dict[str, Any]
+) -> tuple[int, int]:
     """What a download costs at the least: two threads write as many bytes into a file."""
     size, piece = client.metadata(file_id).size, bytes(4 * 1024 * 1024)
-    path = os.path.join(task['folder'], str(file_id))
+    path = os.path.join(task["folder"], str(file_id))
     file = os.open(path, os.O_CREAT | os.O_WRONLY)
     try:
         with ThreadPoolExecutor(2) as pool:
-            nbytes = sum(pool.map(lambda offset: os.pwrite(file, piece[:size - offset], offset),
-                                  range(0, size, len(piece))))
+            nbytes = sum(
+                pool.map(
+                    lambda offset: os.pwrite(file, piece[: size - offset], offset),
+                    range(0, size, len(piece)),
+                )
+            )
     finally:
         os.close(file)
     return nbytes, 0
 
 
-def random_reads(client: ctera_direct.DirectIO, file_id: int,
-                 task: dict[str, Any]) -> tuple[int, int]:
+def random_reads(
+    client: ctera_direct.DirectIO, file_id: int, task: dict[str, Any]
+) -> tuple[int, int]:
     """Reads of 64 KiB here and there in an open file."""
     choose, size, nbytes = random.Random(1), 64 * 1024, 0
     with client.open(file_id) as file:
         end = file.seek(0, os.SEEK_END)
-        for _ in range(task['reads']):
+        for _ in range(task["reads"]):
             file.seek(choose.randrange(end - size))
             nbytes += len(file.read(size))
     return nbytes, 0
@@ -127,12 +143,17 @@ def random_reads(client: ctera_direct.DirectIO, file_id: int,
 
 def byte_range(task: dict[str, Any]) -> Any:
     """The task's range, where it has one."""
-    return ctera_direct.ByteRange(*task['range']) if 'range' in task else None
+    return ctera_direct.ByteRange(*task["range"]) if "range" in task else None
 
 
-WAYS: dict[str, Way] = {'iter_blocks': iter_blocks, 'stream': stream, 'blocks': blocks,
-                        'download': download, 'random_reads': random_reads,
-                        'write_alone': write_alone}
+WAYS: dict[str, Way] = {
+    "iter_blocks": iter_blocks,
+    "stream": stream,
+    "blocks": blocks,
+    "download": download,
+    "random_reads": random_reads,
+    "write_alone": write_alone,
+}
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     main()

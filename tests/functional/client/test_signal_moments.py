@@ -84,9 +84,9 @@ def download(client: DirectIO, file_id: int) -> bytes:
 
 @contextlib.contextmanager
 def struck_by(handler: Callable[[], object]) -> Iterator[Callable[[float], Any]]:
-    """Give a context manager in which `handler` runs, on this thread, after so many seconds.
+    """Give a context manager in which `handler` runs, on this thread, after a number of seconds.
 
-    It is no timer of the system's: the limit of this test's own time has that.
+    The system's timer is not used: the limit of this test's own time has that.
     """
     armed: list[bool] = []
     main = threading.get_ident()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from typing import Union
+from typing import Optional, Union
 
 from .engine import STREAM, Job
 from .exceptions import DirectIOError
@@ -53,7 +54,7 @@ class SpanReader:
 
     def _read(self, stop_at_first: bool) -> list[Union[bytes, DirectIOError]]:
         spans = self._spans
-        parts: list[list[bytes]] = [[] for _ in spans]
+        parts = [_Parts() for _ in spans]
         errors: dict[int, DirectIOError] = {}
         waiting = sorted(range(len(spans)), key=lambda index: spans[index][0], reverse=True)
         active: list[int] = []
@@ -69,7 +70,7 @@ class SpanReader:
                 errors.update((index, error) for index in active)
             else:
                 for index in active:
-                    parts[index].append(_overlap(block, *spans[index]))
+                    parts[index].add(_overlap(block, *spans[index]))
             active = [index for index in active if spans[index][1] > stop]
         return [
             errors[index] if index in errors else self._join(spans[index], parts[index])
@@ -92,13 +93,38 @@ class SpanReader:
         text = f"Not all bytes came: {describe_end(self._source, self._transfer)}"
         return DirectIOError(text, self._source.file_id, errno=errno.ECANCELED)
 
-    def _join(self, span: Span, parts: list[bytes]) -> bytes:
+    def _join(self, span: Span, parts: _Parts) -> bytes:
         """Return the bytes of a span. DirectIOError if they are not all that are due."""
-        data = parts.pop() if len(parts) == 1 else b"".join(parts)
+        data = parts.join()
         if len(data) != max(0, span[1] - span[0]):
             text = f"{len(data)} of {span[1] - span[0]} bytes came: please report this"
             raise DirectIOError(text, self._source.file_id, errno=errno.EIO)
         return data
+
+
+class _Parts:
+    """The bytes of a span, which grow block by block.
+
+    Joining a list of blocks would take the memory of the span twice.
+    """
+
+    def __init__(self) -> None:
+        self._first = b""
+        self._rest: Optional[io.BytesIO] = None
+
+    def add(self, data: bytes) -> None:
+        """Append the bytes of the next block."""
+        if not self._first:
+            self._first = data  # A span of one block needs no copy of it.
+            return
+        if self._rest is None:
+            self._rest = io.BytesIO()
+            self._rest.write(self._first)
+        self._rest.write(data)
+
+    def join(self) -> bytes:
+        """Return all bytes, without another copy of them."""
+        return self._first if self._rest is None else self._rest.getvalue()
 
 
 def _overlap(block: Block, start: int, stop: int) -> bytes:

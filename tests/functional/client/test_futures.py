@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, as_completed, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
 
 import pytest
 
@@ -148,3 +155,29 @@ def test_closed_client(
     with pytest.raises(ValueError, match="closed"):
         execute()
     assert len(portal.requests) == asked
+
+
+def test_streams_are_within_the_clients_number(
+    portal: Emulator, make_client: Callable[..., DirectIO], file_id: int
+) -> None:
+    """40 streams of a client with four workers are four downloads at once; a call's own come on top."""
+    held = portal.faults.add("storage", times=None, action=faults.stall())
+    client = make_client(max_workers=4)
+    metadata = client.metadata(file_id)
+    with ThreadPoolExecutor(40) as pool:
+        begun = threading.Barrier(41)
+
+        def consume() -> bytes:
+            streamer = client._streamer(metadata, None)
+            begun.wait(20)
+            return b"".join(block.data for block in streamer.start())
+
+        streams = [pool.submit(consume) for _ in range(40)]
+        begun.wait(20)
+        assert held.wait(4)
+        own = client.executor(metadata, max_workers=2)()
+        assert held.wait(6)
+        assert not held.wait(7, timeout=0.5)
+        held.release()
+        assert len({future.result(60) for future in streams}) == 1
+        assert len([future.result(60) for future in own]) == len(metadata.chunks)

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,20 @@ def test_arenas(environment: dict[str, str], most: int) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) == most
+
+
+def test_span_is_in_memory_once(portal: Emulator, make_client: Callable[..., DirectIO]) -> None:
+    """A range of many blocks costs its own size and the window, not its size again."""
+    size, memory = 48 * MIB, 4 * MIB
+    file_id = portal.add(SyntheticSource(size, seed=3), block_size=MIB // 2)
+    client = make_client(memory=memory)
+    metadata = client.metadata(file_id)
+    tracemalloc.start()
+    try:
+        (data,) = client._read_spans(metadata, [(0, size)]).read(stop_at_first=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert data == SyntheticSource(size, seed=3).read(0, size)
+    # The emulator is in this process, and has its blocks in memory as well.
+    assert peak < 1.8 * size

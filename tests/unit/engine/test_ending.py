@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import CancelledError
 
 import pytest
 
-from ctera_direct_sync.engine import Engine, Transfer
+from ctera_direct_sync.engine import Transfer
 from ctera_direct_sync.iteration import in_order
 from ctera_direct_sync.ranges import Piece
 from ctera_direct_sync.scope import CancelScope
 from tests.support.engines import (
     CutOff,
-    InlineEngine,
     futures,
-    open_engine,
     pieces,
     position,
     transfer,
 )
-
-
-@pytest.fixture
-def serial() -> Iterator[Engine]:
-    """An engine with one worker: the caller's own thread."""
-    with open_engine(1, InlineEngine) as made:
-        yield made
 
 
 @pytest.mark.parametrize("ordered", [True, False])

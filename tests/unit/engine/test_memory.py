@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctera_direct_sync.engine import Engine, Transfer
+from ctera_direct_sync.engine import Transfer
 from ctera_direct_sync.iteration import as_completed as completed
 from ctera_direct_sync.iteration import in_order
 from ctera_direct_sync.ranges import Piece
@@ -21,13 +20,6 @@ from tests.support.engines import (
     pieces,
     position,
 )
-
-
-@pytest.fixture
-def serial() -> Iterator[Engine]:
-    """An engine with one worker: the caller's own thread."""
-    with open_engine(1, InlineEngine) as made:
-        yield made
 
 
 class Window:

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator
 
 import pytest
 
-from ctera_direct_sync.engine import BULK, STREAM, Engine
+from ctera_direct_sync.engine import BULK, STREAM
 from ctera_direct_sync.iteration import as_completed as completed
 from ctera_direct_sync.iteration import in_order
 from ctera_direct_sync.ranges import Piece
 from ctera_direct_sync.scope import CancelScope
 from tests.support.engines import (
-    InlineEngine,
     futures,
-    open_engine,
     position,
     shared,
     transfer,
 )
-
-
-@pytest.fixture
-def serial() -> Iterator[Engine]:
-    """An engine with one worker: the caller's own thread."""
-    with open_engine(1, InlineEngine) as made:
-        yield made
 
 
 def test_file_order(serial):

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from ctera_direct_sync.engine import Engine
 from ctera_direct_sync.iteration import as_completed as completed
 from ctera_direct_sync.iteration import in_order
 from ctera_direct_sync.ranges import Piece
@@ -20,27 +19,11 @@ from tests.support.engines import (
     PATIENCE,
     CutOff,
     Held,
-    InlineEngine,
     futures,
-    open_engine,
     position,
     shared,
     transfer,
 )
-
-
-@pytest.fixture
-def serial() -> Iterator[Engine]:
-    """An engine with one worker: the caller's own thread."""
-    with open_engine(1, InlineEngine) as made:
-        yield made
-
-
-@pytest.fixture
-def pooled() -> Iterator[Engine]:
-    """An engine with threads."""
-    with open_engine() as made:
-        yield made
 
 
 class Boom(Exception):

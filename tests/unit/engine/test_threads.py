@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, as_completed, wait
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import iteration
-from ctera_direct_sync.engine import STREAM, Engine, Transfer
+from ctera_direct_sync.engine import STREAM, Transfer
 from ctera_direct_sync.iteration import _WakeupBatcher, in_order
 from ctera_direct_sync.iteration import as_completed as completed
 from ctera_direct_sync.ranges import Piece
@@ -20,7 +19,6 @@ from tests.support.engines import (
     PATIENCE,
     CutOff,
     Held,
-    InlineEngine,
     engine_threads,
     futures,
     open_engine,
@@ -29,20 +27,6 @@ from tests.support.engines import (
     shared,
     transfer,
 )
-
-
-@pytest.fixture
-def serial() -> Iterator[Engine]:
-    """An engine with one worker: the caller's own thread."""
-    with open_engine(1, InlineEngine) as made:
-        yield made
-
-
-@pytest.fixture
-def pooled() -> Iterator[Engine]:
-    """An engine with threads."""
-    with open_engine() as made:
-        yield made
 
 
 def test_futures_work_with_the_library(pooled):

@@ -158,7 +158,9 @@ class SharedFuture(Future):  # type: ignore[type-arg]
     def __init__(self) -> None:
         super().__init__()
         self._condition: Any = _Condition()
-        self._gate = Gate()
+        self._gate = gate = Gate()
+        # The first of the callbacks: one of the user's may wait for a thread that waits at the gate.
+        super().add_done_callback(lambda future: gate.open())
 
     def result(self, timeout: Optional[float] = None) -> Any:
         """As `concurrent.futures.Future.result`."""
@@ -178,23 +180,9 @@ class SharedFuture(Future):  # type: ignore[type-arg]
             if self.cancelled():
                 self._gate.open()
 
-    def set_result(self, result: Any) -> None:
-        """As `concurrent.futures.Future.set_result`."""
-        try:
-            super().set_result(result)
-        finally:
-            self._gate.open()
-
-    def set_exception(self, exception: Optional[BaseException]) -> None:
-        """As `concurrent.futures.Future.set_exception`."""
-        try:
-            super().set_exception(exception)
-        finally:
-            self._gate.open()
-
     def _await(self, timeout: Optional[float]) -> None:
         if self.done():
-            return  # A done callback asks, amid the step that opens the gate.
+            return
         if timeout is None:
             self._gate.wait()
         else:

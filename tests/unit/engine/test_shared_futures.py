@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -76,3 +77,23 @@ def test_asyncio_takes_them(made: Engine) -> None:
         return list(await asyncio.gather(*wrapped))
 
     assert asyncio.run(gather()) == [0, 1, 2]
+
+
+def test_callback_that_waits_for_one_who_waits() -> None:
+    """A thread that waits for a result has it before the callbacks run, as with the standard library."""
+    done: list[bool] = []
+    with open_engine(1) as made:
+        held = Held()
+        (future,) = futures(made, shared(1, held))
+        held.await_inside(1)
+        other = threading.Thread(target=future.result)
+        other.start()
+
+        def wait_for_other(_: object) -> None:
+            other.join(PATIENCE)
+            done.append(not other.is_alive())
+
+        future.add_done_callback(wait_for_other)
+        held.opened.set()
+        future.result(PATIENCE)
+    assert done == [True]

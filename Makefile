@@ -2,7 +2,7 @@
 #
 #   make demo           real files through an emulated portal, checked and timed
 #   make test           the whole test suite, both codec backends
-#   make lint           ruff and its format, mypy --strict, phrases, changelog fragments, workflows
+#   make lint           ruff and its format, mypy --strict, imports, phrases, changelog fragments, workflows
 #   make coverage       which lines and branches the unit and functional tests run, into build/coverage
 #   make docs           the documentation, into build/site; warnings are errors
 #   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
@@ -43,6 +43,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/check-prose.py
 	$(BIN)/python tools/check-changelog.py
 	$(BIN)/zizmor --offline --quiet .github

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import startup
+from .cli import startup
 
 if startup.is_command():
     startup.prepare()
@@ -28,23 +28,23 @@ from . import exceptions, settings, types
 from .exceptions import *  # noqa: F403
 from .exceptions import __all__ as _exception_names
 from .settings import Settings
-from .types import Block, ByteRange, Chunk, Download, Event, Metadata
+from .types import Block, BlockEvent, ByteRange, Chunk, Download, Metadata
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import client, codec
-    from .batch import BatchItem, BatchResult
+    from ._readers.batch import BatchItem, BatchResult
+    from ._readers.stream import Streamer
     from .client import DirectIO
-    from .stream import Streamer
 
 #: The module of each name that is imported when it is first used. The rest imports libraries for the
 #: network, and ssl. pytest loads our plugin before any conftest.py, which may have to come first:
 #: gevent, say, must patch ssl before urllib3 imports it.
 _LATE = {
-    "BatchItem": "batch",
-    "BatchResult": "batch",
+    "BatchItem": "_readers.batch",
+    "BatchResult": "_readers.batch",
     "DirectIO": "client",
-    "Streamer": "stream",
+    "Streamer": "_readers.stream",
     "client": "client",
     "codec": "codec",
 }
@@ -57,7 +57,7 @@ __all__ = [
     "Chunk",
     "DirectIO",
     "Download",
-    "Event",
+    "BlockEvent",
     "Metadata",
     "Settings",
     "Streamer",

@@ -18,25 +18,26 @@ from urllib.parse import urlsplit
 
 import requests
 
-from . import batch, codec
-from .batch import BatchProgress, BatchResult, Item
-from .connections import TLS
-from .download import Finished, Progress, Target, Verify, download
-from .engine import Engine
-from .events import Observer
+from . import codec
+from ._base.cancellation import Cancelled, CancelScope
+from ._base.observer import Observer
+from ._base.retry import RetryPolicy
+from ._engine.engine import Engine
+from ._net.pool import TLS
+from ._net.session import HTTP
+from ._protocol.portal import Portal, RenewableBlockList
+from ._protocol.ranges import Piece, clip, covered
+from ._protocol.storage import Storage
+from ._readers import batch
+from ._readers.batch import BatchProgress, BatchResult, Item
+from ._readers.download import Finished, Progress, Target, Verify, download
+from ._readers.file import DirectFile, SharedFile, open_file, open_shared_file
+from ._readers.listed_file import ListedFile
+from ._readers.multi_range import MultiRangeReader, Span
+from ._readers.stream import Streamer, iterate, whole_bytes
 from .exceptions import BlockInfo, DirectIOAPIError, DirectIOError, DownloadError
-from .file import DirectFile, SharedFile, open_file, open_shared_file
-from .http import HTTP
-from .portal import Listing, Portal
-from .ranges import Piece, clip, covered
-from .retry import RetryPolicy
-from .scope import Cancelled, CancelScope
 from .settings import Settings
-from .source import Source
-from .spans import Span, SpanReader
-from .storage import Storage
-from .stream import Streamer, iterate, whole_bytes
-from .types import Block, ByteRange, Download, Event, Metadata, Token
+from .types import Block, BlockEvent, ByteRange, Download, Metadata, Token
 
 __all__ = ["DirectIO"]
 
@@ -64,7 +65,7 @@ class DirectIO:
     CTERA_DIRECT_ACCESS_KEY_ID, CTERA_DIRECT_SECRET_ACCESS_KEY, CTERA_DIRECT_BEARER. ``settings``: a
     :class:`Settings`, of which a copy is kept. ``session``: called without arguments once per worker
     thread for the ``requests.Session`` to fetch blocks with. ``on_event``: called with an
-    :class:`Event` for each thing that happens to a block, on the thread where it happens.
+    :class:`BlockEvent` for each thing that happens to a block, on the thread where it happens.
 
     Thread-safe: one client serves a whole process, and its children after a fork. It holds no thread
     and no socket before its first use. Pickling gives an equal, unused client, keys included. Close it,
@@ -82,7 +83,7 @@ class DirectIO:
         *,
         settings: Optional[Settings] = None,
         session: Optional[Callable[[], requests.Session]] = None,
-        on_event: Optional[Callable[[Event], object]] = None,
+        on_event: Optional[Callable[[BlockEvent], object]] = None,
     ) -> None:
         self._baseurl = _check_baseurl(_given("baseurl", baseurl))
         self._token, self._secret = _credentials(access_key_id, secret_access_key, bearer)
@@ -132,7 +133,7 @@ class DirectIO:
             self._sessions.append(http)
         return http
 
-    def _renew(self, listing: Listing, stale: Metadata, scope: CancelScope) -> bool:
+    def _renew(self, listing: RenewableBlockList, stale: Metadata, scope: CancelScope) -> bool:
         # Looked up at each call: a listing made before a fork must not use the parent's portal.
         return self._portal.renew(listing, stale, scope)
 
@@ -430,18 +431,18 @@ class DirectIO:
         """A file over a block list that was fetched before, for threads that share it."""
         return open_shared_file(self._whole(metadata), readahead, self)
 
-    def _whole(self, metadata: Metadata) -> Source:
+    def _whole(self, metadata: Metadata) -> ListedFile:
         """The file's source; DirectIOAPIError where only a part of it is listed."""
         source = self._source(metadata)
         _check_covered(source, 0, metadata.size)
         return source
 
-    def _read_spans(self, metadata: Metadata, spans: Sequence[Span]) -> SpanReader:
+    def _read_spans(self, metadata: Metadata, spans: Sequence[Span]) -> MultiRangeReader:
         """Begin to read byte ranges of a file that was listed before."""
         source = self._source(metadata)
         for start, stop in spans:
             _check_covered(source, start, stop)
-        return SpanReader(source, spans)
+        return MultiRangeReader(source, spans)
 
     # --- life ----------------------------------------------------------------------------------------
 
@@ -495,11 +496,11 @@ class DirectIO:
             setattr(self, f"_{name}", value)
         self._open()
 
-    def _source(self, metadata: Metadata, file_id: Optional[int] = None) -> Source:
-        return Source(
+    def _source(self, metadata: Metadata, file_id: Optional[int] = None) -> ListedFile:
+        return ListedFile(
             self._engine,
             self._storage,
-            Listing(metadata),
+            RenewableBlockList(metadata),
             metadata.file_id if file_id is None else file_id,
             self._settings.memory,
             self._observer,
@@ -598,7 +599,7 @@ def _check_call(byte_range: Optional[ByteRange], max_workers: Optional[int]) -> 
         raise ValueError("max_workers is at least 1, or None to leave it to the client")
 
 
-def _check_covered(source: Source, start: int, stop: int) -> None:
+def _check_covered(source: ListedFile, start: int, stop: int) -> None:
     metadata = source.metadata
     if not covered(metadata.chunks, start, stop):
         raise DirectIOAPIError(

@@ -26,6 +26,9 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.transaction import Transaction
 from fsspec.utils import isfilelike
 
+from ._fsspec.files import CteraFile, Listed, OpenedPath, RangeFile
+from ._fsspec.instances import SECRETS, Instances, PortalHost, given_settings, shared_client
+from ._readers.multi_range import MultiRangeReader, Span
 from .client import DirectIO
 from .exceptions import (
     DirectIOError,
@@ -35,10 +38,7 @@ from .exceptions import (
     NotFoundError,
     UnAuthorized,
 )
-from .filesystem_files import CteraFile, Listed, OpenedPath, RangeFile
-from .filesystem_instances import SECRETS, Instances, PortalHost, given_settings, shared_client
 from .settings import Settings
-from .spans import Span, SpanReader
 from .types import Metadata, Token
 
 __all__ = ["AccessRefusedError", "CteraFileSystem", "NoSuchFileError"]
@@ -591,7 +591,7 @@ class CteraFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         spans = [_span(start, end, metadata.size) for start, end in bounds]
         try:
             with group.reading(self.client._read_spans(metadata, spans)) as reader:
-                found: list[Any] = list(reader.read(stop_at_first=strict))
+                found: list[Any] = list(reader.read(fail_fast=strict))
         except DirectIOError as error:
             return [error] * len(spans)
         for place, (first, stop) in enumerate(spans):
@@ -771,7 +771,7 @@ class _Group:
 
     def __init__(self) -> None:
         self._stopped = False
-        self._readers: set[SpanReader] = set()
+        self._readers: set[MultiRangeReader] = set()
 
     def run(self, tasks: Sequence[Callable[[], Any]], limit: int) -> list[Any]:
         """Return the results of all tasks, ``limit`` of which run at a time, this thread's included."""
@@ -827,7 +827,7 @@ class _Group:
             raise OSError(errno.ECANCELED, "another file of the same call failed")
 
     @contextlib.contextmanager
-    def reading(self, reader: SpanReader) -> Iterator[SpanReader]:
+    def reading(self, reader: MultiRangeReader) -> Iterator[MultiRangeReader]:
         """Have :meth:`stop` end ``reader``."""
         self._readers.add(reader)
         try:

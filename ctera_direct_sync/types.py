@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 __all__ = [
     "Block",
+    "BlockEvent",
     "ByteRange",
     "Chunk",
     "Download",
-    "Event",
     "FileKey",
     "Metadata",
     "SignedURL",
@@ -240,7 +240,7 @@ class Download(NamedTuple):
     seconds: float
 
 
-class Event(NamedTuple):
+class BlockEvent(NamedTuple):
     """One thing that happened to a block, for ``DirectIO(on_event=...)``.
 
     ``name`` is one of queued, started, first-byte, received, verified, decoded, delivered, retried,

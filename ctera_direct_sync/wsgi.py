@@ -25,6 +25,8 @@ except ModuleNotFoundError as _missing:
         name=_missing.name,
     ) from None
 
+from ._base.cancellation import Cancelled
+from ._readers.stream import Streamer
 from .client import DirectIO
 from .exceptions import (
     BlockListTimeout,
@@ -36,8 +38,6 @@ from .exceptions import (
     StreamError,
     UnAuthorized,
 )
-from .scope import Cancelled
-from .stream import Streamer
 from .types import Block, ByteRange, Metadata
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ MODULES = [
     ),
 ]
 #: Classes of objects that public methods return, and that no public module exports.
-RETURNED = [f"{PACKAGE}.file.DirectFile"]
+RETURNED = [f"{PACKAGE}._readers.file.DirectFile"]
 #: What depends on the machine or on the release.
 UNSTABLE = {"backend", "__version__"}
 
@@ -219,7 +219,7 @@ def describe_options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def main() -> None:
     """Print all lines."""
-    from ctera_direct_sync import cli
+    from ctera_direct_sync.cli import program as cli
 
     lines = [*describe_modules(), *describe_options(cli._parser())]
     print("\n".join(sorted(set(lines))))

@@ -21,14 +21,14 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from ctera_direct_sync.codec.errors import Fault
+from ctera_direct_sync.codec.errors import DecodeStatus
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = [
+    "DecodeStatus",
     "DecodedBlock",
-    "Fault",
     "backend",
     "crc32c",
     "crc32c_combine",
@@ -118,23 +118,25 @@ def decode(
     compression: Optional[str] = "SNAPPY",
     length: int,
     number: Optional[int] = None,
-    spoil: bool = False,
+    overwrite_input: bool = False,
 ) -> DecodedBlock:
     """One stored object to its plaintext of exactly ``length`` bytes.
 
     ``object``: any contiguous buffer. ``key``: the file key, 16, 24 or 32 bytes; None where the
     object has no envelope. ``cipher``: AES-CBC or AES-GCM. ``compression``: SNAPPY, GZIP and None
     all mean "told by the payload's first bytes"; NONE and LZ4 are taken at their word. ``number``:
-    the block's number, which AES-GCM authenticates. ``spoil`` allows the codec to overwrite
+    the block's number, which AES-GCM authenticates. ``overwrite_input`` allows the codec to overwrite
     ``object`` where that saves memory; without it, or on a read-only buffer, it never does.
 
     DecryptBlockError: wrong key or envelope. DecompressBlockError: malformed payload.
     BlockValidationException: not ``length`` bytes. TypeError, ValueError: a wrong argument.
     """
     try:
-        spoil = _check(object, key, cipher, compression, number, spoil)
+        overwrite_input = _check(object, key, cipher, compression, number, overwrite_input)
         return DecodedBlock(
-            *_decode(object, key, cipher, compression, length, number, spoil, checksum=True)
+            *_decode(
+                object, key, cipher, compression, length, number, overwrite_input, checksum=True
+            )
         )
     except BaseException as error:
         _forget_locals(error)
@@ -151,7 +153,7 @@ def decode_bytes(
     compression: Optional[str] = "SNAPPY",
     length: int,
     number: Optional[int] = None,
-    spoil: bool = False,
+    overwrite_input: bool = False,
 ) -> bytes:
     """As :func:`decode`, the plaintext alone: its CRC32C costs 2 to 15% of the time, by the format.
 
@@ -159,8 +161,10 @@ def decode_bytes(
     verified all the same.
     """
     try:
-        spoil = _check(object, key, cipher, compression, number, spoil)
-        return _decode(object, key, cipher, compression, length, number, spoil, checksum=False)[0]
+        overwrite_input = _check(object, key, cipher, compression, number, overwrite_input)
+        return _decode(
+            object, key, cipher, compression, length, number, overwrite_input, checksum=False
+        )[0]
     except BaseException as error:
         _forget_locals(error)
         raise
@@ -175,7 +179,7 @@ def _decode(
     compression: Optional[str],
     length: int,
     number: Optional[int],
-    spoil: bool,
+    overwrite_input: bool,
     checksum: bool,
 ) -> tuple[bytes, int]:
     if not 0 <= operator.index(length) <= sys.maxsize:
@@ -187,7 +191,7 @@ def _decode(
         compression=compression,
         length=length,
         number=number,
-        spoil=spoil,
+        overwrite_input=overwrite_input,
         checksum=checksum,
     )
     return plaintext
@@ -201,7 +205,7 @@ def decode_into(
     cipher: str = "AES-CBC",
     compression: Optional[str] = "SNAPPY",
     number: Optional[int] = None,
-    spoil: bool = False,
+    overwrite_input: bool = False,
 ) -> int:
     """As :func:`decode`, filling the writable buffer ``out`` exactly; returns the CRC32C.
 
@@ -209,7 +213,7 @@ def decode_into(
     overlap.
     """
     try:
-        spoil = _check(object, key, cipher, compression, number, spoil)
+        overwrite_input = _check(object, key, cipher, compression, number, overwrite_input)
         if _is_readonly(out, "out"):
             raise TypeError("out is read-only: give a writable buffer, such as a bytearray")
         return _backend.decode_into(
@@ -219,7 +223,7 @@ def decode_into(
             cipher=cipher,
             compression=compression,
             number=number,
-            spoil=spoil,
+            overwrite_input=overwrite_input,
         )
     except BaseException as error:
         _forget_locals(error)
@@ -284,13 +288,13 @@ def _check(
     cipher: str,
     compression: Optional[str],
     number: Optional[int],
-    spoil: bool,
+    overwrite_input: bool,
 ) -> bool:
     """Refuse wrong arguments; whether the object may really be overwritten."""
     if type(object) is not bytes:
-        spoil = not _is_readonly(object, "object") and spoil
+        overwrite_input = not _is_readonly(object, "object") and overwrite_input
     else:
-        spoil = False
+        overwrite_input = False
     if cipher not in CIPHERS:
         raise _unknown("cipher", cipher, "AES-CBC or AES-GCM")
     if compression not in COMPRESSIONS:
@@ -304,7 +308,7 @@ def _check(
             raise ValueError("key must be 16, 24 or 32 bytes long")
         if number is None and cipher == "AES-GCM":
             raise ValueError("AES-GCM authenticates the block's number: pass number")
-    return spoil
+    return overwrite_input
 
 
 def _is_readonly(buffer: Buffer, name: str) -> bool:

@@ -13,10 +13,10 @@ from ctera_direct_sync.exceptions import (
     DecryptBlockError,
 )
 
-__all__ = ["Fault", "raise_fault"]
+__all__ = ["DecodeStatus", "raise_status"]
 
 
-class Fault(IntEnum):
+class DecodeStatus(IntEnum):
     """Outcome of decoding one object. The numbers are those of ``csrc/ctera_codec.h``, for good."""
 
     OK = 0
@@ -34,56 +34,56 @@ class Fault(IntEnum):
     TOO_SHORT = 12
 
 
-_SENTENCES: dict[Fault, tuple[type[BlockError], str]] = {
-    Fault.CRYPTO: (
+_SENTENCES: dict[DecodeStatus, tuple[type[BlockError], str]] = {
+    DecodeStatus.CRYPTO: (
         DecryptBlockError,
         "the cryptographic library refused to work: check that this process may use AES "
         "(a FIPS policy or a lack of memory can forbid it), or set CTERA_DIRECT_CODEC=portable",
     ),
-    Fault.ENVELOPE: (
+    DecodeStatus.ENVELOPE: (
         DecryptBlockError,
         "the stored object is no encrypted block: it is cut short, or was written in another "
         "format; download it again, and if that does not help, the object in the storage is "
         "damaged or of a newer format than this version reads",
     ),
-    Fault.PADDING: (
+    DecodeStatus.PADDING: (
         DecryptBlockError,
         "the padding is wrong after decryption: either the file key belongs to another file "
         "(check the secret access key) or the stored object is corrupt (download it again)",
     ),
-    Fault.TAG: (
+    DecodeStatus.TAG: (
         DecryptBlockError,
         "the authentication tag does not match: the file key belongs to another file (check the "
         "secret access key), the object belongs to another block number, or it was altered",
     ),
-    Fault.CORRUPT: (
+    DecodeStatus.CORRUPT: (
         DecompressBlockError,
         "the compressed data is malformed or ends too early: the download was cut short or the "
         "stored object is corrupt; download it again, and check the secret access key if every "
         "block of the file fails like this",
     ),
-    Fault.CHECKSUM: (
+    DecodeStatus.CHECKSUM: (
         DecompressBlockError,
         "a checksum inside the compressed data does not match: the data was damaged in transit "
         "or in the storage; download it again",
     ),
-    Fault.TRAILING: (
+    DecodeStatus.TRAILING: (
         DecompressBlockError,
         "there are bytes after the end of the compressed data: the stored object is corrupt or "
         "of a format that this version does not read; download it again",
     ),
-    Fault.UNSUPPORTED: (
+    DecodeStatus.UNSUPPORTED: (
         DecompressBlockError,
         "the compressed data uses a feature that is not supported (such as an LZ4 "
         "dictionary or a legacy LZ4 frame): "
         "a newer version of ctera-direct-sync may read it",
     ),
-    Fault.TOO_LONG: (
+    DecodeStatus.TOO_LONG: (
         BlockValidationException,
         "the block decodes to more bytes than the portal listed: the file changed since it was "
         "listed (list it again), or the object belongs to another block",
     ),
-    Fault.TOO_SHORT: (
+    DecodeStatus.TOO_SHORT: (
         BlockValidationException,
         "the block decodes to fewer bytes than the portal listed: the file changed since it was "
         "listed (list it again), the download was cut short, or the object belongs to another "
@@ -92,16 +92,16 @@ _SENTENCES: dict[Fault, tuple[type[BlockError], str]] = {
 }
 
 
-def raise_fault(code: int, number: Optional[int], length: Optional[int]) -> NoReturn:
-    """Raise what ``code``, a :class:`Fault` other than OK, means for block ``number``.
+def raise_status(code: int, number: Optional[int], length: Optional[int]) -> NoReturn:
+    """Raise what ``code``, a :class:`DecodeStatus` other than OK, means for block ``number``.
 
     ``length`` is the plaintext length in bytes that the block should have. DecryptBlockError,
     DecompressBlockError or BlockValidationException; ARGUMENT is ValueError, MEMORY MemoryError.
     """
-    fault = Fault(code)
-    if fault is Fault.ARGUMENT:
+    fault = DecodeStatus(code)
+    if fault is DecodeStatus.ARGUMENT:
         raise ValueError("the codec was called with an argument that it does not take")
-    if fault is Fault.MEMORY:
+    if fault is DecodeStatus.MEMORY:
         raise MemoryError(f"no memory to decode a block of {length} bytes: use fewer workers")
     exception, sentence = _SENTENCES[fault]
     raise exception(sentence, BlockInfo(file_id=None, number=number, offset=None, length=length))

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Optional
 
 from ctera_direct_sync.codec._native import ffi, lib
-from ctera_direct_sync.codec.errors import Fault, raise_fault
+from ctera_direct_sync.codec.errors import DecodeStatus, raise_status
 from ctera_direct_sync.codec.limits import longest_plaintext
 
 if TYPE_CHECKING:
@@ -72,25 +72,27 @@ def decode(
     compression: Optional[str],
     length: int,
     number: Optional[int],
-    spoil: bool = False,
+    overwrite_input: bool = False,
     checksum: bool = True,
 ) -> tuple[bytes, int]:
     """Return the plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`.
 
     Without ``checksum`` the CRC32C is not calculated, and 0 is returned in its place.
     """
-    with _from_buffer(_BYTES, object, spoil) as source:
+    with _from_buffer(_BYTES, object, overwrite_input) as source:
         # The system provides the pages of a large buffer when they are written, so a buffer that
         # stays empty costs little. A length that no object of this size can have is not allocated.
         possible = length <= longest_plaintext(len(source), compression)
         data: bytes = _new_bytes(None, length if possible else 0)
         # Bytes are never resized, so their memory needs no lock that a context would release.
         target = _from_buffer(_BYTES, data)
-        error, crc = _decode(source, target, key, cipher, compression, number, spoil, checksum)
-    if not possible and not 0 < error < Fault.CORRUPT:
-        error = Fault.TOO_SHORT
+        error, crc = _decode(
+            source, target, key, cipher, compression, number, overwrite_input, checksum
+        )
+    if not possible and not 0 < error < DecodeStatus.CORRUPT:
+        error = DecodeStatus.TOO_SHORT
     if error:
-        raise_fault(error, number, length)
+        raise_status(error, number, length)
     return data, crc
 
 
@@ -102,14 +104,19 @@ def decode_into(
     cipher: str,
     compression: Optional[str],
     number: Optional[int],
-    spoil: bool = False,
+    overwrite_input: bool = False,
 ) -> int:
     """Return the CRC32C of the plaintext in ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
-    with _from_buffer(_BYTES, object, spoil) as source, _from_buffer(_BYTES, out, True) as target:
+    with (
+        _from_buffer(_BYTES, object, overwrite_input) as source,
+        _from_buffer(_BYTES, out, True) as target,
+    ):
         length = len(target)
-        error, crc = _decode(source, target, key, cipher, compression, number, spoil, True)
+        error, crc = _decode(
+            source, target, key, cipher, compression, number, overwrite_input, True
+        )
     if error:
-        raise_fault(error, number, length)
+        raise_status(error, number, length)
     return crc
 
 
@@ -120,10 +127,10 @@ def _decode(
     cipher: str,
     compression: Optional[str],
     number: Optional[int],
-    spoil: bool,
+    overwrite_input: bool,
     checksum: bool,
 ) -> tuple[int, int]:
-    """Return the ``Fault`` of ctera_decode(), or 0, and the CRC32C, or 0 without ``checksum``."""
+    """Return the ``DecodeStatus`` of ctera_decode(), or 0, and the CRC32C, or 0 without ``checksum``."""
     if not hasattr(_thread, "ready"):
         _prepare_thread()
     secret = _NO_BYTES
@@ -143,7 +150,7 @@ def _decode(
             number or 0,
             source,
             len(source),
-            source if spoil else _NO_BYTES,
+            source if overwrite_input else _NO_BYTES,
             target,
             len(target),
             checksum,
@@ -161,7 +168,7 @@ def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
     with _from_buffer(_BYTES, text) as target:
         error: int = lib.ctera_decrypt_ecb(key, len(key), data, len(data), target)
     if error:
-        raise_fault(error, None, len(data))
+        raise_status(error, None, len(data))
     return text
 
 

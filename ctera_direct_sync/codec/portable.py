@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 from Crypto.Cipher import AES
 
 from ctera_direct_sync.codec import packages
-from ctera_direct_sync.codec.errors import Fault, raise_fault
+from ctera_direct_sync.codec.errors import DecodeStatus, raise_status
 from ctera_direct_sync.codec.limits import LZ4_EXPANSION, SNAPPY_EXPANSION, longest_plaintext
 from ctera_direct_sync.codec.packages import extend_crc32c, zlib
 from ctera_direct_sync.exceptions import BlockInfo, DecompressBlockError
@@ -47,7 +47,7 @@ _LZ4_MAGIC_SKIPPABLE = b"\x2a\x4d\x18"  # behind a byte 50 to 5F
 class _Refused(Exception):
     """The object cannot be decoded. Never leaves this module."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: DecodeStatus) -> None:
         self.fault = fault
 
 
@@ -73,27 +73,26 @@ def decode(
     compression: Optional[str],
     length: int,
     number: Optional[int],
-    spoil: bool = False,
+    overwrite_input: bool = False,
     checksum: bool = True,
 ) -> tuple[bytes, int]:
     """Plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`.
 
-    Without ``checksum`` 0 stands for the CRC32C, which is not calculated. ``spoil`` is a permission
-    that this backend does not take up.
+    Without ``checksum`` the CRC32C is 0. This backend ignores ``overwrite_input``, which is a permission.
     """
     _require_lz4(compression, number, length)
     try:
         with _octets(object) as stored:
             payload = stored if key is None else _decrypt(stored, _octets(key), cipher, number)
             if length > longest_plaintext(len(stored), compression):
-                raise _Refused(Fault.TOO_SHORT)
+                raise _Refused(DecodeStatus.TOO_SHORT)
             data = bytes(_decompress(payload, compression, length))
     except _Refused as refused:
         fault = refused.fault
     else:
-        fault = Fault.OK
+        fault = DecodeStatus.OK
     if fault:
-        raise_fault(fault, number, length)
+        raise_status(fault, number, length)
     return data, crc32c(data) if checksum else 0
 
 
@@ -114,7 +113,7 @@ def decode_into(
     cipher: str,
     compression: Optional[str],
     number: Optional[int],
-    spoil: bool = False,
+    overwrite_input: bool = False,
 ) -> int:
     """CRC32C of the plaintext put into ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
     with memoryview(out) as view:
@@ -152,19 +151,19 @@ def _decrypt_cbc(stored: memoryview, key: memoryview) -> memoryview:
     """Format byte (ignored), IV, ciphertext with PKCS#7 padding (RFC 5652, section 6.3)."""
     ciphertext = stored[17:]
     if not ciphertext or len(ciphertext) % 16:
-        raise _Refused(Fault.ENVELOPE)
+        raise _Refused(DecodeStatus.ENVELOPE)
     plaintext = bytearray(len(ciphertext))
     AES.new(key, AES.MODE_CBC, iv=stored[1:17]).decrypt(ciphertext, output=plaintext)
     padding = plaintext[-1]
     if not 1 <= padding <= 16 or plaintext[-padding:].count(padding) != padding:
-        raise _Refused(Fault.PADDING)
+        raise _Refused(DecodeStatus.PADDING)
     return memoryview(plaintext)[:-padding]
 
 
 def _decrypt_gcm(stored: memoryview, key: memoryview, number: int) -> memoryview:
     """Format byte 2, nonce, ciphertext, tag; the block number is the additional data."""
     if len(stored) < 29 or stored[0] != 2:
-        raise _Refused(Fault.ENVELOPE)
+        raise _Refused(DecodeStatus.ENVELOPE)
     ciphertext = stored[13:-16]
     plaintext = bytearray(len(ciphertext))
     aead = AES.new(key, AES.MODE_GCM, nonce=stored[1:13], mac_len=16)
@@ -172,7 +171,7 @@ def _decrypt_gcm(stored: memoryview, key: memoryview, number: int) -> memoryview
     try:
         aead.decrypt_and_verify(ciphertext, stored[-16:], output=plaintext)
     except ValueError:
-        raise _Refused(Fault.TAG) from None
+        raise _Refused(DecodeStatus.TAG) from None
     return memoryview(plaintext)
 
 
@@ -195,7 +194,7 @@ def _decompress(payload: memoryview, compression: Optional[str], length: int) ->
 
 def _require_length(found: int, wanted: int) -> None:
     if found != wanted:
-        raise _Refused(Fault.TOO_LONG if found > wanted else Fault.TOO_SHORT)
+        raise _Refused(DecodeStatus.TOO_LONG if found > wanted else DecodeStatus.TOO_SHORT)
 
 
 def _snappy_length(block: memoryview) -> int:
@@ -207,16 +206,16 @@ def _snappy_length(block: memoryview) -> int:
             if length >= 1 << 32:
                 break
             return length
-    raise _Refused(Fault.CORRUPT)
+    raise _Refused(DecodeStatus.CORRUPT)
 
 
 def _snappy_elements(block: memoryview, length: int) -> bytearray:
     """A raw block, whose announced ``length`` has been judged."""
     if length > SNAPPY_EXPANSION * len(block):
-        raise _Refused(Fault.CORRUPT)
+        raise _Refused(DecodeStatus.CORRUPT)
     out = bytearray(length)
     if not packages.decompress_snappy(block, out):
-        raise _Refused(Fault.CORRUPT)
+        raise _Refused(DecodeStatus.CORRUPT)
     return out
 
 
@@ -237,16 +236,16 @@ def _snappy_stream(payload: memoryview, length: int) -> bytearray:
                 continue
             end = position + 4 + int.from_bytes(payload[position : position + 4], "big")
             if end > len(payload):
-                raise _Refused(Fault.CORRUPT)
+                raise _Refused(DecodeStatus.CORRUPT)
             chunk = payload[position + 4 : end]
             announced = _snappy_length(chunk)
             if announced > length - len(out):
-                raise _Refused(Fault.TOO_LONG)
+                raise _Refused(DecodeStatus.TOO_LONG)
             out += _snappy_elements(chunk, announced)
             position = end
     except _Refused as refused:
-        if newer and refused.fault is Fault.CORRUPT:
-            raise _Refused(Fault.UNSUPPORTED) from None
+        if newer and refused.fault is DecodeStatus.CORRUPT:
+            raise _Refused(DecodeStatus.UNSUPPORTED) from None
         raise
     _require_length(len(out), length)
     return out
@@ -255,9 +254,9 @@ def _snappy_stream(payload: memoryview, length: int) -> bytearray:
 def _check_snappy_versions(versions: memoryview) -> int:
     """Return the compatible version of a header whose two versions are ``versions``."""
     if len(versions) < 8:
-        raise _Refused(Fault.CORRUPT)
+        raise _Refused(DecodeStatus.CORRUPT)
     if int.from_bytes(versions[:4], "big") < 1:
-        raise _Refused(Fault.UNSUPPORTED)
+        raise _Refused(DecodeStatus.UNSUPPORTED)
     return int.from_bytes(versions[4:], "big")
 
 
@@ -268,14 +267,14 @@ def _gunzip(payload: memoryview, length: int) -> bytes:
     while position < len(payload):
         if payload[position : position + 2] != _GZIP_MAGIC:
             if payload[position] or bytes(payload[position:]).strip(b"\0"):
-                raise _Refused(Fault.TRAILING)
+                raise _Refused(DecodeStatus.TRAILING)
             break
         start = position + _gzip_header_size(payload[position:])
         position, crc, size = _inflate(payload, start, length - produced, pieces)
         trailer = crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
         found = payload[position : position + 8]
         if found != trailer:
-            raise _Refused(Fault.CHECKSUM if len(found) == 8 else Fault.CORRUPT)
+            raise _Refused(DecodeStatus.CHECKSUM if len(found) == 8 else DecodeStatus.CORRUPT)
         position += 8
         produced += size
     _require_length(produced, length)
@@ -285,10 +284,10 @@ def _gunzip(payload: memoryview, length: int) -> bytes:
 def _gzip_header_size(member: memoryview) -> int:
     """Size of a member's header with its optional fields (RFC 1952, section 2.3)."""
     if len(member) < 10:
-        raise _Refused(Fault.CORRUPT)
+        raise _Refused(DecodeStatus.CORRUPT)
     method, flags, size = member[2], member[3], 10
     if method != 8 or flags & 0xE0:
-        raise _Refused(Fault.UNSUPPORTED)
+        raise _Refused(DecodeStatus.UNSUPPORTED)
     if flags & 4:  # FEXTRA
         size += 2 + int.from_bytes(member[10:12], "little")
     for flag in (8, 16):  # FNAME, FCOMMENT
@@ -298,9 +297,9 @@ def _gzip_header_size(member: memoryview) -> int:
         size += 2
         crc = zlib.crc32(member[: size - 2]) & 0xFFFF
         if size <= len(member) and member[size - 2 : size] != crc.to_bytes(2, "little"):
-            raise _Refused(Fault.CHECKSUM)
+            raise _Refused(DecodeStatus.CHECKSUM)
     if size > len(member):
-        raise _Refused(Fault.CORRUPT)
+        raise _Refused(DecodeStatus.CORRUPT)
     return size
 
 
@@ -309,7 +308,7 @@ def _after_zero(member: memoryview, start: int) -> int:
         index = bytes(member[position : position + 4096]).find(0)
         if index >= 0:
             return position + index + 1
-    raise _Refused(Fault.CORRUPT)
+    raise _Refused(DecodeStatus.CORRUPT)
 
 
 def _inflate(
@@ -326,15 +325,15 @@ def _inflate(
     while not stream.eof:
         step = source[consumed : consumed + max(consumed, 4096)]
         if not step:
-            raise _Refused(Fault.CORRUPT)
+            raise _Refused(DecodeStatus.CORRUPT)
         try:
             piece = stream.decompress(step, room - size + 1)
         except zlib.error:
-            raise _Refused(Fault.CORRUPT) from None
+            raise _Refused(DecodeStatus.CORRUPT) from None
         consumed += len(step)
         size += len(piece)
         if size > room:
-            raise _Refused(Fault.TOO_LONG)
+            raise _Refused(DecodeStatus.TOO_LONG)
         crc = zlib.crc32(piece, crc)
         pieces.append(piece)
     return start + consumed - len(stream.unused_data), crc, size
@@ -356,11 +355,11 @@ def _lz4_frames(payload: memoryview, length: int) -> bytes:
             start = position + 8
             position = start + int.from_bytes(payload[position + 4 : start], "little")
             if max(start, position) > len(payload):
-                raise _Refused(Fault.CORRUPT)
+                raise _Refused(DecodeStatus.CORRUPT)
         elif magic == _LZ4_MAGIC_LEGACY:
-            raise _Refused(Fault.UNSUPPORTED)
+            raise _Refused(DecodeStatus.UNSUPPORTED)
         else:
-            raise _Refused(Fault.TRAILING if position else Fault.CORRUPT)
+            raise _Refused(DecodeStatus.TRAILING if position else DecodeStatus.CORRUPT)
     _require_length(produced, length)
     return b"".join(pieces)
 
@@ -369,31 +368,33 @@ def _lz4_frame(context: Any, frame: memoryview, room: int) -> tuple[bytes, int]:
     """The plaintext and size of the frame at the start of ``frame``; liblz4 verifies its checksums."""
     declared = _read_lz4_descriptor(frame[4:23])
     if declared is not None and declared > room:
-        raise _Refused(Fault.TOO_LONG)
+        raise _Refused(DecodeStatus.TOO_LONG)
     try:
         data, consumed = _lz4_blocks(context, frame, room)
     except RuntimeError as error:
-        raise _Refused(Fault.CHECKSUM if "hecksum" in str(error) else Fault.CORRUPT) from None
+        raise _Refused(
+            DecodeStatus.CHECKSUM if "hecksum" in str(error) else DecodeStatus.CORRUPT
+        ) from None
     if declared not in (None, len(data)):
-        raise _Refused(Fault.CORRUPT)
+        raise _Refused(DecodeStatus.CORRUPT)
     return data, consumed
 
 
 def _read_lz4_descriptor(descriptor: memoryview) -> Optional[int]:
     """Judge a frame descriptor; return the content size that it declares, or None."""
     if len(descriptor) < 3:
-        raise _Refused(Fault.CORRUPT)
+        raise _Refused(DecodeStatus.CORRUPT)
     flags, block_descriptor = descriptor[0], descriptor[1]
     if flags & 0xC0 != 0x40:  # the version
-        raise _Refused(Fault.UNSUPPORTED)
+        raise _Refused(DecodeStatus.UNSUPPORTED)
     size = 2 + (8 if flags & 8 else 0) + (4 if flags & 1 else 0)
     if len(descriptor) <= size:
-        raise _Refused(Fault.CORRUPT)
+        raise _Refused(DecodeStatus.CORRUPT)
     if descriptor[size] != packages.xxh32(bytes(descriptor[:size])) >> 8 & 0xFF:
-        raise _Refused(Fault.CHECKSUM)
+        raise _Refused(DecodeStatus.CHECKSUM)
     # A dictionary or a reserved bit; other reserved bits; a block size code below 4.
     if flags & 0x03 or block_descriptor & 0x8F or block_descriptor < 0x40:
-        raise _Refused(Fault.UNSUPPORTED)
+        raise _Refused(DecodeStatus.UNSUPPORTED)
     return int.from_bytes(descriptor[2:10], "little") if flags & 8 else None
 
 
@@ -410,9 +411,9 @@ def _lz4_blocks(context: Any, frame: memoryview, room: int) -> tuple[bytes, int]
             more, used, ended = decompress(context, rest, max_length=1)
             consumed += used
             if more:
-                raise _Refused(Fault.TOO_LONG)
+                raise _Refused(DecodeStatus.TOO_LONG)
     if not ended:
-        raise _Refused(Fault.CORRUPT)
+        raise _Refused(DecodeStatus.CORRUPT)
     return bytes(data), consumed
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Optional
 from unittest import mock
 
 import ctera_direct_sync.settings
-from ctera_direct_sync import DirectIO, Event, Settings
+from ctera_direct_sync import BlockEvent, DirectIO, Settings
 from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.exceptions import DirectIOError, StreamError
 from tests.faults.matrix import BLOCK_SIZES, RETRIES, TIMEOUT, Cell, Row, World, concerned
@@ -155,7 +155,7 @@ class Attempt:
         emulator = self.world.emulator
         return emulator.url, emulator.access_key_id, self.row.secret or emulator.secret_access_key
 
-    def note(self, event: Event) -> None:
+    def note(self, event: BlockEvent) -> None:
         """The client's on_event hook."""
         self.said.append(repr(event))
 
@@ -296,7 +296,7 @@ class _Output(io.TextIOWrapper):
 
 def _command_line(attempt: Attempt) -> str:
     """The outcome of ``ctera-direct download -d``: exit code, and one line that says why."""
-    from ctera_direct_sync import cli
+    from ctera_direct_sync.cli import program as cli
 
     url, key, secret = attempt.keys()
     environment = {

@@ -10,8 +10,8 @@ import gzip
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ctera_direct_sync._protocol.ranges import PART_SIZE
 from ctera_direct_sync.emulator import SyntheticSource, faults
-from ctera_direct_sync.ranges import PART_SIZE
 
 if TYPE_CHECKING:
     from tests.faults.matrix import Row

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from typing import Any, Callable
 from unittest import mock
 
-from ctera_direct_sync import DirectIO, Event
-from ctera_direct_sync import worker_pool as pools
+from ctera_direct_sync import BlockEvent, DirectIO
+from ctera_direct_sync._base import worker_pool as pools
 from ctera_direct_sync.emulator import faults
 from tests.faults.matrix import DATA, RECOVERED, Arrange, Row, World, on_block
 
@@ -67,7 +67,7 @@ def at_block(deed: Deed) -> Around:
         def open_hooked(client: DirectIO) -> None:
             hook = client._on_event
 
-            def note(event: Event) -> None:
+            def note(event: BlockEvent) -> None:
                 if hook is not None:
                     hook(event)
                 if (event.name, event.number) == ("started", 2) and not done:

@@ -30,7 +30,7 @@ from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ctera_direct_sync import ByteRange, DirectIO, Event, Settings
+from ctera_direct_sync import BlockEvent, ByteRange, DirectIO, Settings
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import DirectIOError, StreamError
 
@@ -172,7 +172,7 @@ class Tally:
         with self._lock:
             self.problems.append(text)
 
-    def event(self, event: Event) -> None:
+    def event(self, event: BlockEvent) -> None:
         """The client's hook."""
         if event.name in ("retried", "failed"):
             self.count(event.name)

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync import DirectIO, DirectIOError, StreamError, download
+from ctera_direct_sync import DirectIO, DirectIOError, StreamError
+from ctera_direct_sync._engine.engine import Engine
+from ctera_direct_sync._readers import download
+from ctera_direct_sync._readers.folders import Place
+from ctera_direct_sync._readers.part_file import DownloadPlan, PartFile
+from ctera_direct_sync._readers.stream import Streamer
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
-from ctera_direct_sync.engine import Engine
-from ctera_direct_sync.folders import Place
-from ctera_direct_sync.partial import DownloadPlan, PartFile
-from ctera_direct_sync.stream import Streamer
 from ctera_direct_sync.types import Block, Metadata
 
 SIZE = 20_000

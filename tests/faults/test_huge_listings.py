@@ -13,11 +13,11 @@ from typing import Any, overload
 import pytest
 
 from ctera_direct_sync import DirectIO, codec
-from ctera_direct_sync.download import _Tally
+from ctera_direct_sync._protocol.ranges import PART_SIZE
+from ctera_direct_sync._readers.download import _Tally
+from ctera_direct_sync._readers.part_file import DownloadPlan, Run
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import BlockError, DirectIOError
-from ctera_direct_sync.partial import DownloadPlan, Run
-from ctera_direct_sync.ranges import PART_SIZE
 from ctera_direct_sync.types import Chunk, Metadata, SignedURL
 from tests.faults.killing import environment
 

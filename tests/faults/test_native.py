@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ctera_direct_sync import ByteRange, DirectIO
+from ctera_direct_sync._protocol.ranges import PART_SIZE
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
-from ctera_direct_sync.ranges import PART_SIZE
 
 from . import ways
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import requests
 
-from ctera_direct_sync import ByteRange, DirectIO, Settings, answers
+from ctera_direct_sync import ByteRange, DirectIO, Settings
+from ctera_direct_sync._protocol import answers
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import BlockError, DirectIOError, DownloadError
 from tests.faults import odd_ranges, ways

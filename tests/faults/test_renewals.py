@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import Block, ByteRange, DirectIO, Metadata
+from ctera_direct_sync._protocol.ranges import PART_SIZE
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import DownloadError, NotFoundError
-from ctera_direct_sync.ranges import PART_SIZE
 
 SIZE = 3000
 DATA = SyntheticSource(SIZE, seed=5).read(0, SIZE)

@@ -14,9 +14,9 @@ import google_crc32c
 import pytest
 
 from ctera_direct_sync import ByteRange, DirectIO
+from ctera_direct_sync._readers.folders import Folder
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import DownloadError
-from ctera_direct_sync.folders import Folder
 from tests.faults.killing import MIB, journal, kill_and_resume, start
 
 SIZE = 40_000

@@ -17,7 +17,7 @@ from typing import Optional
 
 from Crypto.Cipher import AES
 
-from ctera_direct_sync import keys
+from ctera_direct_sync._protocol import keys
 from ctera_direct_sync.exceptions import DecryptKeyError
 
 SEEDS = Path(__file__).with_name("key_unwrap")

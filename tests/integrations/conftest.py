@@ -61,7 +61,7 @@ def serial_client(make_serial_client: Callable[..., DirectIO]) -> DirectIO:
 def options(portal: Emulator, quick: Settings) -> Iterator[dict[str, Any]]:
     """``storage_options`` for ``portal``; what was made with them is closed after the test."""
     filesystem = pytest.importorskip("ctera_direct_sync.filesystem")
-    from ctera_direct_sync.filesystem_instances import portal_clients
+    from ctera_direct_sync._fsspec.instances import portal_clients
 
     yield {
         "baseurl": portal.url,

@@ -27,8 +27,8 @@ from ctera_direct_sync import (
     DownloadError,
     Settings,
 )
+from ctera_direct_sync._readers.file import DirectFile
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
-from ctera_direct_sync.file import DirectFile
 
 from .conftest import Fetched
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-import ctera_direct_sync.file
-import ctera_direct_sync.file_cache
+import ctera_direct_sync._readers.file
+import ctera_direct_sync._readers.file_cache
 from ctera_direct_sync import DirectIO, DirectIOError, DownloadError
+from ctera_direct_sync._readers.file import DirectFile
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
-from ctera_direct_sync.file import DirectFile
 
 DATA = SyntheticSource(40_000, seed=5).read(0, 40_000)
 BLOCK = 10_000
@@ -162,7 +162,10 @@ class _InterruptAt:
     The interpreter runs signal handlers as a Python function begins and after a call of a C function.
     """
 
-    _files = (ctera_direct_sync.file.__file__, ctera_direct_sync.file_cache.__file__)
+    _files = (
+        ctera_direct_sync._readers.file.__file__,
+        ctera_direct_sync._readers.file_cache.__file__,
+    )
 
     def __init__(self, number: int) -> None:
         self._left = number
@@ -278,17 +281,17 @@ def test_block_that_is_short_is_an_error(
     portal: Emulator, client: DirectIO, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Should a block come with fewer bytes than listed, the file itself says so: nothing is short."""
-    from ctera_direct_sync.source import Source
+    from ctera_direct_sync._readers.listed_file import ListedFile
 
-    fetch = Source.block
+    fetch = ListedFile.block
 
-    def cut(source: Source, piece: Any, scope: Any) -> Any:
+    def cut(source: ListedFile, piece: Any, scope: Any) -> Any:
         block = fetch(source, piece, scope)
         short = block.data[:-1] if piece.offset == 2 * BLOCK else block.data
         return type(block)(block.file_id, block.number, block.offset, len(short), short)
 
     file_id = portal.add(DATA.replace(b"\n", b"-"), block_size=BLOCK)
-    monkeypatch.setattr(Source, "block", cut)
+    monkeypatch.setattr(ListedFile, "block", cut)
     with client.open(file_id) as file:
         file.seek(2 * BLOCK)
         with pytest.raises(DirectIOError, match="of 10000 bytes"):

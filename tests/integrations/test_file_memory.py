@@ -6,8 +6,8 @@ import gc
 from collections.abc import Callable
 
 from ctera_direct_sync import DirectIO
+from ctera_direct_sync._readers.file import DirectFile
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
-from ctera_direct_sync.file import DirectFile
 
 from .conftest import Fetched
 

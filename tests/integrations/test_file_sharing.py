@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO, DirectIOError, Settings, UnAuthorized
+from ctera_direct_sync._readers.file import DirectFile
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
-from ctera_direct_sync.file import DirectFile
 
 DATA = SyntheticSource(100_003, seed=3).read(0, 100_003)
 BLOCK = 10_000

@@ -202,13 +202,13 @@ def test_what_came_is_counted(
     fs: CteraFileSystem, file_id: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A reader that ends early as if it were whole is an error of each method."""
-    from ctera_direct_sync.filesystem import SpanReader
+    from ctera_direct_sync.filesystem import MultiRangeReader
 
-    read = SpanReader.read
+    read = MultiRangeReader.read
     monkeypatch.setattr(
-        SpanReader,
+        MultiRangeReader,
         "read",
-        lambda self, stop_at_first: [data[:-1] for data in read(self, stop_at_first=stop_at_first)],
+        lambda self, fail_fast: [data[:-1] for data in read(self, fail_fast=fail_fast)],
     )
     path = str(file_id)
     with pytest.raises(DirectIOError, match="29999 bytes came where 30000 were due"):

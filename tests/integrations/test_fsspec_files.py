@@ -210,7 +210,7 @@ def test_listings_that_never_expire(
     options: dict[str, Any], portal: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``listings_expiry_time=None`` keeps block lists for ever, ``max_paths=None`` all of them."""
-    from ctera_direct_sync import filesystem_files
+    from ctera_direct_sync._fsspec import files as filesystem_files
 
     fs = CteraFileSystem(**options, listings_expiry_time=None, max_paths=None)
     paths = [str(portal.add(b"data")) for _ in range(70)]

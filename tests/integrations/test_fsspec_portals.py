@@ -9,9 +9,9 @@ from typing import Any
 import fsspec
 import pytest
 
+from ctera_direct_sync._fsspec.instances import PortalHost
 from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.filesystem import CteraFileSystem
-from ctera_direct_sync.filesystem_instances import PortalHost
 
 from .test_fsspec import host_of
 

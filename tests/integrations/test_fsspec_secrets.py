@@ -104,7 +104,7 @@ def test_every_form_of_a_file_system(
     texts += [repr(fs), str(fs), repr(vars(fs)), repr(fs.storage_options), fs._fs_token]
     texts += [fs.to_json(), json.dumps(fs.to_dict()), repr(fs.storage_args), caplog.text]
     texts += [repr(fsspec.open(f"ctera://{host_of(portal)}/{file_id}", **options))]
-    texts += [repr(list(ctera_direct_sync.filesystem_instances.portal_clients))]
+    texts += [repr(list(ctera_direct_sync._fsspec.instances.portal_clients))]
     for text in texts:
         assert options["access_key_id"] not in text
         assert options["secret_access_key"] not in text

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any, Callable
 
 from ctera_direct_sync import DirectIO
+from ctera_direct_sync._base.cancellation import CancelScope
+from ctera_direct_sync._engine.engine import Engine, Transfer
+from ctera_direct_sync._protocol.ranges import Piece
 from ctera_direct_sync.client import _cancelled
-from ctera_direct_sync.engine import Engine, Transfer
-from ctera_direct_sync.ranges import Piece
-from ctera_direct_sync.scope import CancelScope
 from ctera_direct_sync.types import Chunk, SignedURL
 
 #: Seconds that a test waits for what must happen.

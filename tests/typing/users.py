@@ -17,13 +17,13 @@ from ctera_direct_sync import (
     BatchResult,
     Block,
     BlockError,
+    BlockEvent,
     ByteRange,
     Chunk,
     DirectIO,
     DirectIOAPIError,
     DirectIOError,
     Download,
-    Event,
     Metadata,
     NotFoundError,
     ObjectNotFoundError,
@@ -42,7 +42,7 @@ def session() -> requests.Session:
     return requests.Session()
 
 
-def heard(event: Event) -> None:
+def heard(event: BlockEvent) -> None:
     """A listener."""
     assert_type(event.name, str)
     assert_type(event.nbytes, int)

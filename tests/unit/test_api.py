@@ -19,7 +19,7 @@ NAMES = [
     "Chunk",
     "DirectIO",
     "Download",
-    "Event",
+    "BlockEvent",
     "Metadata",
     "Settings",
     "Streamer",
@@ -50,7 +50,7 @@ SIGNATURES = {
 #: What importing the package must not load: costly, and needed by some calls only.
 LAZY = ["Crypto", "cramjam", "lz4", "google_crc32c", "isal", "tqdm", "fsspec", "asyncio", "trustme",
         "multiprocessing", "pytest", "hypothesis", "cterasdk", "ctera_direct_sync.emulator",
-        "ctera_direct_sync.cli", "ctera_direct_sync.codec.portable"]  # fmt: skip
+        "ctera_direct_sync.cli.program", "ctera_direct_sync.codec.portable"]  # fmt: skip
 
 
 def parameters(function) -> list:
@@ -84,7 +84,7 @@ def test_signatures(name):
         (
             ctera_direct.codec.decode,
             lambda object, *, key=None, cipher="AES-CBC", compression="SNAPPY", length,
-            number=None, spoil=False: 0,
+            number=None, overwrite_input=False: 0,
         ),
         (ctera_direct.Metadata.deserialize, lambda data: 0),
         (ctera_direct.Streamer.start, lambda self: 0),

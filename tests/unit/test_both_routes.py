@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import requests
 
-from ctera_direct_sync.connections import TLS
-from ctera_direct_sync.faults import HTTPFault
-from ctera_direct_sync.http import HTTP
-from ctera_direct_sync.scope import CancelScope
+from ctera_direct_sync._base.cancellation import CancelScope
+from ctera_direct_sync._net.errors import TransportError
+from ctera_direct_sync._net.pool import TLS
+from ctera_direct_sync._net.session import HTTP
 from ctera_direct_sync.settings import Endpoint
 from tests.support.net import always, proxy_handler, serving
 
@@ -106,7 +106,7 @@ def test_answer(monkeypatch: pytest.MonkeyPatch, route: str, case: str) -> None:
         try:
             with client.get(f"http://127.0.0.1:{server.port}/o", CancelScope()) as response:
                 result = response.status, bytes(response.read(LIMIT))
-        except HTTPFault as fault:
+        except TransportError as fault:
             result = fault.kind
     assert result == expected
 

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctera_direct_sync.buffers import BufferPool
+from ctera_direct_sync._base.buffers import BufferPool
 
 MIB = 1024 * 1024
 
 
 @given(st.lists(st.integers(0, 3 * MIB), min_size=1, max_size=8))
 def test_reserve(sizes):
-    """A loan is as large as it is asked to be, each time, and writable."""
-    with BufferPool().borrow() as loan:
+    """A buffer is as large as it is asked to be, each time, and writable."""
+    with BufferPool().acquire() as buffer:
         for size in sizes:
-            memory = loan.reserve(size)
+            memory = buffer.view(size)
             assert len(memory) == size
             memory[:1] = b"x"[: len(memory)]
 
@@ -27,27 +27,27 @@ def test_reserve(sizes):
 def test_the_last_returned_is_lent_first():
     """Memory that was touched is used again."""
     pool = BufferPool()
-    with pool.borrow() as loan:
-        memory = loan.reserve(MIB)
+    with pool.acquire() as buffer:
+        memory = buffer.view(MIB)
         memory[:6] = b"before"
-    with pool.borrow() as loan:
-        assert bytes(loan.reserve(6)) == b"before"
+    with pool.acquire() as buffer:
+        assert bytes(buffer.view(6)) == b"before"
 
 
 def test_loans_do_not_share():
     """Two loans at the same time are of different memory."""
     pool = BufferPool()
-    with pool.borrow() as first, pool.borrow() as second:
-        first.reserve(10)[:] = b"1" * 10
-        second.reserve(10)[:] = b"2" * 10
-        assert bytes(first.reserve(10)) == b"1" * 10
+    with pool.acquire() as first, pool.acquire() as second:
+        first.view(10)[:] = b"1" * 10
+        second.view(10)[:] = b"2" * 10
+        assert bytes(first.view(10)) == b"1" * 10
 
 
 def test_returned_after_an_error():
-    """A loan comes back when its user fails."""
+    """A buffer comes back when its user fails."""
     pool = BufferPool()
-    with pytest.raises(KeyError), pool.borrow() as loan:
-        loan.reserve(10)
+    with pytest.raises(KeyError), pool.acquire() as buffer:
+        buffer.view(10)
         raise KeyError
     assert len(pool._free) == 1
 
@@ -59,8 +59,8 @@ def test_few_are_kept():
     line = threading.Barrier(most + 3)
 
     def use() -> None:
-        with pool.borrow() as loan:
-            loan.reserve(10)
+        with pool.acquire() as buffer:
+            buffer.view(10)
             line.wait(20)
 
     users = [threading.Thread(target=use) for _ in range(most + 3)]
@@ -70,6 +70,6 @@ def test_few_are_kept():
         user.join(20)
     assert 0 < len(pool._free) <= most + 1
     fresh = BufferPool()
-    with fresh.borrow() as loan:
-        loan.reserve(64 * MIB)
+    with fresh.acquire() as buffer:
+        buffer.view(64 * MIB)
     assert not fresh._free

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import requests
 
-from ctera_direct_sync.connections import TLS
-from ctera_direct_sync.http import HTTP
-from ctera_direct_sync.scope import Cancelled, CancelScope
+from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
+from ctera_direct_sync._net.pool import TLS
+from ctera_direct_sync._net.session import HTTP
 from ctera_direct_sync.settings import Endpoint
 from tests.support.net import Server
 

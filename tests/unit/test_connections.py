@@ -19,12 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from ctera_direct_sync.buffers import Loan
-from ctera_direct_sync.connections import _KERNEL_COUNTS, TLS, Pool
+from ctera_direct_sync._base.buffers import PooledBuffer
+from ctera_direct_sync._base.cancellation import CancelScope
+from ctera_direct_sync._net.errors import TransportError
+from ctera_direct_sync._net.pool import _KERNEL_COUNTS, TLS, Pool
+from ctera_direct_sync._net.session import _MAX_IDLE_S, _MAX_ORIGINS, HTTP
 from ctera_direct_sync.emulator.tls import Certificates
-from ctera_direct_sync.faults import HTTPFault
-from ctera_direct_sync.http import _MAX_IDLE_S, _MAX_ORIGINS, HTTP
-from ctera_direct_sync.scope import CancelScope
 from ctera_direct_sync.settings import Endpoint
 from tests.support.net import Server, answer, serving
 
@@ -93,9 +93,9 @@ def test_silence_ends(reply: bytes, secure: bool, lend: bool) -> None:
         stack.callback(certificates.remove)
         url = stack.enter_context(listening(reply, certificates.context if secure else None))
         client = stack.enter_context(opened(SHORT, certificates.bundle))
-        caught = stack.enter_context(pytest.raises(HTTPFault))
+        caught = stack.enter_context(pytest.raises(TransportError))
         with client.get(url, CancelScope()) as response:
-            response.read(200_000, Loan(bytearray()) if lend else None)
+            response.read(200_000, PooledBuffer(bytearray()) if lend else None)
     assert (caught.value.kind, caught.value.errno) == ("timeout", errno.ETIMEDOUT)
 
 
@@ -144,7 +144,7 @@ def fetch(client: HTTP, url: str) -> None:
 @needs_kernel
 def test_less_than_the_kernel_counts() -> None:
     """A timeout under a microsecond is not taken for none."""
-    with listening(b"") as url, opened(1e-9) as client, pytest.raises(HTTPFault) as caught:
+    with listening(b"") as url, opened(1e-9) as client, pytest.raises(TransportError) as caught:
         in_worker(lambda: fetch(client, url))
     assert caught.value.kind == "timeout"
 
@@ -195,7 +195,10 @@ def test_signals_do_not_prolong_a_read(reply: bytes) -> None:
         with listening(reply) as url, opened(0.5) as client:
             signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
             started = time.monotonic()
-            with pytest.raises(HTTPFault) as caught, client.get(url, CancelScope()) as response:
+            with (
+                pytest.raises(TransportError) as caught,
+                client.get(url, CancelScope()) as response,
+            ):
                 response.read(200_000)
             elapsed = time.monotonic() - started
     finally:

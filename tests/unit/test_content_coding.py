@@ -7,14 +7,14 @@ import zlib
 
 import pytest
 
-from ctera_direct_sync.content_coding import (
+from ctera_direct_sync._net.content_coding import (
     CodingError,
     Decoder,
     described,
     removable_codings,
     take_off,
 )
-from ctera_direct_sync.faults import HTTPFault
+from ctera_direct_sync._net.errors import TransportError
 
 LIMIT = 10_000
 TEXT = b"the same again and again, " * 50
@@ -85,7 +85,7 @@ def test_gzip_of_several_members():
     """A gzip body may have several members (RFC 1952, section 2.2): none is dropped."""
     body = compress(TEXT) + compress(b"and more")
     assert take_off(body, ["gzip"], LIMIT) == TEXT + b"and more"
-    with pytest.raises(HTTPFault) as caught:
+    with pytest.raises(TransportError) as caught:
         take_off(body, ["gzip"], len(TEXT) + 7)
     assert caught.value.kind == "long"
 
@@ -93,14 +93,14 @@ def test_gzip_of_several_members():
 def test_gzip_with_zero_padding():
     """Zeros after the last member are padding, as gzip(1) takes them, and nothing follows them."""
     assert take_off(CODED["gzip"] + bytes(100), ["gzip"], LIMIT) == TEXT
-    with pytest.raises(HTTPFault, match="not what"):
+    with pytest.raises(TransportError, match="not what"):
         take_off(CODED["gzip"] + bytes(100) + CODED["gzip"], ["gzip"], LIMIT)
 
 
 @pytest.mark.parametrize("coding", CODED)
 def test_bytes_after_a_coded_body(coding):
     """What follows the end of a coded body is not silently dropped."""
-    with pytest.raises(HTTPFault) as caught:
+    with pytest.raises(TransportError) as caught:
         take_off(CODED[coding] + b"rest", [coding], LIMIT)
     assert caught.value.kind == "protocol"
 
@@ -120,7 +120,7 @@ def test_bytes_after_a_coded_body(coding):
 )
 def test_coding_that_fails(coding, body, kind):
     """Malformed, cut or inflating past the limit: each is a fault of its kind."""
-    with pytest.raises(HTTPFault) as caught:
+    with pytest.raises(TransportError) as caught:
         take_off(body, [coding], LIMIT)
     assert caught.value.kind == kind
     assert caught.value.__cause__ is None

@@ -10,7 +10,13 @@ import pytest
 from requests.structures import CaseInsensitiveDict
 
 from ctera_direct_sync import codec
-from ctera_direct_sync.digests import Declared, Mismatch, declared, split_azure_prefix, verify
+from ctera_direct_sync._protocol.checksums import (
+    Declared,
+    Mismatch,
+    declared,
+    split_azure_prefix,
+    verify,
+)
 from ctera_direct_sync.settings import CHECKSUMS
 
 BODY = b"123456789"

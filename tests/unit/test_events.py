@@ -6,21 +6,21 @@ import logging
 import threading
 import time
 
-from ctera_direct_sync.events import Observer
-from ctera_direct_sync.types import Chunk, Event, SignedURL
+from ctera_direct_sync._base.observer import Observer
+from ctera_direct_sync.types import BlockEvent, Chunk, SignedURL
 
 CHUNK = Chunk(3, 4096, 512, SignedURL("https://storage.example.com/3?sig=c0ffee"))
 
 
 def test_event():
     """The hook gets one event with what, when, which block, how much and on which thread."""
-    events: list[Event] = []
+    events: list[BlockEvent] = []
     before = time.perf_counter()
     Observer(events.append).emit("verified", 42, CHUNK, 100, "crc32c")
     (event,) = events
     assert before <= event.time <= time.perf_counter()
     worker = threading.current_thread().name
-    assert event == Event("verified", event.time, 42, 3, 4096, 100, worker, "crc32c")
+    assert event == BlockEvent("verified", event.time, 42, 3, 4096, 100, worker, "crc32c")
     assert "c0ffee" not in repr(event)
 
 
@@ -36,7 +36,7 @@ def test_raising_hook(caplog):
     """A hook that raises is logged with the event's name, and called again the next time."""
     calls: list[str] = []
 
-    def hook(event: Event) -> None:
+    def hook(event: BlockEvent) -> None:
         calls.append(event.name)
         raise RuntimeError("the hook's own fault")
 
@@ -54,7 +54,7 @@ def test_raising_hook(caplog):
 def test_interrupt_passes():
     """Ctrl-C inside of a hook is the user's, not an error of the hook."""
 
-    def hook(event: Event) -> None:
+    def hook(event: BlockEvent) -> None:
         raise KeyboardInterrupt
 
     try:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctera_direct_sync.buffers import Loan
-from ctera_direct_sync.exchange import Exchange, render
-from ctera_direct_sync.faults import HTTPFault
+from ctera_direct_sync._base.buffers import PooledBuffer
+from ctera_direct_sync._net.errors import TransportError
+from ctera_direct_sync._net.response import WireResponse, render_request_head
 
 LIMIT = 5000
 
@@ -68,7 +68,9 @@ answers = st.one_of(
 class Outcome:
     """What came of an answer: the fault's kind, or status, headers and body."""
 
-    def __init__(self, answer: bytes, size: int = LIMIT, loan: Optional[Loan] = None) -> None:
+    def __init__(
+        self, answer: bytes, size: int = LIMIT, loan: Optional[PooledBuffer] = None
+    ) -> None:
         self.fault = ""
         self.reusable: list[bool] = []
         ours, theirs = socket.socketpair()
@@ -76,22 +78,24 @@ class Outcome:
             theirs.sendall(answer)
             theirs.shutdown(socket.SHUT_WR)
             try:
-                exchange = Exchange(ours, "/", render("a", 80, 80, {}), self.reusable.append)
-            except HTTPFault as fault:
+                response = WireResponse(
+                    ours, "/", render_request_head("a", 80, 80, {}), self.reusable.append
+                )
+            except TransportError as fault:
                 self.fault = fault.kind
                 return
             self.status, self.headers, self.length = (
-                exchange.status, exchange.headers, exchange.length
+                response.status, response.headers, response.length
             )  # fmt: skip
             try:
-                parts = [bytes(exchange.take(size, loan))]
+                parts = [bytes(response.take(size, loan))]
                 while parts[-1] and len(parts) * size < LIMIT:
-                    parts.append(bytes(exchange.take(size, loan)))
+                    parts.append(bytes(response.take(size, loan)))
                 self.body = b"".join(parts)
-            except HTTPFault as fault:
+            except TransportError as fault:
                 self.fault = fault.kind
             finally:
-                exchange.end()
+                response.end()
 
 
 def by_http_client(answer: bytes) -> Optional[tuple[int, bytes]]:
@@ -131,7 +135,10 @@ def test_any_answer(answer):
 @given(answers, st.integers(1, 20), st.booleans())
 def test_any_way_to_take_it(answer, size, lend):
     """A body is the same in pieces as at once, in lent memory as in new."""
-    whole, pieces = Outcome(answer), Outcome(answer, size, Loan(bytearray()) if lend else None)
+    whole, pieces = (
+        Outcome(answer),
+        Outcome(answer, size, PooledBuffer(bytearray()) if lend else None),
+    )
     if whole.fault or pieces.fault:
         # In pieces the malformed end of a body may not be reached.
         assert whole.fault in (pieces.fault, *("short", "protocol") * (not pieces.fault))
@@ -151,14 +158,14 @@ def test_any_way_to_take_it(answer, size, lend):
 )
 def test_host(host, port, default, line):
     """The Host header leaves out the scheme's own port, which signatures leave out too."""
-    assert line in render(host, port, default, {"Accept": "*/*"})
+    assert line in render_request_head(host, port, default, {"Accept": "*/*"})
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: b", "a\nX: b", "a\r"])
 def test_header_that_is_none(value):
     """A header that would smuggle in another is refused."""
     with pytest.raises(ValueError, match="Invalid header"):
-        render("a", 80, 80, {"X-Token": value})
+        render_request_head("a", 80, 80, {"X-Token": value})
 
 
 @pytest.mark.parametrize("lend", ["never", "always", "in turns"])
@@ -179,16 +186,18 @@ def test_body_in_steps(framing, step, lend):
     with ours, theirs, ThreadPoolExecutor(1) as pool:
         sent = pool.submit(theirs.sendall, b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + coded)
         sent.add_done_callback(lambda _: theirs.shutdown(socket.SHUT_WR))
-        exchange = Exchange(ours, "/", render("a", 80, 80, {}), lambda reusable: None)
+        response = WireResponse(
+            ours, "/", render_request_head("a", 80, 80, {}), lambda reusable: None
+        )
         got = b""
         for count in itertools.count():
             lends = lend == "always" or (lend == "in turns" and count % 2)
-            part = bytes(exchange.take(step, Loan(bytearray()) if lends else None))
+            part = bytes(response.take(step, PooledBuffer(bytearray()) if lends else None))
             if not part:
                 break
             got += part
             assert body.startswith(got), f"wrong from {len(got) - len(part)} on"
-        exchange.end()
+        response.end()
         assert got == body
 
 
@@ -210,7 +219,7 @@ def test_connection_with_more_than_the_response_is_not_used_again(kind, reusable
     plain, theirs = socket.socketpair()
     with kind(fileno=plain.detach()) as ours, theirs:
         theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345")
-        exchange = Exchange(ours, "/", render("a", 80, 80, {}), ended.append)
-        assert bytes(exchange.take(LIMIT, None)) == b"12345"
-        exchange.end()
+        response = WireResponse(ours, "/", render_request_head("a", 80, 80, {}), ended.append)
+        assert bytes(response.take(LIMIT, None)) == b"12345"
+        response.end()
     assert ended == [reusable]

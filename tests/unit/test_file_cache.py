@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO
+from ctera_direct_sync._readers.file import DirectFile
+from ctera_direct_sync._readers.file_cache import BlockMemory
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
-from ctera_direct_sync.file import DirectFile
-from ctera_direct_sync.file_cache import BlockMemory
 from tests.support.engines import run_inline
 
 BLOCK = 1000
@@ -130,6 +130,6 @@ def test_reads_with_the_lock_give_the_same(
         return [*parts, *file]
 
     quick = read(files[0])
-    monkeypatch.setattr("ctera_direct_sync.file._HAS_ATOMIC_STEPS", False)
+    monkeypatch.setattr("ctera_direct_sync._readers.file._HAS_ATOMIC_STEPS", False)
     assert read(files[1]) == quick
     assert b"".join(quick) == SyntheticSource(64 * BLOCK).read(0, 64 * BLOCK)

@@ -24,15 +24,15 @@ from urllib3 import exceptions as u3
 from urllib3.util import SKIP_HEADER
 from urllib3.util.ssl_match_hostname import CertificateError
 
-from ctera_direct_sync.buffers import Loan
-from ctera_direct_sync.connections import TLS, _pools
+from ctera_direct_sync._base.buffers import PooledBuffer
+from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
+from ctera_direct_sync._net.errors import TransportError, fault_of
+from ctera_direct_sync._net.pool import TLS, _pools
+from ctera_direct_sync._net.response import WireResponse
+from ctera_direct_sync._net.session import HTTP, retry_after
+from ctera_direct_sync._net.urls import check_origin, origin_of, split_url
 from ctera_direct_sync.emulator.tls import Certificates
-from ctera_direct_sync.exchange import Exchange
-from ctera_direct_sync.faults import HTTPFault, fault_of
-from ctera_direct_sync.http import HTTP, retry_after
-from ctera_direct_sync.scope import Cancelled, CancelScope
 from ctera_direct_sync.settings import Endpoint
-from ctera_direct_sync.urls import check_origin, origin_of, split_url
 
 QUERY = "X-Amz-Signature=c0ffee&X-Amz-Credential=deadbeef"
 PATH = f"/bucket/blocks/7f?{QUERY}"
@@ -69,7 +69,7 @@ def test_split(url, origin, target):
 @pytest.mark.parametrize("url", ["", "a.example.com/x", "/x", "https:a", "mailto:a@example.com"])
 def test_url_without_a_scheme(url):
     """What is no absolute URL is said to be none, without being quoted."""
-    with pytest.raises(HTTPFault) as caught:
+    with pytest.raises(TransportError) as caught:
         split_url(url)
     assert caught.value.kind == "url"
     assert not caught.value.transient
@@ -81,7 +81,7 @@ def test_request_target_is_safe(text):
     """Whatever a portal lists, what goes into the request line is printable ASCII without a space."""
     try:
         _, target = split_url(f"https://a/{text}")
-    except HTTPFault as fault:
+    except TransportError as fault:
         assert fault.kind == "url"
         return
     assert target.startswith("/")
@@ -105,7 +105,7 @@ def test_request_target_is_safe(text):
 )
 def test_origin_that_is_not_connected_to(origin, reason):
     """Other schemes, no host, a bad port or credentials in the URL are refused, unquoted."""
-    with pytest.raises(HTTPFault, match=reason) as caught:
+    with pytest.raises(TransportError, match=reason) as caught:
         check_origin(origin)
     assert caught.value.kind == "url"
     assert "c0ffee" not in str(caught.value)
@@ -296,7 +296,7 @@ def test_certificate_says_why():
 
 def test_fault_stays_itself():
     """A fault that comes along is passed on."""
-    fault = HTTPFault("short", "the body ended")
+    fault = TransportError("short", "the body ended")
     assert fault_of(fault) is fault
 
 
@@ -385,7 +385,7 @@ def test_real_requests_error(quiet_port):
 
 def test_refused(http_client, quiet_port):
     """A refused connection raises with nothing of the URL's query reachable from the fault."""
-    with pytest.raises(HTTPFault) as caught:
+    with pytest.raises(TransportError) as caught:
         http_client.get(f"http://127.0.0.1:{quiet_port}{PATH}", CancelScope())
     assert (caught.value.kind, caught.value.errno) == ("connection", errno.ECONNREFUSED)
     assert_hidden(caught.value)
@@ -407,7 +407,7 @@ def test_refused(http_client, quiet_port):
 def test_answer_that_is_no_http(http_client, answering, reply, kind):
     """An answer that is none is a fault before there is a response."""
     port = answering(reply)
-    with pytest.raises(HTTPFault) as caught:
+    with pytest.raises(TransportError) as caught:
         http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope())
     assert caught.value.kind == kind
     assert_hidden(caught.value)
@@ -426,7 +426,7 @@ def test_answer_that_is_no_http(http_client, answering, reply, kind):
 def test_body_that_is_wrong(http_client, answering, reply, kind):
     """A body that is cut or too long is a fault of its kind."""
     port = answering(b"HTTP/1.1 200 OK\r\n" + reply)
-    with pytest.raises(HTTPFault) as caught, http_client.get(
+    with pytest.raises(TransportError) as caught, http_client.get(
         f"http://127.0.0.1:{port}{PATH}", CancelScope()
     ) as response:  # fmt: skip
         response.read(LIMIT)
@@ -457,7 +457,7 @@ def test_content_length_that_makes_no_sense(answering, http_client, text):
     """Where a body ends cannot be known then: nothing of it is used (RFC 9112, section 6.3)."""
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {text}\r\nConnection: close\r\n\r\n12345"
     port = answering(head.encode("latin-1"))
-    with pytest.raises(HTTPFault) as caught:
+    with pytest.raises(TransportError) as caught:
         http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope())
     assert caught.value.kind == "protocol"
 
@@ -498,7 +498,7 @@ def test_body_larger_than_what_came_with_its_head(answering, http_client, size, 
     """It matters neither whether the first read of the socket has it all nor where it goes."""
     body = random.Random(size).randbytes(size)
     port = answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
-    loan = Loan(bytearray()) if lend else None
+    loan = PooledBuffer(bytearray()) if lend else None
     with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
         assert response.read(size, loan) == body
 
@@ -604,7 +604,7 @@ def test_answer_that_nobody_asked_for(size, lend, secure):
     try:
         for _ in range(2):
             with client.get(url, CancelScope()) as response:
-                got += bytes(response.read(size, Loan(bytearray()) if lend else None))[-1:]
+                got += bytes(response.read(size, PooledBuffer(bytearray()) if lend else None))[-1:]
             assert sent.acquire(timeout=10)  # All of it is here, or in this machine's buffers.
     finally:
         done.set()
@@ -740,7 +740,7 @@ def test_interrupt_in_a_callback(answering, http_client, monkeypatch, callback):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Exchange, callback, interrupt)
+    monkeypatch.setattr(WireResponse, callback, interrupt)
     port = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     with pytest.raises(KeyboardInterrupt):
         http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope())
@@ -749,7 +749,7 @@ def test_interrupt_in_a_callback(answering, http_client, monkeypatch, callback):
 def test_fault_keeps_no_request(answering, http_client):
     """A fault's traceback does not lead to the frames that hold the request's target and headers."""
     port = answering(b"")
-    with pytest.raises(HTTPFault) as caught:
+    with pytest.raises(TransportError) as caught:
         http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope())
     names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert names == ["test_fault_keeps_no_request", "get"]
@@ -765,7 +765,7 @@ def test_transfer_coding(answering, http_client, coding, kind):
     try:
         with http_client.get(f"http://127.0.0.1:{port}{PATH}", CancelScope()) as response:
             assert response.read(LIMIT) == b"5\r\n12345\r\n0\r\n\r\n"
-    except HTTPFault as fault:
+    except TransportError as fault:
         assert fault.kind == kind
     else:
         assert not kind

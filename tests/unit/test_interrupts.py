@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ctera_direct_sync import interrupts
-from ctera_direct_sync.interrupts import Interrupts, Signalled
+from ctera_direct_sync.cli import signals as interrupts
+from ctera_direct_sync.cli.signals import Interrupts, Signalled
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="its signals are others")
 
@@ -64,7 +64,7 @@ def test_insisting_ends_a_block_that_holds() -> None:
     """A later signal ends the process at once, by the signal itself."""
     code = (
         "import os, signal\n"
-        "from ctera_direct_sync import interrupts\n"
+        "from ctera_direct_sync.cli import signals as interrupts\n"
         "interrupts._GRACE_S = 0\n"
         "with interrupts.Interrupts() as handlers, handlers.held():\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"

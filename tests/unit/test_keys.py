@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctera_direct_sync import codec
+from ctera_direct_sync._protocol.keys import unwrap
 from ctera_direct_sync.exceptions import DecryptKeyError
-from ctera_direct_sync.keys import unwrap
 from ctera_direct_sync.types import FileKey
 from tests.fuzz import key_unwrap
 
@@ -218,7 +218,7 @@ def test_a_cryptographic_library_that_refuses(monkeypatch):
     """A FIPS policy or the like is told as what it is, not as a wrong secret."""
 
     def refuse(data, *, key):
-        codec.errors.raise_fault(codec.Fault.CRYPTO, None, len(data))
+        codec.errors.raise_status(codec.DecodeStatus.CRYPTO, None, len(data))
 
     monkeypatch.setattr(codec, "decrypt_ecb", refuse)
     assert "refused to work" in refusal(WRAPPED[2])

@@ -7,8 +7,8 @@ from typing import Any, Optional
 
 import pytest
 
+from ctera_direct_sync._protocol.portal import RenewableBlockList, parse_listing
 from ctera_direct_sync.exceptions import BlocksNotFoundError, DecryptKeyError, DirectIOAPIError
-from ctera_direct_sync.portal import Listing, parse_listing
 from ctera_direct_sync.types import Chunk, FileKey, Metadata, SignedURL
 
 SECRET = "ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7fH1+f4CBgoOEhYaHiImKiw=="
@@ -336,7 +336,7 @@ def renewed(**changes: Any) -> Metadata:
 def test_listing_adopts_new_urls():
     """A list with the same blocks replaces the stale one, whoever comes second changes nothing."""
     stale, fresh = parse(answer()), renewed()
-    listing = Listing(stale)
+    listing = RenewableBlockList(stale)
     listing.adopt(stale, fresh)
     listing.adopt(stale, renewed())
     assert listing.metadata is fresh
@@ -358,7 +358,7 @@ def test_listing_adopts_new_urls():
 def test_listing_notes_that_the_file_changed(changes):
     """Other blocks, another key or another format: the file is another now."""
     stale = parse(answer())
-    listing = Listing(stale)
+    listing = RenewableBlockList(stale)
     listing.adopt(stale, renewed(**copy.deepcopy(changes)))
     assert listing.changed
     assert listing.metadata is stale

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync import folders, locks
-from ctera_direct_sync.folders import Folder, ForeignFileError, Place
-from ctera_direct_sync.journal import Completion, Journal
-from ctera_direct_sync.locks import LockedFile
+from ctera_direct_sync._readers import folders, locks
+from ctera_direct_sync._readers.folders import Folder, ForeignFileError, Place
+from ctera_direct_sync._readers.journal import Completion, Journal
+from ctera_direct_sync._readers.locks import LockedFile
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="symbolic links need a privilege there")
 

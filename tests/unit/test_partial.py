@@ -15,8 +15,8 @@ from typing import Optional, Union
 import pytest
 
 from ctera_direct_sync import codec
-from ctera_direct_sync.folders import Place
-from ctera_direct_sync.partial import DownloadPlan, PartFile, Recovered, is_own_name
+from ctera_direct_sync._readers.folders import Place
+from ctera_direct_sync._readers.part_file import DownloadPlan, PartFile, Recovered, is_own_name
 from ctera_direct_sync.types import Chunk, Metadata, SignedURL
 
 pytestmark = pytest.mark.keeps_partial

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ctera_direct_sync.ranges import PART_SIZE, Piece, clip, covered, pieces
+from ctera_direct_sync._protocol.ranges import PART_SIZE, Piece, clip, covered, pieces
 from ctera_direct_sync.types import ByteRange, Chunk, SignedURL
 
 URL = SignedURL("https://storage.example.com/1")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctera_direct_sync import Settings
-from ctera_direct_sync.retry import TRANSIENT_STATUSES, RetryPolicy
+from ctera_direct_sync._base.retry import TRANSIENT_STATUSES, RetryPolicy
 
 
 class Clock:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from ctera_direct_sync.scope import Cancelled, CancelScope, SingleFlight
+from ctera_direct_sync._base.cancellation import Cancelled, CancelScope, SingleFlight
 
 PATIENCE = 10
 

@@ -10,11 +10,11 @@ from typing import Any, Callable
 
 import pytest
 
-from ctera_direct_sync.engine import Engine, Transfer
-from ctera_direct_sync.events import Observer
+from ctera_direct_sync._base.observer import Observer
+from ctera_direct_sync._engine.engine import Engine, Transfer
+from ctera_direct_sync._protocol.ranges import pieces
+from ctera_direct_sync._readers.stream import Streamer, iterate
 from ctera_direct_sync.exceptions import DirectIOError
-from ctera_direct_sync.ranges import pieces
-from ctera_direct_sync.stream import Streamer, iterate
 from ctera_direct_sync.types import Chunk, SignedURL
 
 PATIENCE = 20

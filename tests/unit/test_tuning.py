@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctera_direct_sync.tuning import WorkerTuner
+from ctera_direct_sync._engine.tuner import WorkerTuner
 
 MB = 1_000_000
 #: Throughput in bytes a second by the number of workers.

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from ctera_direct_sync.types import (
     Block,
+    BlockEvent,
     ByteRange,
     Chunk,
     Download,
-    Event,
     FileKey,
     Metadata,
     SignedURL,
@@ -264,7 +264,7 @@ def test_metadata_does_not_follow_the_list_it_was_made_of():
         Chunk(1, 0, 100, URL),
         Block(42, 1, 0, 1, b"x"),
         Download("a", 1, 2, 0.5),
-        Event("queued", 0.0, 42, 1, 0, 0, "main", ""),
+        BlockEvent("queued", 0.0, 42, 1, 0, 0, "main", ""),
     ],
 )
 def test_tuples_pickle_and_unpack(value):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ctera_direct_sync.faults import HTTPFault
-from ctera_direct_sync.proxies import bypasses_proxy, check_proxy, environment_proxies
-from ctera_direct_sync.urls import redirect_target, same_target
+from ctera_direct_sync._net.errors import TransportError
+from ctera_direct_sync._net.proxies import bypasses_proxy, check_proxy, environment_proxies
+from ctera_direct_sync._net.urls import redirect_target, same_target
 
 BASE = "https://a.example.com:8443/x/y?s=1"
 
@@ -39,7 +39,9 @@ def test_redirect(location: str, target: str) -> None:
 @pytest.mark.parametrize("location", [None, "", "  "])
 def test_redirect_without_a_location(location: str | None) -> None:
     """It is called what it is."""
-    with pytest.raises(HTTPFault, match=r"redirects \(HTTP 301\) but has no Location") as caught:
+    with pytest.raises(
+        TransportError, match=r"redirects \(HTTP 301\) but has no Location"
+    ) as caught:
         redirect_target(BASE, 301, location)
     assert not caught.value.transient
 
@@ -50,7 +52,7 @@ def test_redirect_without_a_location(location: str | None) -> None:
 @pytest.mark.parametrize("base", [BASE, BASE.replace("https", "HTTPS")])
 def test_redirect_out_of_https(base: str, location: str) -> None:
     """What was asked for over TLS is not fetched without it, however the scheme is spelled."""
-    with pytest.raises(HTTPFault, match="from https to an unprotected URL"):
+    with pytest.raises(TransportError, match="from https to an unprotected URL"):
         redirect_target(base, 302, location)
 
 
@@ -141,5 +143,5 @@ def test_proxy_without_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     """``proxy:3128`` is a host and a port, as it is for curl."""
     monkeypatch.setenv("http_proxy", "proxy:3128")
     assert environment_proxies("http://a.example.com")["http"] == "http://proxy:3128"
-    with pytest.raises(HTTPFault, match="write http:// before it"):
+    with pytest.raises(TransportError, match="write http:// before it"):
         check_proxy("proxy:3128")

@@ -19,7 +19,7 @@ from unittest import mock
 
 from mkdocs.exceptions import PluginError
 
-from ctera_direct_sync import cli
+from ctera_direct_sync.cli import program as cli
 
 ROOT = Path(__file__).parents[2]
 #: The sections of the navigation that take the other pages of a folder.

@@ -18,7 +18,8 @@ from typing import Any, Callable
 
 import pytest
 
-from ctera_direct_sync import cli, codec
+from ctera_direct_sync import codec
+from ctera_direct_sync.cli import program as cli
 from ctera_direct_sync.emulator import Emulator, faults
 
 BLOCK = 10_000

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync import DirectIO, DirectIOError, batch
+from ctera_direct_sync import DirectIO, DirectIOError
+from ctera_direct_sync._readers import batch
 from ctera_direct_sync.emulator import Emulator
 
 pytestmark = pytest.mark.keeps_partial

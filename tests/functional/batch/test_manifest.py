@@ -7,7 +7,7 @@ import io
 import pytest
 
 from ctera_direct_sync import BatchItem
-from ctera_direct_sync.manifest import ManifestError, Row, read_manifest
+from ctera_direct_sync._readers.manifest import ManifestError, Row, read_manifest
 
 SHA, CRC = "a1" * 32, "0badcafe"
 

@@ -102,7 +102,7 @@ def test_results_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], lost: int
 ) -> None:
     """A batch that ends without a result for each line is an error, however it came about."""
-    from ctera_direct_sync import cli
+    from ctera_direct_sync.cli import program as cli
 
     run = DirectIO._run_batch
 

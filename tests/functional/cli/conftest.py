@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ctera_direct_sync import cli
+from ctera_direct_sync.cli import program as cli
 from ctera_direct_sync.emulator import Emulator
 
 BLOCK = 50_000

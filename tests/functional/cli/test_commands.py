@@ -247,7 +247,7 @@ def test_no_log_line_shows_a_signed_url(portal: Emulator, caplog: pytest.LogCapt
 
 def test_other_loggers_are_redacted(run: Run, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     """What any package logs while a command runs loses the queries of its URLs."""
-    from ctera_direct_sync import cli
+    from ctera_direct_sync.cli import program as cli
 
     def log(client: Any, options: Any) -> None:
         try:

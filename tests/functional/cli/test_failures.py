@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ctera_direct_sync import cli
+from ctera_direct_sync.cli import program as cli
 from ctera_direct_sync.emulator import Emulator, faults
 
 from .conftest import BLOCK, DATA, finished, started
@@ -243,7 +243,7 @@ def test_folder_without_permission(file_id: int) -> None:
         os.chmod(place, 0o555)
         code = (
             "import os, sys\n"
-            "from ctera_direct_sync import cli\n"
+            "from ctera_direct_sync.cli import program as cli\n"
             "import Crypto.Cipher._mode_ecb, Crypto.Cipher.AES, encodings.idna\n"
             "if os.geteuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
             "sys.exit(cli.main(sys.argv[1:]))\n"

@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ctera_direct_sync import cli
+from ctera_direct_sync.cli import program as cli
 from ctera_direct_sync.emulator import Emulator
 
 from .conftest import COMMAND, DATA
@@ -158,7 +158,7 @@ def test_limit_of_threads(portal: Emulator, command: str, limit: int) -> None:
     # A user of its own: the limit counts all the threads of a user. Modules are imported before it holds.
     code = (
         "import os, resource, sys\n"
-        "from ctera_direct_sync.cli import main\n"
+        "from ctera_direct_sync.cli.program import main\n"
         "import Crypto.Cipher._mode_ecb, Crypto.Cipher.AES, encodings.idna\n"
         f"os.setgroups([]); os.setresgid(*[{65500 + limit}] * 3)\n"
         f"os.setresuid(*[{65500 + limit}] * 3)\n"

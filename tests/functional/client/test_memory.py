@@ -119,7 +119,7 @@ def test_span_is_in_memory_once(portal: Emulator, make_client: Callable[..., Dir
     metadata = client.metadata(file_id)
     tracemalloc.start()
     try:
-        (data,) = client._read_spans(metadata, [(0, size)]).read(stop_at_first=True)
+        (data,) = client._read_spans(metadata, [(0, size)]).read(fail_fast=True)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -15,13 +15,13 @@ import trustme
 from requests.adapters import HTTPAdapter
 
 from ctera_direct_sync import DirectIO, Metadata, Settings
+from ctera_direct_sync._protocol.portal import parse_listing
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
 from ctera_direct_sync.exceptions import (
     BlockListConnectionError,
     DownloadConnectionError,
     DownloadError,
 )
-from ctera_direct_sync.portal import parse_listing
 from tests.faults import ways
 
 DATA = SyntheticSource(50_000, seed=1).read(0, 50_000)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO
+from ctera_direct_sync._engine.stream_start import StreamStartWindow
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
-from ctera_direct_sync.stream_start import StreamStartWindow
 
 DATA = SyntheticSource(20_000, seed=1).read(0, 20_000)
 
@@ -48,7 +48,7 @@ WAYS: dict[str, tuple[Callable[[DirectIO, int], Any], list[str]]] = {
     "open": (_open, ["open", "close"]),
     "spans": (
         lambda client, file_id: client._read_spans(client.metadata(file_id), [(5, 15)]).read(
-            stop_at_first=True
+            fail_fast=True
         ),
         ["open", "close"],
     ),

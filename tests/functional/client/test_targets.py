@@ -13,8 +13,8 @@ from typing import Callable
 import pytest
 
 from ctera_direct_sync import BlockError, ByteRange, DirectIO
+from ctera_direct_sync._readers.targets import is_stream
 from ctera_direct_sync.emulator import Emulator, faults
-from ctera_direct_sync.targets import is_stream
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="its descriptors have no paths")
 

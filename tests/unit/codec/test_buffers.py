@@ -28,8 +28,10 @@ KINDS: list[Callable[[bytes], Any]] = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("spoil", [False, True])
-def test_any_buffer_in(codec: ModuleType, kind: Callable[[bytes], Any], spoil: bool) -> None:
+@pytest.mark.parametrize("overwrite_input", [False, True])
+def test_any_buffer_in(
+    codec: ModuleType, kind: Callable[[bytes], Any], overwrite_input: bool
+) -> None:
     """Objects come in any contiguous buffer and are only read, unless they may be spoiled."""
     cases = [
         (STORED, {"key": KEY}),
@@ -39,17 +41,17 @@ def test_any_buffer_in(codec: ModuleType, kind: Callable[[bytes], Any], spoil: b
     ]
     for stored, arguments in cases:
         given = kind(stored)
-        block = codec.decode(given, length=len(DATA), spoil=spoil, **arguments)
+        block = codec.decode(given, length=len(DATA), overwrite_input=overwrite_input, **arguments)
         assert block.data == DATA
-        if not spoil:
+        if not overwrite_input:
             assert bytes(given) == stored
             assert codec.decode_bytes(given, length=len(DATA), **arguments) == DATA
 
 
 def test_a_read_only_buffer_is_never_spoiled(codec: ModuleType) -> None:
-    """``spoil=True`` on bytes, or a read-only view of a bytearray, changes nothing in them."""
+    """``overwrite_input=True`` on bytes, or a read-only view of a bytearray, changes nothing in them."""
     for given in (bytes(STORED), memoryview(bytearray(STORED)).toreadonly()):
-        block = codec.decode(given, key=KEY, length=len(DATA), spoil=True)
+        block = codec.decode(given, key=KEY, length=len(DATA), overwrite_input=True)
         assert block.data == DATA
         assert bytes(given) == STORED
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ctera_direct_sync import exceptions
-from ctera_direct_sync.codec.errors import Fault, raise_fault
+from ctera_direct_sync.codec.errors import DecodeStatus, raise_status
 
 HEADER = Path(__file__).parents[3] / "csrc" / "ctera_codec.h"
 
@@ -30,32 +30,32 @@ CLASSES: dict[str, type[Exception]] = {
 
 
 def test_numbers_are_those_of_the_c_header() -> None:
-    """The C enum and Fault have the same names and numbers."""
+    """The C enum and DecodeStatus have the same names and numbers."""
     enum = re.search(r"enum ctera_error \{(.*?)\};", HEADER.read_text("ascii"), re.DOTALL)
     assert enum is not None
     members = re.findall(r"\bCTERA_([A-Z_]+) = (\d+)", enum[1])
-    assert {name: int(number) for name, number in members} == dict(Fault.__members__)
+    assert {name: int(number) for name, number in members} == dict(DecodeStatus.__members__)
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_fault_has_its_exception(name: str) -> None:
     """Each raises its class, plain numbers included, with a sentence that says what to do."""
     with pytest.raises(CLASSES[name]) as caught:
-        raise_fault(int(Fault[name]), 7, 100)
+        raise_status(int(DecodeStatus[name]), 7, 100)
     assert type(caught.value) is CLASSES[name]
     assert len(str(caught.value)) > 40
 
 
 def test_every_fault_is_tested() -> None:
     """A new fault needs a line in CLASSES."""
-    assert set(CLASSES) == set(Fault.__members__) - {"OK"}
+    assert set(CLASSES) == set(DecodeStatus.__members__) - {"OK"}
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if name not in ("ARGUMENT", "MEMORY")])
 def test_block_errors_are_whole(name: str) -> None:
     """errno, sentence and block are set, and survive pickling."""
     with pytest.raises(exceptions.BlockError) as caught:
-        raise_fault(Fault[name], 7, 100)
+        raise_status(DecodeStatus[name], 7, 100)
     error = caught.value
     again = pickle.loads(pickle.dumps(error))
     for one in (error, again):
@@ -70,7 +70,7 @@ def test_sentences_differ() -> None:
     sentences = set()
     for name in CLASSES:
         with pytest.raises((OSError, ValueError, MemoryError)) as caught:
-            raise_fault(Fault[name], 1, 1)
+            raise_status(DecodeStatus[name], 1, 1)
         sentences.add(str(caught.value))
     assert len(sentences) == len(CLASSES)
 
@@ -79,4 +79,4 @@ def test_sentences_differ() -> None:
 def test_what_is_no_fault(code: int) -> None:
     """A number that means nothing, or success, is a bug that shows."""
     with pytest.raises((KeyError, ValueError)):
-        raise_fault(code, 1, 1)
+        raise_status(code, 1, 1)

@@ -73,7 +73,7 @@ def calls(
         out = bytearray(len(DATA))
         yield lambda kind=kind, out=out: codec.decode_into(kind(stored), out, **arguments)
     spoiled = bytearray(stored)
-    yield lambda: codec.decode(spoiled, length=len(DATA), spoil=True, **arguments)
+    yield lambda: codec.decode(spoiled, length=len(DATA), overwrite_input=True, **arguments)
 
 
 @pytest.mark.parametrize("name", FAILURES)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ctera_direct_sync.engine import Engine
+from ctera_direct_sync._engine.engine import Engine
 from tests.support.engines import InlineEngine, note_threads, open_engine
 
 

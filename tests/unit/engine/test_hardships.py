@@ -11,13 +11,13 @@ from typing import Any, Callable
 
 import pytest
 
-from ctera_direct_sync import engine as engine_module
-from ctera_direct_sync.engine import ClientClosed
-from ctera_direct_sync.iteration import as_completed, in_order
-from ctera_direct_sync.scheduler import Scheduler
-from ctera_direct_sync.scope import Cancelled, Gate
-from ctera_direct_sync.transfer import Transfer
-from ctera_direct_sync.worker_pool import WorkerPool
+from ctera_direct_sync._base.cancellation import Cancelled, Gate
+from ctera_direct_sync._base.worker_pool import WorkerPool
+from ctera_direct_sync._engine import engine as engine_module
+from ctera_direct_sync._engine.engine import ClientClosed
+from ctera_direct_sync._engine.iteration import as_completed, in_order
+from ctera_direct_sync._engine.scheduler import Scheduler
+from ctera_direct_sync._engine.transfer import Transfer
 from tests.support.engines import (
     PATIENCE,
     CutOff,

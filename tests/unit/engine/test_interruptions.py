@@ -9,10 +9,10 @@ from typing import Any, Callable
 
 import pytest
 
-from ctera_direct_sync.engine import STREAM, Engine
-from ctera_direct_sync.iteration import as_completed, in_order
-from ctera_direct_sync.scope import Cancelled
-from ctera_direct_sync.worker_pool import WorkerPool
+from ctera_direct_sync._base.cancellation import Cancelled
+from ctera_direct_sync._base.worker_pool import WorkerPool
+from ctera_direct_sync._engine.engine import STREAM, Engine
+from ctera_direct_sync._engine.iteration import as_completed, in_order
 from tests.support.engines import (
     PATIENCE,
     Held,
@@ -187,7 +187,7 @@ def test_callback_on_the_callers_thread_raises_there():
 
 def test_future_whose_lock_is_left_locked_costs_no_worker(monkeypatch):
     """An interrupt in concurrent.futures can leave a future locked: the worker goes on without it."""
-    monkeypatch.setattr("ctera_direct_sync.engine._MAX_PUBLISH_S", 0.01)
+    monkeypatch.setattr("ctera_direct_sync._engine.engine._MAX_PUBLISH_S", 0.01)
     with open_engine(1) as made:
         held = Held()
         first, second = futures(made, shared(2, held, max_workers=1))
@@ -218,7 +218,7 @@ def few_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
         monkeypatch.setattr(WorkerPool, "_start_thread", refuse)
         if not count:
-            monkeypatch.setattr("ctera_direct_sync.worker_pool.start_new_thread", _no_thread)
+            monkeypatch.setattr("ctera_direct_sync._base.worker_pool.start_new_thread", _no_thread)
 
     return allow
 

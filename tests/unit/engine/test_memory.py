@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctera_direct_sync.engine import Transfer
-from ctera_direct_sync.iteration import as_completed as completed
-from ctera_direct_sync.iteration import in_order
-from ctera_direct_sync.ranges import Piece
-from ctera_direct_sync.scope import CancelScope
+from ctera_direct_sync._base.cancellation import CancelScope
+from ctera_direct_sync._engine.engine import Transfer
+from ctera_direct_sync._engine.iteration import as_completed as completed
+from ctera_direct_sync._engine.iteration import in_order
+from ctera_direct_sync._protocol.ranges import Piece
 from tests.support.engines import (
     InlineEngine,
     futures,

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from ctera_direct_sync.iteration import as_completed as completed
-from ctera_direct_sync.iteration import in_order
-from ctera_direct_sync.ranges import Piece
-from ctera_direct_sync.scope import Cancelled, CancelScope
+from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
+from ctera_direct_sync._engine.iteration import as_completed as completed
+from ctera_direct_sync._engine.iteration import in_order
+from ctera_direct_sync._protocol.ranges import Piece
 from tests.support.engines import (
     PATIENCE,
     CutOff,

@@ -13,10 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
-from ctera_direct_sync.ranges import Piece
-from ctera_direct_sync.scheduler import Scheduler
-from ctera_direct_sync.sync import Empty
-from ctera_direct_sync.transfer import BULK, STREAM, Job, State, Transfer
+from ctera_direct_sync._base.sync import Empty
+from ctera_direct_sync._engine.scheduler import Scheduler
+from ctera_direct_sync._engine.transfer import BULK, STREAM, Job, State, Transfer
+from ctera_direct_sync._protocol.ranges import Piece
 from tests.support.engines import pieces, position, transfer
 
 #: One job in so many goes by age. A transfer that may run waits for that many takes, for each that was

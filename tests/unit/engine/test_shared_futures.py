@@ -16,7 +16,7 @@ from concurrent.futures import (
 
 import pytest
 
-from ctera_direct_sync.engine import Engine
+from ctera_direct_sync._engine.engine import Engine
 from tests.support.engines import PATIENCE, Held, futures, open_engine, position, shared
 
 

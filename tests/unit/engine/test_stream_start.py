@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from ctera_direct_sync.engine import STREAM, Engine
-from ctera_direct_sync.iteration import in_order
-from ctera_direct_sync.ranges import Piece
-from ctera_direct_sync.scope import CancelScope
-from ctera_direct_sync.stream_start import StreamStartWindow
+from ctera_direct_sync._base.cancellation import CancelScope
+from ctera_direct_sync._engine.engine import STREAM, Engine
+from ctera_direct_sync._engine.iteration import in_order
+from ctera_direct_sync._engine.stream_start import StreamStartWindow
+from ctera_direct_sync._protocol.ranges import Piece
 from tests.support.engines import (
     PATIENCE,
     futures,
@@ -52,7 +52,7 @@ def standing_back(
     monkeypatch: pytest.MonkeyPatch, step: float = PATIENCE, quick: float = PATIENCE
 ) -> Iterator[tuple[Engine, threading.Event]]:
     """An engine with steps of so many seconds, and what tells that a worker stands back."""
-    monkeypatch.setattr("ctera_direct_sync.engine._QUICK_JOB_S", quick)
+    monkeypatch.setattr("ctera_direct_sync._engine.engine._QUICK_JOB_S", quick)
     stands_back = threading.Event()
 
     class Told(StreamStartWindow):

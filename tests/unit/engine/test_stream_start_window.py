@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctera_direct_sync.stream_start import StreamStartWindow
+from ctera_direct_sync._engine.stream_start import StreamStartWindow
 
 
 class Timed:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync import iteration
-from ctera_direct_sync.engine import STREAM, Transfer
-from ctera_direct_sync.iteration import _WakeupBatcher, in_order
-from ctera_direct_sync.iteration import as_completed as completed
-from ctera_direct_sync.ranges import Piece
-from ctera_direct_sync.scope import Cancelled, CancelScope
+from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
+from ctera_direct_sync._engine import iteration
+from ctera_direct_sync._engine.engine import STREAM, Transfer
+from ctera_direct_sync._engine.iteration import _WakeupBatcher, in_order
+from ctera_direct_sync._engine.iteration import as_completed as completed
+from ctera_direct_sync._protocol.ranges import Piece
 from tests.support.engines import (
     PATIENCE,
     CutOff,

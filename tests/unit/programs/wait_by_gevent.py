@@ -8,10 +8,10 @@ import sys  # noqa: E402
 
 import gevent  # noqa: E402
 
-from ctera_direct_sync.connections import TLS  # noqa: E402
-from ctera_direct_sync.faults import HTTPFault  # noqa: E402
-from ctera_direct_sync.http import HTTP  # noqa: E402
-from ctera_direct_sync.scope import CancelScope  # noqa: E402
+from ctera_direct_sync._base.cancellation import CancelScope  # noqa: E402
+from ctera_direct_sync._net.errors import TransportError  # noqa: E402
+from ctera_direct_sync._net.pool import TLS  # noqa: E402
+from ctera_direct_sync._net.session import HTTP  # noqa: E402
 from ctera_direct_sync.settings import Endpoint  # noqa: E402
 
 
@@ -20,7 +20,7 @@ def outcome(client: HTTP) -> str:
     try:
         with client.get(sys.argv[1], CancelScope()) as response:
             response.read(200_000)
-    except HTTPFault as fault:
+    except TransportError as fault:
         return fault.kind
     return "a response"
 

@@ -1,0 +1,1 @@
+"""Foundations that know nothing of portals and files: synchronisation, cancellation, retries, buffers."""

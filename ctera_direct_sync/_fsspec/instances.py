@@ -1,0 +1,255 @@
+"""How a ``ctera://`` file system comes to its portal, its keys and its client.
+
+fsspec keeps an instance for each thread and each set of options. The metaclass here makes the portal a
+part of that set, wherever it was named: in the URL, as ``baseurl``, or in the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import os
+import weakref
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional, Union
+from urllib.parse import urlsplit
+
+from fsspec.config import apply_config
+from fsspec.json import FilesystemJSONEncoder
+from fsspec.spec import AbstractFileSystem
+
+from ..client import DirectIO
+from ..settings import Endpoint, Settings
+from ..types import Token
+
+__all__ = ["Instances", "PortalHost", "given_settings", "portal_clients", "shared_client"]
+
+SECRETS = ("access_key_id", "secret_access_key", "bearer")
+_OWN_OPTIONS = ("host", "baseurl", *SECRETS, "settings")
+#: Options of every fsspec file system that has a cache of listings, or works on many files.
+_FSSPEC_OPTIONS = (
+    *("use_listings_cache", "listings_expiry_time", "max_paths", "batch_size"),
+    *("asynchronous", "loop", "skip_instance_cache"),
+)
+_OPTIONS = (*_OWN_OPTIONS, *_FSSPEC_OPTIONS)
+#: How alike an unknown option and a known one are where the first is the second, mistyped.
+_MISTYPED = 0.85
+_SECRET_WORDS = ("key", "secret", "token", "password", "bearer")
+_PORTAL_VARIABLE = "CTERA_DIRECT_URL"
+_VARIABLE_PREFIXES = ("ctera_direct_", "cterasdk.io.direct.")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+#: Digests of secrets are made with it, so that they tell nothing outside of this process.
+_SALT = os.urandom(32)
+
+#: Salted digests of the keys that file systems were given, which fsspec's JSON leaves out.
+_given_keys: set[str] = set()
+
+#: One client for all file systems of the same portal, keys and settings: fsspec makes an instance for
+#: each thread, and keeps it.
+portal_clients: weakref.WeakValueDictionary[tuple[Any, ...], DirectIO] = (
+    weakref.WeakValueDictionary()
+)
+
+
+class PortalHost(NamedTuple):
+    """Host and port of a portal, of which a path may leave out the default port."""
+
+    hostname: str
+    """The host's name or address, in lower case and without brackets."""
+
+    port: int
+    """The port, whether the URL names it or not."""
+
+    scheme: str
+    """``http`` or ``https``."""
+
+    @classmethod
+    def of(cls, baseurl: str) -> Optional[PortalHost]:
+        """Return host and port of a portal's URL, None where it is malformed."""
+        scheme, separator, rest = baseurl.strip().partition("://")
+        scheme = scheme.lower()
+        if not separator or scheme not in _DEFAULT_PORTS:
+            return None
+        return cls._parsed(rest.partition("/")[0], scheme)
+
+    @classmethod
+    def _parsed(cls, text: str, scheme: str) -> Optional[PortalHost]:
+        try:
+            parts = urlsplit(f"//{text}")
+            port = parts.port
+        except ValueError:
+            return None
+        if not parts.hostname or parts.netloc != text or "@" in text:
+            return None
+        return cls(parts.hostname, _DEFAULT_PORTS[scheme] if port is None else port, scheme)
+
+    def is_named(self, text: str) -> bool:
+        """Return whether ``text`` (host and port of a ``ctera://`` URL) means this portal."""
+        return self._parsed(text, self.scheme) == self
+
+    def __str__(self) -> str:
+        """Return the one form in which paths hold the portal: without a default port."""
+        name = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        return name if self.port == _DEFAULT_PORTS[self.scheme] else f"{name}:{self.port}"
+
+
+class _DistinctToken(Token):
+    """A key whose repr hides it, but differs from that of another key.
+
+    fsspec's cache tells instances apart by the repr of their options.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<Token: hidden, {_salted_digest(str(self))}>"
+
+
+class Instances(type(AbstractFileSystem)):  # type: ignore[misc]
+    """fsspec's cache of instances, by portal and by keys, none of which it shows."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Return the instance for the options, a new one where there is none."""
+        # The first statement, so that no traceback through here shows a key.
+        _hide_secrets(kwargs)
+        kwargs = apply_config(cls, kwargs)
+        _hide_secrets(kwargs)
+        _keep_out_of_json(kwargs)
+        _refuse_mistyped(kwargs)
+        if args:
+            kwargs["host"], *rest = args
+            if rest:
+                raise TypeError("a ctera file system takes one positional argument: the host")
+        if kwargs.get("settings") is not None:
+            kwargs["settings"] = _plain(given_settings(kwargs["settings"]))
+        _name_portal(kwargs)
+        made = super().__call__(**kwargs)
+        for name, value in made.storage_options.items():
+            if isinstance(value, Token):
+                made.storage_options[name] = Token(value)
+        return made
+
+    @property
+    def environment_digest(cls) -> str:
+        """What the environment says of portal and keys: part of what tells instances apart."""
+        found = sorted(
+            item for item in os.environ.items() if item[0].lower().startswith(_VARIABLE_PREFIXES)
+        )
+        return _salted_digest(repr(found))
+
+
+def _salted_digest(text: str) -> str:
+    data = text.encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(data, key=_SALT, digest_size=16).hexdigest()
+
+
+def _hide_secrets(options: dict[str, Any]) -> None:
+    """Replace each secret by one whose repr hides it; a mistyped or foreign one, too."""
+    for name, value in options.items():
+        if isinstance(value, str) and any(word in name.lower() for word in _SECRET_WORDS):
+            options[name] = _DistinctToken(value)
+
+
+def _keep_out_of_json(options: Mapping[str, Any]) -> None:
+    """Have fsspec's JSON leave the keys out, wherever they stand.
+
+    The file systems of a chain, such as ``simplecache::ctera://...``, are fsspec's own. They write the
+    options that they make the next one with as they are.
+    """
+    given = [options[name] for name in SECRETS if options.get(name)]
+    _given_keys.update(map(_salted_digest, given))
+    inherited = FilesystemJSONEncoder.make_serializable
+    if not given or hasattr(inherited, "leaves_out_keys"):
+        return
+
+    @functools.wraps(inherited)
+    def make_serializable(self: Any, obj: Any) -> Any:
+        if isinstance(obj, Mapping):
+            obj = {name: value for name, value in obj.items() if not _is_given_key(value)}
+        return inherited(self, obj)
+
+    make_serializable.leaves_out_keys = True  # type: ignore[attr-defined]
+    FilesystemJSONEncoder.make_serializable = make_serializable
+
+
+def _is_given_key(value: Any) -> bool:
+    return isinstance(value, str) and _salted_digest(value) in _given_keys
+
+
+def _refuse_mistyped(options: Mapping[str, Any]) -> None:
+    """TypeError for an option that is nearly one of ours.
+
+    Others are left alone, as every fsspec file system does: programs pass options of open() along.
+    """
+    for name in options:
+        if name not in _OPTIONS:
+            for meant in difflib.get_close_matches(name, _OPTIONS, 1, _MISTYPED):
+                raise TypeError(f"there is no option {name!r}: did you mean {meant!r}?")
+
+
+def _name_portal(options: dict[str, Any]) -> None:
+    """Replace the option ``host`` by ``baseurl``, and add that where the environment names it.
+
+    So an instance is found by its portal, and a pickle or JSON of it says which portal that is.
+    ValueError where host and baseurl differ, or where the environment's keys are for another portal.
+    """
+    host, baseurl = options.pop("host", None) or None, options.get("baseurl")
+    known = os.environ.get(_PORTAL_VARIABLE)
+    if host is not None and ("/" in host or "@" in host):
+        raise ValueError("host is the portal's host name, and its port if need be: host[:port]")
+    if baseurl is not None:
+        portal = PortalHost.of(baseurl)
+        if host is not None and portal is not None and not portal.is_named(host):
+            raise ValueError(
+                f"the URL is of portal {host}, but baseurl is of {portal}: give the baseurl of {host}"
+            )
+    elif host is None:
+        baseurl = known
+    else:
+        # The variable may say what a ctera:// URL cannot: http, or a path.
+        portal = PortalHost.of(known) if known else None
+        same = portal is not None and portal.is_named(host)
+        baseurl = known if same else f"https://{host.lower()}"
+    if baseurl is None:
+        return
+    options["baseurl"] = baseurl.strip()
+    if known and not (options.get("access_key_id") or options.get("bearer")):
+        portal, owner = PortalHost.of(baseurl), PortalHost.of(known)
+        if portal is not None and owner is not None and portal[:2] != owner[:2]:
+            raise ValueError(
+                f"the keys in the environment are for {owner} ({_PORTAL_VARIABLE}), not for "
+                f"{portal}: give those of {portal} as storage_options"
+            )
+
+
+def shared_client(made: DirectIO) -> DirectIO:
+    """Return the client that there is already for the same portal, keys and settings, or ``made``."""
+    # The keys stay what they are, whose repr hides them: they compare as the text that they hold.
+    key = (made._baseurl, made._token, made._secret, repr(_plain(made._settings)))
+    found = portal_clients.setdefault(key, made)
+    if found._engine.closed:
+        found = portal_clients[key] = made
+    return found
+
+
+def given_settings(value: Union[Settings, Mapping[str, Any]]) -> Settings:
+    """Return settings that are given as such, or as a mapping of their names."""
+    if isinstance(value, Settings):
+        return value
+    return Settings(
+        **{
+            name: Endpoint(**member) if isinstance(member, Mapping) else member
+            for name, member in value.items()
+        }
+    )
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """Return the settings as JSON can hold them, in an order that is always the same."""
+    result = dict(settings._values)
+    for name in ("api", "storage"):
+        endpoint = result[name]
+        result[name] = {"ssl": endpoint.ssl, "timeout": list(endpoint.timeout)}
+    result["checksums"] = sorted(result["checksums"])
+    return result

@@ -1,0 +1,307 @@
+"""What went wrong with a request, in our words: urllib3's own errors quote whole URLs. Pure."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import ssl
+from http.client import HTTPException, IncompleteRead
+from typing import Any, Optional
+
+import requests
+from urllib3 import exceptions as u3
+from urllib3.util.ssl_match_hostname import CertificateError
+
+__all__ = ["TransportError", "fault_of", "proxy_advice", "refused_by_proxy", "tls_advice"]
+
+#: Kinds of TransportError that another attempt can cure.
+_TRANSIENT_KINDS = frozenset({"connection", "timeout", "protocol", "short"})
+
+
+class TransportError(Exception):
+    """A request that failed below the level of statuses.
+
+    Attributes:
+        kind: connection, timeout, tls, protocol (not HTTP), redirect, short or long (the body), url.
+        reason: A redacted clause for a message.
+        errno: The system's number for the failure, or None.
+        final: Another attempt cannot succeed, whatever the kind.
+        proxy: The proxy failed, so neither the portal nor the storage is to blame.
+        untrusted: The certificate's authority is unknown, which a CA bundle can cure.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        reason: str,
+        errno: Optional[int] = None,
+        *,
+        final: bool = False,
+        proxy: bool = False,
+        untrusted: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+        self.errno = errno
+        self.final = final
+        self.proxy = proxy
+        self.untrusted = untrusted
+
+    @property
+    def transient(self) -> bool:
+        """Whether trying again makes sense."""
+        return self.kind in _TRANSIENT_KINDS and not self.final
+
+
+def tls_advice(fault: TransportError, setting: str) -> str:
+    """Return what the user can do about a TLS failure, as a sentence to append.
+
+    Only an unknown authority is cured by a CA bundle or by no verification at all.
+
+    Args:
+        fault: The failure.
+        setting: The setting that takes the CA bundle: "settings.api.ssl" or "settings.storage.ssl".
+    """
+    if not fault.untrusted:
+        return ""
+    return (
+        f". Set {setting} to the path of its CA bundle (REQUESTS_CA_BUNDLE, or -k on the command "
+        "line to trust it blindly)"
+    )
+
+
+def proxy_advice(fault: TransportError, setting: str) -> str:
+    """Return what the user can do about a failing proxy, as a sentence to append."""
+    advice = tls_advice(fault, setting)
+    return (
+        advice
+        or ". Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, or the session's proxies"
+    )
+
+
+def fault_of(error: Exception) -> TransportError:
+    """``error`` in our words. Its own text is never used: urllib3's quotes whole URLs."""
+    if isinstance(error, TransportError):
+        # Its frames hold requests, keys and all.
+        return error.with_traceback(None)
+    causes = _chain(error)
+    return _proxy_fault(causes) or _fault_of(error, causes)
+
+
+def _fault_of(error: Exception, causes: list[BaseException]) -> TransportError:
+    kinds = tuple(type(cause) for cause in causes)
+    system = next((c for c in causes if isinstance(c, OSError) and c.errno), None)
+    number = system.errno if system else None
+
+    def has(*classes: type[BaseException]) -> bool:
+        return any(issubclass(kind, classes) for kind in kinds)
+
+    certificate = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
+    if certificate is not None:
+        return _certificate_fault(certificate)
+    if has(CertificateError):
+        return TransportError("tls", _WRONG_NAME)
+    if has(u3.NameResolutionError, socket.gaierror):
+        return TransportError("connection", "its host name does not resolve", errno.EHOSTUNREACH)
+    # For urllib3 a connection that is refused is a kind of connect timeout.
+    if has(u3.ConnectTimeoutError, requests.ConnectTimeout) and not has(u3.NewConnectionError):
+        return TransportError(
+            "timeout", "no connection within the connect timeout", errno.ETIMEDOUT
+        )
+    # BlockingIOError is how a read ends whose time the kernel counts.
+    if has(u3.ReadTimeoutError, requests.ReadTimeout, socket.timeout, BlockingIOError):
+        return TransportError("timeout", "nothing came within the read timeout", errno.ETIMEDOUT)
+    if has(IncompleteRead):
+        return TransportError("short", "the body ended early")
+    if has(ConnectionError, u3.NewConnectionError) and system is not None:
+        return TransportError("connection", os.strerror(system.errno).lower(), number)  # type: ignore[arg-type]
+    if has(ConnectionError, u3.NewConnectionError):
+        return TransportError("connection", "the connection was closed without an answer", number)
+    if has(ssl.SSLError, u3.SSLError, requests.exceptions.SSLError):
+        if has(ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            text = "the TLS connection was cut (a server that wants a client certificate may do so)"
+            return TransportError("connection", text, number)
+        return _handshake_fault(causes, number)
+    # requests says it by its text alone, which names a path and no URL.
+    if has(FileNotFoundError) or str(error).startswith("Could not find"):
+        return TransportError("tls", _NO_FILE, number)
+    if has(u3.LocationValueError, requests.exceptions.InvalidURL, UnicodeError):
+        return TransportError("url", "the URL is malformed")
+    if system is not None:
+        return TransportError("connection", os.strerror(system.errno).lower(), number)  # type: ignore[arg-type]
+    if has(HTTPException, u3.HTTPError, requests.RequestException, ValueError):
+        return TransportError(
+            "protocol", f"the answer is not valid HTTP ({kinds[-1].__name__})", number
+        )
+    raise error
+
+
+# --- TLS -----------------------------------------------------------------------------------------------
+
+_WRONG_NAME = "its certificate is for another host name: check the URL"
+#: OpenSSL's verification errors (openssl-verification-options(1)) that say: nobody known vouches.
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+_VERIFICATION = {
+    9: "its certificate is not valid yet: check the clocks of both machines",
+    10: "its certificate has expired: it has to be renewed (or the clock here is wrong)",
+    23: "its certificate was revoked",
+    62: _WRONG_NAME,
+    64: "its certificate is for another address: check the URL",
+}
+
+_NOT_TLS = (
+    "what answers on that port does not speak TLS (plain HTTP?): check the URL's scheme and port"
+)
+_TOO_OLD = (
+    "it offers no TLS version from 1.2 on, and older ones are not safe: it has to be upgraded"
+)
+_WANTS_CERTIFICATE = (
+    "it wants a client certificate: set one as session.cert, in a DirectIO(session=...)"
+)
+_NOT_PEM = "the CA bundle holds no certificate in PEM form: convert it (openssl x509 -outform pem)"
+_NO_FILE = "the session's CA bundle or client certificate is not where the session says"
+_REFUSES_CERTIFICATE = "it refuses the session's client certificate"
+#: OpenSSL's reasons for the failure of a handshake. Alerts are what the server said (RFC 8446, 6.2).
+_HANDSHAKE = {
+    "WRONG_VERSION_NUMBER": _NOT_TLS,
+    "HTTP_REQUEST": _NOT_TLS,
+    "HTTPS_PROXY_REQUEST": _NOT_TLS,
+    "UNKNOWN_PROTOCOL": _NOT_TLS,
+    "RECORD_LAYER_FAILURE": _NOT_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NOT_TLS,
+    "NO_CERTIFICATE_OR_CRL_FOUND": _NOT_PEM,
+    "NO_START_LINE": _NOT_PEM,
+    "UNSUPPORTED_PROTOCOL": _TOO_OLD,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _TOO_OLD,
+    "NO_PROTOCOLS_AVAILABLE": _TOO_OLD,
+    "VERSION_TOO_LOW": _TOO_OLD,
+    "WRONG_SSL_VERSION": _TOO_OLD,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTS_CERTIFICATE,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _REFUSES_CERTIFICATE,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _REFUSES_CERTIFICATE,
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": _REFUSES_CERTIFICATE,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _REFUSES_CERTIFICATE + ", which has expired",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _REFUSES_CERTIFICATE,
+    "TLSV1_ALERT_UNKNOWN_CA": _REFUSES_CERTIFICATE + ", whose authority it does not know",
+    "TLSV1_ALERT_ACCESS_DENIED": _REFUSES_CERTIFICATE,
+    "TLSV1_UNRECOGNIZED_NAME": "it does not know the host name of the URL: check the URL",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": (
+        "it refused the TLS handshake: it wants a client certificate, or has no cipher in common"
+    ),
+    "TLSV1_ALERT_INSUFFICIENT_SECURITY": "it has no cipher in common with this machine",
+    "NO_SHARED_CIPHER": "it has no cipher in common with this machine",
+    "DH_KEY_TOO_SMALL": "its Diffie-Hellman key is too small to be safe: it has to be upgraded",
+    "EE_KEY_TOO_SMALL": "its certificate's key is too small to be safe: it has to be renewed",
+    "CA_MD_TOO_WEAK": "its certificate is signed by a hash that is not safe: it has to be renewed",
+    "UNSAFE_LEGACY_RENEGOTIATION_DISABLED": "its TLS is too old to be safe: it has to be upgraded",
+}  # fmt: skip
+
+
+def _certificate_fault(error: ssl.SSLCertVerificationError) -> TransportError:
+    code = getattr(error, "verify_code", None)
+    if code in _VERIFICATION:
+        return TransportError("tls", _VERIFICATION[code])
+    message = getattr(error, "verify_message", "") or "verification failed"
+    # A stand-in without a code says by its message alone what is wrong.
+    untrusted = code in _UNKNOWN_AUTHORITY if code else "certificate" in message
+    reason = f"its certificate is not trusted ({message})" if untrusted else (
+        f"its certificate is not valid ({message})"
+    )  # fmt: skip
+    return TransportError("tls", reason, untrusted=untrusted)
+
+
+def _handshake_fault(causes: list[BaseException], number: Optional[int]) -> TransportError:
+    reasons = [
+        getattr(cause, "reason", None) for cause in causes if isinstance(cause, ssl.SSLError)
+    ]
+    name = next((reason for reason in reasons if isinstance(reason, str)), "")
+    if name in _HANDSHAKE:
+        return TransportError("tls", _HANDSHAKE[name], number)
+    return TransportError("tls", f"TLS failed ({name})" if name else "TLS failed", number)
+
+
+# --- proxies -------------------------------------------------------------------------------------------
+
+#: How http.client says that a proxy answers CONNECT by a status other than 2xx.
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+#: Statuses of a proxy that may be others a moment later.
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_PROXY_CLASSES = (u3.ProxyError, requests.exceptions.ProxyError)
+
+
+def refused_by_proxy(status: int) -> TransportError:
+    """Return the fault of a proxy that answers for the server: 407, or a refused CONNECT."""
+    if status == 407:
+        text = (
+            "the proxy wants a user name and a password (HTTP 407): put them into the proxy's URL"
+        )
+        return TransportError("connection", text, errno.EACCES, final=True, proxy=True)
+    text = f"the proxy refuses the connection (HTTP {status})"
+    return TransportError(
+        "connection", text, errno.ECONNREFUSED, final=status not in _PASSING, proxy=True
+    )
+
+
+def _proxy_fault(causes: list[BaseException]) -> Optional[TransportError]:
+    """Return the fault where it is the proxy's, None where it is not."""
+    for cause in causes:
+        tunnel = _TUNNEL.search(str(cause)) if isinstance(cause, OSError) else None
+        if tunnel is not None:
+            return refused_by_proxy(int(tunnel.group(1)))
+    for cause in causes:
+        if type(cause).__module__ == "socks":  # PySocks
+            return _socks_fault(cause)
+    if not any(isinstance(cause, _PROXY_CLASSES) for cause in causes):
+        return None
+    inner = [c for c in causes if not isinstance(c, (*_PROXY_CLASSES, u3.MaxRetryError))]
+    inner = [c for c in inner if not isinstance(c, requests.RequestException)]
+    try:
+        fault = _fault_of(Exception(), inner)
+    except Exception:  # noqa: BLE001 - Nothing is known but that it is the proxy's.
+        return TransportError("connection", "the proxy cannot be reached or refuses", proxy=True)
+    reason = fault.reason.replace("its ", "the proxy's ", 1)
+    if not reason.startswith("the proxy's "):
+        reason = f"the proxy cannot be used: {reason}"
+    return TransportError(
+        fault.kind, reason, fault.errno, final=fault.final, proxy=True, untrusted=fault.untrusted
+    )
+
+
+def _socks_fault(error: BaseException) -> TransportError:
+    inner = getattr(error, "socket_err", None)
+    # PySocks wraps what the proxy said once more.
+    if isinstance(inner, BaseException) and type(inner).__module__ == "socks":
+        error = inner
+    name = type(error).__name__
+    number = getattr(getattr(error, "socket_err", None), "errno", None)
+    if isinstance(getattr(error, "socket_err", None), socket.gaierror):
+        number = errno.EHOSTUNREACH
+    if name == "SOCKS5AuthError":
+        text = (
+            "the proxy refuses the user name and password: put the right ones into the proxy's URL"
+        )
+        return TransportError("connection", text, errno.EACCES, final=True, proxy=True)
+    if name in ("SOCKS5Error", "SOCKS4Error"):
+        return TransportError("connection", "the SOCKS proxy could not connect", number, proxy=True)
+    why = os.strerror(number).lower() if number else "it does not answer as a SOCKS proxy"
+    return TransportError(
+        "connection", f"the SOCKS proxy cannot be used: {why}", number, proxy=True
+    )
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """``error`` and all that it wraps, outermost first, by the ways requests and urllib3 wrap."""
+    chain: list[BaseException] = []
+    queue: list[Any] = [error]
+    while queue:
+        current = queue.pop(0)
+        if not isinstance(current, BaseException) or current in chain:
+            continue
+        chain.append(current)
+        queue += [getattr(current, "reason", None), current.__cause__, *current.args]
+        if current.__context__ is not None and not current.__suppress_context__:
+            queue.append(current.__context__)
+    return chain

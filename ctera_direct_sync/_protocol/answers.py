@@ -1,0 +1,291 @@
+"""What a storage answers to a request for a part of an object, judged before a byte of it is used.
+
+A range may be answered by 206 with the part, or by 200 with the whole object (RFC 9110, section
+15.3.7). Each answer passes the same questions: its range, its type, its coding, and its length, which
+is declared or counted to the end of the body.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional, Union
+
+from .._base.buffers import PooledBuffer
+from .._net.content_coding import CodingError, Decoder, described, removable_codings
+from .._net.errors import TransportError
+from .._net.session import Response
+from ..exceptions import BlockError, BlockInfo, BlockValidationException, DownloadError
+
+__all__ = [
+    "Failure",
+    "Part",
+    "WrongSize",
+    "is_html",
+    "page_instead",
+    "read_part",
+    "unusable_coding",
+]
+
+MIB = 1024 * 1024
+
+#: Objects up to this many bytes are read to their end for each part, where their length is not declared
+#: or they are coded. A larger one would cost more than any reader wants to wait for.
+_MAX_COUNTED_BYTES = 256 * MIB
+_STEP_BYTES = MIB
+_MAX_SHOWN = 60
+
+
+class Failure(Exception):
+    """One attempt failed: what may cure it, and the error if nothing does.
+
+    ``cure``: wait (for another attempt within the policy), refetch (once), relist, verify (whether the
+    file changed), or nothing.
+    """
+
+    def __init__(
+        self, error: BlockError, cure: str = "", retry_after: Optional[float] = None
+    ) -> None:
+        super().__init__(error.strerror)
+        self.error = error
+        self.cure = cure
+        self.retry_after = retry_after
+
+
+class WrongSize(Failure):
+    """The stored object is not as long as it was listed; ``size`` is its length in bytes."""
+
+    def __init__(self, size: int, error: BlockError, cure: str) -> None:
+        super().__init__(error, cure)
+        self.size = size
+
+
+class Part(NamedTuple):
+    """Which bytes of a stored object were asked for."""
+
+    first: int
+    """Offset of the first byte in the object."""
+    length: int
+    """How many bytes."""
+    size: int
+    """Bytes of the whole object, as listed."""
+
+
+def is_html(response: Response) -> bool:
+    """Whether the answer says that it is a web page."""
+    return "html" in response.headers.get("content-type", "").lower()
+
+
+def page_instead(block: BlockInfo) -> DownloadError:
+    """Return the error for a web page in place of a block: a captive portal's, or a proxy's."""
+    text = "The storage answered an HTML page instead of the block: does a proxy ask to sign in?"
+    return DownloadError(text, block)
+
+
+def unusable_coding(coding: str, block: BlockInfo, what: str = "") -> DownloadError:
+    """Return the error for an answer that is not the object, neither with its coding nor without."""
+    text = (
+        f"The storage's answer under Content-Encoding {coding!r} is not the object as listed"
+        f"{what and ': '}{what}"
+    )
+    return DownloadError(text, block)
+
+
+def read_part(
+    response: Response, part: Part, block: BlockInfo, buffer: Optional[PooledBuffer] = None
+) -> Union[bytes, memoryview]:
+    """Return the bytes of ``part`` from an answer of status 200 or 206, read as far as it must be.
+
+    Raises:
+        WrongSize: The object is of another size than ``part`` says.
+        Failure: The answer is not the part.
+        TransportError: The body is cut short.
+    """
+    if response.status == 206:
+        return _read_partial(response, part, block, buffer)
+    return _read_whole(response, part, block)
+
+
+# --- 206: the part ---------------------------------------------------------------------------------------
+
+
+def _read_partial(
+    response: Response, part: Part, block: BlockInfo, buffer: Optional[PooledBuffer]
+) -> Union[bytes, memoryview]:
+    total = _content_range(response, part, block)
+    if total is not None and total != part.size:
+        raise _not_as_listed(response, total, part, block)
+    codings = removable_codings(response.headers)
+    if codings and total is None:
+        # Without the size nothing tells the object's metadata from a coding.
+        raise Failure(unusable_coding(described(response.headers), block), "wait")
+    declared = response.length
+    if declared is not None and declared != part.length:
+        raise _other_length(response, str(declared), part, block)
+    body: Union[bytes, memoryview]
+    if declared is not None:
+        body = response.read(part.length, buffer)
+    else:
+        body = response.read_window(0, part.length + 1)
+        if len(body) > part.length:
+            raise _other_length(response, f"over {part.length}", part, block)
+        if len(body) < part.length:
+            raise _ended_early(len(body), part)
+    # RFC 9110, section 14.2: a range is one of the coded bytes, so these are the object's own. But some
+    # proxies code the part itself. Where both readings fit, neither is certain.
+    if codings and _inflated_size(body, codings, part.length) == part.length:
+        raise Failure(_ambiguous(response, block), "wait")
+    return body
+
+
+def _content_range(response: Response, part: Part, block: BlockInfo) -> Optional[int]:
+    """Return the object's size by a 206's Content-Range, which must be the one asked for."""
+    if response.headers.get("content-type", "").lower().lstrip().startswith("multipart/"):
+        text = "The storage answered several ranges (multipart/byteranges), where one was asked for"
+        raise Failure(DownloadError(text, block), "wait")
+    value = response.headers.get("content-range", "")
+    unit, _, rest = value.partition(" ")
+    span, _, total = rest.strip().partition("/")
+    asked = f"{part.first}-{part.first + part.length - 1}"
+    known = total.isascii() and total.isdigit() and len(total) < 20
+    if unit.lower() != "bytes" or span != asked or not (known or total == "*"):
+        text = (
+            f"The storage answered another range than asked for: bytes {asked} were wanted, and "
+            f"Content-Range is {value[:_MAX_SHOWN]!r}"
+        )
+        raise Failure(DownloadError(text, block), "wait")
+    return int(total) if known else None
+
+
+def _other_length(response: Response, came: str, part: Part, block: BlockInfo) -> Failure:
+    what = f"{came} bytes came, where {part.length} were asked for"
+    coding = described(response.headers)
+    if coding:
+        return Failure(unusable_coding(coding, block, what), "wait")
+    return Failure(
+        DownloadError(f"The storage answered a part of another length: {what}", block), "wait"
+    )
+
+
+def _ended_early(count: int, part: Part) -> TransportError:
+    return TransportError("short", f"the part ended after {count} of {part.length} bytes")
+
+
+# --- 200: the whole object -------------------------------------------------------------------------------
+
+
+def _read_whole(response: Response, part: Part, block: BlockInfo) -> Union[bytes, memoryview]:
+    codings = removable_codings(response.headers)
+    declared = response.length
+    if declared is None or codings:
+        if part.size > _MAX_COUNTED_BYTES:
+            page = is_html(response)
+            error = page_instead(block) if page else _too_large_to_count(response, part, block)
+            raise Failure(error, "wait")
+        return _read_counted(response, part, block, codings)
+    if declared != part.size:
+        raise _not_as_listed(response, declared, part, block)
+    data = response.read_window(part.first, part.length)
+    if len(data) != part.length:
+        raise _ended_early(len(data), part)
+    return data
+
+
+class _Window:
+    """Counts a body that comes in pieces, and keeps the bytes of one part of it."""
+
+    def __init__(self, part: Part) -> None:
+        self._start, self._stop = part.first, part.first + part.length
+        self._kept: list[bytes] = []
+        self.count = 0
+
+    def feed(self, data: Union[bytes, memoryview]) -> None:
+        low, high = max(0, self._start - self.count), min(len(data), self._stop - self.count)
+        if low < high:
+            self._kept.append(bytes(data[low:high]))
+        self.count += len(data)
+
+    def data(self) -> bytes:
+        return b"".join(self._kept)
+
+
+def _read_counted(
+    response: Response, part: Part, block: BlockInfo, codings: tuple[str, ...]
+) -> bytes:
+    """Return the part out of a whole object that is read to its end: only that tells its length.
+
+    A label such as gzip is read both ways, as metadata of the object and as a coding of the answer.
+    The reading that gives the listed size is the right one.
+    """
+    raw, plain = _Window(part), _Window(part) if codings else None
+    decoder = Decoder(codings)
+    # What deflate adds to bytes that it cannot compress (RFC 1951, section 3.2.4), generously.
+    limit = part.size + (part.size // 64 + 1024 if codings else 0)
+    complete = False
+    while not complete:
+        data = response.read_window(0, _STEP_BYTES)
+        complete = not data
+        raw.feed(data)
+        if plain is not None and not _fed(plain, decoder, data, part.size):
+            plain = None
+        if raw.count > (part.size if plain is None else limit):
+            break
+    declared = response.length
+    if complete and declared is not None and raw.count != declared:
+        raise TransportError("short", f"the body ended after {raw.count} of {declared} bytes")
+    found = [raw.data()] if raw.count == part.size else []
+    if plain is not None and plain.count == part.size and decoder.complete:
+        found.append(plain.data())
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise Failure(_ambiguous(response, block), "wait")
+    raise _not_as_listed(response, raw.count, part, block)
+
+
+def _fed(window: _Window, decoder: Decoder, data: Union[bytes, memoryview], size: int) -> bool:
+    """Take the codings off ``data``; False once the result cannot be an object of ``size`` bytes."""
+    try:
+        for piece in decoder.feed(data):
+            window.feed(piece)
+            if window.count > size:
+                return False
+    except CodingError:
+        return False
+    return True
+
+
+def _inflated_size(body: Union[bytes, memoryview], codings: tuple[str, ...], limit: int) -> int:
+    """Return the size of ``body`` without its codings, or -1 where that cannot be ``limit`` bytes."""
+    window, decoder = _Window(Part(0, 0, limit)), Decoder(codings)
+    if not _fed(window, decoder, body, limit) or not decoder.complete:
+        return -1
+    return window.count
+
+
+def _not_as_listed(response: Response, size: int, part: Part, block: BlockInfo) -> WrongSize:
+    """Return the failure for an object of ``size`` bytes, or of more where its end was not reached."""
+    coding = described(response.headers)
+    if is_html(response):
+        return WrongSize(size, page_instead(block), "wait")
+    if coding:
+        what = f"{size} bytes came, but the portal lists {part.size}"
+        return WrongSize(size, unusable_coding(coding, block, what), "wait")
+    if size < part.size and response.length is None:
+        text = f"The storage's answer ended after {size} of the object's {part.size} bytes"
+        return WrongSize(size, DownloadError(text, block), "wait")
+    text = f"The stored object is {size} bytes, but the portal lists {part.size}"
+    return WrongSize(size, BlockValidationException(text, block), "refetch")
+
+
+def _ambiguous(response: Response, block: BlockInfo) -> DownloadError:
+    what = "the bytes fit its length both as they came and with the coding taken off"
+    return unusable_coding(described(response.headers), block, what)
+
+
+def _too_large_to_count(response: Response, part: Part, block: BlockInfo) -> DownloadError:
+    coding = described(response.headers)
+    how = f"under Content-Encoding {coding!r}" if coding else "without a length"
+    text = (
+        f"The storage answers a range with the whole object of {part.size} bytes, {how}: over "
+        f"{_MAX_COUNTED_BYTES // MIB} MiB this needs a storage, or a proxy, that serves ranges"
+    )
+    return DownloadError(text, block)

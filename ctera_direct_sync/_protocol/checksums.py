@@ -1,0 +1,154 @@
+"""What a storage declares about an object, and whether it is true (PROTOCOL section 4). Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Callable, NamedTuple, Optional, Union
+from urllib.parse import urlsplit
+
+from .. import codec
+from ..settings import CHECKSUMS
+
+Buffer = Any  # bytes, or a view of them
+
+__all__ = [
+    "AZURE_PREFIX",
+    "Declared",
+    "Mismatch",
+    "azure_host",
+    "declared",
+    "split_azure_prefix",
+    "verify",
+]
+
+_AMZ_PREFIX = "x-amz-checksum-"
+#: Where digests are declared; most objects carry none of these, and then there is nothing to parse.
+_HEADERS = ("x-goog-hash", "content-md5", *(_AMZ_PREFIX + name for name in CHECKSUMS))
+_AZURE_SUFFIX = ".core.windows.net"
+_MD5_BYTES = 16
+#: Bytes in front of an object on Azure that are the MD5 of the rest, where there are any.
+AZURE_PREFIX = _MD5_BYTES
+
+
+def _big_endian(function: Callable[[Buffer], int], size: int) -> Callable[[Buffer], bytes]:
+    return lambda body: function(body).to_bytes(size, "big")
+
+
+def _md5(body: Buffer) -> bytes:
+    return hashlib.md5(body, usedforsecurity=False).digest()
+
+
+def _sha1(body: Buffer) -> bytes:
+    return hashlib.sha1(body, usedforsecurity=False).digest()
+
+
+_COMPUTE: dict[str, Callable[[Buffer], bytes]] = {
+    "crc32c": _big_endian(codec.crc32c, 4),
+    "crc32": _big_endian(zlib.crc32, 4),
+    "crc64nvme": _big_endian(codec.crc64nvme, 8),
+    "md5": _md5,
+    "sha1": _sha1,
+    "sha256": lambda body: hashlib.sha256(body).digest(),
+    "etag": _md5,
+}
+_SIZES = {name: len(compute(b"")) for name, compute in _COMPUTE.items()}
+
+
+class Declared(NamedTuple):
+    """A digest that a response carries: algorithm and the value that the body should have."""
+
+    name: str
+    value: bytes
+
+
+class Mismatch(Exception):
+    """The body is not what the storage declared; the text names both values."""
+
+
+def declared(headers: Mapping[str, str], wanted: Collection[str]) -> Iterator[Declared]:
+    """The digests of ``wanted`` algorithms among a response's headers, their names in lower case.
+
+    ``x-goog-hash`` (crc32c, md5), ``Content-MD5``, ``x-amz-checksum-*`` unless they are of parts
+    (``x-amz-checksum-type: COMPOSITE``), and, where wanted, an ETag that has the form of an MD5.
+    """
+    for item in headers.get("x-goog-hash", "").split(","):
+        name, _, text = item.strip().partition("=")
+        yield from _if_wanted(name, _base64(text), wanted)
+    yield from _if_wanted("md5", _base64(headers.get("content-md5", "")), wanted)
+    if headers.get("x-amz-checksum-type", "").upper() != "COMPOSITE":
+        for name in _COMPUTE:
+            text = headers.get(_AMZ_PREFIX + name, "")
+            # A checksum of checksums is marked by the number of parts: "<base64>-<parts>".
+            yield from _if_wanted(name, _base64(text), wanted)
+    yield from _if_wanted("etag", _hexadecimal(headers.get("etag", "").strip('"')), wanted)
+
+
+def verify(
+    body: Union[bytes, memoryview], headers: Mapping[str, str], wanted: Collection[str]
+) -> list[str]:
+    """Names of the declared digests that ``body`` was found to have; Mismatch for one it has not."""
+    verified: list[str] = []
+    if "etag" not in wanted and not any(map(headers.__contains__, _HEADERS)):
+        return verified
+    for name, expected in declared(headers, wanted):
+        if name in verified:
+            continue
+        actual = _COMPUTE[name](body)
+        if actual != expected:
+            raise Mismatch(f"{name} is {actual.hex()}, but the storage declares {expected.hex()}")
+        verified.append(name)
+    return verified
+
+
+def azure_host(url: str) -> Optional[str]:
+    """The host of a URL, if it is one of Azure's; most others are not even taken to pieces."""
+    # The plain method: a signed URL's own makes a copy that hides itself.
+    if _AZURE_SUFFIX not in str.lower(url):
+        return None
+    host = urlsplit(url).hostname
+    return host if _is_azure(host) else None
+
+
+def _is_azure(host: Optional[str]) -> bool:
+    return host is not None and host.lower().endswith(_AZURE_SUFFIX)
+
+
+def split_azure_prefix(
+    body: Union[bytes, memoryview], host: Optional[str]
+) -> tuple[Union[bytes, memoryview], bool]:
+    """An Azure object without the MD5 digest that some portals put in front of it (PROTOCOL section 3).
+
+    The flag says whether there was one, and so whether the rest is verified.
+    """
+    if not _is_azure(host) or len(body) < AZURE_PREFIX:
+        return body, False
+    rest = memoryview(body)[AZURE_PREFIX:]
+    if hashlib.md5(rest, usedforsecurity=False).digest() != body[:AZURE_PREFIX]:
+        return body, False
+    return rest, True
+
+
+def _if_wanted(name: str, value: Optional[bytes], wanted: Collection[str]) -> Iterator[Declared]:
+    # A value of another size is no digest of that name, but a header that says something else.
+    if value is not None and name in wanted and len(value) == _SIZES[name]:
+        yield Declared(name, value)
+
+
+def _base64(text: str) -> Optional[bytes]:
+    try:
+        return base64.b64decode(text.strip(), validate=True) or None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _hexadecimal(text: str) -> Optional[bytes]:
+    if len(text) != 2 * _MD5_BYTES:
+        return None
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""What callers read with: streams, file objects, ranges, downloads to files, batches."""

@@ -1,0 +1,20 @@
+"""The command line ``ctera-direct``: one module per command, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+__all__ = ["main"]
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run the command line, and return its exit code.
+
+    Args:
+        arguments: What follows the program's name; None for those of the process.
+    """
+    # Imported late: the package imports `startup` from here before all else.
+    from .program import main as run
+
+    return run(arguments)

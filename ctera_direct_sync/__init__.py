@@ -28,14 +28,26 @@ from . import exceptions, settings, types
 from .exceptions import *  # noqa: F403
 from .exceptions import __all__ as _exception_names
 from .settings import Settings
-from .types import Block, BlockEvent, ByteRange, Chunk, Download, Metadata
+from .types import (
+    Block,
+    BlockEvent,
+    ByteRange,
+    Chunk,
+    CloudFolder,
+    Download,
+    Entry,
+    KeyPair,
+    Metadata,
+    Version,
+)
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from . import client, codec
+    from . import client, codec, namespace
     from ._readers.batch import BatchItem, BatchResult
     from ._readers.stream import Streamer
     from .client import DirectIO
+    from .namespace import Namespace
 
 #: The module of each name that is imported when it is first used. The rest imports libraries for the
 #: network, and ssl. pytest loads our plugin before any conftest.py, which may have to come first:
@@ -44,9 +56,11 @@ _LATE = {
     "BatchItem": "_readers.batch",
     "BatchResult": "_readers.batch",
     "DirectIO": "client",
+    "Namespace": "namespace",
     "Streamer": "_readers.stream",
     "client": "client",
     "codec": "codec",
+    "namespace": "namespace",
 }
 
 __all__ = [
@@ -55,15 +69,21 @@ __all__ = [
     "Block",
     "ByteRange",
     "Chunk",
+    "CloudFolder",
     "DirectIO",
     "Download",
     "BlockEvent",
+    "Entry",
+    "KeyPair",
     "Metadata",
+    "Namespace",
     "Settings",
     "Streamer",
+    "Version",
     "client",
     "codec",
     "exceptions",
+    "namespace",
     "settings",
     "types",
     *_exception_names,

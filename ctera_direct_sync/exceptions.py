@@ -12,6 +12,10 @@
           DownloadError  DownloadTimeout  DownloadConnectionError
           DecryptBlockError  DecompressBlockError  BlockValidationException
         StreamError                      .offset, __cause__
+        NamespaceError
+          LoginError  NamespaceConnectionError  NamespaceTimeout
+          PathNotFoundError  NotAFolderError  IsAFolderError  AccessDeniedError
+          CursorRejectedError  TooManyFoldersError
 
 Every one carries ``errno``, ``strerror`` and ``filename`` (the file ID), survives pickling, and says
 what to do next. None ever holds a key, a token or the query of a URL.
@@ -23,6 +27,7 @@ import errno as _errno
 from typing import Any, NamedTuple, Optional
 
 __all__ = [
+    "AccessDeniedError",
     "AuthorizationError",
     "BlockError",
     "BlockInfo",
@@ -30,6 +35,7 @@ __all__ = [
     "BlockListTimeout",
     "BlockValidationException",
     "BlocksNotFoundError",
+    "CursorRejectedError",
     "DecompressBlockError",
     "DecryptBlockError",
     "DecryptKeyError",
@@ -39,9 +45,17 @@ __all__ = [
     "DownloadError",
     "DownloadTimeout",
     "InvalidRequest",
+    "IsAFolderError",
+    "LoginError",
+    "NamespaceConnectionError",
+    "NamespaceError",
+    "NamespaceTimeout",
+    "NotAFolderError",
     "NotFoundError",
     "ObjectNotFoundError",
+    "PathNotFoundError",
     "StreamError",
+    "TooManyFoldersError",
     "UnAuthorized",
     "UnprocessableContent",
     "UnsupportedStorageError",
@@ -219,3 +233,98 @@ class StreamError(DirectIOError):
 ObjectNotFoundError = NotFoundError
 AuthorizationError = UnAuthorized
 UnsupportedStorageError = UnprocessableContent
+
+
+# --- names on a portal -------------------------------------------------------------------------------
+
+
+class NamespaceError(DirectIOError):
+    """The portal did not do what a `Namespace` asked of it.
+
+    Args:
+        strerror: What happened, and what to do.
+        path: The path that the call was about, or None. It becomes `filename`.
+        errno: The error number; by default that of the class.
+    """
+
+    def __init__(
+        self, strerror: str, path: Optional[str] = None, *, errno: Optional[int] = None
+    ) -> None:
+        # `filename` of a DirectIOError is a file ID, that of an OSError is a path.
+        super().__init__(strerror, path, errno=errno)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        text = f"[Errno {self.errno}] {self.strerror}"
+        return text if self.filename is None else f"{text}: {self.filename!r}"
+
+
+class LoginError(NamespaceError):
+    """The portal refuses the user name and password, token, cookie or ticket."""
+
+    default_errno = _errno.EACCES
+
+
+class PathNotFoundError(NamespaceError, FileNotFoundError):
+    """The portal has nothing at this path, or hides it from this user."""
+
+    default_errno = _errno.ENOENT
+
+
+class NotAFolderError(NamespaceError, NotADirectoryError):
+    """The path is a file, and a folder was expected."""
+
+    default_errno = _errno.ENOTDIR
+
+
+class IsAFolderError(NamespaceError, IsADirectoryError):
+    """The path is a folder, and a file was expected."""
+
+    default_errno = _errno.EISDIR
+
+
+class AccessDeniedError(NamespaceError, PermissionError):
+    """The user may not read this path, or may not make this call."""
+
+    default_errno = _errno.EACCES
+
+
+class CursorRejectedError(NamespaceError):
+    """The portal no longer takes this cursor of the change feed: start again without one."""
+
+    default_errno = _errno.ESTALE
+
+
+class TooManyFoldersError(NamespaceError):
+    """The portal takes fewer cloud folders in one request.
+
+    Args:
+        strerror: What happened, and what to do.
+        limit: The number of folders that the portal takes, or None if it does not tell it.
+        errno: The error number; by default that of the class.
+
+    Attributes:
+        limit: The number of folders that the portal takes, or None.
+    """
+
+    default_errno = _errno.E2BIG
+
+    def __init__(
+        self, strerror: str, limit: Optional[int] = None, *, errno: Optional[int] = None
+    ) -> None:
+        super().__init__(strerror, errno=errno)
+        self.limit = limit
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self.strerror, self.limit)
+
+
+class NamespaceConnectionError(NamespaceError):
+    """The portal cannot be reached: refused, reset, no such host, TLS."""
+
+    default_errno = _errno.ENETRESET
+
+
+class NamespaceTimeout(NamespaceError):
+    """The portal did not answer in time."""
+
+    default_errno = _errno.ETIMEDOUT

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
+import datetime
 import functools
 import hashlib
 import operator
@@ -21,11 +23,15 @@ __all__ = [
     "BlockEvent",
     "ByteRange",
     "Chunk",
+    "CloudFolder",
     "Download",
+    "Entry",
     "FileKey",
+    "KeyPair",
     "Metadata",
     "SignedURL",
     "Token",
+    "Version",
 ]
 
 
@@ -394,3 +400,95 @@ class Metadata:
             f"compressed={self.compressed}, compression_library={self.compression_library!r}, "
             f"blocks={len(self.chunks)})"
         )
+
+
+# --- names on a portal -------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A file or folder on the portal, as a listing described it.
+
+    Attributes:
+        path: The path that every method takes, such as ``/My Files/reports/a.pdf``.
+        name: The name as the portal gives it.
+        file_id: The ID that the Direct IO calls take, or None if the portal gives none.
+        size: The size of a file in bytes. None for a folder, or if the portal does not tell it.
+        modified: When the content changed, in UTC, or None.
+            The portal tells no time zone: do not compare it with the times of change events.
+        is_dir: Whether it is a folder.
+        is_deleted: Whether it was deleted. Only listings with `include_deleted` have such entries.
+        permalink: A URL for people, or None. It is not in the repr.
+        folder_id: The ID of the cloud folder that it is in, or None outside of cloud folders.
+    """
+
+    __slots__ = (
+        "file_id",
+        "folder_id",
+        "is_deleted",
+        "is_dir",
+        "modified",
+        "name",
+        "path",
+        "permalink",
+        "size",
+    )
+
+    path: str
+    name: str
+    file_id: Optional[int]
+    size: Optional[int]
+    modified: Optional[datetime.datetime]
+    is_dir: bool
+    is_deleted: bool
+    permalink: Optional[str]
+    folder_id: Optional[int]
+
+    def __repr__(self) -> str:
+        kind = "folder" if self.is_dir else f"{self.size} bytes"
+        deleted = ", deleted" if self.is_deleted else ""
+        return f"<Entry {self.path!r}, {kind}, file_id={self.file_id}{deleted}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return (type(self), tuple(values))
+
+
+class Version(NamedTuple):
+    """A previous version of a file or folder.
+
+    Attributes:
+        path: The path of the version, which every method takes.
+        started: When the version began, in UTC, or None. The portal may tell no time zone.
+        current: Whether it is the current version.
+    """
+
+    path: str
+    started: Optional[datetime.datetime]
+    current: bool
+
+
+class CloudFolder(NamedTuple):
+    """A cloud folder.
+
+    Attributes:
+        folder_id: The ID of the cloud folder, as in `Entry.folder_id`.
+        name: The name of the cloud folder.
+        owner: The owner as the portal names it, or None.
+    """
+
+    folder_id: int
+    name: str
+    owner: Optional[str]
+
+
+class KeyPair(NamedTuple):
+    """A key pair for Direct IO: ``DirectIO(url, *pair)``. The repr shows neither key, `str(key)` does.
+
+    Attributes:
+        access_key_id: The access key ID. The portal takes it as a bearer token, so it is hidden, too.
+        secret_access_key: The secret access key. The portal shows it only once.
+    """
+
+    access_key_id: Token
+    secret_access_key: Token

@@ -1,0 +1,158 @@
+"""Who signs in to a portal, and how. The values hide what is secret from every repr."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import NamedTuple, Optional, Union
+from urllib.parse import urlsplit
+
+from ..types import Token
+
+__all__ = [
+    "Bearer",
+    "Cookie",
+    "Credentials",
+    "Password",
+    "Ticket",
+    "check_baseurl",
+    "choose_credentials",
+    "from_environment",
+    "warn_unprotected",
+]
+
+_log = logging.getLogger(__name__)
+
+
+class Password(NamedTuple):
+    """A user name and a password, which begin a session."""
+
+    username: str
+    """The user name; `domain\\user` for a user of a directory."""
+    password: Token
+    """The password."""
+
+
+class Bearer(NamedTuple):
+    """A bearer token, which goes with each request. There is no session."""
+
+    token: Token
+    """The token."""
+
+
+class Cookie(NamedTuple):
+    """A session that another program signed in to."""
+
+    session_id: Token
+    """The value of its JSESSIONID."""
+
+
+class Ticket(NamedTuple):
+    """A single sign-on ticket of an administrator, which begins one session."""
+
+    ticket: Token
+    """The ticket."""
+
+
+Credentials = Union[Password, Bearer, Cookie, Ticket]
+
+
+def from_environment(variable: str) -> Optional[Token]:
+    """Return the value of an environment variable, hidden from tracebacks, or None."""
+    value = os.environ.get(variable)
+    return Token(value) if value else None
+
+
+def choose_credentials(
+    username: Optional[str],
+    password: Optional[str],
+    bearer: Optional[str],
+    cookie: Optional[str],
+    ticket: Optional[str],
+) -> Credentials:
+    """Return the one way to sign in that the arguments, or else the environment, name.
+
+    Raises:
+        ValueError: The arguments name no way or several, or one cannot be right.
+    """
+    given = {"bearer": bearer, "cookie": cookie, "ticket": ticket, "password": password}
+    names = [name for name, value in given.items() if value]
+    del given
+    if len(names) > 1:
+        raise ValueError(f"{' and '.join(names)} are several ways to sign in: pass one of them")
+    if bearer:
+        return Bearer(_header_value("bearer", bearer))
+    if cookie:
+        return Cookie(_cookie_value(cookie))
+    if ticket:
+        return Ticket(Token(ticket))
+    username = username or from_environment("CTERA_DIRECT_USERNAME")
+    password = password or from_environment("CTERA_DIRECT_PASSWORD")
+    for name, value in (("username", username), ("password", password)):
+        if not value:
+            raise ValueError(
+                f"{name} is missing: pass it, or set CTERA_DIRECT_{name.upper()} "
+                "(or pass bearer, cookie or ticket)"
+            )
+    assert username is not None
+    assert password is not None
+    return Password(str(username), Token(password))
+
+
+def _header_value(name: str, value: str) -> Token:
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(
+            f"{name} holds characters that no {name} has: was it copied whole and alone?"
+        )
+    return Token(value)
+
+
+def _cookie_value(value: str) -> Token:
+    text = Token(value.strip())
+    # People copy the pair as often as the value.
+    if text.startswith("JSESSIONID="):
+        text = Token(text[len("JSESSIONID=") :].rstrip(";"))
+    text = _header_value("cookie", text)
+    if not text or any(letter in text for letter in ';,"\\'):
+        raise ValueError("cookie holds more than one value: pass that of JSESSIONID alone")
+    return text
+
+
+def check_baseurl(baseurl: str) -> str:
+    """Return a portal's URL without surrounding blanks and trailing slashes.
+
+    Raises:
+        ValueError: It is not the URL of a portal.
+    """
+    problem = None
+    try:
+        parts = urlsplit(baseurl.strip())
+        port = parts.port
+    except ValueError:
+        problem = "is malformed"
+    else:
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            problem = "must be like https://portal.example.com"
+        elif "@" in parts.netloc:
+            problem = "must not hold a user name or password: pass them as arguments"
+        elif parts.query or parts.fragment:
+            problem = "must not hold a query or fragment"
+        elif port == 0:
+            problem = "has no valid port"
+    if problem is not None:
+        raise ValueError(f"baseurl (CTERA_DIRECT_URL) {problem}")
+    return baseurl.strip().rstrip("/")
+
+
+def warn_unprotected(baseurl: str) -> None:
+    """Log a warning, once for each URL, if secrets travel to this portal unprotected."""
+    parts = urlsplit(baseurl)
+    local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
+    if parts.scheme == "http" and not local and baseurl not in _warned:
+        _warned.add(baseurl)
+        _log.warning(
+            "the portal's URL is http: the password or token travels unprotected; use https"
+        )
+
+
+_warned: set[str] = set()

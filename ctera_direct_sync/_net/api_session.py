@@ -1,0 +1,347 @@
+"""Requests to the portal's own API: small bodies both ways, and no state but ours.
+
+They go over a plain `requests.Session`. No redirect is followed, no netrc file is read, and no cookie
+that an answer sets is kept: `_protocol.sign_in` decides which cookies count.
+
+Failures come out as `TransportError`, raised outside of the handler, so that no exception that quotes
+the request stays reachable.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Callable, Optional
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.cookies import get_cookie_header
+from requests.utils import prepend_scheme_if_needed, select_proxy
+
+from .._base.cancellation import CancelScope
+from .._base.sync import Lock
+from ..settings import Endpoint
+from ..types import HiddenBytes
+from ..version import __version__
+from .content_coding import removable_codings, take_off
+from .errors import TransportError, fault_of, refused_by_proxy
+from .interception import Interception, interception
+from .pool import TLS, blocking, make_abortable, make_stock
+from .proxies import check_proxy, environment_proxies
+from .urls import check_origin, split_url
+
+__all__ = ["APIAnswer", "APISession", "MAX_ANSWER_BYTES"]
+
+#: A longer answer is refused. A page of 1,000 entries takes some 4 MiB as XML.
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+_STEP_BYTES = 256 * 1024
+#: Connections that are kept for reuse by concurrent calls.
+_CONNECTIONS = 32
+
+
+class APIAnswer:
+    """What the portal answered. A plain object, so that its repr shows nothing of the content.
+
+    Attributes:
+        status: The status code.
+        headers: The headers by lower-case name.
+        set_cookies: The values of the Set-Cookie headers.
+        body: The body, without content codings.
+    """
+
+    __slots__ = ("body", "headers", "set_cookies", "status")
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], set_cookies: list[str], body: bytes
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.set_cookies = set_cookies
+        self.body = body
+
+
+class APISession:
+    """Sends requests to one portal. Thread-safe.
+
+    Args:
+        endpoint: Timeouts.
+        tls: How certificates are verified.
+        factory: Makes the `requests.Session` of each thread. None: one session serves all threads.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        tls: TLS,
+        factory: Optional[Callable[[], requests.Session]] = None,
+    ) -> None:
+        self._timeouts = endpoint.timeout
+        self._tls = tls
+        self._factory = factory
+        # Our own session may serve several threads at once, a user's serves one at a time.
+        self._shared: Optional[_Transport] = None
+        self._free: deque[_Transport] = deque()
+        self._lock = Lock()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        scope: CancelScope,
+        headers: Mapping[str, str],
+        body: Optional[bytes] = None,
+    ) -> APIAnswer:
+        """Send one request, and return the whole answer, whatever its status.
+
+        Args:
+            method: GET or POST.
+            url: The URL.
+            scope: The cancel scope of the call. Cancelling it cuts the connection.
+            headers: Headers of the request.
+            body: The body, or None.
+
+        Raises:
+            TransportError: No whole answer came.
+            Cancelled: The scope was cancelled.
+        """
+        scope.check()
+        hidden = None if body is None else HiddenBytes(body)
+        del body
+        transport: Optional[_Transport] = None
+        proxy = ""
+        blocking.scope = scope
+        try:
+            transport = self._take()
+            proxy = transport.prepare(url)
+            answer = transport.exchange(method, url, headers, hidden, self._timeouts)
+            if answer.status != 407:
+                return answer
+            # Only a proxy answers this (RFC 9110, section 15.5.8).
+            error = refused_by_proxy(407)
+        except Exception as caught:  # noqa: BLE001 - whatever a session raises becomes one class
+            error = fault_of(caught)
+        finally:
+            blocking.scope = None
+            scope.detach()
+            if transport is not None and transport is not self._shared:
+                self._free.append(transport)
+        scope.check()
+        if proxy:
+            error.reason += f" ({proxy})" if error.proxy else f" (by way of the proxy {proxy})"
+            error.args = (error.reason,)
+        raise error
+
+    def _take(self) -> _Transport:
+        if self._factory is None:
+            with self._lock:
+                if self._shared is None:
+                    self._shared = _Transport(_make_session(self._tls), self._tls, own=True)
+                return self._shared
+        try:
+            return self._free.pop()
+        except IndexError:
+            pass
+        session = self._factory()
+        if not callable(getattr(session, "send", None)):
+            raise TypeError("the session factory must return a requests.Session")
+        return _Transport(session, self._tls, own=False)
+
+    def close(self) -> None:
+        """Close the connections. A later request opens new ones."""
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            shared.close()
+        while self._free:
+            try:
+                transport = self._free.pop()
+            except IndexError:  # Another thread took it.
+                break
+            transport.close()
+
+
+class _Transport:
+    """One `requests.Session`, ours or a user's."""
+
+    def __init__(self, session: Any, tls: TLS, *, own: bool) -> None:
+        self._session = session
+        self._tls = tls
+        self._own = own
+        self._interception: Optional[Interception] = None
+        self._options: dict[str, Any] = {}
+        self._proxy = ""
+        # What the user put there. What the portal sets later is none of it.
+        self._cookies = None if own else _copy_jar(session)
+
+    def prepare(self, url: str) -> str:
+        """Have the session make abortable connections, and return what may be shown of its proxy."""
+        found = interception()
+        if found is self._interception:
+            return self._proxy
+        origin = split_url(url)[0]
+        check_origin(origin)
+        if self._own:
+            options: dict[str, Any] = {
+                "proxies": environment_proxies(origin),
+                "verify": self._tls.verify,
+                "cert": None,
+            }
+        else:
+            merge = self._session.merge_environment_settings
+            options = dict(merge(origin, {}, True, None, None))
+            if getattr(self._session, "verify", None) is True:
+                options["verify"] = self._tls.verify
+        proxy = select_proxy(origin, options["proxies"])
+        self._proxy = check_proxy(proxy) if proxy else ""
+        if origin.startswith("https:") and options["verify"] == self._tls.verify:
+            _ = self._tls.context  # Made here, so that a CA bundle that is none is told as such.
+        self._make_abortable(origin, proxy, found)
+        self._options = {"timeout": None, "allow_redirects": False, **options, "stream": True}
+        self._interception = found
+        return self._proxy
+
+    def _make_abortable(self, origin: str, proxy: Optional[str], found: Interception) -> None:
+        try:
+            adapter: Any = self._session.get_adapter(origin)
+        except Exception:  # noqa: BLE001 - The session asks again, and raises there.
+            return
+        if not isinstance(adapter, HTTPAdapter):
+            return
+        manager = getattr(adapter, "poolmanager", None)
+        if proxy:
+            url = str(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
+            options = {}
+            if url.lower().startswith("https:"):
+                options["proxy_ssl_context"] = self._tls.context
+            manager = adapter.proxy_manager_for(url, **options)
+        if manager is not None:
+            change = make_stock if found is Interception.CLASSES else make_abortable
+            change(manager)
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Optional[bytes],
+        timeouts: tuple[float, float],
+    ) -> APIAnswer:
+        """Send a request and read its answer to the end."""
+        session = self._session
+        if self._interception is not Interception.NONE:
+            # Recorders write them down, and cannot write down classes that hide their values.
+            headers = {name: "".join(value) for name, value in headers.items()}
+        auth = None if getattr(session, "auth", None) is not None else _no_login
+        request = requests.Request(method, url, headers=dict(headers), data=body, auth=auth)
+        prepared = session.prepare_request(request)
+        self._set_cookies(prepared, headers.get("Cookie"))
+        response = session.send(prepared, **{**self._options, "timeout": timeouts})
+        try:
+            return _read(response)
+        finally:
+            response.close()
+
+    def _set_cookies(self, prepared: Any, cookie: Optional[str]) -> None:
+        """Send our cookies and those that the user put into the session, and nothing else."""
+        prepared.headers.pop("Cookie", None)
+        users = None
+        if self._cookies is not None and len(self._cookies):
+            users = get_cookie_header(self._cookies, prepared)  # type: ignore[no-untyped-call]
+        parts = [part for part in (users, cookie) if part]
+        if parts:
+            prepared.headers["Cookie"] = parts[0] if len(parts) == 1 else _joined(parts)
+
+    def close(self) -> None:
+        """Close the session."""
+        self._session.close()
+
+
+def _joined(parts: list[str]) -> str:
+    users, cookie = parts
+    return cookie.__class__(f"{users}; {cookie}")
+
+
+def _copy_jar(session: Any) -> Any:
+    jar = getattr(session, "cookies", None)
+    return None if jar is None else jar.copy()
+
+
+class _Adapter(HTTPAdapter):
+    """The adapter of our own sessions: one TLS context for all their connections."""
+
+    def __init__(self, tls: TLS) -> None:
+        self._tls = tls
+        super().__init__(pool_maxsize=_CONNECTIONS)
+
+    def build_connection_pool_key_attributes(
+        self, request: Any, verify: Any, cert: Any = None
+    ) -> tuple[Any, Any]:
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {"ssl_context": self._tls.context} if host["scheme"] == "https" else {}
+
+    def cert_verify(self, *args: Any) -> None:
+        """Do nothing: the context verifies."""
+
+
+def _make_session(tls: TLS) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.headers["User-Agent"] = f"ctera-direct-sync/{__version__}"
+    session.headers["Accept-Encoding"] = "gzip, deflate"
+    # Nothing is accepted, and nothing is sent, by the jar.
+    jar: CookieJar = session.cookies
+    jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = _Adapter(tls)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+def _no_login(request: Any) -> Any:
+    """Add no login to a request. Without an `auth`, requests would look for one in the netrc file."""
+    return request
+
+
+def _read(response: Any) -> APIAnswer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    raw = getattr(response, "raw", None)
+    if getattr(response, "_content_consumed", False) or not hasattr(raw, "read"):
+        # A hook or a stand-in has read it already, and has taken its codings off.
+        body = bytes(response.content)
+        if len(body) > MAX_ANSWER_BYTES:
+            raise _too_long()
+    else:
+        body = _read_raw(raw)
+        codings = removable_codings(headers)
+        # JSON and XML under such a label: then it is only a label.
+        if codings and body.lstrip()[:1] not in (b"", b"{", b"[", b"<"):
+            body = take_off(body, codings, MAX_ANSWER_BYTES)
+    return APIAnswer(response.status_code, headers, _set_cookies_of(response, headers), body)
+
+
+def _read_raw(raw: Any) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        part = raw.read(_STEP_BYTES, decode_content=False)
+        if not part:
+            return b"".join(parts)
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise _too_long()
+        parts.append(part)
+
+
+def _too_long() -> TransportError:
+    return TransportError(
+        "long", f"the body is over the {MAX_ANSWER_BYTES} bytes that can be right"
+    )
+
+
+def _set_cookies_of(response: Any, headers: Mapping[str, str]) -> list[str]:
+    get = getattr(getattr(response.raw, "headers", None), "getlist", None)
+    if get is not None:
+        return [str(value) for value in get("Set-Cookie")]
+    value = headers.get("set-cookie")
+    return [value] if value else []

@@ -1,0 +1,202 @@
+"""One call of the portal's v1 API: sign in, send, judge what came, and recover."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any, Callable, NamedTuple, Optional, TypeVar
+from urllib.parse import quote
+
+from .._base.cancellation import CancelScope
+from .._base.retry import FailedAttempt, Recovery, RetryPolicy, retry_call
+from .._net.api_session import APIAnswer, APISession
+from .._net.errors import TransportError
+from ..exceptions import AccessDeniedError, LoginError, NamespaceError
+from .messages import MalformedAnswer, parse, render_call
+from .refusals import (
+    describe,
+    find_message,
+    is_busy,
+    is_session_over,
+    make_busy_failure,
+    make_transport_failure,
+)
+from .sign_in import Session, SignIn
+
+__all__ = ["PortalCalls", "Refused"]
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Answers come as JSON, which tells types. A portal that does not know it answers XML.
+_FORMAT = "?format=jsonext"
+_XML = "text/xml; charset=UTF-8"
+
+
+class Refused(Exception):
+    """The portal refuses a call in words or by a status that waiting does not change.
+
+    Attributes:
+        error: The error for the caller, if there is no other way to ask.
+    """
+
+    def __init__(self, error: NamespaceError) -> None:
+        super().__init__(error.strerror)
+        self.error = error
+
+
+class PortalCalls:
+    """Makes calls in one context of a portal. Thread-safe.
+
+    Args:
+        http: Sends the requests.
+        root: The URL of the context.
+        sign_in: Gives the session.
+        policy: How often to retry.
+    """
+
+    def __init__(self, http: APISession, root: str, sign_in: SignIn, policy: RetryPolicy) -> None:
+        self._http = http
+        self._root = root
+        self._sign_in = sign_in
+        # A session that is over is renewed once: twice in one call is not an accident.
+        self._policy = dataclasses.replace(policy, max_renewals=1)
+
+    def execute(
+        self,
+        method: str,
+        parameter: Any,
+        read: Callable[[Any], T],
+        scope: CancelScope,
+        *,
+        path: Optional[str] = None,
+        resource: str = "",
+        kind: str = "user-defined",
+        repeatable: bool = True,
+        may_be_empty: bool = False,
+    ) -> T:
+        """Call a method, and return what `read` makes of its result.
+
+        Args:
+            method: The name of the method.
+            parameter: Its parameter, as `messages.render` takes it.
+            read: Reads the result. It raises `MalformedAnswer` for one that makes no sense.
+            scope: The cancel scope of the call.
+            path: The path that the call is about, for errors.
+            resource: What the method belongs to, such as ``/cloudDrives``.
+            kind: "user-defined" or "db".
+            repeatable: Whether the call does no harm if it is sent twice.
+            may_be_empty: Whether an empty answer is a result, None. Otherwise it is a failure.
+
+        Raises:
+            Refused: The portal refuses the call.
+            LoginError: The portal refuses the credentials, or ends each session at once.
+            AccessDeniedError: The user may not make the call.
+            NamespaceError: The portal does not answer, or not as it should.
+            Cancelled: The scope was cancelled.
+        """
+        request = _Request(
+            method,
+            "POST",
+            f"{self._root}/api{quote(resource, safe='/')}{_FORMAT}",
+            render_call(method, parameter, kind),
+            path,
+            repeatable,
+            may_be_empty,
+        )
+        return self._call(request, read, scope)
+
+    def get(self, resource: str, read: Callable[[Any], T], scope: CancelScope) -> T:
+        """Return what `read` makes of an object, such as ``/currentSession``.
+
+        Raises as `execute` does.
+        """
+        url = f"{self._root}/api{quote(resource, safe='/')}{_FORMAT}"
+        request = _Request(resource, "GET", url, None, None, True, False)
+        return self._call(request, read, scope)
+
+    def _call(self, request: _Request, read: Callable[[Any], T], scope: CancelScope) -> T:
+        session: Optional[Session] = None
+        headers = {} if request.body is None else {"Content-Type": _XML}
+
+        def attempt(number: int) -> T:
+            nonlocal session
+            session = self._sign_in.current(scope)
+            try:
+                answer = self._http.request(
+                    request.verb,
+                    request.url,
+                    scope,
+                    {**session.headers, **headers},
+                    request.body,
+                )
+            except TransportError as caught:
+                error = caught
+            else:
+                _log.debug("%s: %d", request.name, answer.status)
+                self._judge(answer, request)
+                return _read(answer, request, read)
+            raise make_transport_failure(
+                error, request.url, request.path, repeatable=request.repeatable
+            )
+
+        def renew(failure: FailedAttempt) -> bool:
+            assert session is not None
+            _log.info("%s: the session is over, signing in again", request.name)
+            self._sign_in.renew(session, scope)
+            return True
+
+        def log_retry(failure: FailedAttempt, number: int, delay: float) -> None:
+            text = failure.error.strerror
+            _log.warning("%s: %s; attempt %d in %.2f s", request.name, text, number, delay)
+
+        return retry_call(self._policy, attempt, scope=scope, on_retry=log_retry, renew=renew)
+
+    def _judge(self, answer: APIAnswer, request: _Request) -> None:
+        """Raise what an answer means, unless it holds a result."""
+        secrets = self._sign_in.secrets
+        if is_session_over(answer):
+            text = (
+                "The portal ends each session at once, or does not know it: check that the user "
+                "may use this context"
+            )
+            raise FailedAttempt(LoginError(text), Recovery.RELIST)
+        if answer.status == 403:
+            came = find_message(answer, secrets)
+            text = f"The portal denies access{f' ({came!r})' if came else ''}: ask for the right"
+            raise AccessDeniedError(text, request.path)
+        if is_busy(answer):
+            failure = make_busy_failure(answer, request.path, secrets)
+            if not request.repeatable and answer.status not in (429, 503):
+                failure.recovery = Recovery.NONE
+            raise failure
+        if not 200 <= answer.status < 300:
+            text = f"The portal refuses the call ({describe(answer, secrets)}): check baseurl"
+            raise Refused(NamespaceError(text, request.path))
+
+
+class _Request(NamedTuple):
+    """What is sent for one call, and how its failures are told."""
+
+    name: str
+    verb: str
+    url: str
+    body: Optional[bytes]
+    path: Optional[str]
+    repeatable: bool
+    may_be_empty: bool
+
+
+def _read(answer: APIAnswer, request: _Request, read: Callable[[Any], T]) -> T:
+    problem = ""
+    try:
+        if request.may_be_empty and not answer.body.strip():
+            return read(None)
+        return read(parse(answer.body))
+    except MalformedAnswer as caught:
+        problem = str(caught)
+    # A proxy's page or a cut body may be whole the next time.
+    text = f"The portal's answer cannot be read: {problem}. Check baseurl and context"
+    recovery = Recovery.RETRY if request.repeatable else Recovery.NONE
+    raise FailedAttempt(NamespaceError(text, request.path), recovery)

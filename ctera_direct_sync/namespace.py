@@ -8,7 +8,7 @@ import os
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, TypeVar
 
 import requests
 
@@ -20,16 +20,22 @@ from ._base.credentials import (
     warn_unprotected,
 )
 from ._base.retry import RetryPolicy
+from ._base.worker_pool import WorkerPool
 from ._net.api_session import APISession
 from ._net.pool import TLS
 from ._protocol.calls import PortalCalls
-from ._protocol.names import Names, check_path
+from ._protocol.names import Names, Pager, check_path
 from ._protocol.sign_in import Session, SignIn
+from ._readers.glob_pattern import GlobPattern
+from ._readers.tree_names import glob_tree, walk_tree
+from ._readers.tree_walk import MAX_IN_FLIGHT, TreeWalk
 from .exceptions import NamespaceError, PathNotFoundError
 from .settings import Settings
-from .types import Entry, Token
+from .types import CloudFolder, Entry, KeyPair, Token, Version
 
 __all__ = ["Namespace"]
+
+T = TypeVar("T")
 
 _CONTEXTS = ("ServicesPortal", "admin")
 
@@ -107,6 +113,10 @@ class Namespace:
     def _open(self) -> None:
         self._tls = TLS(self._settings.api.ssl)
         self._closed = False
+        # One pool at most, made by the first walk.
+        self._pools: dict[str, WorkerPool] = {}
+        # A Namespace that is dropped without being closed leaves no thread behind.
+        weakref.finalize(self, _shut_down, self._pools).atexit = False
         self._connect(None)
         _namespaces.add(self)
 
@@ -115,6 +125,7 @@ class Namespace:
         policy = RetryPolicy.from_settings(self._settings)
         root = f"{self._baseurl}/{self._context}"
         self._process = os.getpid()
+        self._pools.clear()
         self._scopes: set[CancelScope] = set()
         self._http = APISession(self._settings.api, self._tls, self._session)
         self._sign_in = SignIn(self._http, root, self._credentials, policy, inherited)
@@ -135,12 +146,7 @@ class Namespace:
             NamespaceError: The portal does not answer, or not as it should.
         """
         path = check_path(path)
-        with self._scope() as scope:
-            try:
-                return self._names.stat(path, scope)
-            except Cancelled:
-                pass
-        raise _cancelled(path)
+        return self._call(path, lambda scope: self._names.stat(path, scope))
 
     def exists(self, path: str) -> bool:
         """Return whether there is a file or folder at a path.
@@ -180,14 +186,18 @@ class Namespace:
             NamespaceError: The portal does not answer, or not as it should.
         """
         path = check_path(path)
-        return self._list(path, include_deleted)
+        return self._read_pages(
+            path,
+            lambda scope: self._names.pager(path, scope, include_deleted=include_deleted),
+        )
 
-    def _list(self, path: str, include_deleted: bool) -> Iterator[Entry]:
+    def _read_pages(self, path: str, start: Callable[[CancelScope], Pager]) -> Iterator[Entry]:
+        """Fetch the first page of a listing, and return an iterator of all its entries."""
+        self._check_open()
         scopes = self._scopes
         process = self._process
-        self._check_open()
         scope = CancelScope()
-        pager = self._names.pager(path, scope, include_deleted=include_deleted)
+        pager = start(scope)
 
         def fetch() -> list[Entry]:
             # A listing that waits for its consumer is under way as well: closing ends it.
@@ -216,7 +226,219 @@ class Namespace:
 
         return iterate()
 
+    # --- trees ---------------------------------------------------------------------------------------
+
+    def walk(
+        self, path: str, on_error: Optional[Callable[[NamespaceError], object]] = None
+    ) -> Iterator[Entry]:
+        """Yield everything below a folder: a folder before its content, names in the portal's order.
+
+        Several folders are listed at the same time. The order does not depend on which answer comes
+        first, and memory does not grow with the number of entries. Leaving the loop stops the requests.
+
+        Args:
+            path: The folder. It is not yielded itself.
+            on_error: Called with the error of each folder that cannot be read; its `filename` is the
+                folder's path. None: the iteration raises the first one. A folder is never skipped
+                silently.
+
+        Returns:
+            An iterator of entries. Nothing is sent before its first step.
+
+        Raises:
+            PathNotFoundError: There is nothing at the path, or the user may not see it.
+            NotAFolderError: The path is a file.
+            AccessDeniedError: The user may not read a folder.
+            LoginError: The portal refuses the credentials.
+            NamespaceError: The portal does not answer, or not as it should.
+        """
+        path = check_path(path)
+        return self._walk(
+            path, lambda scope: walk_tree(self._names, path, self._workers(), scope, on_error)
+        )
+
+    def glob(
+        self, pattern: str, on_error: Optional[Callable[[NamespaceError], object]] = None
+    ) -> Iterator[Entry]:
+        """Yield the files and folders that match a pattern, in the order of `walk`.
+
+        ``*`` matches any text within one part of a path, ``?`` one character, ``[abc]`` one of some and
+        ``[!abc]`` one of all others. ``**`` as a whole part matches any number of folders, or none; at the
+        end it means everything below. A slash at the end asks for folders. Letters match by case. Names
+        that begin with a dot match like all others. ``[*]`` is a plain star, and `glob.escape` escapes a
+        whole path. A pattern without wildcards is looked up as it is.
+
+        Only folders that can hold a match are listed.
+
+        Args:
+            pattern: The pattern, which begins with a slash.
+            on_error: As in `walk`.
+
+        Returns:
+            An iterator of entries. Nothing is sent before its first step. It is empty if nothing
+            matches.
+
+        Raises:
+            AccessDeniedError: The user may not read a folder that can hold a match.
+            LoginError: The portal refuses the credentials.
+            NamespaceError: The portal does not answer, or not as it should.
+        """
+        parsed = GlobPattern(pattern)
+        return self._walk(
+            parsed.base,
+            lambda scope: glob_tree(self._names, parsed, self._workers(), scope, on_error),
+        )
+
+    def _walk(self, path: str, start: Callable[[CancelScope], TreeWalk]) -> Iterator[Entry]:
+        self._check_open()
+
+        def iterate() -> Iterator[Entry]:
+            process = self._process
+            with self._scope() as scope:
+                try:
+                    for entry in start(scope).run():
+                        yield entry
+                        if process != os.getpid():
+                            raise _forked(path)
+                    return
+                except Cancelled:
+                    pass
+                finally:
+                    # The connections of a parent process are not the child's to cut.
+                    if process == os.getpid():
+                        scope.cancel()
+            raise _cancelled(path)
+
+        return iterate()
+
+    def _workers(self) -> WorkerPool:
+        # Two threads may come here at once: one pool is kept, the other has no threads yet.
+        return self._pools.get("") or self._pools.setdefault("", WorkerPool(MAX_IN_FLIGHT))
+
+    def search(
+        self,
+        path: str,
+        *,
+        name: Optional[str] = None,
+        extension: Optional[str] = None,
+        content: Optional[str] = None,
+    ) -> Iterator[Entry]:
+        """Yield what the portal's search finds below a folder. All criteria must hold.
+
+        The first page is fetched by the call itself.
+
+        Args:
+            path: The folder.
+            name: A part of the name. Case does not matter.
+            extension: The extension of a file, such as "pdf". Case does not matter.
+            content: Words that the portal's index of contents has for the file. Older portals have
+                none: then what they answer cannot be checked here.
+
+        Returns:
+            An iterator of entries, in the portal's order.
+
+        Raises:
+            ValueError: There is no criterion.
+            PathNotFoundError: There is nothing at the path, or the user may not see it.
+            AccessDeniedError: The user may not read the folder.
+            LoginError: The portal refuses the credentials.
+            NamespaceError: The portal does not answer, or not as it should.
+        """
+        path = check_path(path)
+        extension = extension.lstrip(".") if extension else None
+        if not (name or extension or content):
+            raise ValueError("search needs a name, an extension or content")
+        return self._read_pages(
+            path,
+            lambda scope: self._names.search(
+                path, name or None, extension or None, content or None, scope
+            ),
+        )
+
+    # --- versions, cloud folders, keys ---------------------------------------------------------------
+
+    def versions(self, path: str) -> list[Version]:
+        """Return the previous versions of a file or folder, in the portal's order.
+
+        `stat` and `listdir` take the path of a version. The portal may give no file ID for it.
+
+        Args:
+            path: The file or folder.
+
+        Raises:
+            PathNotFoundError: There is nothing at the path, or the user may not see it.
+            AccessDeniedError: The user may not read it.
+            LoginError: The portal refuses the credentials.
+            NamespaceError: The portal does not answer, or does not keep versions.
+        """
+        path = check_path(path)
+        return self._call(path, lambda scope: self._names.versions(path, scope))
+
+    def folders(self) -> Iterator[CloudFolder]:
+        """Yield the cloud folders: all of them for an administrator, else those that the user sees.
+
+        Returns:
+            An iterator of cloud folders. Nothing is sent before its first step.
+
+        Raises:
+            AccessDeniedError: The user may not list cloud folders.
+            LoginError: The portal refuses the credentials.
+            NamespaceError: The portal does not answer, or not as it should.
+        """
+        self._check_open()
+
+        def iterate() -> Iterator[CloudFolder]:
+            with self._scope() as scope:
+                try:
+                    yield from self._names.folders(scope)
+                    return
+                except Cancelled:
+                    pass
+            raise _cancelled(None)
+
+        return iterate()
+
+    def create_key_pair(self) -> KeyPair:
+        """Make a key pair for Direct IO, which belongs to the user who is signed in.
+
+        `DirectIO(url, *pair)` uses it. The portal shows the secret access key only this once. The user
+        must be a team portal's user with the Read Write Administrator role for the pair to serve.
+
+        Returns:
+            The key pair. Its repr hides both keys.
+
+        Raises:
+            AccessDeniedError: The user may not make key pairs.
+            LoginError: The portal refuses the credentials.
+            NamespaceError: The portal does not answer, or not as it should. The call is not sent
+                twice, so a pair may have been made.
+        """
+        return self._call(None, self._names.create_key_pair)
+
+    def delete_key_pair(self, access_key_id: str) -> None:
+        """Delete a key pair of the user who is signed in.
+
+        Args:
+            access_key_id: The access key ID of the pair.
+
+        Raises:
+            NamespaceError: The user has no such pair (ENOENT), or the portal does not answer.
+            AccessDeniedError: The user may not delete key pairs.
+            LoginError: The portal refuses the credentials.
+        """
+        hidden = Token(access_key_id)
+        del access_key_id
+        self._call(None, lambda scope: self._names.delete_key_pair(hidden, scope))
+
     # --- life ----------------------------------------------------------------------------------------
+
+    def _call(self, path: Optional[str], call: Callable[[CancelScope], T]) -> T:
+        with self._scope() as scope:
+            try:
+                return call(scope)
+            except Cancelled:
+                pass
+        raise _cancelled(path)
 
     @contextlib.contextmanager
     def _scope(self) -> Iterator[CancelScope]:
@@ -253,6 +475,8 @@ class Namespace:
             scope.cancel()
         if not closed:
             self._sign_in.close()
+        for pool in list(self._pools.values()):
+            pool.shutdown(wait=True, cancel_futures=True)
         self._http.close()
 
     def __enter__(self) -> Namespace:
@@ -288,6 +512,11 @@ class Namespace:
         for name, value in state.items():
             setattr(self, f"_{name}", value)
         self._open()
+
+
+def _shut_down(pools: dict[str, WorkerPool]) -> None:
+    for pool in list(pools.values()):
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _cancelled(path: Optional[str]) -> NamespaceError:

@@ -92,6 +92,7 @@ class APISession:
         scope: CancelScope,
         headers: Mapping[str, str],
         body: Optional[bytes] = None,
+        timeouts: Optional[tuple[float, float]] = None,
     ) -> APIAnswer:
         """Send one request, and return the whole answer, whatever its status.
 
@@ -101,6 +102,7 @@ class APISession:
             scope: The cancel scope of the call. Cancelling it cuts the connection.
             headers: Headers of the request.
             body: The body, or None.
+            timeouts: Seconds to connect and to wait for bytes; by default those of the endpoint.
 
         Raises:
             TransportError: No whole answer came.
@@ -115,7 +117,7 @@ class APISession:
         try:
             transport = self._take()
             proxy = transport.prepare(url)
-            answer = transport.exchange(method, url, headers, hidden, self._timeouts)
+            answer = transport.exchange(method, url, headers, hidden, timeouts or self._timeouts)
             if answer.status != 407:
                 return answer
             # Only a proxy answers this (RFC 9110, section 15.5.8).

@@ -35,6 +35,8 @@ __all__ = ["Session", "SignIn", "read_cookies"]
 _log = logging.getLogger(__name__)
 
 _FORM = "application/x-www-form-urlencoded"
+#: Seconds to connect and to read for signing out, which `close` waits for.
+_LOGOUT_TIMEOUTS_S = (3.0, 5.0)
 #: Sent back with each request by the vendor's client after a sign-in by ticket.
 _TOKEN_HEADER = "X-CTERA-TOKEN"  # noqa: S105 - the name of a header
 
@@ -251,7 +253,9 @@ class SignIn:
         headers = {**session.headers, "Content-Type": _FORM}
         url = f"{self._root}/api/logout"
         try:
-            answer = self._http.request("POST", url, CancelScope(), headers, b"")
+            answer = self._http.request(
+                "POST", url, CancelScope(), headers, b"", _LOGOUT_TIMEOUTS_S
+            )
             _log.debug("signing out: %d", answer.status)
         except (TransportError, Cancelled, NamespaceError) as error:
             # The portal ends the session by itself, after some minutes without a request.

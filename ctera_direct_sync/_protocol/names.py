@@ -121,7 +121,8 @@ class Pager:
     The portal has no cursor: a page is asked for by its first position. What is added or removed
     meanwhile shifts the positions, so that an entry comes twice or never. Therefore each page is asked
     for from the last entry of the one before. If the new page does not begin with an entry that came
-    before, entries were removed, and what moved forward is looked for by stepping back.
+    before, entries were removed, and what moved forward is looked for by stepping back. Pages of a single
+    entry leave no room for an overlap.
 
     Args:
         fetch: Returns the page at a position, of a number of entries at most.
@@ -258,17 +259,30 @@ class Names:
         parameters = {"depth": 0, "start": 0, "limit": _SMALL_PAGE_LIMIT}
         return _told(lambda: self._fetch(path, parameters, read, scope))
 
-    def pager(self, path: str, scope: CancelScope, *, include_deleted: bool = False) -> Pager:
+    def pager(
+        self,
+        path: str,
+        scope: CancelScope,
+        *,
+        include_deleted: bool = False,
+        owners: Optional[dict[int, Optional[str]]] = None,
+    ) -> Pager:
         """Return a reader of a folder's listing.
 
         Its pages raise what `stat` does, and NotAFolderError.
+
+        Args:
+            path: The folder.
+            scope: The cancel scope of the listing.
+            include_deleted: Whether deleted entries belong into it.
+            owners: Takes the owner's name of each cloud folder that is listed, by its ID.
         """
         parameters: dict[str, Any] = {"depth": 1}
         if include_deleted:
             parameters["includeDeleted"] = True
 
         def fetch(start: int, limit: int) -> Page:
-            page = _told(lambda: self._fetch_page(path, parameters, start, limit, scope))
+            page = _told(lambda: self._fetch_page(path, parameters, start, limit, scope, owners))
             if start == 0:
                 self._check_folder(path, page, scope)
             return page
@@ -340,14 +354,16 @@ class Names:
         if self._context == "admin":
             yield from self._all_folders(scope)
             return
-        pager = self.pager("/", scope)
+        # An entry does not tell the owner, so it is noted beside the entries.
+        owners: dict[int, Optional[str]] = {}
+        pager = self.pager("/", scope, owners=owners)
         seen: set[int] = set()
         while not pager.complete:
             for entry in pager.next_page():
                 if entry.folder_id is None or entry.folder_id in seen or not entry.is_dir:
                     continue
                 seen.add(entry.folder_id)
-                yield CloudFolder(entry.folder_id, entry.name, None)
+                yield CloudFolder(entry.folder_id, entry.name, owners.get(entry.folder_id))
 
     def _all_folders(self, scope: CancelScope) -> Iterator[CloudFolder]:
         seen: set[int] = set()
@@ -447,6 +463,7 @@ class Names:
         start: int,
         limit: int,
         scope: CancelScope,
+        owners: Optional[dict[int, Optional[str]]] = None,
     ) -> Page:
         # The largest page that a portal takes is not known, so a refusal is met with a small one.
         limits = [min(limit, self._page_limit)]
@@ -458,7 +475,7 @@ class Names:
                 page = self._fetch(
                     path,
                     {**parameters, "start": start, "limit": size},
-                    lambda answer: self._read_page(answer, path),
+                    lambda answer: self._read_page(answer, path, owners),
                     scope,
                 )
             except Refused as caught:
@@ -483,9 +500,13 @@ class Names:
         }
         return self._calls.execute("fetchResources", parameter, read, scope, path=path)
 
-    def _read_page(self, answer: Any, path: str) -> Page:
+    def _read_page(
+        self, answer: Any, path: str, owners: Optional[dict[int, Optional[str]]]
+    ) -> Page:
         listing = _read_listing(answer, path)
         entries = [self._read_entry(item, None, path) for item in _read_list(listing.get("items"))]
+        if owners is not None:
+            _note_owners(listing.get("items"), owners)
         root = listing.get("root")
         is_folder = None if root is None else read_boolean(_member(root, "isFolder"))
         return Page(entries, _need(read_boolean(listing.get("hasMore")), "hasMore"), is_folder)
@@ -607,13 +628,22 @@ def _read_folders(answer: Any) -> tuple[int, bool, list[CloudFolder]]:
     return len(items), has_more, folders
 
 
+def _note_owners(items: Any, owners: dict[int, Optional[str]]) -> None:
+    """Note the owner's name of each cloud folder among some items, by its ID."""
+    for item in _read_list(items):
+        info = _member(item, "cloudFolderInfo")
+        uid = read_integer(_member(info, "uid")) if info is not None else None
+        if uid is not None:
+            owners[uid] = read_text(info.get("ownerFriendlyName"))
+
+
 def _read_owner(value: Any) -> Optional[str]:
     """Return the name in a reference such as ``objs/12/acme/PortalUser/alice``."""
     text = read_text(value)
-    if not text:
-        return None
-    parts = text.split("/")
-    return unquote("/".join(parts[4:])) if parts[0] == "objs" and len(parts) > 4 else text
+    if not text or not text.startswith("objs/"):
+        return text or None
+    before, kind, name = text.partition("/PortalUser/")
+    return unquote(name) if kind else unquote(before.rpartition("/")[2])
 
 
 def read_time(text: Optional[str]) -> Optional[datetime.datetime]:

@@ -13,7 +13,13 @@ import pytest
 
 import ctera_direct_sync as ctera_direct
 from ctera_direct_sync import exceptions
-from ctera_direct_sync.exceptions import BlockError, BlockInfo, DirectIOError, StreamError
+from ctera_direct_sync.exceptions import (
+    BlockError,
+    BlockInfo,
+    DirectIOError,
+    NamespaceError,
+    StreamError,
+)
 
 BLOCK = BlockInfo(12345, 3, 1048576, 524288)
 
@@ -64,13 +70,17 @@ def test_tree(name):
 
 
 def test_tree_is_complete():
-    """The module exports the tree, the aliases and BlockInfo, and the package the same names."""
-    assert sorted(exceptions.__all__) == sorted([*TREE, *ALIASES, "BlockInfo"])
+    """The module exports the tree, the aliases and BlockInfo, and the package the same names.
+
+    The errors of names are in tests/unit/names/test_errors.py.
+    """
     defined = {
         name for name, value in vars(exceptions).items() if getattr(value, "__mro__", None) and
         issubclass(value, BaseException)
     }  # fmt: skip
-    assert defined == {*TREE, *ALIASES}
+    names = {each for each in defined if issubclass(getattr(exceptions, each), NamespaceError)}
+    assert sorted(exceptions.__all__) == sorted([*TREE, *ALIASES, *names, "BlockInfo"])
+    assert defined - names == {*TREE, *ALIASES}
     for name in exceptions.__all__:
         assert getattr(ctera_direct, name) is getattr(exceptions, name)
 

@@ -33,8 +33,10 @@ texts = st.text(
 names = st.text(st.sampled_from("abcXYZ01"), min_size=1, max_size=8)
 values = st.recursive(
     texts | st.none(),
-    lambda inner: st.lists(inner.filter(lambda value: value is not None), max_size=4)
-    | st.dictionaries(names, inner, max_size=4),
+    lambda inner: (
+        st.lists(inner.filter(lambda value: value is not None), max_size=4)
+        | st.dictionaries(names, inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -143,7 +145,12 @@ def test_what_is_not_an_integer(value):
 
 def test_booleans_and_texts():
     """A boolean is true or false in either dialect; a text is only a text."""
-    assert [read_boolean(each) for each in (True, "true", "False", None)] == [True, True, False, None]
+    assert [read_boolean(each) for each in (True, "true", "False", None)] == [
+        True,
+        True,
+        False,
+        None,
+    ]
     for value in (1, "yes", ""):
         with pytest.raises(MalformedAnswer):
             read_boolean(value)

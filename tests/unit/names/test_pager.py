@@ -43,7 +43,9 @@ class Portal:
         """Return a page, then let the folder change."""
         self.starts.append(start)
         stop = start + min(limit, self.cap)
-        page = Page([make_entry(name) for name in self.names[start:stop]], stop < len(self.names), True)
+        page = Page(
+            [make_entry(name) for name in self.names[start:stop]], stop < len(self.names), True
+        )
         self.between(self.names)
         return page
 
@@ -158,7 +160,11 @@ def test_unwanted_entries_count_as_positions():
 
 def test_empty_page_that_promises_more_is_asked_for_again():
     """An empty page may be an accident, so the same position is asked for once more."""
-    pages = [Page([make_entry("a")], True, True), Page([], True, True), Page([make_entry("b")], False, True)]
+    pages = [
+        Page([make_entry("a")], True, True),
+        Page([], True, True),
+        Page([make_entry("b")], False, True),
+    ]
     asked = []
 
     def fetch(start: int, limit: int) -> Page:

@@ -194,7 +194,7 @@ def test_listing_that_never_ends_is_given_up():
 
 
 def test_portal_that_ignores_the_position_is_given_up():
-    """The same page again and again is no progress."""
+    """The same page again and again brings nothing new, so it ends in an error."""
     pager = Pager(lambda start, limit: Page([make_entry("a"), make_entry("b")], True, True), "/d")
     with pytest.raises(NamespaceError, match="goes on but gives nothing"):
         read_all(pager)

@@ -224,7 +224,7 @@ def test_errors_may_be_collected(walk):
 
 
 def test_root_that_is_missing_is_told(walk):
-    """The folder to walk is no exception to the rules."""
+    """The folder to walk obeys the same rules."""
     with pytest.raises(PathNotFoundError):
         list(walk(Portal({}), "/nope"))
     errors: list[NamespaceError] = []

@@ -123,7 +123,7 @@ def test_busy_portal_is_asked_again(portal, names):
 def test_portal_that_stays_busy(portal, names):
     """When the retries are used up, the error says what came."""
     portal.faults.add("portal", call="fetchResources", times=None, action=faults.status(503))
-    with pytest.raises(NamespaceError, match="busy or failing .HTTP 503"):
+    with pytest.raises(NamespaceError, match=r"busy or failing \(HTTP 503"):
         names.stat("/My Files")
     assert count(portal, "fetchResources") == 5
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any, Optional
 from xml.parsers import expat
 from xml.sax.saxutils import escape
@@ -122,15 +123,16 @@ def parse(body: bytes) -> Any:
 def _parse_json(body: bytes) -> Any:
     if body.count(b",") + body.count(b"[") + body.count(b"{") > _MAX_VALUES:
         raise MalformedAnswer("it holds too many values")
+    # A number of a million digits takes minutes to convert, where Python sets no limit itself.
+    parse_int = None if hasattr(sys, "set_int_max_str_digits") else _read_json_integer
     try:
-        return json.loads(body, parse_int=_json_integer, parse_constant=_refuse_constant)
+        return json.loads(body, parse_int=parse_int, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         pass
     raise MalformedAnswer("it is neither valid JSON nor XML")
 
 
-def _json_integer(text: str) -> int:
-    # A number of a million digits takes minutes to convert.
+def _read_json_integer(text: str) -> int:
     if len(text) > 2 * _MAX_DIGITS:
         raise ValueError("an integer is too long")
     return int(text)

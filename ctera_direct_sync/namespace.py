@@ -131,6 +131,16 @@ class Namespace:
         self._sign_in = SignIn(self._http, root, self._credentials, policy, inherited)
         self._names = Names(PortalCalls(self._http, root, self._sign_in, policy), self._context)
 
+    @property
+    def baseurl(self) -> str:
+        """The portal's URL."""
+        return self._baseurl
+
+    @property
+    def context(self) -> str:
+        """The view: "ServicesPortal" or "admin"."""
+        return self._context
+
     # --- looking up ----------------------------------------------------------------------------------
 
     def stat(self, path: str) -> Entry:

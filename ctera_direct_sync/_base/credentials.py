@@ -85,7 +85,7 @@ def choose_credentials(
     if cookie:
         return Cookie(_cookie_value(cookie))
     if ticket:
-        return Ticket(Token(ticket))
+        return Ticket(_form_value("ticket", ticket))
     username = username or from_environment("CTERA_DIRECT_USERNAME")
     password = password or from_environment("CTERA_DIRECT_PASSWORD")
     for name, value in (("username", username), ("password", password)):
@@ -96,7 +96,24 @@ def choose_credentials(
             )
     assert username is not None
     assert password is not None
-    return Password(str(username), Token(password))
+    return Password(str(_form_value("username", username)), _form_value("password", password))
+
+
+def _form_value(name: str, value: str) -> Token:
+    hidden = Token(value)
+    del value
+    try:
+        hidden.encode("utf-8")
+    except UnicodeEncodeError:
+        is_text = False
+    else:
+        is_text = True
+    # Raised here, since the codec's own exception quotes the whole text.
+    if not is_text:
+        raise ValueError(
+            f"{name} holds half a surrogate pair, which is not text: was it read as UTF-8?"
+        )
+    return hidden
 
 
 def _header_value(name: str, value: str) -> Token:

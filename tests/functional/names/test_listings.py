@@ -230,6 +230,17 @@ def test_search_of_an_older_portal(portal, names):
     }
 
 
+def test_shared_folders(portal, make_names):
+    """What others share is listed, walked and downloaded like the user's own."""
+    portal.accounts.add("ann", "pw", full_name="Ann Lee")
+    portal.tree.share("/My Files/reports", "ann")
+    names = make_names("ann", "pw")
+    walked = [entry.path for entry in names.walk("/")]
+    budget = next(path for path in walked if path.endswith("2026/budget.xlsx"))
+    assert budget.startswith("/Shared With Me/")
+    assert names.stat(budget).file_id == portal.tree.file_id("/My Files/reports/2026/budget.xlsx")
+
+
 def test_versions(portal, names):
     """The path of a previous version is looked up like any other."""
     portal.tree.overwrite("/My Files/reports/a.pdf", b"newer")

@@ -103,6 +103,19 @@ def test_malformed_arguments(portal, argument):
     assert TOKEN not in told_by_library(caught.value)
 
 
+@pytest.mark.parametrize("argument", ["username", "password"])
+def test_text_that_cannot_be_sent(portal, argument):
+    """A password that is not text is refused, by an exception that does not quote it."""
+    given = {"username": "eve", "password": PASSWORD}
+    given[argument] += "\udc80"
+    with pytest.raises(ValueError, match="surrogate") as caught:
+        Namespace(portal.url, **given)
+    error = caught.value
+    assert PASSWORD not in told_by_library(error)
+    assert not isinstance(error, UnicodeError)
+    assert error.__context__ is None
+
+
 def test_several_ways_to_sign_in(portal):
     """Two ways to sign in are refused, and neither is shown."""
     with pytest.raises(ValueError, match="bearer and password are several ways") as caught:

@@ -18,7 +18,7 @@ from ctera_direct_sync import (
     NamespaceTimeout,
     PathNotFoundError,
 )
-from ctera_direct_sync._base.cancellation import CancelScope
+from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
 from ctera_direct_sync._base.credentials import Bearer, Credentials, Password, Ticket
 from ctera_direct_sync._base.retry import RetryPolicy
 from ctera_direct_sync._net.api_session import APIAnswer
@@ -382,6 +382,26 @@ def test_only_the_answer_to_the_sign_in_sets_cookies():
         *("login", "api?format=jsonext", "api?format=jsonext", "api?format=jsonext"),
         *("login", "api?format=jsonext"),
     ]
+
+
+def test_close_while_signing_in():
+    """A session that begins while another thread closes is signed out of."""
+
+    class Closing(Script):
+        """Closes while the answer to the sign-in is under way."""
+
+        def request(self, method: str, url: str, *arguments: Any) -> APIAnswer:
+            came = super().request(method, url, *arguments)
+            if url.endswith("/login"):
+                sign_in.close()
+            return came
+
+    script = Closing(LOGIN, answer(None))
+    sign_in = SignIn(script, ROOT, PASSWORD, RetryPolicy(0, 0.0, 0.0, 1.0))  # type: ignore[arg-type]
+    with pytest.raises(Cancelled):
+        sign_in.current(CancelScope())
+    assert script.sent[1].url == f"{ROOT}/api/logout"
+    assert script.sent[1].headers["Cookie"] == "JSESSIONID=C00C1E"
 
 
 LOGIN_FAILURES: dict[str, tuple[Answer, str]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
@@ -197,6 +198,44 @@ def test_memory_of_pages_ahead_is_bounded(walk):
         next(walking)
     assert len(portal.asked) <= 1 + 16 + 16 + 1
     walking.close()
+
+
+@pytest.mark.nightly
+def test_a_million_entries_stream_through(pool):
+    """The memory of a walk does not grow with the number of entries."""
+
+    class Folder:
+        """A folder of a thousand files, or the root with a thousand folders."""
+
+        def __init__(self, path: str) -> None:
+            self.complete = False
+            self._path = path
+
+        def next_page(self) -> list[Entry]:
+            """Return a thousand entries."""
+            self.complete = True
+            is_root = self._path == "/"
+            above = self._path.rstrip("/")
+            return [
+                Entry(f"{above}/{n:04}", f"{n:04}", n, 1, None, is_root, False, None, None)
+                for n in range(1000)
+            ]
+
+    class Million:
+        """A portal with a million files."""
+
+        def pager(self, path: str, scope: CancelScope) -> Folder:
+            """Return the listing of a folder."""
+            return Folder(path)
+
+    portal: Any = Million()
+    walking = walk_tree(portal, "/", pool, CancelScope(), None).run()
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in walking) == 1_001_000
+        assert tracemalloc.get_traced_memory()[1] < 60 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_nothing_is_asked_before_the_first_step(walk):

@@ -337,19 +337,28 @@ class Names:
 
         def fetch(start: int, limit: int) -> Page:
             nonlocal parameters
+            error: Optional[NamespaceError] = None
             try:
-                return self._fetch_page(path, parameters, start, limit, scope)
+                page = self._fetch_page(path, parameters, start, limit, scope)
             except Refused as caught:
                 error = caught.error
+            else:
+                is_ignored = "searchFilters" in parameters and any(
+                    entry.path != path and not _fits(entry, name, extension)
+                    for entry in page.entries
+                )
+                # What a portal answers that ignores the filters may not even be everything.
+                if start or not is_ignored:
+                    return page
             # Older portals search by a part of the name alone.
             if content is not None or "searchFilters" not in parameters:
-                raise error.with_traceback(None)
+                text = "The portal does not know this kind of search: search by name alone"
+                raise (error or NamespaceError(text, path)).with_traceback(None)
             part = name if name is not None else f".{extension}"
             parameters = {"depth": "Infinity", "searchCriteria": part}
             return _told(lambda: self._fetch_page(path, parameters, start, limit, scope))
 
         def is_wanted(entry: Entry) -> bool:
-            # A portal that does not know the filters would answer with everything.
             if entry.path == path or entry.is_deleted:
                 return False
             return _fits(entry, name, extension)

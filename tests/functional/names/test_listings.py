@@ -218,9 +218,11 @@ def test_search(portal, names):
         names.search("/nope", name="a")
 
 
-def test_search_of_an_older_portal(portal, names):
-    """A portal that ignores the filters and answers with everything is corrected here."""
+@pytest.mark.parametrize("infinity", ["all", "children"])
+def test_search_of_an_older_portal(portal, names, infinity):
+    """A portal that ignores the filters, and answers with something else, is asked in the old way."""
     portal.portal_options.search_filters = False
+    portal.portal_options.infinity = infinity
     assert [entry.name for entry in names.search("/My Files", name="notes")] == ["notes.txt"]
     assert {entry.name for entry in names.search("/My Files", extension="pdf")} == {
         "a.pdf",
@@ -228,6 +230,8 @@ def test_search_of_an_older_portal(portal, names):
         "r\u00e9sum\u00e9.pdf",
         "re\u0301sume\u0301.pdf",
     }
+    with pytest.raises(NamespaceError, match="does not know this kind of search"):
+        names.search("/My Files", name="notes", content="fox")
 
 
 def test_shared_folders(portal, make_names):

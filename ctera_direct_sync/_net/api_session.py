@@ -84,6 +84,7 @@ class APISession:
         self._shared: Optional[_Transport] = None
         self._free: deque[_Transport] = deque()
         self._lock = Lock()
+        self._closed = False
 
     def request(
         self,
@@ -127,8 +128,8 @@ class APISession:
         finally:
             blocking.scope = None
             scope.detach()
-            if transport is not None and transport is not self._shared:
-                self._free.append(transport)
+            if transport is not None and self._factory is not None:
+                self._give_back(transport)
         scope.check()
         if proxy:
             error.reason += f" ({proxy})" if error.proxy else f" (by way of the proxy {proxy})"
@@ -150,11 +151,21 @@ class APISession:
             raise TypeError("the session factory must return a requests.Session")
         return _Transport(session, self._tls, own=False)
 
+    def _give_back(self, transport: _Transport) -> None:
+        self._free.append(transport)
+        # Checked after giving it back: `close` either saw it or is seen here.
+        if self._closed:
+            self._close_free()
+
     def close(self) -> None:
-        """Close the connections. A later request opens new ones."""
+        """Close the connections, also those that requests under way give back later."""
+        self._closed = True
         shared, self._shared = self._shared, None
         if shared is not None:
             shared.close()
+        self._close_free()
+
+    def _close_free(self) -> None:
         while self._free:
             try:
                 transport = self._free.pop()

@@ -95,8 +95,10 @@ class SignIn:
     def secrets(self) -> Iterable[str]:
         """What no message may show."""
         session = self._session
-        values = list(session.headers.values()) if session is not None else []
-        return (*self._credentials[-1:], *values)
+        values = [] if session is None else list(session.headers.values())
+        # A header holds several values, any of which may be quoted alone.
+        parts = [part.rpartition("=")[2] for value in values for part in value.split("; ")]
+        return (*self._credentials[-1:], *values, *parts)
 
     @property
     def inheritable(self) -> Optional[Session]:

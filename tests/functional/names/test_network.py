@@ -26,9 +26,9 @@ def test_tls(secure, quick):
 
 def test_tls_that_is_not_trusted(secure, quick):
     """A certificate of an unknown authority is told with what to do, and nothing is sent."""
-    with Namespace(secure.url, secure.username, secure.password, settings=quick) as names:
-        with pytest.raises(NamespaceConnectionError, match=r"settings\.api\.ssl"):
-            names.stat("/")
+    names = Namespace(secure.url, secure.username, secure.password, settings=quick)
+    with names, pytest.raises(NamespaceConnectionError, match=r"settings\.api\.ssl"):
+        names.stat("/")
     assert secure.log.total("portal") == 0
 
 
@@ -96,9 +96,9 @@ def test_portal_that_is_not_there(quick):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with Namespace(url, "alice", "pw", settings=quick) as names:
-            with pytest.raises(NamespaceConnectionError, match=url):
-                names.stat("/")
+        names = Namespace(url, "alice", "pw", settings=quick)
+        with names, pytest.raises(NamespaceConnectionError, match=url):
+            names.stat("/")
 
 
 def test_mocked_requests(quick):

@@ -25,7 +25,7 @@ from ._net.api_session import APISession
 from ._net.pool import TLS
 from ._protocol.calls import PortalCalls
 from ._protocol.names import Names, Pager, check_path
-from ._protocol.sign_in import Session, SignIn
+from ._protocol.sign_in import SignIn
 from ._readers.glob_pattern import GlobPattern
 from ._readers.tree_names import glob_tree, walk_tree
 from ._readers.tree_walk import MAX_IN_FLIGHT, TreeWalk
@@ -120,7 +120,7 @@ class Namespace:
         self._connect(None)
         _namespaces.add(self)
 
-    def _connect(self, inherited: Optional[Session]) -> None:
+    def _connect(self, parent: Optional[SignIn]) -> None:
         """Make everything that owns sockets and locks. A forked child makes it anew."""
         policy = RetryPolicy.from_settings(self._settings)
         root = f"{self._baseurl}/{self._context}"
@@ -128,7 +128,7 @@ class Namespace:
         self._pools.clear()
         self._scopes: set[CancelScope] = set()
         self._http = APISession(self._settings.api, self._tls, self._session)
-        self._sign_in = SignIn(self._http, root, self._credentials, policy, inherited)
+        self._sign_in = SignIn(self._http, root, self._credentials, policy, parent)
         self._names = Names(PortalCalls(self._http, root, self._sign_in, policy), self._context)
 
     @property
@@ -551,7 +551,7 @@ _namespaces: weakref.WeakSet[Namespace] = weakref.WeakSet()
 def _reconnect() -> None:
     """In a forked child: the parent's sockets and locks are not the child's to use."""
     for namespace in list(_namespaces):
-        namespace._connect(namespace._sign_in.inheritable)
+        namespace._connect(namespace._sign_in)
 
 
 if hasattr(os, "register_at_fork"):

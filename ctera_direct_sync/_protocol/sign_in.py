@@ -64,8 +64,8 @@ class SignIn:
         root: The URL of the context, such as ``https://portal.example.com/ServicesPortal``.
         credentials: How to sign in.
         policy: How often a busy portal is asked again.
-        inherited: The session of the parent process, after a fork. It is used until it is over, and
-            never signed out of.
+        parent: What signed in before this process was forked. Its session is used until it is over,
+            and never signed out of. What it was refused is not asked for again.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SignIn:
         root: str,
         credentials: Credentials,
         policy: RetryPolicy,
-        inherited: Optional[Session] = None,
+        parent: Optional[SignIn] = None,
     ) -> None:
         self._http = http
         self._root = root
@@ -83,8 +83,12 @@ class SignIn:
         self._flights: SingleFlight[Session] = SingleFlight()
         self._refusal: Optional[LoginError] = None
         self._closed = False
-        self._session = inherited
-        if isinstance(credentials, Bearer):
+        self._session: Optional[Session] = None
+        if parent is not None:
+            self._refusal = parent._refusal
+            if parent._session is not None:
+                self._session = Session(parent._session.headers, None)
+        elif isinstance(credentials, Bearer):
             header = Token(f"Bearer {credentials.token}")
             self._session = Session({"Authorization": header}, None)
         elif isinstance(credentials, Cookie):
@@ -99,12 +103,6 @@ class SignIn:
         # A header holds several values, any of which may be quoted alone.
         parts = [part.rpartition("=")[2] for value in values for part in value.split("; ")]
         return (*self._credentials[-1:], *values, *parts)
-
-    @property
-    def inheritable(self) -> Optional[Session]:
-        """The session as a forked child may use it."""
-        session = self._session
-        return None if session is None else Session(session.headers, None)
 
     def current(self, scope: CancelScope) -> Session:
         """Return the session, signing in if there is none. Threads that wait share one sign-in.

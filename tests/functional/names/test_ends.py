@@ -11,7 +11,7 @@ from typing import Callable
 
 import pytest
 
-from ctera_direct_sync import Namespace, NamespaceError
+from ctera_direct_sync import LoginError, Namespace, NamespaceError
 from ctera_direct_sync.emulator import faults
 
 CALLS: dict[str, tuple[str, Callable[[Namespace], object]]] = {
@@ -161,6 +161,18 @@ def test_forked_child_signs_in_anew(portal, names):
     assert portal.accounts.open_sessions == 0
     assert len(portal.log.records(call="logout")) == 1
     assert names.exists("/My Files")
+
+
+@needs_fork
+@allows_fork
+def test_forked_children_do_not_repeat_a_wrong_password(portal, make_names):
+    """What the parent was refused is not asked for again by each of its children."""
+    names = make_names(portal.username, "wrong")
+    for _ in range(2):
+        with pytest.raises(LoginError):
+            names.stat("/")
+        assert b"LoginError" in run_in_child(lambda: names.stat("/"))
+    assert len(portal.log.records(call="login")) == 1
 
 
 @needs_fork

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import pickle
 import threading
@@ -86,6 +87,7 @@ def test_dropped_walk_and_namespace_leave_no_thread(portal, quick):
     assert threads
     names._http.close()
     del names
+    gc.collect()
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()

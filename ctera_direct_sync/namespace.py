@@ -12,13 +12,13 @@ from typing import Any, Callable, Optional, TypeVar
 
 import requests
 
-from ._base.cancellation import Cancelled, CancelScope
-from ._base.credentials import (
+from ._base.account import (
     check_baseurl,
     choose_credentials,
     from_environment,
     warn_unprotected,
 )
+from ._base.cancellation import Cancelled, CancelScope
 from ._base.retry import RetryPolicy
 from ._base.worker_pool import WorkerPool
 from ._net.api_session import APISession

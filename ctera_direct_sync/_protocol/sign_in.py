@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Optional
 from urllib.parse import urlencode
 
+from .._base.account import Bearer, Cookie, Credentials, Password, Ticket
 from .._base.cancellation import Cancelled, CancelScope, SingleFlight
-from .._base.credentials import Bearer, Cookie, Credentials, Password, Ticket
 from .._base.retry import FailedAttempt, RetryPolicy, retry_call
 from .._net.api_session import APIAnswer, APISession
 from .._net.errors import TransportError

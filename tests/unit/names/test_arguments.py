@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from ctera_direct_sync import Namespace
-from ctera_direct_sync._base import credentials
-from ctera_direct_sync._base.credentials import Bearer, Cookie, Password, Ticket
+from ctera_direct_sync._base import account
+from ctera_direct_sync._base.account import Bearer, Cookie, Password, Ticket
 
 URL = "https://portal.example.com"
 
@@ -83,7 +83,7 @@ def test_what_cannot_be(arguments, options, text):
 
 def test_warning_of_an_unprotected_portal(monkeypatch, caplog):
     """A password that travels unprotected is warned of, once for each portal."""
-    monkeypatch.setattr(credentials, "_warned", set())
+    monkeypatch.setattr(account, "_warned", set())
     caplog.set_level(logging.WARNING)
     for _ in range(2):
         made("http://portal.example.com", "alice", "pw")

@@ -18,8 +18,8 @@ from ctera_direct_sync import (
     NamespaceTimeout,
     PathNotFoundError,
 )
+from ctera_direct_sync._base.account import Bearer, Credentials, Password, Ticket
 from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
-from ctera_direct_sync._base.credentials import Bearer, Credentials, Password, Ticket
 from ctera_direct_sync._base.retry import RetryPolicy
 from ctera_direct_sync._net.api_session import APIAnswer
 from ctera_direct_sync._net.errors import TransportError

@@ -582,7 +582,7 @@ def _watch(engine: Engine) -> None:
         _hooks.append(_forget_parent)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_forget_parent)
-        # It runs when all threads that are not daemons have ended: nobody waits for a result any more.
+        # It runs when all threads that are not daemons have ended: no caller waits for a result then.
         atexit.register(_end_transfers)
     _engines.add(engine)
 

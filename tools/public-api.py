@@ -221,7 +221,7 @@ def main() -> None:
     """Print all lines."""
     from ctera_direct_sync.cli import program as cli
 
-    lines = [*describe_modules(), *describe_options(cli._parser())]
+    lines = [*describe_modules(), *describe_options(cli.make_parser())]
     print("\n".join(sorted(set(lines))))
 
 

@@ -118,7 +118,8 @@ def test_every_block_is_known() -> None:
 def test_the_two_commands_exist() -> None:
     """The commands that are not run here are targets of the Makefile."""
     makefile = (README.parent / "Makefile").read_text()
-    wanted = re.findall(r"^make (\w+)", SNIPPETS[0].code, re.MULTILINE)
+    code = "\n".join(snippet.code for snippet in SNIPPETS if snippet.excuse)
+    wanted = re.findall(r"^make (\w+)", code, re.MULTILINE)
     assert wanted == ["demo", "test"]
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in wanted)
 

@@ -7,7 +7,6 @@ nothing else takes the short way, :meth:`Pool.exchange`.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import functools
 import http.client
@@ -15,7 +14,6 @@ import logging
 import os
 import queue
 import re
-import select
 import socket
 import ssl
 import struct
@@ -31,7 +29,6 @@ from urllib3 import exceptions as u3
 from urllib3.poolmanager import PoolManager
 from urllib3.util import ssl_ as urllib3_ssl
 from urllib3.util.ssl_ import create_urllib3_context
-from urllib3.util.wait import wait_for_read
 
 from .._base.cancellation import Attachment, CancelScope
 from .errors import TransportError
@@ -160,29 +157,6 @@ for _name in ("connection", "connectionpool", "poolmanager", "util.retry"):
 # --- the two kinds of connections ------------------------------------------------------------------------
 
 
-class _PollFD(ctypes.Structure):
-    """struct pollfd of poll(2)."""
-
-    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
-
-
-if sys.platform == "linux":
-    # The library's own: Python's lets the interpreter's lock go for this glance, and then has to wait
-    # for it behind all other threads.
-    _poll = ctypes.PyDLL(None).poll
-    _poll.argtypes = (ctypes.POINTER(_PollFD), ctypes.c_ulong, ctypes.c_int)
-
-    def _is_readable(sock: socket.socket) -> bool:
-        """Whether a read would not have to wait; it does not wait itself."""
-        descriptor = sock.fileno()
-        return descriptor < 0 or _poll(_PollFD(descriptor, select.POLLIN), 1, 0) != 0
-else:
-
-    def _is_readable(sock: socket.socket) -> bool:
-        """Whether a read would not have to wait; it does not wait itself."""
-        return wait_for_read(sock, timeout=0.0)
-
-
 class _StrictResponse(http.client.HTTPResponse):
     """A response to a request of ours, on requests' own route: its head is read by llhttp."""
 
@@ -285,11 +259,6 @@ class _Abortable(_Verbatim):
     def connect(self) -> None:
         """Connect, as urllib3's class does."""
         super().connect()  # type: ignore[misc]
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether it may serve another request: it is open, and nothing came that nobody asked for."""
-        return self.sock is not None and not _is_readable(self.sock)
 
     def _new_conn(self) -> socket.socket:
         """Resolve and connect, as urllib3 does, but abortable during the connect."""

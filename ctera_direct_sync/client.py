@@ -7,9 +7,7 @@ import errno
 import logging
 import operator
 import os
-import threading
 import weakref
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
@@ -23,8 +21,9 @@ from ._base.cancellation import Cancelled, CancelScope
 from ._base.observer import Observer
 from ._base.retry import RetryPolicy
 from ._engine.engine import Engine
-from ._net.pool import TLS
-from ._net.session import HTTP
+from ._net.log_filter import install_log_filter
+from ._net.session import HTTPSession, SessionPool
+from ._net.tls import TLS
 from ._protocol.portal import Portal, RenewableBlockList
 from ._protocol.ranges import Piece, clip, covered
 from ._protocol.storage import Storage
@@ -96,6 +95,7 @@ class DirectIO:
     def _open(self) -> None:
         settings = self._settings
         codec.prepare()
+        install_log_filter()
         self._api_tls = TLS(settings.api.ssl)
         self._storage_tls = (
             self._api_tls if settings.storage.ssl == settings.api.ssl else TLS(settings.storage.ssl)
@@ -112,26 +112,13 @@ class DirectIO:
     def _connect(self) -> None:
         """Everything that owns sockets: made anew in a forked child."""
         settings, policy = self._settings, RetryPolicy.of(self._settings)
-        self._sessions: deque[HTTP] = deque()
-        self._thread = threading.local()
         self._scopes: set[CancelScope] = set()
-        http = HTTP(settings.api, self._api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
+        http = HTTPSession(settings.api, self._api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
         self._portal = Portal(self._baseurl, self._token, self._secret, http, policy)
+        self._sessions = SessionPool(settings.storage, self._storage_tls, self._session)
         self._storage = Storage(
-            self._thread_http, self._renew, policy, settings.checksums, self._observer
+            self._sessions, self._renew, policy, settings.checksums, self._observer
         )
-
-    def _thread_http(self) -> HTTP:
-        """The calling worker thread's own session."""
-        http: Optional[HTTP] = getattr(self._thread, "http", None)
-        if http is None:
-            session = self._session() if self._session is not None else None
-            if session is not None and not callable(getattr(session, "get", None)):
-                raise TypeError("the session factory must return a requests.Session")
-            http = HTTP(self._settings.storage, self._storage_tls, session=session)
-            self._thread.http = http
-            self._sessions.append(http)
-        return http
 
     def _renew(self, listing: RenewableBlockList, stale: Metadata, scope: CancelScope) -> bool:
         # Looked up at each call: a listing made before a fork must not use the parent's portal.
@@ -456,12 +443,7 @@ class DirectIO:
         self._engine.close()
         if self._engine.is_parents():
             return  # What is under way is the parent's, and so are the connections.
-        while self._sessions:
-            try:
-                http = self._sessions.popleft()
-            except IndexError:  # Another thread closes them, too.
-                break
-            http.close()
+        self._sessions.close()
         self._portal.close()
 
     def __enter__(self) -> DirectIO:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple, Optional, Union
 
 from .._base.buffers import PooledBuffer
-from .._net.content_coding import CodingError, Decoder, described, removable_codings
+from .._net.content_coding import CodingError, Decoder, describe_codings, removable_codings
 from .._net.errors import TransportError
 from .._net.session import Response
 from ..exceptions import BlockError, BlockInfo, BlockValidationException, DownloadError
@@ -116,7 +116,7 @@ def _read_partial(
     codings = removable_codings(response.headers)
     if codings and total is None:
         # Without the size nothing tells the object's metadata from a coding.
-        raise Failure(unusable_coding(described(response.headers), block), "wait")
+        raise Failure(unusable_coding(describe_codings(response.headers), block), "wait")
     declared = response.length
     if declared is not None and declared != part.length:
         raise _other_length(response, str(declared), part, block)
@@ -157,7 +157,7 @@ def _content_range(response: Response, part: Part, block: BlockInfo) -> Optional
 
 def _other_length(response: Response, came: str, part: Part, block: BlockInfo) -> Failure:
     what = f"{came} bytes came, where {part.length} were asked for"
-    coding = described(response.headers)
+    coding = describe_codings(response.headers)
     if coding:
         return Failure(unusable_coding(coding, block, what), "wait")
     return Failure(
@@ -263,7 +263,7 @@ def _inflated_size(body: Union[bytes, memoryview], codings: tuple[str, ...], lim
 
 def _not_as_listed(response: Response, size: int, part: Part, block: BlockInfo) -> WrongSize:
     """Return the failure for an object of ``size`` bytes, or of more where its end was not reached."""
-    coding = described(response.headers)
+    coding = describe_codings(response.headers)
     if is_html(response):
         return WrongSize(size, page_instead(block), "wait")
     if coding:
@@ -278,11 +278,11 @@ def _not_as_listed(response: Response, size: int, part: Part, block: BlockInfo) 
 
 def _ambiguous(response: Response, block: BlockInfo) -> DownloadError:
     what = "the bytes fit its length both as they came and with the coding taken off"
-    return unusable_coding(described(response.headers), block, what)
+    return unusable_coding(describe_codings(response.headers), block, what)
 
 
 def _too_large_to_count(response: Response, part: Part, block: BlockInfo) -> DownloadError:
-    coding = described(response.headers)
+    coding = describe_codings(response.headers)
     how = f"under Content-Encoding {coding!r}" if coding else "without a length"
     text = (
         f"The storage answers a range with the whole object of {part.size} bytes, {how}: over "

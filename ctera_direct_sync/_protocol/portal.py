@@ -11,9 +11,9 @@ from typing import Any, Optional, Union
 
 from .._base.cancellation import CancelScope, SingleFlight
 from .._base.retry import TRANSIENT_STATUSES, RetryPolicy
-from .._net.content_coding import removable_codings, take_off
+from .._net.content_coding import removable_codings, remove_codings
 from .._net.errors import TransportError, proxy_advice, tls_advice
-from .._net.session import HTTP, MAX_REDIRECTS, REDIRECTS, Response, retry_after
+from .._net.session import MAX_REDIRECTS, REDIRECTS, HTTPSession, Response, retry_after
 from .._net.urls import origin_of, redirect_target
 from ..exceptions import (
     BlockListConnectionError,
@@ -72,14 +72,14 @@ _REFUSALS: dict[int, tuple[type[DirectIOAPIError], str]] = {
 
 
 class Portal:
-    """Lists files for one set of credentials. Thread-safe, as the HTTP that it is given."""
+    """Lists files for one set of credentials. Thread-safe, as the session that it is given."""
 
     def __init__(
         self,
         baseurl: str,
         bearer: Token,
         secret_access_key: Optional[Token],
-        http: HTTP,
+        http: HTTPSession,
         policy: RetryPolicy,
     ) -> None:
         self._endpoint = baseurl.rstrip("/") + "/directio/"
@@ -270,7 +270,7 @@ def _without_coding(body: Union[bytes, memoryview], response: Response) -> bytes
     codings = removable_codings(response.headers)
     if not codings or bytes(body[:64]).lstrip().startswith(b"{"):
         return bytes(body)
-    return take_off(body, codings, _MAX_ANSWER_BYTES)
+    return remove_codings(body, codings, _MAX_ANSWER_BYTES)
 
 
 class _Malformed(Exception):

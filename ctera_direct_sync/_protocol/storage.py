@@ -18,13 +18,13 @@ from .._base.buffers import BufferPool, PooledBuffer, tune_allocator
 from .._base.cancellation import CancelScope
 from .._base.observer import Observer
 from .._base.retry import TRANSIENT_STATUSES, RetryPolicy
-from .._net.content_coding import described, removable_codings, take_off
+from .._net.content_coding import describe_codings, removable_codings, remove_codings
 from .._net.errors import TransportError, proxy_advice, tls_advice
 from .._net.session import (
-    HTTP,
     MAX_REDIRECTS,
     REDIRECTS,
     Response,
+    SessionPool,
     retry_after,
 )
 from .._net.urls import origin_of, redirect_target
@@ -79,11 +79,11 @@ class _Stored(NamedTuple):
 
 
 class Storage:
-    """Fetches pieces of blocks. Thread-safe: each thread asks ``http`` for its own session."""
+    """Fetches pieces of blocks. Thread-safe: `http` has a session for each thread."""
 
     def __init__(
         self,
-        http: Callable[[], HTTP],
+        http: SessionPool,
         renew: Callable[[RenewableBlockList, Metadata, CancelScope], bool],
         policy: RetryPolicy,
         checksums: frozenset[str],
@@ -211,7 +211,7 @@ class Storage:
             if response.status != 200:
                 raise _from_status(response, block)
             headers = response.headers
-            coding = described(headers) if "content-encoding" in headers else ""
+            coding = describe_codings(headers) if "content-encoding" in headers else ""
             if coding:
                 limit += limit // 64 + 1024  # What deflate may add, RFC 1951, section 3.2.4.
             body = response.read(limit, memory)
@@ -283,9 +283,9 @@ class Storage:
         headers: Optional[Mapping[str, str]] = None,
     ) -> Response:
         """The response to a GET of the block's URL, redirects followed: no credentials are at stake."""
-        http, url = self._http(), chunk.url
+        url = chunk.url
         for _ in range(MAX_REDIRECTS + 1):
-            response = http.get(url, scope, headers)
+            response = self._http.get(url, scope, headers)
             if response.status not in REDIRECTS:
                 if self._observer.active:
                     self._observer.emit("first-byte", file_id, chunk, response.length or 0)
@@ -381,7 +381,7 @@ class Storage:
         if stored.removable:
             with contextlib.suppress(TransportError):
                 limit = _object_limit(metadata, piece.chunk)
-                readings.append(take_off(readings[0], stored.removable, limit))
+                readings.append(remove_codings(readings[0], stored.removable, limit))
         found: set[bytes] = set()
         what = ""
         for reading in readings:

@@ -26,10 +26,11 @@ from urllib3.util.ssl_match_hostname import CertificateError
 
 from ctera_direct_sync._base.buffers import PooledBuffer
 from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
-from ctera_direct_sync._net.errors import TransportError, fault_of
-from ctera_direct_sync._net.pool import TLS, _pools
+from ctera_direct_sync._net.errors import TransportError, to_transport_error
+from ctera_direct_sync._net.pool import pool_classes
 from ctera_direct_sync._net.response import WireResponse
-from ctera_direct_sync._net.session import HTTP, retry_after
+from ctera_direct_sync._net.session import HTTPSession, retry_after
+from ctera_direct_sync._net.tls import TLS
 from ctera_direct_sync._net.urls import check_origin, origin_of, split_url
 from ctera_direct_sync.emulator.tls import Certificates
 from ctera_direct_sync.settings import Endpoint
@@ -257,7 +258,7 @@ def test_fault(case, wrapping):
     """Each failure is called by its kind however it is wrapped, and none shows the URL's query."""
     make, kind, number = CASES[case]
     error = WRAPPINGS[wrapping](make())
-    fault = fault_of(error)
+    fault = to_transport_error(error)
     assert (fault.kind, fault.errno) == (kind, number)
     assert fault.transient is (kind not in ("tls", "url", "long"))
     assert_hidden(fault)
@@ -266,7 +267,7 @@ def test_fault(case, wrapping):
 @pytest.mark.parametrize("cls", [requests.ConnectTimeout, requests.ReadTimeout])
 def test_timeouts_of_requests(cls):
     """requests' own timeouts are timeouts without anything inside."""
-    assert fault_of(cls(PATH)).kind == "timeout"
+    assert to_transport_error(cls(PATH)).kind == "timeout"
 
 
 @pytest.mark.parametrize(
@@ -284,27 +285,30 @@ def test_timeouts_of_requests(cls):
 )
 def test_exceptions_of_requests(error, kind):
     """What sessions of users raise has a kind, and keeps its text to itself."""
-    fault = fault_of(error)
+    fault = to_transport_error(error)
     assert fault.kind == kind
     assert_hidden(fault)
 
 
 def test_certificate_says_why():
     """The reason for which a certificate is refused is told, since it tells what to do."""
-    assert "self-signed certificate" in fault_of(wrapped(u3.SSLError(verification_error()))).reason
+    assert (
+        "self-signed certificate"
+        in to_transport_error(wrapped(u3.SSLError(verification_error()))).reason
+    )
 
 
 def test_fault_stays_itself():
     """A fault that comes along is passed on."""
     fault = TransportError("short", "the body ended")
-    assert fault_of(fault) is fault
+    assert to_transport_error(fault) is fault
 
 
 @pytest.mark.parametrize("error", [TypeError("a bug"), MemoryError(), Cancelled()])
 def test_what_is_no_failure_of_http(error):
     """A bug, a lack of memory or a cancellation is not dressed up as a network error."""
     with pytest.raises(type(error)) as caught:
-        fault_of(error)
+        to_transport_error(error)
     assert caught.value is error
 
 
@@ -312,7 +316,7 @@ def test_causes_in_a_circle():
     """A chain of causes that bites its tail comes to an end."""
     first, second = OSError(errno.EPIPE, "a"), ValueError("b")
     first.__cause__, second.__cause__ = second, first
-    assert fault_of(first).errno == errno.EPIPE
+    assert to_transport_error(first).errno == errno.EPIPE
 
 
 # --- real failures ---------------------------------------------------------------------------------------
@@ -354,9 +358,9 @@ def answering() -> Iterator:
 
 
 @pytest.fixture
-def http_client() -> Iterator[HTTP]:
+def http_client() -> Iterator[HTTPSession]:
     """An HTTP over a session of its own."""
-    opened = HTTP(Endpoint(timeout=5), TLS(True))
+    opened = HTTPSession(Endpoint(timeout=5), TLS(True))
     yield opened
     opened.close()
 
@@ -367,7 +371,7 @@ def test_real_urllib3_error(quiet_port):
         u3.MaxRetryError, match="c0ffee"
     ) as caught:  # fmt: skip
         pool.urlopen("GET", PATH, retries=urllib3.Retry(0))
-    fault = fault_of(caught.value)
+    fault = to_transport_error(caught.value)
     assert (fault.kind, fault.errno) == ("connection", errno.ECONNREFUSED)
     assert_hidden(fault)
 
@@ -378,7 +382,7 @@ def test_real_requests_error(quiet_port):
         requests.ConnectionError, match="c0ffee"
     ) as caught:  # fmt: skip
         session.get(f"http://127.0.0.1:{quiet_port}{PATH}")
-    fault = fault_of(caught.value)
+    fault = to_transport_error(caught.value)
     assert (fault.kind, fault.errno) == ("connection", errno.ECONNREFUSED)
     assert_hidden(fault)
 
@@ -598,7 +602,7 @@ def test_answer_that_nobody_asked_for(size, lend, secure):
     done = threading.Event()
     thread = threading.Thread(target=serve)
     thread.start()
-    client = HTTP(Endpoint(timeout=5), TLS(certificates.bundle))
+    client = HTTPSession(Endpoint(timeout=5), TLS(certificates.bundle))
     url = f"{'https' if secure else 'http'}://127.0.0.1:{listener.getsockname()[1]}{PATH}"
     got = b""
     try:
@@ -689,7 +693,7 @@ def sent_by(headers: dict) -> list[str]:
     session.headers.update(headers)
     thread = threading.Thread(target=serve)
     thread.start()
-    opened = HTTP(Endpoint(timeout=5), TLS(True), session=session)
+    opened = HTTPSession(Endpoint(timeout=5), TLS(True), session=session)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
     with opened.get(url, CancelScope(), {"Range": "bytes=0-1"}) as response:
         assert response.read(0) == b""
@@ -721,8 +725,8 @@ def test_headers_of_a_session():
 
 def test_dot_at_the_end_of_a_host():
     """A fully qualified name is asked for without its dot, as it is signed."""
-    with _pools()["http"]("storage.example.", 8080) as pool:
-        assert b"\r\nHost: storage.example:8080\r\n" in pool.render({})
+    with pool_classes()["http"]("storage.example.", 8080) as pool:
+        assert b"\r\nHost: storage.example:8080\r\n" in pool.render_head({})
 
 
 def test_session_whose_threads_wait_for_a_connection():
@@ -730,7 +734,8 @@ def test_session_whose_threads_wait_for_a_connection():
     session = requests.Session()
     session.mount("http://", requests.adapters.HTTPAdapter(pool_block=True))
     with session:
-        assert HTTP(Endpoint(timeout=5), TLS(True), session=session)._route("http://a").pool is None
+        client = HTTPSession(Endpoint(timeout=5), TLS(True), session=session)
+        assert client._find_route("http://a").pool is None
 
 
 @pytest.mark.parametrize("callback", ["on_header", "on_headers_complete", "on_message_complete"])

@@ -36,25 +36,22 @@ class Interception(enum.IntEnum):
 class Snapshot(NamedTuple):
     """What was found, and where to look whether it is still so.
 
-    It is current while `namespaces[i][names[i]] is values[i]` for each i. `HTTPSession` compares them
-    itself, by builtin functions alone, because each request does. Identity decides: the wrappers of some
-    libraries claim to equal what they wrap.
+    It is current while `namespace[name] is value` for each place. `HTTPSession` compares them itself,
+    because each request does. Identity decides: the wrappers of some libraries claim to equal what they
+    wrap.
 
     Attributes:
         interception: The verdict.
-        namespaces: Namespaces of modules and classes. They are live views.
-        names: One name in each namespace.
-        values: What was found there.
+        places: Namespaces of modules and classes, a name in each, and the value that was found there.
+            The namespaces are live views.
     """
 
     interception: Interception
-    namespaces: tuple[Mapping[str, Any], ...]
-    names: tuple[str, ...]
-    values: tuple[Any, ...]
+    places: tuple[tuple[Mapping[str, Any], str, Any], ...]
 
 
 #: Never current. It stands for what is too different to be understood, so each request looks again.
-_UNKNOWN = Snapshot(Interception.CLASSES, ({},), ("",), (None,))
+_UNKNOWN = Snapshot(Interception.CLASSES, (({}, "", None),))
 
 #: Classes, the modules where they are found, and the methods of them that matter.
 _METHODS: tuple[tuple[ModuleType, str, tuple[str, ...]], ...] = (
@@ -73,11 +70,9 @@ _POOLS = ("HTTPConnectionPool", "HTTPSConnectionPool")
 def take_snapshot() -> Snapshot:
     """Return how things are at this moment."""
     try:
-        places = _find_places()
-        # Before the verdict: what changes in between is noticed by the next request then.
-        values = tuple(namespace[name] for namespace, name in places)
-        namespaces, names = zip(*places)
-        return Snapshot(_judge(), namespaces, names, values)
+        # Before the verdict: the next request then notices what changes in between.
+        places = tuple((namespace, name, namespace[name]) for namespace, name in _find_places())
+        return Snapshot(_judge(), places)
     except (AttributeError, KeyError, TypeError):  # Something else stands in the place of a class.
         return _UNKNOWN
 
@@ -85,9 +80,11 @@ def take_snapshot() -> Snapshot:
 def _find_places() -> list[tuple[Mapping[str, Any], str]]:
     """Return namespaces and the names in them that decide."""
     pools, connections = urllib3.connectionpool, urllib3.connection
-    places: list[tuple[Mapping[str, Any], str]] = [(vars(connections), "HTTPSConnection")]
-    for name in _POOLS:
-        places += [(vars(pools), name), (vars(getattr(pools, name)), "ConnectionCls")]
+    places: list[tuple[Mapping[str, Any], str]] = [
+        (vars(connections), "HTTPSConnection"),
+        (vars(pools), "HTTPSConnectionPool"),
+    ]
+    places += [(vars(getattr(pools, name)), "ConnectionCls") for name in _POOLS]
     for module, name, methods in _METHODS:
         places.append((vars(module), name))
         places += [(vars(getattr(module, name)), method) for method in methods]

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from operator import getitem, is_
 from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
@@ -141,7 +140,7 @@ class HTTPSession:
         options = route.options
         if getattr(self._session, "auth", None) is None:
             options = {"auth": _no_login, **options}
-        # The one place where the scope and the URL are no arguments: requests cannot pass them on.
+        # Only here the scope and the URL are not arguments, because requests cannot pass them on.
         token = current_request.set(CurrentRequest(scope, origin, target))
         try:
             response = self._session.get(
@@ -186,12 +185,11 @@ class HTTPSession:
         """Forget all routes if the user changed the session, or requests are intercepted from now on."""
         snapshot = self._snapshot
         try:
-            # Builtin functions alone: a loop takes twice the time of each request.
-            places = map(getitem, snapshot.namespaces, snapshot.names)
-            current = all(map(is_, places, snapshot.values))
+            for namespace, name, value in snapshot.places:
+                if namespace[name] is not value:
+                    snapshot = take_snapshot()
+                    break
         except KeyError:
-            current = False
-        if not current:
             snapshot = take_snapshot()
         fingerprint = None if self._own else _fingerprint(self._session)
         before, self._snapshot = self._snapshot, snapshot

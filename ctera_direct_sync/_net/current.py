@@ -24,6 +24,10 @@ class CurrentRequest(NamedTuple):
     origin: str
     target: str
 
+    def __repr__(self) -> str:
+        # A traceback may show local variables, and the target is signed.
+        return f"<CurrentRequest to {self.origin}>"
+
     def restore_spelling(self, url: str) -> str:
         """Return the URL as it was listed, if `url` is another spelling of it.
 

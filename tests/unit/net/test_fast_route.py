@@ -67,6 +67,7 @@ def test_request_of_a_session_is_current_while_it_is_sent(server: Server) -> Non
     session.close()
     assert found == [(scope, f"http://127.0.0.1:{server.port}", "/o?a=%7E")]
     assert current_request.get() is None
+    assert "%7E" not in repr(found)
 
 
 def test_import_without_the_c_api_of_ctypes() -> None:

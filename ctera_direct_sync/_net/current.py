@@ -17,7 +17,7 @@ class CurrentRequest(NamedTuple):
     Attributes:
         scope: What may end the request. Its sockets register there.
         origin: Scheme, host and port of the URL.
-        target: Path and query of the URL, byte for byte as it was listed.
+        target: Path and query of the URL, byte for byte as it was listed. "" lets requests spell it.
     """
 
     scope: CancelScope
@@ -37,6 +37,8 @@ class CurrentRequest(NamedTuple):
         Args:
             url: What the connection is about to send: a target, or the whole URL for a proxy.
         """
+        if not self.target:
+            return url
         origin, target = "", url
         if not url.startswith("/"):
             scheme, _, rest = url.partition("://")

@@ -11,7 +11,8 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 
 from fsspec.spec import AbstractBufferedFile
 
-from .._readers.file import Opened, PickledFile, SharedFile
+from .._readers.file import SharedFile
+from .._readers.pickled_file import Opened, PickledFile
 from ..exceptions import DirectIOError
 from ..types import Metadata
 

@@ -11,9 +11,16 @@ from typing import Any
 
 import pytest
 
-import ctera_direct_sync._readers.file
-import ctera_direct_sync._readers.file_cache
 from ctera_direct_sync import DirectIO, DirectIOError, DownloadError
+from ctera_direct_sync._readers import (
+    block_cache,
+    block_memory,
+    duckdb,
+    error_checking_lock,
+    raw_file,
+    read_buffer,
+)
+from ctera_direct_sync._readers import file as file_module
 from ctera_direct_sync._readers.file import DirectFile
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 
@@ -162,9 +169,17 @@ class _InterruptAt:
     The interpreter runs signal handlers as a Python function begins and after a call of a C function.
     """
 
-    _files = (
-        ctera_direct_sync._readers.file.__file__,
-        ctera_direct_sync._readers.file_cache.__file__,
+    _files = frozenset(
+        module.__file__
+        for module in (
+            block_cache,
+            block_memory,
+            duckdb,
+            error_checking_lock,
+            file_module,
+            raw_file,
+            read_buffer,
+        )
     )
 
     def __init__(self, number: int) -> None:
@@ -285,8 +300,8 @@ def test_block_that_is_short_is_an_error(
 
     fetch = ListedFile.block
 
-    def cut(source: ListedFile, piece: Any, scope: Any) -> Any:
-        block = fetch(source, piece, scope)
+    def cut(file: ListedFile, piece: Any, scope: Any) -> Any:
+        block = fetch(file, piece, scope)
         short = block.data[:-1] if piece.offset == 2 * BLOCK else block.data
         return type(block)(block.file_id, block.number, block.offset, len(short), short)
 

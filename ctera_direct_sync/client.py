@@ -368,7 +368,7 @@ class DirectIO:
                 scope,
                 items,
                 folder,
-                workers=workers,
+                max_files=workers,
                 resume=resume,
                 progress=progress,
             )

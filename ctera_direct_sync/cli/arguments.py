@@ -6,12 +6,12 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import IO, Any, Callable, NamedTuple, NoReturn, Optional, Union
+from typing import IO, Any, Callable, NoReturn, Optional, Union
 
+from .._base.checksums import Checksum
 from .output import complain, print_text
 
 __all__ = [
-    "Checksum",
     "ChecksumOption",
     "Parser",
     "add_file_id",
@@ -92,32 +92,15 @@ class Option(argparse.Action):
         return value
 
 
-class Checksum(NamedTuple):
-    """What a file must hash to."""
-
-    algorithm: str
-    """``sha256`` or ``crc32c``."""
-
-    digest: str
-    """The digest in hexadecimal, lower case."""
-
-
-#: Hexadecimal digits of each checksum that --checksum takes.
-_DIGITS = {"sha256": 64, "crc32c": 8}
-
-
 class ChecksumOption(Option):
     """``--checksum ALGORITHM DIGEST``."""
 
     def convert(self, values: Any) -> Checksum:
         """Return the checksum."""
-        algorithm, digest = (value.lower() for value in values)
-        digits = _DIGITS.get(algorithm)
-        if digits is None:
-            raise argparse.ArgumentTypeError(f"not known; use {' or '.join(_DIGITS)}")
-        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", digest):
-            raise argparse.ArgumentTypeError(f"{algorithm} takes {digits} hexadecimal digits")
-        return Checksum(algorithm, digest)
+        try:
+            return Checksum.of(*values)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def file_id(text: str) -> int:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import hashlib
 import os
 from typing import Callable, Optional
 
+from .._base.checksums import Checksum
 from .._readers.targets import is_stream
 from ..client import DirectIO
 from ..exceptions import DirectIOError
 from ..types import ByteRange, Download
 from .arguments import ChecksumOption, add_file_id, add_portal, add_transfer
-from .errors import ChecksumMismatchError, UsageError, explain
+from .errors import UsageError, explain
 from .output import (
     Output,
     OutputClosed,
@@ -27,8 +27,6 @@ from .output import (
 from .progress import ProgressBar
 
 __all__ = ["add_cat_arguments", "add_download_arguments", "cat", "download"]
-
-_READ_SIZE_BYTES = 1024 * 1024
 
 #: The path that means standard output.
 _STANDARD_OUTPUT = "-"
@@ -167,26 +165,12 @@ def _closing_line(name: str, done: Download) -> str:
 
 
 def _verifier(options: argparse.Namespace) -> Callable[[str, int], None]:
-    algorithm, expected = options.checksum
+    checksum: Checksum = options.checksum
 
     def verify(path: str, crc32c: int) -> None:
-        actual = f"{crc32c:08x}" if algorithm == "crc32c" else _sha256(path)
-        if actual != expected:
-            raise ChecksumMismatchError(
-                f"The file's {algorithm} is {actual}, not {expected}: {options.path} is left as it was "
-                "before. Check the expected digest and the file ID"
-            )
+        checksum.check(options.file_id, options.path, path, crc32c)
 
     return verify
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_READ_SIZE_BYTES))
-    with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-    return digest.hexdigest()
 
 
 def _byte_range(client: DirectIO, options: argparse.Namespace) -> Optional[ByteRange]:

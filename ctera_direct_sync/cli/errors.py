@@ -9,7 +9,7 @@ from typing import Optional
 from ..exceptions import BlockError, DirectIOError, StreamError
 from .output import TargetError
 
-__all__ = ["ChecksumMismatchError", "UsageError", "explain", "explain_item", "shortage"]
+__all__ = ["UsageError", "explain", "explain_item", "shortage"]
 
 
 class UsageError(Exception):
@@ -27,10 +27,6 @@ _ADVICE = {
     errno.ENOTDIR: "a part of its path is a file, not a folder",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
-
-
-class ChecksumMismatchError(Exception):
-    """The file has another checksum than ``--checksum`` says."""
 
 
 def explain(error: Exception) -> str:

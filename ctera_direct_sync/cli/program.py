@@ -25,7 +25,7 @@ from ..version import __version__
 from . import batch, emulator, info, startup
 from .arguments import Parser, add_file_id, add_portal
 from .download import add_cat_arguments, add_download_arguments, cat, download
-from .errors import ChecksumMismatchError, UsageError, explain, explain_item, shortage
+from .errors import UsageError, explain, explain_item, shortage
 from .logs import log_to_stderr
 from .output import (
     OutputClosed,
@@ -151,7 +151,7 @@ def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
                 return _with_client(options, interrupts)
         except UsageError as error:
             return _end(options, str(error), _USAGE)
-        except (OSError, ChecksumMismatchError) as error:
+        except OSError as error:
             _log.debug("failed", exc_info=error)
             return _end(options, explain(error), _FAILED)
         except (RuntimeError, MemoryError) as error:

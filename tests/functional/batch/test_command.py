@@ -106,7 +106,7 @@ def test_some_fail(run: Any, portal: Emulator, manifest: Path, tmp_path: Path) -
     lines = sorted(err.splitlines())
     starts = [
         "line 5: gone.bin: ",
-        "line 6: 'x' is no file ID",
+        "line 6: 'x' is not a file ID",
         "line 7: ../out: ",
         "line 8: a.bin: ",
     ]

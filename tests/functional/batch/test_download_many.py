@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import BatchItem, BatchResult, DirectIO, DirectIOError, NotFoundError, codec
-from ctera_direct_sync._readers.batch import check_path
+from ctera_direct_sync._readers.batch_paths import check_path
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 
 SIZE = 20_000

@@ -19,7 +19,6 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional, SupportsIndex, TypeVar
 
-from .._protocol.ranges import Piece
 from ..exceptions import DirectIOError
 from .block_cache import BlockCache
 from .block_memory import NO_BLOCK, CachedBlock
@@ -27,6 +26,7 @@ from .duckdb import DuckDBPositions
 from .error_checking_lock import ErrorCheckingLock
 from .listed_file import ListedFile
 from .read_buffer import ReadBuffer
+from .readahead import ReadaheadWindow, ReadRequest
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -123,8 +123,6 @@ class RawDirectFile(io.RawIOBase):
         # While a read is under way, `position` is negative, and `_claimed` is where the read began.
         self.position = position
         self._claimed = position
-        self._last: Optional[Piece] = None
-        self._ahead_bytes = 0
         self.read_until = 0
         self.forget_parent()
         _files.add(self)
@@ -132,9 +130,10 @@ class RawDirectFile(io.RawIOBase):
     def _set_file(self, file: ListedFile, client: Optional[DirectIO]) -> None:
         """Set what a file has once its block list is known."""
         readahead = self._readahead
-        self._max_ahead_bytes = file.memory // 2 if readahead is None else operator.index(readahead)
+        max_bytes = file.memory // 2 if readahead is None else operator.index(readahead)
         self._client = client
         self._cache = BlockCache(file)
+        self._window = ReadaheadWindow(self._cache, max_bytes)
         self._file = file
         self.size = file.metadata.size
 
@@ -366,7 +365,7 @@ class RawDirectFile(io.RawIOBase):
         stop = self.size if limit < 0 else min(self.size, start + limit)
         parts: list[bytes] = []
         while start < stop:
-            data, low, high = self._find(start, _Request(start, start, True))
+            data, low, high = self._find(start, ReadRequest(start, start, True))
             high = min(high, low + stop - start)
             end = data.find(b"\n", low, high) + 1
             parts.append(data[low : end or high])
@@ -397,7 +396,7 @@ class RawDirectFile(io.RawIOBase):
 
     # --- views of blocks, under the lock -------------------------------------------------------------
 
-    def _views(self, start: int, request: _Request) -> Iterator[memoryview]:
+    def _views(self, start: int, request: ReadRequest) -> Iterator[memoryview]:
         """Yield the bytes from `start` to the end of the request, block by block."""
         while start < request.stop:
             view = self._view_requested(start, request)
@@ -410,15 +409,15 @@ class RawDirectFile(io.RawIOBase):
         self.check_open()
         if start >= self.size or not limit:
             return memoryview(b"")
-        return self._view_requested(start, _Request(start, start, True))[:limit]
+        return self._view_requested(start, ReadRequest(start, start, True))[:limit]
 
-    def _view_requested(self, start: int, request: _Request) -> memoryview:
+    def _view_requested(self, start: int, request: ReadRequest) -> memoryview:
         data, low, high = self._find(start, request)
         if request.stop > start:
             high = min(high, low + request.stop - start)
         return memoryview(data)[low:high]
 
-    def _find(self, start: int, request: _Request) -> tuple[bytes, int, int]:
+    def _find(self, start: int, request: ReadRequest) -> tuple[bytes, int, int]:
         """Return the bytes of the block at `start`, the index of `start` in them, and their number."""
         block = self.block
         data = block.data
@@ -441,55 +440,26 @@ class RawDirectFile(io.RawIOBase):
 
     # --- what to fetch when --------------------------------------------------------------------------
 
-    def _announce(self, start: int, stop: int) -> _Request:
+    def _announce(self, start: int, stop: int) -> ReadRequest:
         if stop - start <= SMALL_READ_BYTES:
-            return _Request(start, stop, True)
+            return ReadRequest(start, stop, True)
         # Between two reads of a sequential reader there may be a header, but no column of a table.
-        return _Request(start, stop, 0 <= start - self.read_until <= _HEADER_SIZE_BYTES)
+        return ReadRequest(start, stop, 0 <= start - self.read_until <= _HEADER_SIZE_BYTES)
 
     def _announce_end(self, start: int, stop: int) -> None:
         if stop - start > SMALL_READ_BYTES:
             self.read_until = stop
 
-    def _enter(self, start: int, request: _Request) -> tuple[CachedBlock, bytes]:
+    def _enter(self, start: int, request: ReadRequest) -> tuple[CachedBlock, bytes]:
         """Return the block that the reader comes to, and begin those that are likely to be next."""
         try:
             piece = self._cache.piece_at(start)
-            self._plan_readahead(piece, request)
-            ahead = piece.offset + piece.length + self._ahead_bytes
-            return self._cache.read(piece, max(ahead, request.stop))
+            self._window.enter(piece, request)
+            ahead_until = piece.offset + piece.length + self._window.nbytes
+            return self._cache.read(piece, max(ahead_until, request.stop))
         except StopIteration as error:
             # The user's session may raise it. Out of `__next__` it would mean the end of the file.
             raise RuntimeError("a block's download raised StopIteration") from error
-
-    def _plan_readahead(self, piece: Piece, request: _Request) -> None:
-        """Decide how much to read ahead of a piece: more for a sequential reader, else nothing."""
-        last, self._last = self._last, piece
-        if last is not None and piece.offset == last.offset + last.length:
-            # The blocks of one large read that was a jump tell nothing about the next read.
-            if request.is_sequential or not request.start <= piece.offset < request.stop:
-                self._ahead_bytes = min(
-                    self._max_ahead_bytes, max(2 * self._ahead_bytes, piece.length)
-                )
-        elif piece.offset in self._cache.unread:
-            self._cache.cancel_ahead(before=piece.offset)
-        elif last is None or piece.offset != last.offset:
-            self._ahead_bytes = 0
-            self._cache.cancel_ahead()
-
-
-class _Request(NamedTuple):
-    """The bytes that one read wants.
-
-    Attributes:
-        start: The offset of the first byte.
-        stop: The offset past the last byte; `start` if the read takes what one block has.
-        is_sequential: Whether the read begins about where an earlier one ended.
-    """
-
-    start: int
-    stop: int
-    is_sequential: bool
 
 
 # --- fork --------------------------------------------------------------------------------------------

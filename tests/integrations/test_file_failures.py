@@ -19,6 +19,7 @@ from ctera_direct_sync._readers import (
     error_checking_lock,
     raw_file,
     read_buffer,
+    readahead,
 )
 from ctera_direct_sync._readers import file as file_module
 from ctera_direct_sync._readers.file import DirectFile
@@ -179,6 +180,7 @@ class _InterruptAt:
             file_module,
             raw_file,
             read_buffer,
+            readahead,
         )
     )
 

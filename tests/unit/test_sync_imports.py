@@ -22,7 +22,7 @@ MODULES = sorted(
 )
 
 #: Modules that still import primitives themselves.
-UNCONVERTED = {"_base/observer.py", "_base/retry.py", "_engine/tuner.py"}
+UNCONVERTED = {"_base/retry.py"}
 
 
 def imported(path: Path) -> set[str]:

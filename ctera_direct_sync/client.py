@@ -111,7 +111,7 @@ class DirectIO:
 
     def _connect(self) -> None:
         """Everything that owns sockets: made anew in a forked child."""
-        settings, policy = self._settings, RetryPolicy.of(self._settings)
+        settings, policy = self._settings, RetryPolicy.from_settings(self._settings)
         self._sessions: deque[HTTP] = deque()
         self._thread = threading.local()
         self._scopes: set[CancelScope] = set()

@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import NamedTuple, Optional, Union
 
 from .._base.buffers import PooledBuffer
+from .._base.retry import FailedAttempt, Recovery
 from .._net.content_coding import CodingError, Decoder, described, removable_codings
 from .._net.errors import TransportError
 from .._net.session import Response
 from ..exceptions import BlockError, BlockInfo, BlockValidationException, DownloadError
 
 __all__ = [
-    "Failure",
     "Part",
     "WrongSize",
     "is_html",
@@ -34,27 +34,11 @@ _STEP_BYTES = MIB
 _MAX_SHOWN = 60
 
 
-class Failure(Exception):
-    """One attempt failed: what may cure it, and the error if nothing does.
-
-    ``cure``: wait (for another attempt within the policy), refetch (once), relist, verify (whether the
-    file changed), or nothing.
-    """
-
-    def __init__(
-        self, error: BlockError, cure: str = "", retry_after: Optional[float] = None
-    ) -> None:
-        super().__init__(error.strerror)
-        self.error = error
-        self.cure = cure
-        self.retry_after = retry_after
-
-
-class WrongSize(Failure):
+class WrongSize(FailedAttempt):
     """The stored object is not as long as it was listed; ``size`` is its length in bytes."""
 
-    def __init__(self, size: int, error: BlockError, cure: str) -> None:
-        super().__init__(error, cure)
+    def __init__(self, size: int, error: BlockError, recovery: Recovery) -> None:
+        super().__init__(error, recovery)
         self.size = size
 
 
@@ -96,7 +80,7 @@ def read_part(
 
     Raises:
         WrongSize: The object is of another size than ``part`` says.
-        Failure: The answer is not the part.
+        FailedAttempt: The answer is not the part.
         TransportError: The body is cut short.
     """
     if response.status == 206:
@@ -116,7 +100,7 @@ def _read_partial(
     codings = removable_codings(response.headers)
     if codings and total is None:
         # Without the size nothing tells the object's metadata from a coding.
-        raise Failure(unusable_coding(described(response.headers), block), "wait")
+        raise FailedAttempt(unusable_coding(described(response.headers), block), Recovery.RETRY)
     declared = response.length
     if declared is not None and declared != part.length:
         raise _other_length(response, str(declared), part, block)
@@ -132,7 +116,7 @@ def _read_partial(
     # RFC 9110, section 14.2: a range is one of the coded bytes, so these are the object's own. But some
     # proxies code the part itself. Where both readings fit, neither is certain.
     if codings and _inflated_size(body, codings, part.length) == part.length:
-        raise Failure(_ambiguous(response, block), "wait")
+        raise FailedAttempt(_ambiguous(response, block), Recovery.RETRY)
     return body
 
 
@@ -140,7 +124,7 @@ def _content_range(response: Response, part: Part, block: BlockInfo) -> Optional
     """Return the object's size by a 206's Content-Range, which must be the one asked for."""
     if response.headers.get("content-type", "").lower().lstrip().startswith("multipart/"):
         text = "The storage answered several ranges (multipart/byteranges), where one was asked for"
-        raise Failure(DownloadError(text, block), "wait")
+        raise FailedAttempt(DownloadError(text, block), Recovery.RETRY)
     value = response.headers.get("content-range", "")
     unit, _, rest = value.partition(" ")
     span, _, total = rest.strip().partition("/")
@@ -151,17 +135,18 @@ def _content_range(response: Response, part: Part, block: BlockInfo) -> Optional
             f"The storage answered another range than asked for: bytes {asked} were wanted, and "
             f"Content-Range is {value[:_MAX_SHOWN]!r}"
         )
-        raise Failure(DownloadError(text, block), "wait")
+        raise FailedAttempt(DownloadError(text, block), Recovery.RETRY)
     return int(total) if known else None
 
 
-def _other_length(response: Response, came: str, part: Part, block: BlockInfo) -> Failure:
+def _other_length(response: Response, came: str, part: Part, block: BlockInfo) -> FailedAttempt:
     what = f"{came} bytes came, where {part.length} were asked for"
     coding = described(response.headers)
     if coding:
-        return Failure(unusable_coding(coding, block, what), "wait")
-    return Failure(
-        DownloadError(f"The storage answered a part of another length: {what}", block), "wait"
+        return FailedAttempt(unusable_coding(coding, block, what), Recovery.RETRY)
+    return FailedAttempt(
+        DownloadError(f"The storage answered a part of another length: {what}", block),
+        Recovery.RETRY,
     )
 
 
@@ -179,7 +164,7 @@ def _read_whole(response: Response, part: Part, block: BlockInfo) -> Union[bytes
         if part.size > _MAX_COUNTED_BYTES:
             page = is_html(response)
             error = page_instead(block) if page else _too_large_to_count(response, part, block)
-            raise Failure(error, "wait")
+            raise FailedAttempt(error, Recovery.RETRY)
         return _read_counted(response, part, block, codings)
     if declared != part.size:
         raise _not_as_listed(response, declared, part, block)
@@ -237,7 +222,7 @@ def _read_counted(
     if len(found) == 1:
         return found[0]
     if found:
-        raise Failure(_ambiguous(response, block), "wait")
+        raise FailedAttempt(_ambiguous(response, block), Recovery.RETRY)
     raise _not_as_listed(response, raw.count, part, block)
 
 
@@ -265,15 +250,15 @@ def _not_as_listed(response: Response, size: int, part: Part, block: BlockInfo) 
     """Return the failure for an object of ``size`` bytes, or of more where its end was not reached."""
     coding = described(response.headers)
     if is_html(response):
-        return WrongSize(size, page_instead(block), "wait")
+        return WrongSize(size, page_instead(block), Recovery.RETRY)
     if coding:
         what = f"{size} bytes came, but the portal lists {part.size}"
-        return WrongSize(size, unusable_coding(coding, block, what), "wait")
+        return WrongSize(size, unusable_coding(coding, block, what), Recovery.RETRY)
     if size < part.size and response.length is None:
         text = f"The storage's answer ended after {size} of the object's {part.size} bytes"
-        return WrongSize(size, DownloadError(text, block), "wait")
+        return WrongSize(size, DownloadError(text, block), Recovery.RETRY)
     text = f"The stored object is {size} bytes, but the portal lists {part.size}"
-    return WrongSize(size, BlockValidationException(text, block), "refetch")
+    return WrongSize(size, BlockValidationException(text, block), Recovery.REFETCH)
 
 
 def _ambiguous(response: Response, block: BlockInfo) -> DownloadError:

@@ -10,7 +10,13 @@ import time
 from typing import Any, Optional, Union
 
 from .._base.cancellation import CancelScope, SingleFlight
-from .._base.retry import TRANSIENT_STATUSES, RetryPolicy
+from .._base.retry import (
+    TRANSIENT_STATUSES,
+    FailedAttempt,
+    Recovery,
+    RetryPolicy,
+    retry_call,
+)
 from .._net.content_coding import removable_codings, take_off
 from .._net.errors import TransportError, proxy_advice, tls_advice
 from .._net.session import HTTP, MAX_REDIRECTS, REDIRECTS, Response, retry_after
@@ -20,7 +26,6 @@ from ..exceptions import (
     BlockListTimeout,
     BlocksNotFoundError,
     DirectIOAPIError,
-    DirectIOError,
     InvalidRequest,
     NotFoundError,
     UnAuthorized,
@@ -103,27 +108,17 @@ class Portal:
             DirectIOAPIError: The portal gave no block list; subclasses say why.
             DecryptKeyError: The file's key cannot be unwrapped.
         """
-        attempts = self._policy.start()
-        while True:
-            failure: Union[_Failure, DirectIOError]
-            try:
-                return self._attempt(file_id, scope)
-            except (_Failure, DirectIOError) as caught:
-                failure = caught
-            if isinstance(failure, DirectIOError):
-                # Without the frames that hold what came: tracebacks may show their locals.
-                raise failure.with_traceback(None)
-            delay = attempts.next_delay(failure.retry_after)
-            if delay is None:
-                raise failure.error
-            _log.warning(
-                "listing file %s: %s; attempt %d in %.2f s",
-                file_id,
-                failure.error.strerror,
-                attempts.made,
-                delay,
-            )
-            scope.wait(delay)
+
+        def tell(failure: FailedAttempt, number: int, delay: float) -> None:
+            text = failure.error.strerror
+            _log.warning("listing file %s: %s; attempt %d in %.2f s", file_id, text, number, delay)
+
+        return retry_call(
+            self._policy,
+            lambda number: self._attempt(file_id, scope),
+            scope=scope,
+            on_retry=tell,
+        )
 
     def renew(self, listing: RenewableBlockList, stale: Metadata, scope: CancelScope) -> bool:
         """Replace a listing's expired ``stale`` block list, once however many threads ask.
@@ -148,7 +143,7 @@ class Portal:
         self._http.close()
 
     def _attempt(self, file_id: int, scope: CancelScope) -> Metadata:
-        """Ask once. _Failure where another attempt makes sense."""
+        """Ask once. FailedAttempt where another attempt makes sense."""
         url = SignedURL(f"{self._endpoint}{file_id}")
         for _ in range(MAX_REDIRECTS + 1):
             try:
@@ -186,7 +181,9 @@ class Portal:
         if problem is not None:
             raise problem
         text = f"The portal's answer is not a block list: {reason} ({self._what_came(answer)})"
-        raise _Failure(DirectIOAPIError(f"{text}: check the portal's URL", file_id))
+        raise FailedAttempt(
+            DirectIOAPIError(f"{text}: check the portal's URL", file_id), Recovery.RETRY
+        )
 
     def _refusal(self, file_id: int, response: Response) -> Exception:
         """Return the exception for a status that is neither 200 nor a redirect."""
@@ -201,10 +198,12 @@ class Portal:
                 f"The portal rejects the request ({came}): check the file ID and that Direct IO is "
                 "enabled there"
             )
-            return _Failure(InvalidRequest(text, file_id), retry_after(response.headers))
+            error: DirectIOAPIError = InvalidRequest(text, file_id)
+            return FailedAttempt(error, Recovery.RETRY, retry_after(response.headers))
         if status in TRANSIENT_STATUSES or status > 500:
             text = f"The portal is busy or failing ({came}): try again later"
-            return _Failure(DirectIOAPIError(text, file_id), retry_after(response.headers))
+            error = DirectIOAPIError(text, file_id)
+            return FailedAttempt(error, Recovery.RETRY, retry_after(response.headers))
         text = f"The portal did not answer with a block list ({came}): check its URL"
         return DirectIOAPIError(text, file_id)
 
@@ -277,19 +276,10 @@ class _Malformed(Exception):
     """An answer has not the shape of a block list; the text says what is wrong."""
 
 
-class _Failure(Exception):
-    """An attempt failed in a way that waiting may cure; ``error`` is for when it does not."""
-
-    def __init__(self, error: DirectIOAPIError, retry_after: Optional[float] = None) -> None:
-        super().__init__(error.strerror)
-        self.error = error
-        self.retry_after = retry_after
-
-
 def _unreachable(file_id: int, origin: str, fault: TransportError) -> Exception:
     """The exception for a request to the portal that got no usable answer."""
     error = _no_answer(file_id, origin, fault)
-    return _Failure(error) if fault.transient else error
+    return FailedAttempt(error, Recovery.RETRY) if fault.transient else error
 
 
 def _no_answer(file_id: int, origin: str, fault: TransportError) -> DirectIOAPIError:

@@ -17,7 +17,13 @@ from .. import codec
 from .._base.buffers import BufferPool, PooledBuffer, tune_allocator
 from .._base.cancellation import CancelScope
 from .._base.observer import Observer
-from .._base.retry import TRANSIENT_STATUSES, RetryPolicy
+from .._base.retry import (
+    TRANSIENT_STATUSES,
+    FailedAttempt,
+    Recovery,
+    RetryPolicy,
+    retry_call,
+)
 from .._net.content_coding import described, removable_codings, take_off
 from .._net.errors import TransportError, proxy_advice, tls_advice
 from .._net.session import (
@@ -41,7 +47,6 @@ from ..exceptions import (
     NotFoundError,
 )
 from ..types import Chunk, Metadata, SignedURL
-from .answers import Failure as _Failure
 from .answers import Part, WrongSize, is_html, page_instead, read_part, unusable_coding
 from .checksums import AZURE_PREFIX, Mismatch, azure_host, split_azure_prefix, verify
 from .portal import RenewableBlockList
@@ -52,8 +57,8 @@ __all__ = ["Fetched", "Storage"]
 _log = logging.getLogger(__name__)
 
 _REFUSED = frozenset({400, 401, 403})
-#: Listings that one block may cost in a row before its refusal is final.
-_MAX_RENEWALS = 3
+#: Renewals in a row whose URLs the storage refused as well, before further ones have to wait.
+_MAX_UNPROVEN = 3
 #: Seconds after which a file whose new URLs were refused as well is listed once more.
 _RENEWAL_REST = 10.0
 #: What a stored object may be longer than its plaintext: no compressor in use needs half of it.
@@ -111,41 +116,36 @@ class Storage:
         BlockError and its subclasses; DirectIOAPIError where the file had to be listed again and the
         portal refused; Cancelled once the scope is.
         """
-        attempts = self._policy.start()
-        renewals = 0
-        refetched = False
-        while True:
+        metadata = listing.metadata
+
+        def attempt(number: int) -> Fetched:
+            nonlocal metadata
             metadata = listing.metadata
             try:
                 fetched = self._attempt(metadata, listing, piece, scope, buffer)
-            except _Failure as caught:
+            except FailedAttempt as caught:
                 failure = caught
             else:
                 listing.unproven = 0
                 return fetched
-            if failure.cure == "verify":
+            if failure.error.errno == errno.ENOENT:
                 self._check_unchanged(listing, metadata, piece, scope)
-                raise failure.error
-            if failure.cure == "relist" and listing.changed:
+            raise failure
+
+        def renew(failure: FailedAttempt) -> bool:
+            if listing.changed:
                 _changed(metadata, piece)
-            if (
-                failure.cure == "relist"
-                and renewals < _MAX_RENEWALS
-                and _may_renew(listing, metadata)
-            ):
-                renewals += 1
-                self._tell_retry(metadata, piece, failure, 0.0)
-                if not self._renew(listing, metadata, scope):
-                    _changed(metadata, piece)
-                continue
-            if failure.cure == "refetch" and refetched:
-                raise failure.error
-            delay = attempts.next_delay(failure.retry_after) if failure.cure else None
-            if delay is None or failure.cure == "relist":
-                raise failure.error
-            refetched = refetched or failure.cure == "refetch"
+            if not _may_renew(listing, metadata):
+                return False
+            self._tell_retry(metadata, piece, failure, 0.0)
+            if not self._renew(listing, metadata, scope):
+                _changed(metadata, piece)
+            return True
+
+        def tell(failure: FailedAttempt, number: int, delay: float) -> None:
             self._tell_retry(metadata, piece, failure, delay)
-            scope.wait(delay)
+
+        return retry_call(self._policy, attempt, scope=scope, on_retry=tell, renew=renew)
 
     def _check_unchanged(
         self, listing: RenewableBlockList, metadata: Metadata, piece: Piece, scope: CancelScope
@@ -173,7 +173,7 @@ class Storage:
         scope: CancelScope,
         buffer: Optional[PooledBuffer],
     ) -> Fetched:
-        """One try: GET, verify what the storage declares, decode. _Failure where it fails."""
+        """One try: GET, verify what the storage declares, decode. FailedAttempt where it fails."""
         file_id, chunk = metadata.file_id, metadata.chunks[piece.block]
         block = BlockInfo(file_id, chunk.number, chunk.offset, chunk.length)
         try:
@@ -191,7 +191,7 @@ class Storage:
                 f"A block of {chunk.length} bytes does not fit into memory: stream() and iter_blocks() "
                 "take large plaintext objects in parts"
             )
-            failure = _Failure(DownloadError(text, block, errno=errno.ENOMEM))
+            failure = FailedAttempt(DownloadError(text, block, errno=errno.ENOMEM))
         raise failure
 
     # --- the object, or a part of it -----------------------------------------------------------------
@@ -293,7 +293,7 @@ class Storage:
             with response:
                 location = response.headers.get("location")
                 url = SignedURL(redirect_target(url, response.status, location))
-        raise _Failure(DownloadError("The storage redirects in a circle", block))
+        raise FailedAttempt(DownloadError("The storage redirects in a circle", block))
 
     def _check_version(self, listing: RenewableBlockList, piece: Piece, response: Response) -> None:
         """Hold all parts of an object to the first one's ETag; a weak one proves nothing."""
@@ -308,10 +308,10 @@ class Storage:
     def _check_type(
         self, listing: RenewableBlockList, piece: Piece, response: Response, block: BlockInfo
     ) -> None:
-        """Raise _Failure for a web page of just the object's length, in place of what is not a page."""
+        """Refuse a web page of just the object's length, in place of what is not a page."""
         html = is_html(response)
         if listing.html.setdefault(piece.block, html) != html and response.status == 200 and html:
-            raise _Failure(page_instead(block), "wait")
+            raise FailedAttempt(page_instead(block), Recovery.RETRY)
 
     def _verify(
         self, body: Union[bytes, memoryview], headers: Mapping[str, str], block: BlockInfo
@@ -320,7 +320,7 @@ class Storage:
             return verify(body, headers, self._checksums)
         except Mismatch as caught:
             text = f"The object was damaged on its way: its {caught}"
-        raise _Failure(DownloadError(text, block), "wait")
+        raise FailedAttempt(DownloadError(text, block), Recovery.RETRY)
 
     # --- plaintext -----------------------------------------------------------------------------------
 
@@ -341,7 +341,7 @@ class Storage:
             # Said before memory is set aside for a length that the wire made up.
             text = f"The stored object of {len(stored)} bytes cannot hold a block of {length}"
             failure = BlockValidationException(text, block)
-            raise _Failure(page_instead(block) if html else failure, "refetch")
+            raise FailedAttempt(page_instead(block) if html else failure, Recovery.REFETCH)
         options = _codec_options(metadata, piece)
         # In borrowed memory the object is ours to decrypt in place.
         options["overwrite_input"] = isinstance(stored, memoryview)
@@ -362,7 +362,7 @@ class Storage:
             return Fetched(data, None if buffer is None else codec.crc32c(data))
         if html:
             failure = page_instead(block)
-        raise _Failure(failure, "refetch")
+        raise FailedAttempt(failure, Recovery.REFETCH)
 
     def _decode_labelled(
         self,
@@ -397,12 +397,12 @@ class Storage:
                 self._observer.emit("decoded", metadata.file_id, piece.chunk, len(data))
             return Fetched(data, None if buffer is None else codec.crc32c(data))
         if stored.html:
-            raise _Failure(page_instead(block), "refetch")
+            raise FailedAttempt(page_instead(block), Recovery.REFETCH)
         what = "it decodes in two ways" if found else what
-        raise _Failure(unusable_coding(stored.coding, block, what), "refetch")
+        raise FailedAttempt(unusable_coding(stored.coding, block, what), Recovery.REFETCH)
 
     def _tell_retry(
-        self, metadata: Metadata, piece: Piece, failure: _Failure, delay: float
+        self, metadata: Metadata, piece: Piece, failure: FailedAttempt, delay: float
     ) -> None:
         _log.warning(
             "file %s block %d: %s; trying again in %.2f s",
@@ -421,38 +421,42 @@ class Storage:
 
 def _may_renew(listing: RenewableBlockList, refused: Metadata) -> bool:
     """Whether listing again may help: not for every block of a storage that refuses all of them."""
-    if listing.metadata is not refused or listing.unproven < _MAX_RENEWALS:
+    if listing.metadata is not refused or listing.unproven < _MAX_UNPROVEN:
         return True
     return time.monotonic() - listing.renewed > _RENEWAL_REST
 
 
-def _from_status(response: Response, block: BlockInfo) -> _Failure:
+def _from_status(response: Response, block: BlockInfo) -> FailedAttempt:
     status = response.status
     if status in _REFUSED:
         text = (
             f"The storage refuses the block's URL, even newly listed (HTTP {status}): check the "
             "storage node's credentials and clock on the portal"
         )
-        return _Failure(DownloadError(text, block, errno=errno.EACCES), "relist")
+        return FailedAttempt(DownloadError(text, block, errno=errno.EACCES), Recovery.RELIST)
     if status in TRANSIENT_STATUSES or status >= 500:
         text = f"The storage is busy or failing (HTTP {status}): try again later"
-        return _Failure(DownloadError(text, block), "wait", retry_after(response.headers))
+        return FailedAttempt(
+            DownloadError(text, block), Recovery.RETRY, retry_after(response.headers)
+        )
     if status == 404:
         text = (
             "The storage has no such object (HTTP 404): the file may have been deleted or changed"
         )
-        return _Failure(DownloadError(text, block, errno=errno.ENOENT), "verify")
+        return FailedAttempt(DownloadError(text, block, errno=errno.ENOENT))
     if status == 416:
         text = "The stored object is shorter than the portal lists it (HTTP 416)"
-        return _Failure(DownloadError(text, block))
-    return _Failure(DownloadError(f"The storage answered HTTP {status}, not the block", block))
+        return FailedAttempt(DownloadError(text, block))
+    return FailedAttempt(DownloadError(f"The storage answered HTTP {status}, not the block", block))
 
 
-def _from_fault(fault: TransportError, url: str, block: BlockInfo) -> _Failure:
+def _from_fault(fault: TransportError, url: str, block: BlockInfo) -> FailedAttempt:
     if fault.kind == "long":
         text = f"The stored object cannot be the block: {fault.reason}"
-        return _Failure(BlockValidationException(text, block), "refetch")
-    return _Failure(_no_answer(fault, url, block), "wait" if fault.transient else "")
+        return FailedAttempt(BlockValidationException(text, block), Recovery.REFETCH)
+    return FailedAttempt(
+        _no_answer(fault, url, block), Recovery.RETRY if fault.transient else Recovery.NONE
+    )
 
 
 def _no_answer(fault: TransportError, url: str, block: BlockInfo) -> BlockError:

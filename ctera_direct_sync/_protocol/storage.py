@@ -11,7 +11,7 @@ import errno
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple, NoReturn, Optional, Union
+from typing import Callable, NamedTuple, NoReturn, Optional, Union
 
 from .. import codec
 from .._base.buffers import BufferPool, PooledBuffer, tune_allocator
@@ -34,6 +34,7 @@ from .._net.session import (
     retry_after,
 )
 from .._net.urls import origin_of, redirect_target
+from ..codec.options import DecodeOptions
 from ..exceptions import (
     BlockError,
     BlockInfo,
@@ -342,15 +343,28 @@ class Storage:
             text = f"The stored object of {len(stored)} bytes cannot hold a block of {length}"
             failure = BlockValidationException(text, block)
             raise FailedAttempt(page_instead(block) if html else failure, Recovery.REFETCH)
-        options = _codec_options(metadata, piece)
+        options = _decode_options(metadata)
+        number = piece.chunk.number
         # In borrowed memory the object is ours to decrypt in place.
-        options["overwrite_input"] = isinstance(stored, memoryview)
+        overwrite = isinstance(stored, memoryview) and not stored.readonly
         try:
             if buffer is None:
-                data, crc32c = codec.decode_bytes(stored, length=length, **options), None
+                data, crc32c = (
+                    codec.decode_stored(
+                        stored,
+                        options,
+                        length=length,
+                        number=number,
+                        overwrite_input=overwrite,
+                        checksum=False,
+                    )[0],
+                    None,
+                )
             else:
                 data = buffer.view(length)
-                crc32c = codec.decode_into(stored, data, **options)
+                crc32c = codec.decode_stored_into(
+                    stored, data, options, number=number, overwrite_input=overwrite
+                )
         except (DecryptBlockError, DecompressBlockError, BlockValidationException) as error:
             failure = type(error)(str(error.strerror), block, errno=error.errno)
         else:
@@ -387,8 +401,15 @@ class Storage:
         for reading in readings:
             body, _ = _without_prefix(reading, piece.chunk)
             try:
-                options = _codec_options(metadata, piece)
-                found.add(codec.decode_bytes(body, length=piece.chunk.length, **options))
+                found.add(
+                    codec.decode_stored(
+                        body,
+                        _decode_options(metadata),
+                        length=piece.chunk.length,
+                        number=piece.chunk.number,
+                        checksum=False,
+                    )[0]
+                )
             except (DecryptBlockError, DecompressBlockError, BlockValidationException) as error:
                 what = what or str(error.strerror)
         if len(found) == 1:
@@ -492,13 +513,8 @@ def _object_limit(metadata: Metadata, chunk: Chunk) -> int:
     return limit if metadata.plaintext else limit + chunk.length + _OBJECT_SLACK
 
 
-def _codec_options(metadata: Metadata, piece: Piece) -> dict[str, Any]:
-    return {
-        "key": metadata.encryption_key,
-        "cipher": metadata.cipher,
-        "compression": metadata.compression,
-        "number": piece.chunk.number,
-    }
+def _decode_options(metadata: Metadata) -> DecodeOptions:
+    return DecodeOptions.create(metadata.encryption_key, metadata.cipher, metadata.compression)
 
 
 def _without_prefix(

@@ -20,7 +20,12 @@ from Crypto.Cipher import AES
 
 from ctera_direct_sync.codec import packages
 from ctera_direct_sync.codec.errors import DecodeStatus, raise_status
-from ctera_direct_sync.codec.limits import LZ4_EXPANSION, SNAPPY_EXPANSION, longest_plaintext
+from ctera_direct_sync.codec.options import (
+    LZ4_EXPANSION,
+    SLACK_BYTES,
+    SNAPPY_EXPANSION,
+    DecodeOptions,
+)
 from ctera_direct_sync.codec.packages import extend_crc32c, zlib
 from ctera_direct_sync.exceptions import BlockInfo, DecompressBlockError
 
@@ -47,8 +52,8 @@ _LZ4_MAGIC_SKIPPABLE = b"\x2a\x4d\x18"  # behind a byte 50 to 5F
 class _Refused(Exception):
     """The object cannot be decoded. Never leaves this module."""
 
-    def __init__(self, fault: DecodeStatus) -> None:
-        self.fault = fault
+    def __init__(self, status: DecodeStatus) -> None:
+        self.status = status
 
 
 _Data = Union[bytes, bytearray, memoryview]
@@ -67,32 +72,35 @@ def prepare() -> None:
 
 def decode(
     object: Buffer,
+    options: DecodeOptions,
     *,
-    key: Optional[Buffer],
-    cipher: str,
-    compression: Optional[str],
     length: int,
     number: Optional[int],
     overwrite_input: bool = False,
     checksum: bool = True,
 ) -> tuple[bytes, int]:
-    """Plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`.
+    """Return the plaintext of one object and its CRC32C, or 0 without `checksum`.
 
-    Without ``checksum`` the CRC32C is 0. This backend ignores ``overwrite_input``, which is a permission.
+    See `ctera_direct_sync.codec.decode_stored`. `overwrite_input` is a permission that this backend
+    does not use.
     """
+    key, cipher, compression, expansion = options
     _require_lz4(compression, number, length)
+    status = DecodeStatus.OK
+    data = b""
     try:
-        with _octets(object) as stored:
-            payload = stored if key is None else _decrypt(stored, _octets(key), cipher, number)
-            if length > longest_plaintext(len(stored), compression):
+        with _view_bytes(object) as stored:
+            payload = stored if key is None else _decrypt(stored, _view_bytes(key), cipher, number)
+            if length > expansion * (len(stored) + SLACK_BYTES):
                 raise _Refused(DecodeStatus.TOO_SHORT)
             data = bytes(_decompress(payload, compression, length))
     except _Refused as refused:
-        fault = refused.fault
-    else:
-        fault = DecodeStatus.OK
-    if fault:
-        raise_status(fault, number, length)
+        status = refused.status
+    # A traceback may show local variables: let go of the key, and of what was decrypted.
+    del key, options
+    payload = stored = memoryview(b"")
+    if status:
+        raise_status(status, number, length)
     return data, crc32c(data) if checksum else 0
 
 
@@ -108,21 +116,20 @@ def _require_lz4(compression: Optional[str], number: Optional[int], length: int)
 def decode_into(
     object: Buffer,
     out: Buffer,
+    options: DecodeOptions,
     *,
-    key: Optional[Buffer],
-    cipher: str,
-    compression: Optional[str],
     number: Optional[int],
     overwrite_input: bool = False,
 ) -> int:
-    """CRC32C of the plaintext put into ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
+    """Return the CRC32C of the plaintext in `out`.
+
+    See `ctera_direct_sync.codec.decode_stored_into`.
+    """
     with memoryview(out) as view:
         length = view.nbytes
-    data, crc = decode(
-        object, key=key, cipher=cipher, compression=compression, length=length, number=number
-    )
-    with _octets(out) as room:
-        room[:] = data
+    data, crc = decode(object, options, length=length, number=number)
+    with _view_bytes(out) as target:
+        target[:] = data
     return crc
 
 
@@ -131,7 +138,7 @@ def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
     return bytes(AES.new(key, AES.MODE_ECB).decrypt(data))
 
 
-def _octets(buffer: Buffer) -> memoryview:
+def _view_bytes(buffer: Buffer) -> memoryview:
     """The bytes of a contiguous buffer, of whatever items and shape."""
     view = memoryview(buffer)
     return view.cast("B") if view.nbytes else memoryview(bytearray())
@@ -244,7 +251,7 @@ def _snappy_stream(payload: memoryview, length: int) -> bytearray:
             out += _snappy_elements(chunk, announced)
             position = end
     except _Refused as refused:
-        if newer and refused.fault is DecodeStatus.CORRUPT:
+        if newer and refused.status is DecodeStatus.CORRUPT:
             raise _Refused(DecodeStatus.UNSUPPORTED) from None
         raise
     _require_length(len(out), length)
@@ -427,7 +434,7 @@ def crc32c(data: Buffer, value: int = 0) -> int:
     """CRC32C; see :func:`ctera_direct_sync.codec.crc32c`."""
     if isinstance(data, bytes):
         return extend_crc32c(value, data)
-    with _octets(data) as view:
+    with _view_bytes(data) as view:
         # google-crc32c takes bytes alone: copy in pieces that stay in the cache.
         for start in range(0, len(view), _COPY_LIMIT):
             value = extend_crc32c(value, bytes(view[start : start + _COPY_LIMIT]))
@@ -464,5 +471,5 @@ def _shift(nbytes: int) -> int:
 
 def crc64nvme(data: Buffer, value: int = 0) -> int:
     """CRC-64/NVME; see :func:`ctera_direct_sync.codec.crc64nvme`."""
-    with _octets(data) as view:
+    with _view_bytes(data) as view:
         return packages.crc64nvme(view, value)

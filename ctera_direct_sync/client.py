@@ -25,7 +25,8 @@ from ._base.retry import RetryPolicy
 from ._engine.engine import Engine
 from ._net.pool import TLS
 from ._net.session import HTTP
-from ._protocol.portal import Portal, RenewableBlockList
+from ._protocol.block_list import RenewableBlockList
+from ._protocol.portal import Portal
 from ._protocol.ranges import Piece, clip, covered
 from ._protocol.storage import Storage
 from ._readers import batch
@@ -104,6 +105,8 @@ class DirectIO:
         self._engine = Engine(
             settings.max_workers, cancelled_error=_cancelled, forked_error=_forked
         )
+        policy = RetryPolicy.from_settings(settings)
+        self._portal = Portal(self._baseurl, self._token, self._secret, policy)
         # A client that is dropped without being closed leaves no thread behind.
         weakref.finalize(self, self._engine.close, wait=False).atexit = False
         self._connect()
@@ -115,11 +118,8 @@ class DirectIO:
         self._sessions: deque[HTTP] = deque()
         self._thread = threading.local()
         self._scopes: set[CancelScope] = set()
-        http = HTTP(settings.api, self._api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
-        self._portal = Portal(self._baseurl, self._token, self._secret, http, policy)
-        self._storage = Storage(
-            self._thread_http, self._renew, policy, settings.checksums, self._observer
-        )
+        self._portal.connect(HTTP(settings.api, self._api_tls, pool_maxsize=_PORTAL_CONNECTIONS))
+        self._storage = Storage(self._thread_http, policy, settings.checksums, self._observer)
 
     def _thread_http(self) -> HTTP:
         """The calling worker thread's own session."""
@@ -132,10 +132,6 @@ class DirectIO:
             self._thread.http = http
             self._sessions.append(http)
         return http
-
-    def _renew(self, listing: RenewableBlockList, stale: Metadata, scope: CancelScope) -> bool:
-        # Looked up at each call: a listing made before a fork must not use the parent's portal.
-        return self._portal.renew(listing, stale, scope)
 
     # --- listing -------------------------------------------------------------------------------------
 
@@ -157,7 +153,7 @@ class DirectIO:
     def _list(self, file_id: int, scope: CancelScope) -> Metadata:
         file_id = _check_file_id(file_id)
         self._check_open()
-        return self._portal.list(file_id, scope)
+        return self._portal.fetch_block_list(file_id, scope)
 
     @contextlib.contextmanager
     def _scope(self) -> Iterator[CancelScope]:
@@ -500,7 +496,7 @@ class DirectIO:
         return ListedFile(
             self._engine,
             self._storage,
-            RenewableBlockList(metadata),
+            RenewableBlockList(metadata, self._portal),
             metadata.file_id if file_id is None else file_id,
             self._settings.memory,
             self._observer,

@@ -7,18 +7,30 @@ is declared or counted to the end of the body.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
 from typing import NamedTuple, Optional, Union
 
 from .._base.buffers import PooledBuffer
-from .._base.retry import FailedAttempt, Recovery
+from .._base.retry import TRANSIENT_STATUSES, FailedAttempt, Recovery
 from .._net.content_coding import CodingError, Decoder, described, removable_codings
-from .._net.errors import TransportError
-from .._net.session import Response
-from ..exceptions import BlockError, BlockInfo, BlockValidationException, DownloadError
+from .._net.errors import TransportError, proxy_advice, tls_advice
+from .._net.session import Response, retry_after
+from .._net.urls import origin_of
+from ..exceptions import (
+    BlockError,
+    BlockInfo,
+    BlockValidationException,
+    DownloadConnectionError,
+    DownloadError,
+    DownloadTimeout,
+)
 
 __all__ = [
     "Part",
     "WrongSize",
+    "failure_of_status",
+    "failure_of_transport",
     "is_html",
     "page_instead",
     "read_part",
@@ -26,6 +38,9 @@ __all__ = [
 ]
 
 MIB = 1024 * 1024
+
+#: Statuses of a storage for a URL that has expired.
+_REFUSED = frozenset({400, 401, 403})
 
 #: Objects up to this many bytes are read to their end for each part, where their length is not declared
 #: or they are coded. A larger one would cost more than any reader wants to wait for.
@@ -53,9 +68,9 @@ class Part(NamedTuple):
     """Bytes of the whole object, as listed."""
 
 
-def is_html(response: Response) -> bool:
-    """Whether the answer says that it is a web page."""
-    return "html" in response.headers.get("content-type", "").lower()
+def is_html(headers: Mapping[str, str]) -> bool:
+    """Return whether an answer with these headers says that it is a web page."""
+    return "html" in headers.get("content-type", "").lower()
 
 
 def page_instead(block: BlockInfo) -> DownloadError:
@@ -71,6 +86,74 @@ def unusable_coding(coding: str, block: BlockInfo, what: str = "") -> DownloadEr
         f"{what and ': '}{what}"
     )
     return DownloadError(text, block)
+
+
+# --- no object ---
+
+
+def failure_of_status(response: Response, block: BlockInfo) -> FailedAttempt:
+    """Return the failure for a status that does not come with the object."""
+    status = response.status
+    if status in _REFUSED:
+        text = (
+            f"The storage refuses the block's URL, even newly listed (HTTP {status}): check the "
+            "storage node's credentials and clock on the portal"
+        )
+        return FailedAttempt(DownloadError(text, block, errno=errno.EACCES), Recovery.RELIST)
+    if status in TRANSIENT_STATUSES or status >= 500:
+        text = f"The storage is busy or failing (HTTP {status}): try again later"
+        return FailedAttempt(
+            DownloadError(text, block), Recovery.RETRY, retry_after(response.headers)
+        )
+    if status == 404:
+        text = (
+            "The storage has no such object (HTTP 404): the file may have been deleted or changed"
+        )
+        return FailedAttempt(DownloadError(text, block, errno=errno.ENOENT))
+    if status == 416:
+        text = "The stored object is shorter than the portal lists it (HTTP 416)"
+        return FailedAttempt(DownloadError(text, block))
+    return FailedAttempt(DownloadError(f"The storage answered HTTP {status}, not the block", block))
+
+
+def failure_of_transport(error: TransportError, url: str, block: BlockInfo) -> FailedAttempt:
+    """Return the failure for a request that got no response, or no whole one."""
+    if error.kind == "long":
+        text = f"The stored object cannot be the block: {error.reason}"
+        return FailedAttempt(BlockValidationException(text, block), Recovery.REFETCH)
+    return FailedAttempt(
+        _no_answer(error, url, block), Recovery.RETRY if error.transient else Recovery.NONE
+    )
+
+
+def _no_answer(error: TransportError, url: str, block: BlockInfo) -> BlockError:
+    if error.proxy:
+        advice = proxy_advice(error, "settings.storage.ssl")
+        text = f"The storage at {origin_of(url)} was not reached: {error.reason}{advice}"
+        kind = DownloadTimeout if error.kind == "timeout" else DownloadConnectionError
+        return kind(text, block)
+    if error.kind == "timeout":
+        text = f"The storage was silent ({error.reason}): raise settings.storage.timeout"
+        return DownloadTimeout(text, block)
+    if error.kind == "url":
+        text = f"The block's URL cannot be fetched: {error.reason}"
+        return DownloadError(text, block, errno=errno.EINVAL)
+    origin = origin_of(url)
+    if error.kind == "tls":
+        text = (
+            f"No secure connection to the storage at {origin}: {error.reason}"
+            f"{tls_advice(error, 'settings.storage.ssl')}"
+        )
+        return DownloadConnectionError(text, block)
+    if error.kind == "connection":
+        text = f"No answer from the storage at {origin}: {error.reason}"
+        return DownloadConnectionError(text, block)
+    return DownloadError(
+        f"The answer of the storage at {origin} is unusable: {error.reason}", block
+    )
+
+
+# --- a part of an object ---
 
 
 def read_part(
@@ -162,7 +245,7 @@ def _read_whole(response: Response, part: Part, block: BlockInfo) -> Union[bytes
     declared = response.length
     if declared is None or codings:
         if part.size > _MAX_COUNTED_BYTES:
-            page = is_html(response)
+            page = is_html(response.headers)
             error = page_instead(block) if page else _too_large_to_count(response, part, block)
             raise FailedAttempt(error, Recovery.RETRY)
         return _read_counted(response, part, block, codings)
@@ -249,7 +332,7 @@ def _inflated_size(body: Union[bytes, memoryview], codings: tuple[str, ...], lim
 def _not_as_listed(response: Response, size: int, part: Part, block: BlockInfo) -> WrongSize:
     """Return the failure for an object of ``size`` bytes, or of more where its end was not reached."""
     coding = described(response.headers)
-    if is_html(response):
+    if is_html(response.headers):
         return WrongSize(size, page_instead(block), Recovery.RETRY)
     if coding:
         what = f"{size} bytes came, but the portal lists {part.size}"

@@ -16,7 +16,9 @@ from ..settings import CHECKSUMS
 Buffer = Any  # bytes, or a view of them
 
 __all__ = [
+    "AZURE_DOMAIN",
     "AZURE_PREFIX",
+    "DIGEST_HEADERS",
     "Declared",
     "Mismatch",
     "azure_host",
@@ -26,9 +28,11 @@ __all__ = [
 ]
 
 _AMZ_PREFIX = "x-amz-checksum-"
-#: Where digests are declared; most objects carry none of these, and then there is nothing to parse.
-_HEADERS = ("x-goog-hash", "content-md5", *(_AMZ_PREFIX + name for name in CHECKSUMS))
-_AZURE_SUFFIX = ".core.windows.net"
+#: The headers that declare digests, an ETag aside. If there are none, there is nothing to parse.
+DIGEST_HEADERS = frozenset(
+    {"x-goog-hash", "content-md5", *(_AMZ_PREFIX + name for name in CHECKSUMS)}
+)
+AZURE_DOMAIN = ".core.windows.net"
 _MD5_BYTES = 16
 #: Bytes in front of an object on Azure that are the MD5 of the rest, where there are any.
 AZURE_PREFIX = _MD5_BYTES
@@ -92,8 +96,6 @@ def verify(
 ) -> list[str]:
     """Names of the declared digests that ``body`` was found to have; Mismatch for one it has not."""
     verified: list[str] = []
-    if "etag" not in wanted and not any(map(headers.__contains__, _HEADERS)):
-        return verified
     for name, expected in declared(headers, wanted):
         if name in verified:
             continue
@@ -107,14 +109,14 @@ def verify(
 def azure_host(url: str) -> Optional[str]:
     """The host of a URL, if it is one of Azure's; most others are not even taken to pieces."""
     # The plain method: a signed URL's own makes a copy that hides itself.
-    if _AZURE_SUFFIX not in str.lower(url):
+    if AZURE_DOMAIN not in str.lower(url):
         return None
     host = urlsplit(url).hostname
     return host if _is_azure(host) else None
 
 
 def _is_azure(host: Optional[str]) -> bool:
-    return host is not None and host.lower().endswith(_AZURE_SUFFIX)
+    return host is not None and host.lower().endswith(AZURE_DOMAIN)
 
 
 def split_azure_prefix(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Callable, Optional, TypeVar, Union
@@ -10,7 +11,7 @@ from .._base.buffers import PooledBuffer
 from .._base.cancellation import CancelScope
 from .._base.observer import Observer
 from .._engine.engine import BULK, Engine, Transfer
-from .._protocol.portal import RenewableBlockList
+from .._protocol.block_list import RenewableBlockList
 from .._protocol.ranges import PART_SIZE, Piece, pieces
 from .._protocol.storage import Storage
 from ..types import Block, Metadata
@@ -29,7 +30,7 @@ class ListedFile:
 
     engine: Engine
     storage: Storage
-    listing: RenewableBlockList
+    block_list: RenewableBlockList
     file_id: int
     memory: int
     observer: Observer
@@ -37,7 +38,7 @@ class ListedFile:
     @property
     def metadata(self) -> Metadata:
         """The newest block list."""
-        return self.listing.metadata
+        return self.block_list.metadata
 
     def pieces(
         self,
@@ -54,16 +55,19 @@ class ListedFile:
         parts = part_size if self.metadata.plaintext else None
         return pieces(self.metadata.chunks, start, stop, whole=whole, part_size=parts)
 
-    def block(self, piece: Piece, scope: CancelScope) -> Block:
-        """Fetch one piece. What :meth:`Storage.fetch` raises."""
-        data = bytes(self.storage.fetch(self.listing, piece, scope).data)
-        return Block(self.file_id, piece.chunk.number, piece.offset, len(data), data)
+    @property
+    def block(self) -> Callable[[Piece, CancelScope], Block]:
+        """The function that fetches one piece and returns it as a block.
+
+        It raises what `Storage.fetch` raises.
+        """
+        return functools.partial(self.storage.fetch_block, self.block_list, self.file_id)
 
     def fetch_into(
         self, buffer: PooledBuffer, piece: Piece, scope: CancelScope
     ) -> tuple[Union[bytes, memoryview], int]:
         """One piece, in ``buffer``'s memory where possible, and its CRC32C. As :meth:`Storage.fetch`."""
-        data, crc32c = self.storage.fetch(self.listing, piece, scope, buffer)
+        data, crc32c = self.storage.fetch(self.block_list, piece, scope, buffer)
         assert crc32c is not None
         return data, crc32c
 

@@ -193,12 +193,12 @@ def test_document_is_not_changed():
     assert document == ANSWER
 
 
-# --- what is no block list -------------------------------------------------------------------------------
+# --- other answers -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("document", [None, [], [1], "text", 5, True, 1.5])
 def test_answer_that_is_no_object(document):
-    """JSON of another shape is said to be no object."""
+    """JSON of another shape is refused by name."""
     assert (
         refusal(document) == "The portal's answer is not a block list: the answer is not an object"
     )
@@ -214,7 +214,7 @@ def test_chunks_that_are_no_list(chunks):
     "length", [None, -1, 1.0, "100", True, [], 2**63, 2**63 - 100, float("nan")]
 )
 def test_block_whose_length_is_none(length):
-    """A length that is no number of bytes, or leads past what offsets can hold, names its block."""
+    """A length that is not a number of bytes, or leads past what offsets can hold, names its block."""
     document = answer(**PLAIN)
     document["chunks"][2]["len"] = length
     assert refusal(document).endswith("'len' of block 3 is not a length")

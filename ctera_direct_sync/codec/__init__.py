@@ -75,9 +75,13 @@ def _choose() -> tuple[str, Any]:
 
 
 def _advice(error: ImportError) -> str:
-    """What to do about a native codec that cannot be loaded."""
-    # PyPy, or a Python without ctypes: a build would not help there.
-    return "Use CPython for it." if error.name in ("ctypes", "_ctypes") else _HOW_TO_BUILD
+    """Return what to do about a native codec that cannot be loaded."""
+    # Its extension is for CPython alone, and it needs ctypes, which some builds of Python lack.
+    if sys.implementation.name != "cpython" or error.name in ("ctypes", "_ctypes"):
+        return "Use CPython for it."
+    if error.name in ("cffi", "_cffi_backend"):
+        return "It needs the package cffi: pip install cffi."
+    return _HOW_TO_BUILD
 
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Optional, cast
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -77,9 +77,7 @@ class DecodeOptions(NamedTuple):
             expansion = 1
         else:
             expansion = LZ4_EXPANSION if compression == "LZ4" else _DEFLATE_EXPANSION
-        return cls(
-            key, cast("Cipher", cipher), cast("Optional[Compression]", compression), expansion
-        )
+        return cls(key, cipher, compression, expansion)  # type: ignore[arg-type] # They were checked.
 
     def __repr__(self) -> str:
         """Show everything except the key."""

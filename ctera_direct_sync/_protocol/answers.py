@@ -1,8 +1,8 @@
-"""What a storage answers to a request for a part of an object, judged before a byte of it is used.
+"""Judge the answers of a storage: failures, and parts of objects before a byte of them is used.
 
-A range may be answered by 206 with the part, or by 200 with the whole object (RFC 9110, section
-15.3.7). Each answer passes the same questions: its range, its type, its coding, and its length, which
-is declared or counted to the end of the body.
+A server may answer a range request by 206 with the part, or by 200 with the whole object (RFC 9110,
+section 15.3.7). Both are judged by their range, type, coding and length. The length is declared, or the
+body is counted to its end.
 """
 
 from __future__ import annotations
@@ -42,15 +42,19 @@ MIB = 1024 * 1024
 #: Statuses of a storage for a URL that has expired.
 _REFUSED = frozenset({400, 401, 403})
 
-#: Objects up to this many bytes are read to their end for each part, where their length is not declared
-#: or they are coded. A larger one would cost more than any reader wants to wait for.
+#: If their length is not declared, or they are coded, objects up to this size are read to their end for
+#: each part. Reading a larger one would take longer than any reader wants to wait.
 _MAX_COUNTED_BYTES = 256 * MIB
 _STEP_BYTES = MIB
 _MAX_SHOWN = 60
 
 
 class WrongSize(FailedAttempt):
-    """The stored object is not as long as it was listed; ``size`` is its length in bytes."""
+    """The stored object does not have the listed size.
+
+    Attributes:
+        size: Its length in bytes.
+    """
 
     def __init__(self, size: int, error: BlockError, recovery: Recovery) -> None:
         super().__init__(error, recovery)
@@ -58,14 +62,14 @@ class WrongSize(FailedAttempt):
 
 
 class Part(NamedTuple):
-    """Which bytes of a stored object were asked for."""
+    """The bytes of a stored object that were asked for."""
 
     first: int
     """Offset of the first byte in the object."""
     length: int
-    """How many bytes."""
+    """Length in bytes."""
     size: int
-    """Bytes of the whole object, as listed."""
+    """Size of the whole object in bytes, as listed."""
 
 
 def is_html(headers: Mapping[str, str]) -> bool:
@@ -74,13 +78,19 @@ def is_html(headers: Mapping[str, str]) -> bool:
 
 
 def page_instead(block: BlockInfo) -> DownloadError:
-    """Return the error for a web page in place of a block: a captive portal's, or a proxy's."""
+    """Return the error for a web page instead of a block, from a captive portal or a proxy."""
     text = "The storage answered an HTML page instead of the block: does a proxy ask to sign in?"
     return DownloadError(text, block)
 
 
 def unusable_coding(coding: str, block: BlockInfo, what: str = "") -> DownloadError:
-    """Return the error for an answer that is not the object, neither with its coding nor without."""
+    """Return the error for an answer that is not the object, neither with its coding nor without.
+
+    Args:
+        coding: The Content-Encoding.
+        block: The block.
+        what: More about it, if anything.
+    """
     text = (
         f"The storage's answer under Content-Encoding {coding!r} is not the object as listed"
         f"{what and ': '}{what}"
@@ -159,10 +169,16 @@ def _no_answer(error: TransportError, url: str, block: BlockInfo) -> BlockError:
 def read_part(
     response: Response, part: Part, block: BlockInfo, buffer: Optional[PooledBuffer] = None
 ) -> Union[bytes, memoryview]:
-    """Return the bytes of ``part`` from an answer of status 200 or 206, read as far as it must be.
+    """Return the bytes of a part. The body is read no further than necessary.
+
+    Args:
+        response: The answer, of status 200 or 206.
+        part: What was asked for.
+        block: The block, for errors.
+        buffer: Memory for the result.
 
     Raises:
-        WrongSize: The object is of another size than ``part`` says.
+        WrongSize: The object has another size than `part` says.
         FailedAttempt: The answer is not the part.
         TransportError: The body is cut short.
     """
@@ -204,7 +220,7 @@ def _read_partial(
 
 
 def _content_range(response: Response, part: Part, block: BlockInfo) -> Optional[int]:
-    """Return the object's size by a 206's Content-Range, which must be the one asked for."""
+    """Return the object's size if a 206 tells it, after checking that its range was asked for."""
     if response.headers.get("content-type", "").lower().lstrip().startswith("multipart/"):
         text = "The storage answered several ranges (multipart/byteranges), where one was asked for"
         raise FailedAttempt(DownloadError(text, block), Recovery.RETRY)
@@ -258,7 +274,7 @@ def _read_whole(response: Response, part: Part, block: BlockInfo) -> Union[bytes
 
 
 class _Window:
-    """Counts a body that comes in pieces, and keeps the bytes of one part of it."""
+    """Counts a body that comes in pieces, and keeps the bytes of one part."""
 
     def __init__(self, part: Part) -> None:
         self._start, self._stop = part.first, part.first + part.length
@@ -278,10 +294,10 @@ class _Window:
 def _read_counted(
     response: Response, part: Part, block: BlockInfo, codings: tuple[str, ...]
 ) -> bytes:
-    """Return the part out of a whole object that is read to its end: only that tells its length.
+    """Return the part out of a whole object. It is read to its end: only that tells its length.
 
-    A label such as gzip is read both ways, as metadata of the object and as a coding of the answer.
-    The reading that gives the listed size is the right one.
+    A label such as gzip may be metadata of the object or a coding of the answer. Both are tried, and
+    the one that gives the listed size is right.
     """
     raw, plain = _Window(part), _Window(part) if codings else None
     decoder = Decoder(codings)
@@ -310,7 +326,7 @@ def _read_counted(
 
 
 def _fed(window: _Window, decoder: Decoder, data: Union[bytes, memoryview], size: int) -> bool:
-    """Take the codings off ``data``; False once the result cannot be an object of ``size`` bytes."""
+    """Remove the codings from `data`. Return False once the result exceeds `size`, or is damaged."""
     try:
         for piece in decoder.feed(data):
             window.feed(piece)
@@ -322,7 +338,7 @@ def _fed(window: _Window, decoder: Decoder, data: Union[bytes, memoryview], size
 
 
 def _inflated_size(body: Union[bytes, memoryview], codings: tuple[str, ...], limit: int) -> int:
-    """Return the size of ``body`` without its codings, or -1 where that cannot be ``limit`` bytes."""
+    """Return the size of `body` without its codings, or -1 if that cannot be `limit` bytes."""
     window, decoder = _Window(Part(0, 0, limit)), Decoder(codings)
     if not _fed(window, decoder, body, limit) or not decoder.complete:
         return -1
@@ -330,7 +346,7 @@ def _inflated_size(body: Union[bytes, memoryview], codings: tuple[str, ...], lim
 
 
 def _not_as_listed(response: Response, size: int, part: Part, block: BlockInfo) -> WrongSize:
-    """Return the failure for an object of ``size`` bytes, or of more where its end was not reached."""
+    """Return the failure for an object of `size` bytes, or of more if its end was not reached."""
     coding = described(response.headers)
     if is_html(response.headers):
         return WrongSize(size, page_instead(block), Recovery.RETRY)

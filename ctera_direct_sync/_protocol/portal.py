@@ -158,12 +158,12 @@ class Portal:
                     location = None if given is None else SignedURL(given)
                     del given
             except TransportError as caught:
-                fault = caught
+                cause = caught
                 break
             url = _same_origin(file_id, url, status, location)
         else:
             raise DirectIOAPIError("The portal redirects in a circle: check its URL", file_id)
-        raise _unreachable(file_id, origin_of(url), fault)
+        raise _unreachable(file_id, origin_of(url), cause)
 
     def _read(self, file_id: int, answer: _Answer) -> Metadata:
         """Return the block list that a 200 holds."""
@@ -274,32 +274,32 @@ def _without_coding(body: Union[bytes, memoryview], response: Response) -> bytes
     return take_off(body, codings, _MAX_ANSWER_BYTES)
 
 
-def _unreachable(file_id: int, origin: str, fault: TransportError) -> Exception:
+def _unreachable(file_id: int, origin: str, cause: TransportError) -> Exception:
     """Return the exception for a request to the portal that got no usable answer."""
-    error = _no_answer(file_id, origin, fault)
-    return FailedAttempt(error, Recovery.RETRY) if fault.transient else error
+    error = _no_answer(file_id, origin, cause)
+    return FailedAttempt(error, Recovery.RETRY) if cause.transient else error
 
 
-def _no_answer(file_id: int, origin: str, fault: TransportError) -> DirectIOAPIError:
-    if fault.proxy:
-        advice = proxy_advice(fault, "settings.api.ssl")
-        text = f"The portal at {origin} was not reached: {fault.reason}{advice}"
-        kind = BlockListTimeout if fault.kind == "timeout" else BlockListConnectionError
+def _no_answer(file_id: int, origin: str, cause: TransportError) -> DirectIOAPIError:
+    if cause.proxy:
+        advice = proxy_advice(cause, "settings.api.ssl")
+        text = f"The portal at {origin} was not reached: {cause.reason}{advice}"
+        kind = BlockListTimeout if cause.kind == "timeout" else BlockListConnectionError
         return kind(text, file_id)
-    if fault.kind == "timeout":
-        text = f"The portal did not answer in time ({fault.reason}): raise settings.api.timeout"
+    if cause.kind == "timeout":
+        text = f"The portal did not answer in time ({cause.reason}): raise settings.api.timeout"
         return BlockListTimeout(text, file_id)
-    if fault.kind == "tls":
+    if cause.kind == "tls":
         text = (
-            f"No secure connection to the portal at {origin}: {fault.reason}"
-            f"{tls_advice(fault, 'settings.api.ssl')}"
+            f"No secure connection to the portal at {origin}: {cause.reason}"
+            f"{tls_advice(cause, 'settings.api.ssl')}"
         )
         return BlockListConnectionError(text, file_id)
-    if fault.kind == "url":
-        return BlockListConnectionError(f"The portal's URL cannot be used: {fault.reason}", file_id)
-    if fault.kind == "long":
-        return DirectIOAPIError(f"The portal's answer is not a block list: {fault.reason}", file_id)
-    text = f"No answer from the portal at {origin}: {fault.reason}. Check its URL and the network"
+    if cause.kind == "url":
+        return BlockListConnectionError(f"The portal's URL cannot be used: {cause.reason}", file_id)
+    if cause.kind == "long":
+        return DirectIOAPIError(f"The portal's answer is not a block list: {cause.reason}", file_id)
+    text = f"No answer from the portal at {origin}: {cause.reason}. Check its URL and the network"
     return BlockListConnectionError(text, file_id)
 
 
@@ -312,8 +312,8 @@ def _same_origin(file_id: int, url: str, status: int, location: Optional[str]) -
             problem = (
                 f"The portal redirects to {origin_of(target)}: if that is right, use it as baseurl"
             )
-    except TransportError as fault:
-        problem = f"The portal's answer cannot be followed: {fault.reason}. Check the portal's URL"
+    except TransportError as cause:
+        problem = f"The portal's answer cannot be followed: {cause.reason}. Check the portal's URL"
     if problem is not None:
         raise DirectIOAPIError(problem, file_id)
     return target

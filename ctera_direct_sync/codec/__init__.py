@@ -1,14 +1,19 @@
-"""One stored object to plaintext: decrypt, decompress, check the length, checksum (PROTOCOL 3, 5).
+"""Decode stored objects: decrypt, decompress, check the length, and calculate a checksum.
 
-Two backends do the same, byte for byte and error for error: ``native``, the C library behind one
-call that lets other threads run, and ``portable``, made of packages from PyPI. Two liberties are
-left to the libraries behind them. A gzip or LZ4 payload that is damaged and so runs over its length
-may be refused for either reason. DEFLATE that breaks a rule of RFC 1951 without being ambiguous may
-be accepted if CRC-32 and length confirm the result; ``csrc/ctera_codec.h`` lists these rules. After
-a failure no local variable of this package holds a key or plaintext.
-``backend`` says which one is in use. The environment variable ``CTERA_DIRECT_CODEC`` (``native`` or
-``portable``), read once at import, forces one; ImportError where ``native`` is forced and cannot be
-loaded, ValueError for another value.
+PROTOCOL, sections 3 and 5, describes the formats. Two backends give the same bytes and raise the same
+errors. `native` is a library in C, called once per object, during which other threads run. `portable`
+uses packages from PyPI.
+
+The backends may differ in two ways, which their libraries decide. A damaged gzip or LZ4 payload that
+also exceeds its length may be refused for either reason. DEFLATE that breaks a rule of RFC 1951 without
+being ambiguous may be accepted if CRC-32 and length confirm the result. `csrc/ctera_codec.h` lists
+these rules.
+
+After a failure no local variable of this package holds a key or plaintext.
+
+`backend` is the name of the backend in use. The environment variable `CTERA_DIRECT_CODEC` (`native` or
+`portable`) forces one. It is read once, at import. The import then raises ImportError if the native
+backend was forced and cannot be loaded, and ValueError for another name.
 """
 
 from __future__ import annotations
@@ -49,7 +54,7 @@ _HOW_TO_BUILD = (
 
 
 def _choose() -> tuple[str, Any]:
-    """The backend's name and module, as the environment asks."""
+    """Return the name and the module of the backend that the environment asks for."""
     wanted = os.environ.get("CTERA_DIRECT_CODEC", "")
     if wanted not in ("", "native", "portable"):
         raise ValueError(
@@ -95,17 +100,19 @@ else:
 def prepare() -> None:
     """Import all that decoding needs, before there are threads.
 
-    In a child forked while another thread imports a module, nobody can import that module any more:
-    they would wait for a lock whose holder is not there.
+    If a process forks while another thread imports a module, the child can never import that module:
+    it would wait for a lock whose holder does not exist there.
     """
     _backend.prepare()
 
 
 class DecodedBlock(NamedTuple):
-    """A block's plaintext and its CRC32C (RFC 3720, as an unsigned 32-bit integer)."""
+    """A decoded block."""
 
     data: bytes
+    """The plaintext."""
     crc32c: int
+    """The CRC32C of the plaintext (RFC 3720), an unsigned 32-bit integer."""
 
     def __repr__(self) -> str:
         return f"DecodedBlock(length={len(self.data)}, crc32c={self.crc32c:#010x})"
@@ -240,20 +247,26 @@ def decode_into(
 
 
 def _forget_locals(error: BaseException) -> None:
-    """Clear the local variables of the frames below the caller's in the traceback of ``error``.
+    """Clear the local variables of the frames that `error` came through, the caller's excepted.
 
     They hold the file key, decrypted data, and memory that an earlier block may have filled.
-    Programs that log tracebacks with local variables must not show any of it.
+    Some programs log tracebacks with local variables, and must not show any of these.
     """
     traceback.clear_frames(error.__traceback__)
 
 
 def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
-    """``data``, whole AES blocks, decrypted by AES-ECB without padding (NIST SP 800-38A, section 6.1).
+    """Decrypt AES-ECB without padding (NIST SP 800-38A, section 6.1).
 
-    A file's key is wrapped by it (PROTOCOL section 2). ValueError for a key that is not 16, 24 or 32
-    bytes long, or data that is no multiple of 16; DecryptBlockError where the cryptographic library
-    refuses to work.
+    File keys are wrapped by it (PROTOCOL, section 2).
+
+    Args:
+        data: Whole AES blocks.
+        key: The key, 16, 24 or 32 bytes.
+
+    Raises:
+        ValueError: `key` has another length, or the length of `data` is not a multiple of 16.
+        DecryptBlockError: The cryptographic library refuses to work.
     """
     try:
         if len(key) not in KEY_LENGTHS:
@@ -269,21 +282,30 @@ def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:
-    """CRC32C (RFC 3720) of ``data``, going on from the CRC32C ``value`` of what came before it."""
+    """Return the CRC32C (RFC 3720) of `data`, continuing from `value`, that of the data before it."""
     if type(data) is not bytes:
         is_readonly(data, "data")
     return _backend.crc32c(data, _checksum(value, 32))
 
 
 def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
-    """CRC32C of two pieces in a row, from that of each and the second one's length in bytes."""
+    """Return the CRC32C of two pieces in a row.
+
+    Args:
+        crc1: The CRC32C of the first piece.
+        crc2: The CRC32C of the second piece.
+        length2: The length of the second piece in bytes.
+    """
     if not 0 <= operator.index(length2) < 1 << 64:
         raise ValueError(f"length2 is {length2}: give the second piece's length in bytes")
     return _backend.crc32c_combine(_checksum(crc1, 32), _checksum(crc2, 32), length2)
 
 
 def crc64nvme(data: Buffer, value: int = 0) -> int:
-    """CRC-64/NVME of ``data`` (``x-amz-checksum-crc64nvme``), going on from ``value``."""
+    """Return the CRC-64/NVME of `data`, continuing from `value`, that of the data before it.
+
+    Storages declare it as `x-amz-checksum-crc64nvme`.
+    """
     if type(data) is not bytes:
         is_readonly(data, "data")
     return _backend.crc64nvme(data, _checksum(value, 64))

@@ -1,7 +1,7 @@
-"""Run the codec in C (``csrc/``): one call per object, during which other threads run.
+"""Run the codec in C (`csrc/`): one call per object, during which other threads run.
 
-This is the only module that imports the extension. The package's ``__init__`` checks all arguments.
-A wrong argument that reaches this module raises another exception, but never crashes.
+This is the only module that imports the extension. Callers check the arguments. If a wrong one reaches
+this module, it may raise another exception than documented, but it never crashes.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _prepare_thread() -> None:
     """Make OpenSSL set up this thread's state, which it does under a lock of the process.
 
     A fork at that moment would copy the held lock into the child, where no thread could ever release
-    it. So forks wait for ``_preparing``.
+    it. Therefore forks wait for `_preparing`.
     """
     with _preparing:
         # This object is not a valid block. Its decoding serves only to use libcrypto once.

@@ -24,7 +24,8 @@ from ._engine.engine import Engine
 from ._net.log_filter import install_log_filter
 from ._net.session import HTTPSession, SessionPool
 from ._net.tls import TLS
-from ._protocol.portal import Portal, RenewableBlockList
+from ._protocol.block_list import RenewableBlockList
+from ._protocol.portal import Portal
 from ._protocol.ranges import Piece, clip, covered
 from ._protocol.storage import Storage
 from ._readers import batch
@@ -104,6 +105,8 @@ class DirectIO:
         self._engine = Engine(
             settings.max_workers, cancelled_error=_cancelled, forked_error=_forked
         )
+        policy = RetryPolicy.from_settings(settings)
+        self._portal = Portal(self._baseurl, self._token, self._secret, policy)
         # A client that is dropped without being closed leaves no thread behind.
         weakref.finalize(self, self._engine.close, wait=False).atexit = False
         self._connect()
@@ -111,18 +114,13 @@ class DirectIO:
 
     def _connect(self) -> None:
         """Everything that owns sockets: made anew in a forked child."""
-        settings, policy = self._settings, RetryPolicy.of(self._settings)
+        settings, policy = self._settings, RetryPolicy.from_settings(self._settings)
         self._scopes: set[CancelScope] = set()
-        http = HTTPSession(settings.api, self._api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
-        self._portal = Portal(self._baseurl, self._token, self._secret, http, policy)
-        self._sessions = SessionPool(settings.storage, self._storage_tls, self._session)
-        self._storage = Storage(
-            self._sessions, self._renew, policy, settings.checksums, self._observer
+        self._portal.connect(
+            HTTPSession(settings.api, self._api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
         )
-
-    def _renew(self, listing: RenewableBlockList, stale: Metadata, scope: CancelScope) -> bool:
-        # Looked up at each call: a listing made before a fork must not use the parent's portal.
-        return self._portal.renew(listing, stale, scope)
+        self._sessions = SessionPool(settings.storage, self._storage_tls, self._session)
+        self._storage = Storage(self._sessions, policy, settings.checksums, self._observer)
 
     # --- listing -------------------------------------------------------------------------------------
 
@@ -144,7 +142,7 @@ class DirectIO:
     def _list(self, file_id: int, scope: CancelScope) -> Metadata:
         file_id = _check_file_id(file_id)
         self._check_open()
-        return self._portal.list(file_id, scope)
+        return self._portal.fetch_block_list(file_id, scope)
 
     @contextlib.contextmanager
     def _scope(self) -> Iterator[CancelScope]:
@@ -482,7 +480,7 @@ class DirectIO:
         return ListedFile(
             self._engine,
             self._storage,
-            RenewableBlockList(metadata),
+            RenewableBlockList(metadata, self._portal),
             metadata.file_id if file_id is None else file_id,
             self._settings.memory,
             self._observer,

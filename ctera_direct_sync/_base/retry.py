@@ -1,69 +1,178 @@
-"""When to try again and how long to wait: an immutable policy, clock and chance injected."""
+"""The retry policy, and the one loop that carries it out.
+
+Block lists, blocks, sign-in and names all fail and recover by these rules.
+An attempt that fails raises `FailedAttempt`, which says how to recover, and `retry_call` does the rest.
+"""
 
 from __future__ import annotations
 
+import enum
 import random
-import time
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, TypeVar
 
+from ..exceptions import DirectIOError
 from ..settings import Settings
+from .cancellation import CancelScope
+from .sync import monotonic
 
-__all__ = ["TRANSIENT_STATUSES", "Attempts", "RetryPolicy"]
+__all__ = ["TRANSIENT_STATUSES", "FailedAttempt", "Recovery", "RetryPolicy", "retry_call"]
 
-#: Statuses worth another try besides every 5xx (DESIGN, failure policy).
+T = TypeVar("T")
+
+#: HTTP statuses below 500 that are worth a retry. Every 5xx is, too.
 TRANSIENT_STATUSES = frozenset({408, 429})
+
+#: Beyond this exponent the backoff is above any maximum, and a float would overflow at 1024.
+_MAX_EXPONENT = 60
+
+
+class Recovery(enum.Enum):
+    """What to do after a failed attempt."""
+
+    NONE = "none"
+    """Give up: no retry can help."""
+    RETRY = "retry"
+    """Wait, then try again, as often as the policy allows."""
+    REFETCH = "refetch"
+    """Wait, then try again, but only once per call: the same answer twice is not an accident."""
+    RELIST = "relist"
+    """Renew what the attempt used (a block list with its URLs, a session), then try again at once."""
+
+
+class FailedAttempt(Exception):
+    """One attempt failed. It never leaves `retry_call`.
+
+    Attributes:
+        error: The error for the caller, if nothing helps.
+        recovery: What to do before the next attempt.
+        retry_after: The delay in seconds that the server asked for, or None.
+    """
+
+    def __init__(
+        self,
+        error: DirectIOError,
+        recovery: Recovery = Recovery.NONE,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(error.strerror)
+        self.error = error
+        self.recovery = recovery
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter: wait between 0 and ``min(max_backoff, backoff * 2**n)``.
+    """How often to retry, and how long to wait before each retry. Immutable, so threads share it.
 
-    ``retries``: attempts after the first. ``timeout``: seconds after the start past which no attempt
-    begins, however many are left.
+    Attributes:
+        retries: Retries after the first attempt. Renewals are not counted here.
+
+        backoff: The longest delay before the first retry, in seconds. It doubles with each retry.
+            The delay is random between 0 and that value ("full jitter"), so that clients that
+            failed together do not come back together.
+
+        max_backoff: The value in seconds at which the doubling stops.
+            A Retry-After header is obeyed even if it asks for more.
+
+        retry_timeout: Seconds after the start of the call. No retry begins later.
+            If the delay would end later, the call fails at once instead of waiting in vain.
+
+        max_renewals: How often one call may renew what it uses, such as expired URLs.
+            A server that also refuses what is new would otherwise be asked for ever.
+
+        chance: Returns a random number from 0 to 1 for the jitter. Tests pass their own.
     """
 
     retries: int
     backoff: float
     max_backoff: float
-    timeout: float
-    clock: Callable[[], float] = time.monotonic
+    retry_timeout: float
+    max_renewals: int = 3
     chance: Callable[[], float] = random.random
 
     @classmethod
-    def of(cls, settings: Settings) -> RetryPolicy:
-        """The policy that a client's settings describe."""
+    def from_settings(cls, settings: Settings) -> RetryPolicy:
+        """Return the policy that a client's settings describe."""
         return cls(settings.retries, settings.backoff, settings.max_backoff, settings.retry_timeout)
 
-    def start(self) -> Attempts:
-        """The attempts of one operation, the first of which begins now."""
-        return Attempts(self)
+    def delay(self, retry: int) -> float:
+        """Return a random delay in seconds.
 
-
-class Attempts:
-    """How often one operation was tried. Belongs to one thread."""
-
-    __slots__ = ("_deadline", "_policy", "made")
-
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._deadline = policy.clock() + policy.timeout
-        self.made = 1
-
-    def next_delay(self, retry_after: Optional[float] = None) -> Optional[float]:
-        """Seconds to wait before the next attempt, or None when it is time to give up.
-
-        ``retry_after``: what the server asked for, which wins over the backoff.
+        Args:
+            retry: The number of the retry that follows the delay. The first is 1.
         """
-        policy = self._policy
-        if self.made > policy.retries:
-            return None
-        if retry_after is None:
-            ceiling = min(policy.max_backoff, policy.backoff * 2.0 ** min(self.made - 1, 60))
-            delay = ceiling * policy.chance()
-        else:
-            delay = max(0.0, retry_after)
-        if policy.clock() + delay > self._deadline:
-            return None
-        self.made += 1
-        return delay
+        ceiling = min(self.max_backoff, self.backoff * 2.0 ** min(retry - 1, _MAX_EXPONENT))
+        return ceiling * self.chance()
+
+
+def retry_call(
+    policy: RetryPolicy,
+    attempt: Callable[[int], T],
+    *,
+    scope: CancelScope,
+    on_retry: Callable[[FailedAttempt, int, float], object] | None = None,
+    renew: Callable[[FailedAttempt], bool] | None = None,
+) -> T:
+    """Call `attempt` until it succeeds, or until the policy says to give up.
+
+    Errors are raised without the traceback of the attempt, whose frames may hold secrets.
+
+    Args:
+        policy: How often to retry, and how long to wait.
+        attempt: Does the work. Its argument is the number of the attempt, from 1.
+            It raises `FailedAttempt` for failures that this loop is to judge.
+            Any other exception ends the call.
+        scope: The cancel scope of the call. It ends the waiting.
+        on_retry: Called before the delay of each retry, with the failure, the number of the next
+            attempt, and the delay in seconds. It is not called for a renewal: `renew` knows first
+            whether there will be one.
+        renew: Called for `Recovery.RELIST`. It renews what the attempt uses and returns True,
+            returns False if that would not help, or raises what the caller is to see.
+
+    Returns:
+        What `attempt` returned.
+
+    Raises:
+        DirectIOError: The error of the last attempt.
+        Cancelled: The scope was cancelled while the call waited.
+    """
+    deadline = monotonic() + policy.retry_timeout
+    number = 1
+    retries = renewals = 0
+    refetched = False
+    while True:
+        try:
+            return attempt(number)
+        except FailedAttempt as caught:
+            failure = caught
+        except DirectIOError as caught:
+            failure = FailedAttempt(caught)
+        number += 1
+        try:
+            if failure.recovery is Recovery.RELIST:
+                if renew is None or renewals >= policy.max_renewals or not renew(failure):
+                    raise failure.error.with_traceback(None)
+                renewals += 1
+                continue
+            again = failure.recovery is Recovery.REFETCH
+            if (
+                failure.recovery is Recovery.NONE
+                or retries >= policy.retries
+                or (again and refetched)
+            ):
+                raise failure.error.with_traceback(None)
+            retries += 1
+            refetched = refetched or again
+            if failure.retry_after is None:
+                delay = policy.delay(retries)
+            else:
+                delay = max(0.0, failure.retry_after)
+            if monotonic() + delay > deadline:
+                raise failure.error.with_traceback(None)
+            if on_retry is not None:
+                on_retry(failure, number, delay)
+        finally:
+            # An error whose traceback leads back to it would wait for the garbage collector.
+            del failure
+        scope.wait(delay)

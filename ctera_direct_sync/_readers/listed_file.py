@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Callable, Optional, TypeVar, Union
@@ -10,7 +11,7 @@ from .._base.buffers import PooledBuffer
 from .._base.cancellation import CancelScope
 from .._base.observer import Observer
 from .._engine.engine import BULK, Engine, Transfer
-from .._protocol.portal import RenewableBlockList
+from .._protocol.block_list import RenewableBlockList
 from .._protocol.ranges import PART_SIZE, Piece, pieces
 from .._protocol.storage import Storage
 from ..types import Block, Metadata
@@ -64,18 +65,13 @@ class ListedFile:
         parts = part_size if self.metadata.plaintext else None
         return pieces(self.metadata.chunks, start, stop, whole=whole, part_size=parts)
 
-    def block(self, piece: Piece, scope: CancelScope) -> Block:
-        """Fetch one piece.
+    @property
+    def block(self) -> Callable[[Piece, CancelScope], Block]:
+        """The function that fetches one piece and returns it as a block.
 
-        Args:
-            piece: The piece.
-            scope: The scope that cancels the work.
-
-        Raises:
-            Exception: As `Storage.fetch`.
+        It raises what `Storage.fetch` raises.
         """
-        data = bytes(self.storage.fetch(self.block_list, piece, scope).data)
-        return Block(self.file_id, piece.chunk.number, piece.offset, len(data), data)
+        return functools.partial(self.storage.fetch_block, self.block_list, self.file_id)
 
     def fetch_into(
         self, buffer: PooledBuffer, piece: Piece, scope: CancelScope

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import ByteRange, DirectIO, Settings
+from ctera_direct_sync._protocol import block_list
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import (
     BlockError,
@@ -332,7 +333,7 @@ def test_refused_for_a_while(
         assert refusing.hits
         portal.faults.clear()
         portal.expire_urls()
-        monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600)
+        monkeypatch.setattr(block_list, "monotonic", lambda: clock() + 3600)
         file.seek(0)
         assert file.read() == DATA
 

@@ -22,7 +22,7 @@ MODULES = sorted(
 )
 
 #: Modules that still import primitives themselves.
-UNCONVERTED = {"_base/retry.py"}
+UNCONVERTED: set[str] = set()
 
 
 def imported(path: Path) -> set[str]:

@@ -26,6 +26,7 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.transaction import Transaction
 from fsspec.utils import isfilelike
 
+from ._core import core_of
 from ._fsspec.files import CteraFile, Listed, OpenedPath, RangeFile
 from ._fsspec.instances import SECRETS, Instances, PortalHost, given_settings, shared_client
 from ._readers.multi_range import MultiRangeReader, Span
@@ -192,7 +193,7 @@ class CteraFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     @property
     def client(self) -> DirectIO:
         """The client that does the work, shared with equal file systems; a new one if it was closed."""
-        if self._client._engine.closed:
+        if core_of(self._client).closed:
             self._client = shared_client(copy.copy(self._client))
         return self._client
 
@@ -430,7 +431,7 @@ class CteraFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             return RangeFile(self, path, listed, block_size=blocksize, cache_type="none")
         readahead = options.get("readahead")
         # The file keeps a cache of decoded blocks of its own: fsspec's on top would double it.
-        opened = self.client._open_shared_file(listed.metadata, readahead)
+        opened = core_of(self.client).open_shared(listed.metadata, readahead)
         place = OpenedPath(self, path, listed, readahead)
         return CteraFile(opened.detach(), place, blocksize=blocksize)
 
@@ -590,7 +591,7 @@ class CteraFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         metadata = listed.metadata
         spans = [_span(start, end, metadata.size) for start, end in bounds]
         try:
-            with group.reading(self.client._read_spans(metadata, spans)) as reader:
+            with group.reading(core_of(self.client).read_spans(metadata, spans)) as reader:
                 found: list[Any] = list(reader.read(fail_fast=strict))
         except DirectIOError as error:
             return [error] * len(spans)

@@ -26,6 +26,7 @@ except ModuleNotFoundError as _missing:
     ) from None
 
 from ._base.cancellation import Cancelled
+from ._core import core_of
 from ._readers.stream import Streamer
 from .client import DirectIO
 from .exceptions import (
@@ -163,10 +164,11 @@ def _check_timeout(timeout: Optional[float]) -> float:
 
 def _list(client: DirectIO, file_id: int, deadline: _Deadline) -> Metadata:
     """Return the file's block list. What ``client.metadata`` raises, also when the time is up."""
-    with client._scope() as scope:
+    core = core_of(client)
+    with core.scope() as scope:
         deadline.cancel_by(scope.cancel)
         try:
-            return client._list(file_id, scope)
+            return core.block_list(file_id, scope)
         except Cancelled:
             pass
     raise DirectIOAPIError(
@@ -205,7 +207,7 @@ def _respond(
     headers.append(("Content-Length", str(length)))
     if method == "HEAD" or not length:
         return _response(code, headers, [])
-    body = _Body(client._streamer(metadata, wanted), metadata.file_id, start, length)
+    body = _Body(core_of(client).streamer(metadata, wanted), metadata.file_id, start, length)
     body.fetch_first(deadline)
     return _response(code, headers, body)
 

@@ -11,6 +11,7 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 
 from fsspec.spec import AbstractBufferedFile
 
+from .._core import core_of
 from .._readers.file import Opened, PickledFile, SharedFile
 from ..exceptions import DirectIOError
 from ..types import Metadata
@@ -211,8 +212,8 @@ class _PickledPath:
 
     def __call__(self) -> Opened:
         metadata = self.listed.metadata
-        client = self.fs.client
-        return Opened(client._whole(metadata), client)
+        core = core_of(self.fs.client)
+        return Opened(core.whole(metadata), core)
 
 
 def _reopen(pickled: _Pickled, position: int, blocksize: int) -> CteraFile:

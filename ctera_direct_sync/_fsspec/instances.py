@@ -19,6 +19,7 @@ from fsspec.config import apply_config
 from fsspec.json import FilesystemJSONEncoder
 from fsspec.spec import AbstractFileSystem
 
+from .._core import core_of
 from ..client import DirectIO
 from ..settings import Endpoint, Settings
 from ..types import Token
@@ -226,9 +227,10 @@ def _name_portal(options: dict[str, Any]) -> None:
 def shared_client(made: DirectIO) -> DirectIO:
     """Return the client that there is already for the same portal, keys and settings, or ``made``."""
     # The keys stay what they are, whose repr hides them: they compare as the text that they hold.
-    key = (made._baseurl, made._token, made._secret, repr(_plain(made._settings)))
+    core = core_of(made)
+    key = (core.baseurl, core.token, core.secret, repr(_plain(core.settings)))
     found = portal_clients.setdefault(key, made)
-    if found._engine.closed:
+    if core_of(found).closed:
         found = portal_clients[key] = made
     return found
 
@@ -247,7 +249,7 @@ def given_settings(value: Union[Settings, Mapping[str, Any]]) -> Settings:
 
 def _plain(settings: Settings) -> dict[str, Any]:
     """Return the settings as JSON can hold them, in an order that is always the same."""
-    result = dict(settings._values)
+    result = dict(vars(settings))
     for name in ("api", "storage"):
         endpoint = result[name]
         result[name] = {"ssl": endpoint.ssl, "timeout": list(endpoint.timeout)}

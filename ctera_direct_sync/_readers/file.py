@@ -42,7 +42,7 @@ from .listed_file import ListedFile
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from ..client import DirectIO
+    from .._core import ClientCore
 
 _Argument = TypeVar("_Argument")
 #: What a read returns: bytes, or the number of those that it wrote into a buffer.
@@ -236,7 +236,7 @@ class SharedFile(DirectFile):
 
 
 def open_file(
-    source: ListedFile, readahead: Optional[int] = None, client: Optional[DirectIO] = None
+    source: ListedFile, readahead: Optional[int] = None, client: Optional[ClientCore] = None
 ) -> DirectFile:
     """Return a file over `source`.
 
@@ -249,7 +249,7 @@ def open_file(
 
 
 def open_shared_file(
-    source: ListedFile, readahead: Optional[int] = None, client: Optional[DirectIO] = None
+    source: ListedFile, readahead: Optional[int] = None, client: Optional[ClientCore] = None
 ) -> SharedFile:
     """Return the same for fsspec: DuckDB reads it right where DuckDB is in the process."""
     return SharedFile(RawDirectFile(source, readahead, client=client, places=_duckdb_places()))
@@ -274,7 +274,7 @@ class RawDirectFile(io.RawIOBase):
         source: ListedFile,
         readahead: Optional[int] = None,
         *,
-        client: Optional[DirectIO] = None,
+        client: Optional[ClientCore] = None,
         places: Optional[_DuckDBPlaces] = None,
     ) -> None:
         self._stand_at(0, source.file_id, readahead, places)
@@ -303,7 +303,7 @@ class RawDirectFile(io.RawIOBase):
         self.forget_parent()
         _files.add(self)
 
-    def _set_source(self, source: ListedFile, client: Optional[DirectIO]) -> None:
+    def _set_source(self, source: ListedFile, client: Optional[ClientCore]) -> None:
         """Set what a file has once it is listed."""
         readahead = self._readahead
         self._most_ahead = source.memory // 2 if readahead is None else operator.index(readahead)
@@ -604,7 +604,7 @@ class Opened(NamedTuple):
     """What opening a file gives: where its bytes come from, and the client that is used for it."""
 
     source: ListedFile
-    client: DirectIO
+    client: ClientCore
     lease: Optional[_ClientLease] = None
 
 
@@ -815,11 +815,11 @@ class _ClientLease:
     """A client that the unpickled files of a process share, closed with the last of them."""
 
     _lock = threading.Lock()
-    _clients: ClassVar[dict[bytes, tuple[DirectIO, list[_ClientLease]]]] = {}
+    _clients: ClassVar[dict[bytes, tuple[ClientCore, list[_ClientLease]]]] = {}
     #: Of files that the collector closed: it may do so while a thread holds the lock.
     _forgotten: ClassVar[deque[_ClientLease]] = deque()
 
-    def __init__(self, kind: type[DirectIO], state: dict[str, Any]) -> None:
+    def __init__(self, kind: type[ClientCore], state: dict[str, Any]) -> None:
         self._key = hashlib.sha256(pickle.dumps((kind, state))).digest()
         made = kind.__new__(kind)
         made.__setstate__(state)
@@ -855,7 +855,7 @@ class _ClientLease:
 class _OpenAgain:
     """Opens a file that was pickled, with a client that the unpickled files share."""
 
-    kind: type[DirectIO]
+    kind: type[ClientCore]
     state: dict[str, Any]
     file_id: int
     fingerprint: str
@@ -864,7 +864,7 @@ class _OpenAgain:
     def __call__(self) -> Opened:
         lease = _ClientLease(self.kind, self.state)
         try:
-            source = lease.client._whole(lease.client.metadata(self.file_id))
+            source = lease.client.whole(lease.client.metadata(self.file_id))
             if source.metadata.fingerprint != self.fingerprint:
                 raise DirectIOError(
                     "The file has changed since the open file was pickled: open it anew",
@@ -878,7 +878,7 @@ class _OpenAgain:
 
 
 def _reopen(
-    kind: type[DirectIO],
+    kind: type[ClientCore],
     state: dict[str, Any],
     file_id: int,
     fingerprint: str,

@@ -20,6 +20,7 @@ from typing import Any, Callable, Optional
 
 from tqdm import tqdm
 
+from .._core import core_of
 from .._readers.batch import FAILED, BatchItem, BatchResult
 from .._readers.manifest import ManifestError, Row, read_manifest
 from .._readers.targets import descriptor_of, read_all
@@ -109,7 +110,7 @@ def _download(
     explain: Explain,
 ) -> None:
     items = [row.item for row in rows if row.item is not None]
-    ended = client._run_batch(
+    ended = core_of(client).run_batch(
         items, options.folder, workers=options.workers, progress=bars.show if bars.wanted else None
     )
     positions: set[int] = set()

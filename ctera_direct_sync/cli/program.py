@@ -21,6 +21,7 @@ from typing import Any, Callable, Optional
 from tqdm import tqdm
 
 from .. import codec
+from .._core import core_of
 from .._readers.manifest import ManifestError
 from .._readers.targets import is_stream
 from ..client import DirectIO
@@ -381,8 +382,8 @@ def _download(client: DirectIO, options: argparse.Namespace) -> None:
     byte_range = _byte_range(client, options)
     try:
         with _Progress(options, os.path.basename(options.path)) as progress:
-            done = client._download(
-                options.file_id,
+            done = core_of(client).download(
+                client.metadata(options.file_id),
                 options.path,
                 byte_range=byte_range,
                 resume=options.resume,

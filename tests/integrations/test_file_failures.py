@@ -14,6 +14,7 @@ import pytest
 import ctera_direct_sync._readers.file
 import ctera_direct_sync._readers.file_cache
 from ctera_direct_sync import DirectIO, DirectIOError, DownloadError
+from ctera_direct_sync._core import core_of
 from ctera_direct_sync._readers.file import DirectFile
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 
@@ -72,7 +73,7 @@ def file(
     if request.param == "open":
         file: DirectFile = client.open(file_id)
     else:
-        file = client._open_shared_file(client.metadata(file_id))
+        file = core_of(client).open_shared(client.metadata(file_id))
     with file:
         yield file
 
@@ -200,7 +201,7 @@ def test_interrupted_read_does_not_move(
     number = 0
     while True:
         number += 1
-        opened = serial_client._open_shared_file(metadata)
+        opened = core_of(serial_client).open_shared(metadata)
         with opened if shared else serial_client.open(metadata.file_id) as file:
             file.seek(START)
             with _InterruptAt(number) as interrupt:
@@ -306,7 +307,7 @@ def test_stop_iteration_is_not_the_end(portal: Emulator, client: DirectIO) -> No
         raise StopIteration
 
     file_id = portal.add(DATA, block_size=BLOCK)
-    client._session = broken
+    core_of(client).session = broken
     with client.open(file_id) as file:
         with pytest.raises(RuntimeError):
             next(file)

@@ -28,12 +28,20 @@ from . import exceptions, settings, types
 from .exceptions import *  # noqa: F403
 from .exceptions import __all__ as _exception_names
 from .settings import Settings
-from .types import Block, BlockEvent, ByteRange, Chunk, Download, Metadata
+from .types import (
+    BatchItem,
+    BatchResult,
+    Block,
+    BlockEvent,
+    ByteRange,
+    Chunk,
+    Download,
+    Metadata,
+)
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import client, codec
-    from ._readers.batch import BatchItem, BatchResult
     from ._readers.stream import Streamer
     from .client import DirectIO
 
@@ -41,8 +49,6 @@ if TYPE_CHECKING:
 #: network, and ssl. pytest loads our plugin before any conftest.py, which may have to come first:
 #: gevent, say, must patch ssl before urllib3 imports it.
 _LATE = {
-    "BatchItem": "_readers.batch",
-    "BatchResult": "_readers.batch",
     "DirectIO": "client",
     "Streamer": "_readers.stream",
     "client": "client",

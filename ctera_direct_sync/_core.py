@@ -36,7 +36,7 @@ from ._protocol.portal import Portal, RenewableBlockList
 from ._protocol.ranges import Piece, clip, covered
 from ._protocol.storage import Storage
 from ._readers import batch
-from ._readers.batch import BatchProgress, BatchResult, Item
+from ._readers.batch import BatchProgress, Item
 from ._readers.download import Finished, Progress, Target, Verify, download
 from ._readers.file import DirectFile, SharedFile, open_file, open_shared_file
 from ._readers.listed_file import ListedFile
@@ -44,7 +44,7 @@ from ._readers.multi_range import MultiRangeReader, Span
 from ._readers.stream import Streamer, iterate, whole_bytes
 from .exceptions import BlockInfo, DirectIOAPIError, DirectIOError, DownloadError
 from .settings import Settings
-from .types import Block, BlockEvent, ByteRange, Download, Metadata, Token
+from .types import BatchResult, Block, BlockEvent, ByteRange, Download, Metadata, Token
 
 if TYPE_CHECKING:
     from .client import DirectIO

@@ -13,12 +13,12 @@ from typing import Any, Callable
 import requests
 
 from ._core import ClientCore
-from ._readers.batch import BatchProgress, BatchResult, Item
+from ._readers.batch import BatchProgress, Item
 from ._readers.download import Progress, Target
 from ._readers.file import DirectFile
 from ._readers.stream import Streamer
 from .settings import Settings
-from .types import Block, BlockEvent, ByteRange, Download, Metadata
+from .types import BatchResult, Block, BlockEvent, ByteRange, Download, Metadata
 
 __all__ = ["DirectIO"]
 

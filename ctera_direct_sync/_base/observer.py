@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Callable, Optional
+from typing import Callable, Optional, cast
 
-from ..types import BlockEvent, Chunk
+from ..types import BlockEvent, BlockEventName, Chunk
 from .worker_pool import log_error, on_worker_thread
 
 __all__ = ["Observer"]
@@ -35,7 +35,14 @@ class Observer:
             return
         worker = threading.current_thread().name
         event = BlockEvent(
-            name, time.perf_counter(), file_id, chunk.number, chunk.offset, nbytes, worker, detail
+            cast("BlockEventName", name),
+            time.perf_counter(),
+            file_id,
+            chunk.number,
+            chunk.offset,
+            nbytes,
+            worker,
+            detail,
         )
         try:
             self._hook(event)

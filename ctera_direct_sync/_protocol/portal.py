@@ -26,7 +26,7 @@ from ..exceptions import (
     UnAuthorized,
     UnprocessableContent,
 )
-from ..types import Chunk, Metadata, SignedURL, Token
+from ..types import Chunk, Cipher, Metadata, SignedURL, Token
 from .keys import unwrap
 
 __all__ = ["Portal", "RenewableBlockList", "parse_listing"]
@@ -418,7 +418,7 @@ def _parse(file_id: int, document: Any, secret_access_key: Optional[str]) -> Met
     )
 
 
-def _encryption(document: dict[str, Any], file_id: int) -> tuple[Optional[str], str]:
+def _encryption(document: dict[str, Any], file_id: int) -> tuple[Optional[str], Cipher]:
     """The wrapped key, None where the data is not encrypted, and the cipher."""
     info = document.get("encrypt_info")
     if "encrypt_info" not in document and "wrapped_key" in document:

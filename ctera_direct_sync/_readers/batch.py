@@ -21,15 +21,17 @@ from typing import Any, Callable, NamedTuple, Optional, Protocol, Union
 from .._base.cancellation import Cancelled, CancelScope
 from .._base.worker_pool import WorkerPool
 from ..exceptions import DirectIOError
-from ..types import Download
+from ..types import BatchItem, BatchResult, Download, Outcome
 from .folders import Folder, Place
 from .locks import LockedFile
 from .part_file import is_own_name
 from .targets import descriptor_of
 
-__all__ = ["BatchItem", "BatchProgress", "BatchResult", "Checksum", "Fetch", "Item", "run"]
+__all__ = ["BatchProgress", "Checksum", "Fetch", "Item", "run"]
 
-DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"
+DONE: Outcome = "done"
+UNCHANGED: Outcome = "unchanged"
+FAILED: Outcome = "failed"
 
 #: Files at once where nobody says otherwise. Blocks of all of them share the client's threads.
 _WORKERS = 4
@@ -37,36 +39,6 @@ _WORKERS = 4
 _LOCK_NAME = ".ctera-batch.lock"
 _PROBE_PREFIX = ".ctera-batch-"
 _READ_STEP = 1024 * 1024
-
-
-class BatchItem(NamedTuple):
-    """A file to download: its ID, its path in the folder, and, if known, its checksum.
-
-    ``path`` is relative, with ``/`` between its parts. ``checksum``: see :class:`Checksum`.
-    """
-
-    file_id: int
-    path: str
-    checksum: Optional[str] = None
-
-
-class BatchResult(NamedTuple):
-    """How one item ended.
-
-    ``outcome`` is ``"done"`` (downloaded now), ``"unchanged"`` (there already, and the portal still
-    lists the same file) or ``"failed"``. ``download`` says where and how much, unless it failed;
-    ``error`` why it failed.
-    """
-
-    item: BatchItem
-    outcome: str
-    download: Optional[Download] = None
-    error: Optional[Exception] = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the file is there, whole and checked."""
-        return self.error is None
 
 
 Item = Union[BatchItem, "tuple[int, str]", "tuple[int, str, Optional[str]]"]

@@ -13,7 +13,8 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple, Optional
 
-from .batch import BatchItem, Checksum
+from ..types import BatchItem
+from .batch import Checksum
 
 __all__ = ["ManifestError", "Row", "read_manifest"]
 

@@ -21,10 +21,11 @@ from typing import Any, Callable, Optional
 from tqdm import tqdm
 
 from .._core import core_of
-from .._readers.batch import FAILED, BatchItem, BatchResult
+from .._readers.batch import FAILED
 from .._readers.manifest import ManifestError, Row, read_manifest
 from .._readers.targets import descriptor_of, read_all
 from ..client import DirectIO
+from ..types import BatchItem, BatchResult
 from .output import complain
 
 __all__ = ["add_arguments", "run"]

@@ -34,6 +34,7 @@ from ctera_direct_sync import (
 from ctera_direct_sync.codec import DecodedBlock, decode
 from ctera_direct_sync.emulator import Emulator, faults
 from ctera_direct_sync.exceptions import BlockInfo
+from ctera_direct_sync.types import BlockEventName, Outcome
 from ctera_direct_sync.wsgi import FileResponse, file_response
 
 
@@ -44,7 +45,8 @@ def session() -> requests.Session:
 
 def heard(event: BlockEvent) -> None:
     """A listener."""
-    assert_type(event.name, str)
+    name: BlockEventName = event.name
+    assert_type(name, BlockEventName)
     assert_type(event.nbytes, int)
 
 
@@ -121,7 +123,8 @@ def batches(client: DirectIO) -> None:
     assert_type(results, list[BatchResult])
     for result in results:
         assert_type(result.item.checksum, Optional[str])
-        assert_type(result.outcome, str)
+        outcome: Outcome = result.outcome
+        assert_type(outcome, Outcome)
         assert_type(result.download, Optional[Download])
         assert_type(result.error, Optional[Exception])
         assert_type(result.ok, bool)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Callable, SupportsIndex, cast
 import requests
 
 from . import codec
+from ._base.buffers import tune_allocator
 from ._base.cancellation import Cancelled, CancelScope
 from ._base.credentials import (
     check_baseurl,
@@ -103,6 +104,8 @@ class ClientCore:
         """Make the engine and all that holds connections, none of which is opened yet."""
         settings = self.settings
         codec.prepare()
+        if settings.tune_allocator:
+            tune_allocator()
         self.api_tls = TLS(settings.api.ssl)
         self.storage_tls = (
             self.api_tls if settings.storage.ssl == settings.api.ssl else TLS(settings.storage.ssl)

@@ -239,12 +239,15 @@ def given_settings(value: Union[Settings, Mapping[str, Any]]) -> Settings:
     """Return settings that are given as such, or as a mapping of their names."""
     if isinstance(value, Settings):
         return value
-    return Settings(
-        **{
-            name: Endpoint(**member) if isinstance(member, Mapping) else member
-            for name, member in value.items()
-        }
-    )
+    known = vars(Settings())
+    for name in value:
+        if name not in known:
+            raise TypeError(f"there is no setting {name!r}: choose from {', '.join(known)}")
+    members: dict[str, Any] = {
+        name: Endpoint(**member) if isinstance(member, Mapping) else member
+        for name, member in value.items()
+    }
+    return Settings(**members)
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

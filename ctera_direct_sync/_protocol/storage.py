@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, NoReturn, Optional, Union
 
 from .. import codec
-from .._base.buffers import BufferPool, PooledBuffer, tune_allocator
+from .._base.buffers import BufferPool, PooledBuffer
 from .._base.cancellation import CancelScope
 from .._base.observer import Observer
 from .._base.retry import TRANSIENT_STATUSES, RetryPolicy
@@ -95,7 +95,6 @@ class Storage:
         self._checksums = checksums
         self._observer = observer
         self.buffers = BufferPool()
-        tune_allocator()
 
     def fetch(
         self,

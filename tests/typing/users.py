@@ -34,6 +34,7 @@ from ctera_direct_sync import (
 from ctera_direct_sync.codec import DecodedBlock, decode
 from ctera_direct_sync.emulator import Emulator, faults
 from ctera_direct_sync.exceptions import BlockInfo
+from ctera_direct_sync.settings import Endpoint
 from ctera_direct_sync.types import BlockEventName, Outcome
 from ctera_direct_sync.wsgi import FileResponse, file_response
 
@@ -150,7 +151,8 @@ def errors(client: DirectIO) -> None:
 
 def settings() -> None:
     """One client's, and the process's."""
-    own = Settings(retries=0)
+    own = Settings(retries=0, checksums="all", api=Endpoint(ssl=Path("ca.pem"), timeout=5))
+    Settings(checksums=["md5", "sha256"], tune_allocator=False, filter_logs=False)
     own.api.ssl = "ca.pem"
     own.storage.timeout = (5.0, 30.0)
     own.memory = 1024

@@ -21,7 +21,10 @@ if startup.is_command():
     startup.prepare()
     try:
         importlib.import_module(f"{__name__}.codec")
-    except (ImportError, ValueError) as error:  # What the codec says of its environment variable.
+    except (
+        ImportError,
+        ValueError,
+    ) as error:  # Also a wrong CTERA_DIRECT_CODEC.
         startup.end(error)
 
 from . import exceptions, settings, types
@@ -45,9 +48,9 @@ if TYPE_CHECKING:
     from ._readers.stream import Streamer
     from .client import DirectIO
 
-#: The module of each name that is imported when it is first used. The rest imports libraries for the
-#: network, and ssl. pytest loads our plugin before any conftest.py, which may have to come first:
-#: gevent, say, must patch ssl before urllib3 imports it.
+#: The module of each name that is imported at its first use: these import ssl and libraries for the
+#: network. pytest loads the plugin before any conftest.py. A conftest.py may have to come first: gevent,
+#: for example, must patch ssl before urllib3 imports it.
 _LATE = {
     "DirectIO": "client",
     "Streamer": "_readers.stream",

@@ -339,19 +339,21 @@ class ClientCore:
         items: Iterable[Item],
         folder: str | os.PathLike[str],
         *,
-        workers: int | None = None,
+        max_files: int | None = None,
         resume: bool = True,
         progress: BatchProgress | None = None,
     ) -> Generator[tuple[int, BatchResult], None, None]:
         """Download many files. Yield each item's position and result, as the items end."""
         self.check_open()
+        if max_files is not None and operator.index(max_files) < 1:
+            raise ValueError("max_files is at least 1, or None to leave it to the client")
         with self.scope() as scope:
             yield from batch.run(
                 self._download_one,
                 scope,
                 items,
                 folder,
-                workers=workers,
+                workers=max_files,
                 resume=resume,
                 progress=progress,
             )

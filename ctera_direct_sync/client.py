@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -24,20 +25,33 @@ __all__ = ["DirectIO"]
 
 
 class DirectIO:
-    """Downloads files from the CTERA global namespace, straight from the object storage.
+    """A client that downloads files of the CTERA global namespace, straight from the object storage.
 
-    ``baseurl``: the portal's URL. ``access_key_id`` and ``secret_access_key``, or ``bearer`` (which
-    cannot decrypt). What is not given comes from the environment: CTERA_DIRECT_URL,
-    CTERA_DIRECT_ACCESS_KEY_ID, CTERA_DIRECT_SECRET_ACCESS_KEY, CTERA_DIRECT_BEARER. ``settings``: a
-    :class:`Settings`, of which a copy is kept. ``session``: called without arguments once per worker
-    thread for the ``requests.Session`` to fetch blocks with. ``on_event``: called with an
-    :class:`BlockEvent` for each thing that happens to a block, on the thread where it happens.
+    One client serves all threads of a process, and its children after a fork. It holds no thread and
+    no socket before its first use. Close it, or use it in a `with` statement: then no thread, socket or
+    partial file stays behind.
 
-    Thread-safe: one client serves a whole process, and its children after a fork. It holds no thread
-    and no socket before its first use. Pickling gives an equal, unused client, keys included. Close it,
-    or use it in a ``with`` statement; what is under way then ends at once.
+    A pickle of a client holds its keys. It gives an equal client that was not used yet.
 
-    ValueError names what is missing or malformed.
+    Args:
+        baseurl: The portal's URL. Without it: the environment variable CTERA_DIRECT_URL.
+        access_key_id: The access key ID. Without it: CTERA_DIRECT_ACCESS_KEY_ID.
+        secret_access_key: The secret access key. Without it: CTERA_DIRECT_SECRET_ACCESS_KEY.
+        bearer: A token in place of the key pair. Without it: CTERA_DIRECT_BEARER. A token alone cannot
+            decrypt: it serves for files that are not encrypted.
+        settings: The settings, of which the client keeps a copy. None: the process's defaults.
+        session: A function that returns a configured `requests.Session`. Each worker thread calls it
+            once, and fetches blocks with the session.
+        on_event: A function that is called with a `BlockEvent` for each thing that happens to a block,
+            on the thread where it happens.
+
+    Raises:
+        ValueError: An argument is malformed, or neither the call nor the environment gives it. The
+            message names the argument and the variable.
+
+    Example:
+        >>> with DirectIO("https://tenant.ctera.com", access_key_id, secret_access_key) as client:
+        ...     client.download(12345, "example.pdf")
     """
 
     def __init__(
@@ -57,10 +71,27 @@ class DirectIO:
     # --- listing -------------------------------------------------------------------------------------
 
     def metadata(self, file_id: int) -> Metadata:
-        """The file's block list, to look at or to hand to :meth:`executor` elsewhere.
+        """Return the block list of a file.
 
-        DirectIOAPIError and its subclasses as the portal answers (PROTOCOL section 1);
-        DecryptKeyError where the file's key cannot be unwrapped.
+        It can be stored, and handed to `DirectIO.executor` elsewhere.
+
+        Args:
+            file_id: The file's ID.
+
+        Returns:
+            The block list. It holds the file's key and the signed URLs.
+
+        Raises:
+            NotFoundError: The portal knows no such file.
+            UnAuthorized: The portal refuses the key, or its owner may not read the file.
+            DirectIOAPIError: The portal gives no block list. Subclasses say why (PROTOCOL, section 1).
+            DecryptKeyError: The secret access key does not unwrap the file's key.
+            ValueError: The client is closed, or the ID is negative.
+
+        Example:
+            >>> metadata = client.metadata(12345)
+            >>> metadata.size, len(metadata.chunks)
+            (10485760, 3)
         """
         return self._core.metadata(file_id)
 
@@ -72,11 +103,31 @@ class DirectIO:
         byte_range: ByteRange | None = None,
         max_workers: int | None = None,
     ) -> list[Future[Block]]:
-        """Futures of the file's whole blocks, in file order, downloading now.
+        """Start to download the whole blocks of a file, and return their futures.
 
-        The caller holds the results: for more than memory can take, use :meth:`iter_blocks` or
-        :meth:`stream`. A future that is cancelled before its turn is never fetched.
-        Raises what :meth:`metadata` does; each future what its block's download does (BlockError).
+        The futures hold the blocks, so the memory is not bounded. If the file may be larger than
+        memory, use `DirectIO.iter_blocks` or `DirectIO.stream`. A future that is cancelled before its
+        turn is never fetched.
+
+        Args:
+            file_id: The file's ID.
+            byte_range: The range that the blocks must cover. None: the whole file.
+            max_workers: The most concurrent downloads of this call. None leaves it to the client.
+
+        Returns:
+            One future per block, in file order. `concurrent.futures.as_completed` and `wait` work with
+            them. A future raises `BlockError` if its block could not be downloaded or decoded.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the range.
+            TypeError: `byte_range` is not a `ByteRange`.
+            ValueError: The client is closed, or `max_workers` is below 1.
+
+        Example:
+            >>> for future in as_completed(client.blocks(12345)):
+            ...     block = future.result()
+            ...     file.seek(block.offset)
+            ...     file.write(block.data)
         """
         self._core.check_call(byte_range, max_workers)
         return self._core.blocks(self.metadata(file_id), None, byte_range, max_workers)
@@ -88,9 +139,26 @@ class DirectIO:
         byte_range: ByteRange | None = None,
         max_workers: int | None = None,
     ) -> Callable[[], list[Future[Block]]]:
-        """A callable that returns what :meth:`blocks` does, from a list fetched before.
+        """Return a function that downloads from a block list which was fetched before.
 
         The portal is asked for nothing, unless the URLs of the list have expired.
+
+        Args:
+            metadata: The block list.
+            file_id: The ID that blocks and errors name. None: the ID in the list.
+            byte_range: The range that the blocks must cover. None: the whole file.
+            max_workers: The most concurrent downloads of a call. None leaves it to the client.
+
+        Returns:
+            A function without parameters. It returns and raises what `DirectIO.blocks` does.
+
+        Raises:
+            TypeError: `metadata` is not a `Metadata`, or `byte_range` is not a `ByteRange`.
+            ValueError: `max_workers` is below 1.
+
+        Example:
+            >>> execute = client.executor(Metadata.deserialize(received))
+            >>> blocks = [future.result() for future in execute()]
         """
         core = self._core
         core.check_call(byte_range, max_workers)
@@ -105,10 +173,28 @@ class DirectIO:
         byte_range: ByteRange | None = None,
         max_workers: int | None = None,
     ) -> Iterator[Block]:
-        """The file's whole blocks as they complete, in no order, within ``settings.memory``.
+        """Iterate over the whole blocks of a file as they complete, in no order.
 
-        A large object of a native-format folder comes in parts of 8 MiB. Raises what :meth:`metadata`
-        does; the iteration, what a block's download does (BlockError).
+        The blocks in memory are bounded by `Settings.memory`. Leaving the loop stops the downloads. A
+        large object that is stored as it is (a native-format folder) comes in parts of 8 MiB.
+
+        Args:
+            file_id: The file's ID.
+            byte_range: The range that the blocks must cover. None: the whole file.
+            max_workers: The most concurrent downloads of this call. None leaves it to the client.
+
+        Returns:
+            The iterator. It raises `BlockError` if a block could not be downloaded or decoded. It ends
+            without an error only after every block was delivered.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the range.
+            TypeError: `byte_range` is not a `ByteRange`.
+            ValueError: The client is closed, or `max_workers` is below 1.
+
+        Example:
+            >>> for block in client.iter_blocks(12345):
+            ...     os.pwrite(fd, block.data, block.offset)
         """
         self._core.check_call(byte_range, max_workers)
         return self._core.iterate(self.metadata(file_id), byte_range, max_workers)
@@ -121,7 +207,27 @@ class DirectIO:
         byte_range: ByteRange | None = None,
         max_workers: int | None = None,
     ) -> Streamer:
-        """A :class:`Streamer` over the file: ``start()``, ``stop()``, ``offset``."""
+        """Return a `Streamer`, which another thread can stop.
+
+        Args:
+            file_id: The file's ID.
+            byte_range: The range to deliver. None: the whole file.
+            max_workers: The most concurrent downloads of this call. None leaves it to the client.
+
+        Returns:
+            The streamer. `Streamer.start` returns what `DirectIO.stream` does.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the range.
+            TypeError: `byte_range` is not a `ByteRange`.
+            ValueError: The client is closed, or `max_workers` is below 1.
+
+        Example:
+            >>> streamer = client.streamer(12345)
+            >>> threading.Timer(60, streamer.stop).start()
+            >>> for block in streamer.start():
+            ...     handle(block.data)
+        """
         core = self._core
         core.check_call(byte_range, max_workers)
         core.engine.open_stream_window()
@@ -133,10 +239,27 @@ class DirectIO:
         byte_range: ByteRange | None = None,
         max_workers: int | None = None,
     ) -> Iterator[Block]:
-        """The file's blocks in order, trimmed to the range, read ahead within ``settings.memory``.
+        """Iterate over the blocks of a file in order, trimmed to the range.
 
-        Leaving the loop stops the downloads. Raises what :meth:`metadata` does; the iteration,
-        StreamError with the offset to resume from.
+        Blocks are fetched ahead, within `Settings.memory`. Leaving the loop stops the downloads.
+
+        Args:
+            file_id: The file's ID.
+            byte_range: The range to deliver. None: the whole file.
+            max_workers: The most concurrent downloads of this call. None leaves it to the client.
+
+        Returns:
+            The iterator. It raises `StreamError` if it cannot go on. `StreamError.offset` is where to
+            resume, and `__cause__` says why. It ends without an error only after every byte was delivered.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the range.
+            TypeError: `byte_range` is not a `ByteRange`.
+            ValueError: The client is closed, or `max_workers` is below 1.
+
+        Example:
+            >>> for block in client.stream(12345, ByteRange(1024)):
+            ...     handle(block.data)
         """
         return self.streamer(file_id, byte_range, max_workers).start()
 
@@ -152,13 +275,35 @@ class DirectIO:
         progress: Progress | None = None,
         max_workers: int | None = None,
     ) -> Download:
-        """The file, or a range of it, to a path or a writable binary file.
+        """Download a file, or a range of it, to a path or a writable binary file.
 
-        A path is written beside its place, made durable, and renamed over it when complete: nothing
-        partial ever has the final name. ``resume`` keeps what was got for the next call with
-        ``resume``, which takes up there. ``progress`` is called with bytes done and bytes in all.
-        Raises what :meth:`metadata` does; BlockError (to a file object: StreamError) for a block;
-        OSError for the target.
+        The download to a path is atomic: the path appears, or is replaced, only once the file is
+        complete and flushed to disk.
+
+        Args:
+            file_id: The file's ID.
+            target: A path, or a file object that is open for writing bytes.
+            byte_range: The range to write. None: the whole file.
+            resume: Whether an interrupted download keeps its progress, and continues from there in the
+                next call with `resume=True`.
+            progress: A function that is called with the bytes done and the bytes in all, on the
+                calling thread. What it raises ends the download.
+            max_workers: The most concurrent downloads of this call. None leaves it to the client.
+
+        Returns:
+            Path, size, checksum and duration.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the range.
+            BlockError: A block could not be downloaded or decoded.
+            StreamError: The same, if `target` is a file object.
+            OSError: The target cannot be written.
+            TypeError: `byte_range` is not a `ByteRange`.
+            ValueError: The client is closed, or `max_workers` is below 1.
+
+        Example:
+            >>> client.download(12345, "report.pdf", resume=True).size
+            10485760
         """
         self._core.check_call(byte_range, max_workers)
         return self._core.download(
@@ -170,36 +315,82 @@ class DirectIO:
         items: Iterable[Item],
         folder: str | os.PathLike[str],
         *,
-        workers: int | None = None,
+        max_files: int | None = None,
         resume: bool = True,
         progress: BatchProgress | None = None,
+        workers: int | None = None,
     ) -> list[BatchResult]:
-        """Many files to a folder, which is made if it is not there; one result per item, in order.
+        """Download many files to a folder, which is made if it does not exist.
 
-        ``items``: :class:`BatchItem`, or ``(file_id, path)``, or ``(file_id, path, checksum)``, the path
-        relative to the folder, the checksum a SHA-256 or CRC32C in hexadecimal. An item that fails does
-        not stop the others: its result says why. ``workers``: files at once (default 4), each within
-        ``settings.memory``. ``resume`` leaves alone what is there and unchanged, and takes up what was
-        begun; without it every file is downloaded anew. ``progress`` is called with the item, and its
-        bytes done and in all, in the calling thread.
+        An item that fails does not stop the others. Closing the client ends the batch: the items that
+        are not done then fail. An exception such as KeyboardInterrupt ends the batch as well, and is
+        raised. The next call continues from there.
 
-        Closing the client ends the batch: what is not done then fails. So does an exception, such as
-        KeyboardInterrupt, which then goes on to the caller; calling again takes up there.
-        BlockingIOError where another batch is at work in the folder; OSError where that cannot be
-        written; TypeError for an item of another shape.
+        Args:
+            items: The files: each a `BatchItem`, or a tuple `(file_id, path)` or
+                `(file_id, path, checksum)`. The path is relative to `folder`. The checksum is a SHA-256
+                or CRC32C in hexadecimal.
+            folder: The folder.
+            max_files: How many files are downloaded at once, each within `Settings.memory`. None
+                leaves it to the client.
+            resume: Whether to leave alone files that are there and unchanged, and to continue
+                interrupted downloads. False: download every file anew.
+            progress: A function that is called with the item, its bytes done and its bytes in all, on
+                the calling thread.
+            workers: The former name of `max_files`. Deprecated: it goes after the next release.
+
+        Returns:
+            One result per item, in the order of `items`.
+
+        Raises:
+            BlockingIOError: Another batch is at work in the folder.
+            OSError: The folder cannot be written.
+            TypeError: An item has another shape, or both `max_files` and `workers` are given.
+            ValueError: The client is closed, or `max_files` is below 1.
+
+        Example:
+            >>> results = client.download_many([(12345, "a.pdf"), (12346, "b/c.pdf")], "reports")
+            >>> [result.outcome for result in results]
+            ['done', 'unchanged']
         """
+        if workers is not None:
+            if max_files is not None:
+                raise TypeError(
+                    "download_many() takes max_files or its former name workers, not both"
+                )
+            warnings.warn(
+                "download_many(workers=) is now download_many(max_files=)",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            max_files = workers
         ended = self._core.run_batch(
-            items, folder, workers=workers, resume=resume, progress=progress
+            items, folder, max_files=max_files, resume=resume, progress=progress
         )
         with contextlib.closing(ended):
             return [result for _, result in sorted(ended, key=operator.itemgetter(0))]
 
     def open(self, file_id: int, *, readahead: int | None = None) -> DirectFile:
-        """The file as a seekable ``io.BufferedReader`` with a ``size``, blocks fetched as read.
+        """Open a file as a seekable binary file, whose blocks are fetched as they are read.
 
-        Reading on fetches ahead, at most ``readahead`` bytes (default: half of ``settings.memory``; 0:
-        none); reading elsewhere stops that. All open files cache decoded blocks in ``settings.memory``.
-        Raises what :meth:`metadata` does; reads, what a block's download does (BlockError).
+        Sequential reads fetch ahead. A jump stops that. All open files of the client keep decoded
+        blocks within one `Settings.memory`.
+
+        Args:
+            file_id: The file's ID.
+            readahead: The most bytes to fetch ahead; 0: none. None: half of `Settings.memory`.
+
+        Returns:
+            An `io.BufferedReader` with a `size`. Its reads raise `BlockError` if a block could not be
+            downloaded or decoded; the position then stays.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the file.
+            ValueError: The client is closed, or `readahead` is negative.
+
+        Example:
+            >>> with client.open(12345) as file:
+            ...     table = pandas.read_parquet(file)
         """
         self._core.check_readahead(readahead)
         return self._core.open(self.metadata(file_id), readahead)
@@ -207,7 +398,13 @@ class DirectIO:
     # --- life ----------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End what is under way, the threads and the connections. Safe to call again."""
+        """End what is under way, and close the threads and connections.
+
+        Consumers of what is under way get an error. It is safe to close a client again.
+
+        Example:
+            >>> client.close()
+        """
         self._core.close()
 
     def __enter__(self) -> DirectIO:

@@ -112,7 +112,10 @@ def _download(
 ) -> None:
     items = [row.item for row in rows if row.item is not None]
     ended = core_of(client).run_batch(
-        items, options.folder, workers=options.workers, progress=bars.show if bars.wanted else None
+        items,
+        options.folder,
+        max_files=options.workers,
+        progress=bars.show if bars.wanted else None,
     )
     positions: set[int] = set()
     with contextlib.closing(ended):

@@ -117,7 +117,7 @@ def batches(client: DirectIO) -> None:
     results = client.download_many(
         [(1, "a"), (2, "b", None), (3, "c", "sha256:..."), BatchItem(4, "d")],
         Path("folder"),
-        workers=2,
+        max_files=2,
         resume=False,
         progress=shown,
     )

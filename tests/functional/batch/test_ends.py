@@ -94,7 +94,7 @@ def test_every_item_is_told_once(
 
     monkeypatch.setattr(batch._Batch, "_work", twice)
     with pytest.raises(RuntimeError, match="twice"):
-        client.download_many([(i, f"f{i}") for i in ids], tmp_path, workers=1)
+        client.download_many([(i, f"f{i}") for i in ids], tmp_path, max_files=1)
 
 
 # --- names that are one file's -------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import functools
 import operator
 import time
 from datetime import datetime, timezone
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple
 
 from fsspec.spec import AbstractBufferedFile
 
@@ -27,7 +27,7 @@ class Listed:
         #: ``time.monotonic()`` before the portal was asked, which is when the list was true.
         self.asked = time.monotonic()
         self.asked_at = datetime.now(timezone.utc)
-        self._fingerprint: Optional[str] = None
+        self._fingerprint: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -76,9 +76,7 @@ class CteraFile(SharedFile):
     file has changed since, that use raises OSError (ESTALE).
     """
 
-    def __init__(
-        self, raw: Any, opened: Union[OpenedPath, _PickledPath], *, blocksize: int
-    ) -> None:
+    def __init__(self, raw: Any, opened: OpenedPath | _PickledPath, *, blocksize: int) -> None:
         super().__init__(raw)
         #: The file's path in its file system, with the portal's host.
         self.path = opened.path
@@ -148,7 +146,7 @@ class OpenedPath(NamedTuple):
     fs: Any
     path: str
     listed: Listed
-    readahead: Optional[int]
+    readahead: int | None
 
     @property
     def is_listed(self) -> bool:
@@ -171,7 +169,7 @@ class _Pickled(NamedTuple):
     path: str
     file_id: int
     fingerprint: str
-    readahead: Optional[int]
+    readahead: int | None
 
 
 class _PickledPath:
@@ -180,7 +178,7 @@ class _PickledPath:
     def __init__(self, pickled: _Pickled) -> None:
         self.path = pickled.path
         self._pickled = pickled
-        self._listed: Optional[Listed] = None
+        self._listed: Listed | None = None
 
     def pickled(self) -> _Pickled:
         """Return what the pickle held."""

@@ -12,7 +12,7 @@ import hashlib
 import os
 import weakref
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from fsspec.config import apply_config
@@ -66,7 +66,7 @@ class PortalHost(NamedTuple):
     """``http`` or ``https``."""
 
     @classmethod
-    def of(cls, baseurl: str) -> Optional[PortalHost]:
+    def of(cls, baseurl: str) -> PortalHost | None:
         """Return host and port of a portal's URL, None where it is malformed."""
         scheme, separator, rest = baseurl.strip().partition("://")
         scheme = scheme.lower()
@@ -75,7 +75,7 @@ class PortalHost(NamedTuple):
         return cls._parsed(rest.partition("/")[0], scheme)
 
     @classmethod
-    def _parsed(cls, text: str, scheme: str) -> Optional[PortalHost]:
+    def _parsed(cls, text: str, scheme: str) -> PortalHost | None:
         try:
             parts = urlsplit(f"//{text}")
             port = parts.port
@@ -235,7 +235,7 @@ def shared_client(made: DirectIO) -> DirectIO:
     return found
 
 
-def given_settings(value: Union[Settings, Mapping[str, Any]]) -> Settings:
+def given_settings(value: Settings | Mapping[str, Any]) -> Settings:
     """Return settings that are given as such, or as a mapping of their names."""
     if isinstance(value, Settings):
         return value

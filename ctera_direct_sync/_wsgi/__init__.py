@@ -1,0 +1,1 @@
+"""What is behind :mod:`ctera_direct_sync.wsgi`."""

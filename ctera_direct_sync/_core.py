@@ -1,7 +1,7 @@
-"""What is behind ``DirectIO``, for the public modules and the packages above it.
+"""The implementation of `DirectIO`, and the one door to it for other packages.
 
-``DirectIO`` has signatures and docstrings. The command line, WSGI and fsspec need more than those:
-:func:`core_of` gives them the client's :class:`ClientCore`.
+`DirectIO` has signatures and docstrings. The command line, WSGI and fsspec need more than those.
+`core_of` returns the `ClientCore` of a client, which has it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _PORTAL_CONNECTIONS = 16
 
 
 class ClientCore:
-    """The state of a client, and what its methods do.
+    """The state of a client, and the work of its methods.
 
     Attributes:
         baseurl: The portal's URL.
@@ -80,7 +80,7 @@ class ClientCore:
     on_event: Callable[[BlockEvent], object] | None
 
     def __init__(self, baseurl: str | None) -> None:
-        """Keep the portal's URL. :meth:`configure` does the rest, so that a `repr` can show the URL."""
+        """Keep the portal's URL. `configure` does the rest, so that a `repr` can show the URL."""
         self.baseurl = check_baseurl(find_argument("baseurl", baseurl))
 
     def configure(
@@ -192,7 +192,7 @@ class ClientCore:
 
         Raises:
             Cancelled: The scope was cancelled.
-            DirectIOError: As :meth:`metadata` raises.
+            DirectIOError: As `metadata` raises.
             ValueError: The client is closed.
         """
         file_id = self.file_id_of(file)
@@ -453,7 +453,7 @@ class ClientCore:
 
 
 def core_of(client: DirectIO) -> ClientCore:
-    """Return what is behind a client."""
+    """Return the implementation of a client."""
     return client._core
 
 

@@ -1,4 +1,4 @@
-"""The classes behind :mod:`ctera_direct_sync.settings`.
+"""The classes behind `ctera_direct_sync.settings`.
 
 They have a module of their own, so that `importlib.reload` of the public one keeps them. Clients and
 pickles then still share one `Settings` class.

@@ -1,4 +1,4 @@
-"""``DirectIO``: the client. :mod:`ctera_direct_sync._core` does what its methods describe."""
+"""The client, `DirectIO`. `ctera_direct_sync._core` does what its methods describe."""
 
 from __future__ import annotations
 

@@ -50,14 +50,14 @@ _LISTINGS_EXPIRY_S = 30.0
 class CteraFileSystem(RangeFileSystem, metaclass=Instances):
     """The files of one portal.
 
-    Paths are ``<portal-host>/<file_id>[/name.ext]``. Each method takes URLs and bare
-    ``<file_id>[/name.ext]``, too. A path of another portal is a ValueError that names both.
+    Paths are `<portal-host>/<file_id>[/name.ext]`. Each method takes URLs and bare
+    `<file_id>[/name.ext]`, too. A path of another portal is a ValueError that names both.
 
     A name below a file ID is the file's name if the file was asked for by that name first. Other names
     do not exist, so programs that look for files beside it find none.
 
-    Pickles hold the keys that were given; JSON (``to_json``), reprs and messages never do. Both name
-    the portal, so a file system never reads from another one where it is loaded.
+    Pickles hold the keys that were given. JSON (`to_json`), reprs and messages do not. Pickles and JSON
+    name the portal, so a file system that is loaded elsewhere reads from the same portal.
 
     Args:
         host: The portal's host and port, as in the URL.

@@ -77,10 +77,10 @@ _APOLOGIES = {
 
 
 class Response(NamedTuple):
-    """A WSGI response: what ``start_response`` takes, and what the application returns."""
+    """A WSGI response: what `start_response` takes, and what the application returns."""
 
     status: str
-    """The status line without the protocol, such as ``206 Partial Content``."""
+    """The status line without the protocol, such as `206 Partial Content`."""
     headers: list[tuple[str, str]]
     """The names and values of the headers."""
     body: Iterable[bytes]

@@ -58,7 +58,7 @@ def translate(error: DirectIOError, path: str) -> DirectIOError:
 
 @contextlib.contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Raise the portal's refusals as :func:`_translation` has them; ours is the cause."""
+    """Translate the errors that the block raises. The original error becomes the cause."""
     try:
         yield
     except DirectIOError as error:

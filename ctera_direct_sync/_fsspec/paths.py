@@ -1,4 +1,4 @@
-"""``ctera://`` URLs and paths, in parts."""
+"""`ctera://` URLs and paths, in parts."""
 
 from __future__ import annotations
 

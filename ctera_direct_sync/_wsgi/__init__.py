@@ -1,1 +1,1 @@
-"""What is behind :mod:`ctera_direct_sync.wsgi`."""
+"""The parts of `ctera_direct_sync.wsgi`."""

@@ -1,4 +1,4 @@
-"""What a client does to the whole process: each has a switch in the settings, and none is of an import."""
+"""What a client does to the whole process has a switch in the settings."""
 
 from __future__ import annotations
 

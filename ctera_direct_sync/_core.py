@@ -78,6 +78,8 @@ class ClientCore:
     settings: Settings
     session: Callable[[], requests.Session] | None
     on_event: Callable[[BlockEvent], object] | None
+    #: The client lives as long as this object, so that those who share it find and close it.
+    client: DirectIO | None = None
 
     def __init__(self, baseurl: str | None) -> None:
         """Keep the portal's URL. `configure` does the rest, so that a `repr` can show the URL."""

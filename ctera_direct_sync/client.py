@@ -66,6 +66,7 @@ class DirectIO:
         on_event: Callable[[BlockEvent], object] | None = None,
     ) -> None:
         self._core = ClientCore(baseurl)
+        self._core.client = self
         self._core.configure(access_key_id, secret_access_key, bearer, settings, session, on_event)
 
     # --- listing -------------------------------------------------------------------------------------
@@ -426,4 +427,5 @@ class DirectIO:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._core = ClientCore.__new__(ClientCore)
+        self._core.client = self
         self._core.__setstate__(state)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Callable, Optional
+from typing import Callable, Optional, cast
 
-from ..types import BlockEvent, Chunk
+from ..types import BlockEvent, BlockEventName, Chunk
 from .sync import current_thread, perf_counter
 from .worker_pool import log_error, on_worker_thread
 
@@ -48,7 +48,14 @@ class Observer:
             return
         worker = current_thread().name
         event = BlockEvent(
-            name, perf_counter(), file_id, chunk.number, chunk.offset, nbytes, worker, detail
+            cast("BlockEventName", name),
+            perf_counter(),
+            file_id,
+            chunk.number,
+            chunk.offset,
+            nbytes,
+            worker,
+            detail,
         )
         try:
             self._hook(event)

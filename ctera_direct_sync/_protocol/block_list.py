@@ -9,7 +9,7 @@ from .._base.cancellation import CancelScope
 from .._base.sync import monotonic
 from ..codec.options import DecodeOptions
 from ..exceptions import BlocksNotFoundError, DirectIOAPIError, DirectIOError, NotFoundError
-from ..types import Chunk, Metadata, SignedURL, Token
+from ..types import Chunk, Cipher, Metadata, SignedURL, Token
 from .keys import unwrap
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def parse(file_id: int, document: Any, secret_access_key: Optional[str]) -> Meta
     )
 
 
-def _encryption(document: dict[str, Any], file_id: int) -> tuple[Optional[str], str]:
+def _encryption(document: dict[str, Any], file_id: int) -> tuple[Optional[str], Cipher]:
     """Return the wrapped key, or None if the data is not encrypted, and the cipher."""
     info = document.get("encrypt_info")
     if "encrypt_info" not in document and "wrapped_key" in document:

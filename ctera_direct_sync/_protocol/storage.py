@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn, Optional, Union
 
 from .. import codec
-from .._base.buffers import BufferPool, PooledBuffer, tune_allocator
+from .._base.buffers import BufferPool, PooledBuffer
 from .._base.cancellation import CancelScope
 from .._base.observer import Observer
 from .._base.retry import FailedAttempt, Recovery, RetryPolicy, retry_call
@@ -100,7 +100,6 @@ class Storage:
         self.checksums = checksums
         self.observer = observer
         self.buffers = BufferPool()
-        tune_allocator()
 
     def fetch(
         self,

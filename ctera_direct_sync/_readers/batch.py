@@ -17,53 +17,19 @@ from .._base.checksums import Checksum
 from .._base.sync import SimpleQueue
 from .._base.worker_pool import WorkerPool
 from ..exceptions import DirectIOError
-from ..types import Download
+from ..types import BatchItem, BatchResult, Download, Outcome
 from .batch_paths import lock_folder, make_target, resolve_path
 from .folders import Folder, Place
 from .names_on_disk import ClaimedPaths, is_same_on_disk
 
-__all__ = ["BatchItem", "BatchProgress", "BatchResult", "Fetch", "Item", "run"]
+__all__ = ["BatchProgress", "Fetch", "Item", "run"]
 
-DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"
+DONE: Outcome = "done"
+UNCHANGED: Outcome = "unchanged"
+FAILED: Outcome = "failed"
 
 #: How many files are downloaded at once by default. Their blocks share the threads of the client.
 _DEFAULT_MAX_FILES = 4
-
-
-class BatchItem(NamedTuple):
-    """A file to download.
-
-    Attributes:
-        file_id: The file ID.
-        path: The path in the folder. It is relative, with `/` between its parts.
-        checksum: The expected checksum, if known: `sha256:DIGEST`, `crc32c:DIGEST`, or a digest alone.
-    """
-
-    file_id: int
-    path: str
-    checksum: Optional[str] = None
-
-
-class BatchResult(NamedTuple):
-    """The result of one item.
-
-    Attributes:
-        item: The item.
-        outcome: `"done"` (downloaded now), `"unchanged"` (complete before, and the portal still lists
-            the same content) or `"failed"`.
-        download: The file that is there now; None if the item failed.
-        error: Why the item failed; None if it did not.
-    """
-
-    item: BatchItem
-    outcome: str
-    download: Optional[Download] = None
-    error: Optional[Exception] = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the file is there, complete and checked."""
-        return self.error is None
 
 
 Item = Union[BatchItem, "tuple[int, str]", "tuple[int, str, Optional[str]]"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .error_checking_lock import ErrorCheckingLock
 
 if TYPE_CHECKING:
-    from ..client import DirectIO
+    from .._core import ClientCore
 
 __all__ = ["ClientLease"]
 
@@ -30,11 +30,11 @@ class ClientLease:
         client: The client.
     """
 
-    def __init__(self, kind: type[DirectIO], state: dict[str, Any]) -> None:
+    def __init__(self, kind: type[ClientCore], state: dict[str, Any]) -> None:
         self.key = hashlib.sha256(pickle.dumps((kind, state))).digest()
         client = kind.__new__(kind)
         client.__setstate__(state)
-        self.client: DirectIO = _registry.add(self, client)
+        self.client: ClientCore = _registry.add(self, client)
         _registry.close_unused()
 
     def end(self, *, close_client: bool = True) -> None:
@@ -52,7 +52,7 @@ class ClientLease:
 class _SharedClient(NamedTuple):
     """A client and its leases."""
 
-    client: DirectIO
+    client: ClientCore
     leases: set[ClientLease]
 
 
@@ -66,7 +66,7 @@ class _Registry:
     def __init__(self) -> None:
         self.ended: deque[ClientLease] = deque()
         self._shared: dict[bytes, _SharedClient] = {}
-        self._unused: deque[DirectIO] = deque()
+        self._unused: deque[ClientCore] = deque()
         self.forget_parent()
 
     def forget_parent(self) -> None:
@@ -75,7 +75,7 @@ class _Registry:
             "a signal handler used an unpickled file amid the opening of another: use it elsewhere"
         )
 
-    def add(self, lease: ClientLease, client: DirectIO) -> DirectIO:
+    def add(self, lease: ClientLease, client: ClientCore) -> ClientCore:
         """Add a lease.
 
         Args:
@@ -87,7 +87,7 @@ class _Registry:
         """
         return self._lock.run(self._add, lease, client)
 
-    def _add(self, lease: ClientLease, client: DirectIO) -> DirectIO:
+    def _add(self, lease: ClientLease, client: ClientCore) -> ClientCore:
         shared = self._shared.setdefault(lease.key, _SharedClient(client, set()))
         shared.leases.add(lease)
         return shared.client

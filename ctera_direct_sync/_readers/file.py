@@ -18,7 +18,7 @@ from .read_buffer import ReadBuffer
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from ..client import DirectIO
+    from .._core import ClientCore
 
 __all__ = ["DirectFile", "SharedFile", "open_file", "open_shared_file"]
 
@@ -218,7 +218,7 @@ class SharedFile(DirectFile):
 
 
 def open_file(
-    file: ListedFile, readahead: Optional[int] = None, client: Optional[DirectIO] = None
+    file: ListedFile, readahead: Optional[int] = None, client: Optional[ClientCore] = None
 ) -> DirectFile:
     """Open a file.
 
@@ -231,7 +231,7 @@ def open_file(
 
 
 def open_shared_file(
-    file: ListedFile, readahead: Optional[int] = None, client: Optional[DirectIO] = None
+    file: ListedFile, readahead: Optional[int] = None, client: Optional[ClientCore] = None
 ) -> SharedFile:
     """Open a file for fsspec. If DuckDB is in the process, its threads get positions of their own.
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple, Optional
 
 from .._base.checksums import Checksum
-from .batch import BatchItem
+from ..types import BatchItem
 
 __all__ = ["ManifestError", "Row", "read_manifest"]
 

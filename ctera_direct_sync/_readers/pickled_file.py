@@ -13,7 +13,7 @@ from .listed_file import ListedFile
 from .raw_file import PickledState, RawDirectFile
 
 if TYPE_CHECKING:
-    from ..client import DirectIO
+    from .._core import ClientCore
 
 __all__ = ["OpenPickled", "Opened", "PickledFile"]
 
@@ -28,7 +28,7 @@ class Opened(NamedTuple):
     """
 
     file: ListedFile
-    client: DirectIO
+    client: ClientCore
     lease: Optional[ClientLease] = None
 
 
@@ -51,7 +51,7 @@ class OpenPickled:
         state = self.state
         lease = ClientLease(state.kind, state.state)
         try:
-            file = lease.client._whole(lease.client.metadata(state.file_id))
+            file = lease.client.whole(lease.client.metadata(state.file_id))
             if file.metadata.fingerprint != state.fingerprint:
                 raise DirectIOError(
                     "The file has changed since the open file was pickled: open it anew",

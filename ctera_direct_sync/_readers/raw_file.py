@@ -31,7 +31,7 @@ from .readahead import ReadaheadWindow, ReadRequest
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from ..client import DirectIO
+    from .._core import ClientCore
 
 __all__ = ["SMALL_READ_BYTES", "PickledState", "RawDirectFile"]
 
@@ -63,7 +63,7 @@ class PickledState(NamedTuple):
         position: The offset of the next byte to read.
     """
 
-    kind: type[DirectIO]
+    kind: type[ClientCore]
     state: dict[str, Any]
     file_id: int
     fingerprint: str
@@ -101,7 +101,7 @@ class RawDirectFile(io.RawIOBase):
         file: ListedFile,
         readahead: Optional[int] = None,
         *,
-        client: Optional[DirectIO] = None,
+        client: Optional[ClientCore] = None,
         places: Optional[DuckDBPositions] = None,
     ) -> None:
         self._set_position(0, file.file_id, readahead, places)
@@ -127,7 +127,7 @@ class RawDirectFile(io.RawIOBase):
         self.forget_parent()
         _files.add(self)
 
-    def _set_file(self, file: ListedFile, client: Optional[DirectIO]) -> None:
+    def _set_file(self, file: ListedFile, client: Optional[ClientCore]) -> None:
         """Set what a file has once its block list is known."""
         readahead = self._readahead
         max_bytes = file.memory // 2 if readahead is None else operator.index(readahead)

@@ -13,6 +13,7 @@ import io
 import sys
 from typing import Callable
 
+from .._core import core_of
 from .._readers.batch import FAILED
 from .._readers.manifest import ManifestError, Row, read_manifest
 from .._readers.targets import descriptor_of, read_all
@@ -122,8 +123,11 @@ def _download(
     explain: Explain,
 ) -> None:
     items = [row.item for row in rows if row.item is not None]
-    ended = client._run_batch(
-        items, options.folder, workers=options.files, progress=bars.show if bars.wanted else None
+    ended = core_of(client).run_batch(
+        items,
+        options.folder,
+        max_files=options.files,
+        progress=bars.show if bars.wanted else None,
     )
     positions: set[int] = set()
     with contextlib.closing(ended):

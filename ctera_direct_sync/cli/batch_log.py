@@ -14,8 +14,9 @@ from typing import Any, Callable, Optional
 
 from tqdm import tqdm
 
-from .._readers.batch import FAILED, BatchItem, BatchResult
+from .._readers.batch import FAILED
 from .._readers.manifest import ManifestError, Row
+from ..types import BatchItem, BatchResult
 from .output import complain
 
 __all__ = ["BatchLog", "JSONLog", "ProgressBars", "TextLog", "Write"]

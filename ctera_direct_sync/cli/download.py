@@ -9,6 +9,7 @@ import os
 from typing import Callable, Optional
 
 from .._base.checksums import Checksum
+from .._core import core_of
 from .._readers.targets import is_stream
 from ..client import DirectIO
 from ..exceptions import DirectIOError
@@ -76,8 +77,8 @@ def download(client: DirectIO, options: argparse.Namespace) -> None:
     byte_range = _byte_range(client, options)
     try:
         with ProgressBar(options, os.path.basename(options.path)) as progress:
-            done = client._download(
-                options.file_id,
+            done = core_of(client).download(
+                client.metadata(options.file_id),
                 options.path,
                 byte_range=byte_range,
                 resume=options.resume,

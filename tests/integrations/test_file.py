@@ -27,6 +27,7 @@ from ctera_direct_sync import (
     DownloadError,
     Settings,
 )
+from ctera_direct_sync._core import core_of
 from ctera_direct_sync._readers.file import DirectFile
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 
@@ -262,14 +263,14 @@ def test_behaves_as_a_file_on_disk(
     """Whatever is done in whatever order gives what ``open(path, 'rb')`` gives, in bounded memory."""
     client = two_clients[tight]
     metadata = client.metadata(two_clients[2 + native])
-    opened = client._open_shared_file(metadata) if shared else client.open(metadata.file_id)
+    opened = core_of(client).open_shared(metadata) if shared else client.open(metadata.file_id)
     with on_disk.open("rb") as model, opened as file:
         for name, *arguments in program:
             if name == "readinto":
                 arguments = [bytearray(arguments[0])]
             results = [_outcome(each, name, arguments) for each in (file, model)]
             assert results[0] == results[1], (name, arguments)
-            _check_memory(file, client._settings.memory)
+            _check_memory(file, core_of(client).settings.memory)
 
 
 def _outcome(file: Any, name: str, arguments: list[Any]) -> Any:
@@ -417,7 +418,7 @@ def test_a_large_read_fetches_its_blocks_at_once(
     block = 100_000
     file_id = portal.add(SyntheticSource(20 * block), block_size=block)
     held = portal.faults.add("storage", times=None, action=faults.stall())
-    client._engine._tuner.limit = 8
+    core_of(client).engine._tuner.limit = 8
     with client.open(file_id) as file:
         file.seek(5 * block + 7)
 
@@ -454,7 +455,7 @@ def test_read_to_the_end_fetches_in_parallel(
 ) -> None:
     """read() without a size has as many blocks under way as serve."""
     held = portal.faults.add("storage", times=None, action=faults.stall())
-    client._engine._tuner.limit = 4
+    core_of(client).engine._tuner.limit = 4
     with client.open(blocks) as file:
         reader = threading.Thread(target=file.read)
         reader.start()
@@ -481,7 +482,7 @@ def test_reader_does_not_wait_behind_bulk_work(
 ) -> None:
     """A block that was to be fetched ahead but has not begun is fetched at once when it is read."""
     client = make_client(max_workers=3)
-    client._engine._tuner = SimpleNamespace(
+    core_of(client).engine._tuner = SimpleNamespace(
         limit=2, completed=lambda nbytes: None, idle=lambda: None
     )
     busy = portal.add(SyntheticSource(4 * BLOCK), block_size=BLOCK)

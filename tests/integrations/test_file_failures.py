@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO, DirectIOError, DownloadError
+from ctera_direct_sync._core import core_of
 from ctera_direct_sync._readers import (
     block_cache,
     block_memory,
@@ -80,7 +81,7 @@ def file(
     if request.param == "open":
         file: DirectFile = client.open(file_id)
     else:
-        file = client._open_shared_file(client.metadata(file_id))
+        file = core_of(client).open_shared(client.metadata(file_id))
     with file:
         yield file
 
@@ -217,7 +218,7 @@ def test_interrupted_read_does_not_move(
     number = 0
     while True:
         number += 1
-        opened = serial_client._open_shared_file(metadata)
+        opened = core_of(serial_client).open_shared(metadata)
         with opened if shared else serial_client.open(metadata.file_id) as file:
             file.seek(START)
             with _InterruptAt(number) as interrupt:
@@ -323,7 +324,7 @@ def test_stop_iteration_is_not_the_end(portal: Emulator, client: DirectIO) -> No
         raise StopIteration
 
     file_id = portal.add(DATA, block_size=BLOCK)
-    client._session = broken
+    core_of(client).session = broken
     with client.open(file_id) as file:
         with pytest.raises(RuntimeError):
             next(file)

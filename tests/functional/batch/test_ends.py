@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO, DirectIOError
+from ctera_direct_sync._core import ClientCore
 from ctera_direct_sync._readers import batch
 from ctera_direct_sync._readers.names_on_disk import ClaimedPaths
 from ctera_direct_sync.emulator import Emulator
@@ -39,14 +40,14 @@ def test_download_that_a_hook_breaks_off(
     client: DirectIO, ids: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
     """An item whose download is ended by a BaseException on its thread fails; the others are done."""
-    original = DirectIO._download_one
+    original = ClientCore._download_one
 
-    def raising(self: DirectIO, file_id: int, *arguments: Any, **options: Any) -> Any:
+    def raising(self: ClientCore, file_id: int, *arguments: Any, **options: Any) -> Any:
         if file_id == ids[1]:
             raise kind
         return original(self, file_id, *arguments, **options)
 
-    monkeypatch.setattr(DirectIO, "_download_one", raising)
+    monkeypatch.setattr(ClientCore, "_download_one", raising)
     items = [(file_id, f"f{file_id}") for file_id in ids]
     results = client.download_many(items, tmp_path)
     assert [result.outcome for result in results] == ["done", "failed", "done"]
@@ -94,7 +95,7 @@ def test_every_item_is_told_once(
 
     monkeypatch.setattr(batch._Batch, "_work", twice)
     with pytest.raises(RuntimeError, match="twice"):
-        client.download_many([(i, f"f{i}") for i in ids], tmp_path, workers=1)
+        client.download_many([(i, f"f{i}") for i in ids], tmp_path, max_files=1)
 
 
 # --- names that are one file's -------------------------------------------------------------------------

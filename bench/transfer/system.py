@@ -66,6 +66,32 @@ def ensure_peer() -> Path:
     return python
 
 
+def find_before(checkout: Path) -> Path:
+    """Return the Python of another checkout of this project.
+
+    Args:
+        checkout: The folder of the checkout, whose `.venv` has it installed in place.
+
+    Raises:
+        Missing: There is no such environment, or it would run another checkout's code.
+    """
+    python = checkout.resolve() / ".venv" / "bin" / "python"
+    if not python.exists():
+        raise Missing(
+            f"--before {checkout}: it has no .venv/bin/python; make one as README.md says"
+        )
+    program = "import ctera_direct_sync as m; print(m.__file__); print(m.codec.backend)"
+    done = subprocess.run(
+        [python, "-c", program], cwd=HERE / "clients", stdout=subprocess.PIPE, text=True
+    )
+    module, backend = [*done.stdout.split(), "", ""][:2]
+    if not Path(module).is_relative_to(checkout.resolve()):
+        raise Missing(f"--before {checkout}: its Python imports {module or 'nothing'}; install it")
+    if backend != "native":
+        raise Missing(f"--before {checkout}: its native codec is not built; install it again")
+    return python
+
+
 def ensure_floor() -> Path:
     """Return the C program, compiled anew when its source changed."""
     source = HERE / "floor.c"

@@ -310,7 +310,7 @@ def test_import_is_silent_and_starts_nothing(portal: Emulator, tmp_path: Path) -
     """Importing the package starts no thread and imports neither emulator nor command line."""
     code = (
         "import sys, threading, ctera_direct_sync; assert threading.active_count() == 1; "
-        "assert not [n for n in sys.modules if 'emulator' in n or n.endswith('.cli')]"
+        "assert not [n for n in sys.modules if 'emulator' in n or n.endswith('.cli.program')]"
     )
     done = run_python(portal, "-X", "dev", "-W", "error", "-c", code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -25,6 +25,7 @@ from system import (
     ensure_floor,
     ensure_packages,
     ensure_peer,
+    ensure_plots,
     find_before,
     say,
 )
@@ -93,6 +94,7 @@ def publish(about: dict[str, str], sections: dict[str, Any], bench: Bench, whole
         report.write(path, about, sections)
     else:
         print(report.render(about, sections))
+    ensure_plots(bench.peer_python)
     subprocess.run(
         [bench.peer_python, Path(__file__).with_name("plots.py"), results, images], check=True
     )

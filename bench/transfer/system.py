@@ -47,23 +47,22 @@ def ensure_peer() -> Path:
     folder = WORK / f"venv-{stamp}"
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
-        say("making an environment for cterasdk and matplotlib")
+        say("making an environment for cterasdk")
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run(
-            [
-                python,
-                "-m",
-                "pip",
-                "install",
-                "-qq",
-                "--disable-pip-version-check",
-                "-r",
-                requirements,
-            ],
-            check=True,
-        )
+        _install(python, requirements)
         (folder / "complete").touch()
     return python
+
+
+def ensure_plots(python: Path) -> None:
+    """Install what plots.py needs into that environment, unless it is there."""
+    if subprocess.run([python, "-c", "import matplotlib"], stderr=subprocess.DEVNULL).returncode:
+        _install(python, ROOT / "bench" / "requirements-plots.txt")
+
+
+def _install(python: Path, requirements: Path) -> None:
+    options = ["-qq", "--disable-pip-version-check"]
+    subprocess.run([python, "-m", "pip", "install", *options, "-r", requirements], check=True)
 
 
 def find_before(checkout: Path) -> Path:

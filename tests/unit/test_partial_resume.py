@@ -23,7 +23,6 @@ from tests.support.part_files import (
     write,
 )
 
-
 pytestmark = pytest.mark.keeps_partial
 
 

@@ -235,7 +235,7 @@ def test_duckdb_and_dask(
     connection.register_filesystem(fs)
     query = "select * from read_csv('{}', header=false)"
     assert connection.execute(query.format(url)).fetchall() == [(HERE.decode(),)]
-    with pytest.raises(Exception, match="is of portal"):
+    with pytest.raises(duckdb.Error, match="is of portal"):
         connection.execute(query.format(foreign_url)).fetchall()
     connection.close()
     with pytest.raises(ValueError, match="is of portal"):

@@ -113,7 +113,7 @@ def by_http_client(answer: bytes) -> Optional[tuple[int, bytes]]:
         return None
 
 
-@settings(max_examples=3000)
+@settings(max_examples=1000)
 @given(answers)
 def test_any_answer(answer):
     """What is accepted, the standard library reads alike; nothing else comes out than a fault."""

@@ -11,16 +11,23 @@ from . import faults
 from .catalog import FileInfo
 from .emulator import Emulator
 from .log import RequestRecord
+from .names.accounts import Accounts, User
+from .names.options import PortalOptions
+from .names.tree import Tree
 from .options import FileOptions
 from .sources import BytesSource, FileSource, SyntheticSource
 
 __all__ = [
+    "Accounts",
     "BytesSource",
     "Emulator",
     "FileInfo",
     "FileOptions",
     "FileSource",
+    "PortalOptions",
     "RequestRecord",
     "SyntheticSource",
+    "Tree",
+    "User",
     "faults",
 ]

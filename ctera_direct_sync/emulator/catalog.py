@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import NamedTuple, Optional
 
@@ -153,6 +153,7 @@ class Catalog:
         self._cache = cache
         self._lock = threading.RLock()
         self._files: dict[int, _File] = {}
+        self._last_id = 1000
 
     def add(
         self, source: Source, options: FileOptions, name: Optional[str], file_id: Optional[int]
@@ -160,19 +161,32 @@ class Catalog:
         """Add a file, or raise ValueError where the ID is taken."""
         with self._lock:
             if file_id is None:
-                file_id = max(self._files, default=1000) + 1
+                file_id = self._last_id + 1
             if file_id in self._files:
                 raise ValueError(f"file ID {file_id} is taken; replace() changes a file")
             version = self._version(file_id, 1, source, options)
             self._files[file_id] = _File(name or f"file-{file_id}", version)
+            self._last_id = max(self._last_id, file_id)
             return file_id
 
-    def add_folder(self, folder: Path, options: FileOptions) -> None:
-        """Add every regular file below a folder, under IDs that its relative path gives it."""
+    def add_folder(self, folder: Path, options: FileOptions) -> dict[str, int]:
+        """Add every regular file below a folder, under an ID that its relative path determines.
+
+        Returns:
+            The IDs, by the relative path with slashes.
+        """
+        names = {}
         with self._lock:
             for path in _regular_files(folder):
                 name = path.relative_to(folder).as_posix()
-                self.add(FileSource(path), options, name, stable_id(name, self._files))
+                file_id = stable_id(name, self._files)
+                names[name] = self.add(FileSource(path), options, name, file_id)
+        return names
+
+    def options(self, file_id: int) -> FileOptions:
+        """Return how a file is stored now."""
+        with self._lock:
+            return self._file(file_id).versions[-1].options
 
     def replace(
         self, file_id: int, source: Source, changes: dict[str, object], keep_old: bool
@@ -232,12 +246,11 @@ class Catalog:
         return FileVersion(file_id, number, source, options, key)
 
 
-def stable_id(name: str, taken: Iterable[int] = ()) -> int:
+def stable_id(name: str, taken: Container[int] = ()) -> int:
     """Return an ID of six digits that a relative path determines, the next free one if taken."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     file_id = 100_000 + int.from_bytes(digest[:8], "big") % 900_000
-    used = set(taken)
-    while file_id in used:
+    while file_id in taken:
         file_id += 1
     return file_id
 

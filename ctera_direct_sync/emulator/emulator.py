@@ -15,6 +15,10 @@ from .faults import FaultTable
 from .keys import derive, key_encryption_key, new_access_key_id, new_secret_access_key
 from .log import RequestLog, RequestRecord
 from .messages import PORTAL, STORAGE
+from .names.accounts import Accounts
+from .names.interface import Interface
+from .names.options import PortalOptions
+from .names.tree import Folder, Tree
 from .options import MIB, FileOptions
 from .portal import Portal
 from .server import Backend, Server
@@ -51,6 +55,11 @@ class Emulator:
     :param access_key_id: random by default; so are secret_access_key (base64) and bearer.
     :param cache: bytes of encoded blocks to keep.
     :param clock: seconds since the epoch, for the signatures.
+    :param username: the name of the default user, a team administrator called Demo User, who owns
+     the cloud folder My Files and the access keys.
+    :param password: the default user's password, random by default.
+    :param tree: what is in My Files: names, and bytes, paths, sources, or dicts for folders.
+    :param portal_options: what the portal does where real portals differ.
     :raises ValueError: an argument that cannot be.
     """
 
@@ -73,6 +82,10 @@ class Emulator:
         bearer: Optional[str] = None,
         cache: int = 128 * MIB,
         clock: Callable[[], float] = time.time,
+        username: str = "demo",
+        password: Optional[str] = None,
+        tree: Optional[Folder] = None,
+        portal_options: Optional[PortalOptions] = None,
         **options: Any,
     ) -> None:
         self.access_key_id = access_key_id or new_access_key_id()
@@ -95,17 +108,21 @@ class Emulator:
         self._signer = Signer(secrets.token_bytes(32), expire, clock)
         secret = derive(key_encryption_key(self.secret_access_key), "file-keys", 32)
         self._catalog = Catalog(secret, BlockCache(cache))
-        portal = Portal(
-            self._catalog,
-            (self.access_key_id, self.bearer),
-            self.secret_access_key,
-            self._prefix,
-            self._locate,
-        )
-        self._backend = Backend(self._catalog, portal, Storage(self._catalog, self._signer))
         file_options = FileOptions(**self._defaults)
-        if folder is not None:
-            self._catalog.add_folder(_folder(folder), file_options)
+        self.portal_options = portal_options if portal_options is not None else PortalOptions()
+        self.accounts = Accounts(self.portal_options, clock)
+        self.username = username
+        self.password = password if password is not None else secrets.token_urlsafe(12)
+        self.tree = Tree(self._catalog, self.accounts, self.portal_options, file_options, clock)
+        self._add_default_user(tree, folder, file_options)
+        interface = Interface(
+            self.tree, self.accounts, self.portal_options, self._prefix, "emulator", clock
+        )
+        portal = Portal(
+            self._catalog, self.accounts.direct_secret, self._prefix, self._locate, interface
+        )
+        storage = Storage(self._catalog, self._signer)
+        self._backend = Backend(self._catalog, portal, storage, self.secret_access_key)
 
     def __enter__(self) -> Emulator:
         return self.start()
@@ -264,7 +281,7 @@ class Emulator:
 
     def listing(self, file_id: int) -> dict[str, Any]:
         """Return what the portal would list for a file now."""
-        return self._backend.portal.listing(self._catalog.listed(file_id))
+        return self._backend.portal.listing(self._catalog.listed(file_id), self.secret_access_key)
 
     def stored(self, file_id: int, block: int) -> bytes:
         """Return the stored object of a file's block, numbered from 1."""
@@ -275,6 +292,27 @@ class Emulator:
     def file_key(self, file_id: int) -> bytes:
         """Return a file's key, unwrapped."""
         return self._catalog.listed(file_id).key
+
+    def _add_default_user(
+        self,
+        tree: Optional[Folder],
+        folder: Union[str, os.PathLike[str], None],
+        file_options: FileOptions,
+    ) -> None:
+        user = self.accounts.add(
+            self.username,
+            self.password,
+            full_name="Demo User",
+            role="ReadWriteAdmin",
+            bearer=self.bearer,
+        )
+        self.accounts.add_key(user, self.access_key_id, self.secret_access_key)
+        self.tree.default_user = user
+        self.tree.add_cloud_folder("My Files", tree)
+        if folder is not None:
+            path = _folder(folder)
+            names = self._catalog.add_folder(path, file_options)
+            self.tree.adopt_folder(self.tree.node("/My Files"), path, names)
 
     def _listen(self, address: tuple[str, int], *roles: str) -> Server:
         context = self._certificates.context if self._certificates is not None else None

@@ -54,12 +54,14 @@ class Fault:
         times: Optional[int],
         skip: int,
         action: Action,
+        call: Optional[str] = None,
     ) -> None:
         self.action = action
         self.entered = threading.Event()
         self._where = where
         self._file_id = file_id
         self._block = block
+        self._call = call
         self._left = times
         self._skip = skip
         self._hits = 0
@@ -91,6 +93,7 @@ class Fault:
             (self._where, request.where),
             (self._file_id, request.file_id),
             (self._block, request.block),
+            (self._call, request.call.name if request.call is not None else None),
         )
         return all(want is None or want == have for want, have in wanted)
 
@@ -128,6 +131,7 @@ class FaultTable:
         *,
         times: Optional[int] = 1,
         skip: int = 0,
+        call: Optional[str] = None,
         action: Action,
     ) -> Fault:
         """
@@ -138,10 +142,12 @@ class FaultTable:
         :param block: requests for this block only, numbered from 1.
         :param times: how many requests meet it; None: all.
         :param skip: how many matching requests pass before.
+        :param call: requests to the portal's API that make this call only, such as ``login``,
+         ``fetchResources`` or ``PROPFIND``.
         """
         if where not in (None, PORTAL, STORAGE):
             raise ValueError(f"where must be 'portal', 'storage' or None, not {where!r}")
-        fault = Fault(where, file_id, block, times, skip, action)
+        fault = Fault(where, file_id, block, times, skip, action, call)
         with self._lock:
             self._faults.append(fault)
         return fault

@@ -23,6 +23,10 @@ class RequestRecord:
     :ivar connection: a number for the connection that it came by.
     :ivar host: the Host that was asked for.
     :ivar fault: the kind of fault that it met, or None.
+    :ivar call: of the portal's API, what it calls, such as ``fetchResources``, or None.
+    :ivar root: the decoded path that the call is about, such as ``/My Files/a``, or None.
+    :ivar depth: how deep the call looks, as the client wrote it, or None.
+    :ivar start: the number of the first item that a listing asks for.
     """
 
     number: int
@@ -38,6 +42,10 @@ class RequestRecord:
     status: Optional[int] = None
     sent: int = 0
     fault: Optional[str] = None
+    call: Optional[str] = None
+    root: Optional[str] = None
+    depth: Optional[str] = None
+    start: int = 0
 
 
 class RequestLog:

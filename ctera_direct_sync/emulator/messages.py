@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from email.message import Message
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 from xml.sax.saxutils import escape
 
 from .bodies import Body, BytesBody
+
+if TYPE_CHECKING:
+    from .names.calls import Call
 
 PORTAL = "portal"
 STORAGE = "storage"
 
 
 class Request(NamedTuple):
-    """A GET request, routed: what it is for is known, whether it may is not."""
+    """A request, routed: what it is for is known, whether it may is not."""
 
     where: str
     path: str
@@ -24,6 +27,8 @@ class Request(NamedTuple):
     file_id: Optional[int] = None
     version: Optional[int] = None
     block: Optional[int] = None
+    method: str = "GET"
+    call: Optional[Call] = None
 
 
 class Response(NamedTuple):

@@ -1,14 +1,14 @@
-"""The portal: lists a file's blocks to whoever has a key (PROTOCOL section 1)."""
+"""The portal: lists a file's blocks to a caller that has a key (PROTOCOL section 1)."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from typing import Any, Optional
 
 from .catalog import Catalog, FileVersion, NoSuchFile
 from .keys import wrap
 from .messages import Request, Response, html_response, json_response
+from .names.interface import Interface
 
 
 class Portal:
@@ -16,44 +16,53 @@ class Portal:
     Answers ``GET {prefix}/directio/{file_id}``.
 
     :param catalog: the files.
-    :param bearers: what may follow ``Authorization: Bearer``.
-    :param secret_access_key: wraps the file keys.
+    :param secret_of: returns the secret access key that wraps file keys for the caller with a bearer token,
+     or None if the token is not valid.
     :param prefix: what the path starts with, such as ``/tenant``.
     :param locate: turns an object's path into the signed URL to list.
+    :param interface: answers the calls that sign in and name files.
     """
 
     def __init__(
         self,
         catalog: Catalog,
-        bearers: tuple[str, ...],
-        secret_access_key: str,
+        secret_of: Callable[[str], Optional[str]],
         prefix: str,
         locate: Callable[[str], str],
+        interface: Interface,
     ) -> None:
         self._catalog = catalog
-        self._bearers = bearers
-        self._secret_access_key = secret_access_key
+        self._secret_of = secret_of
         self._prefix = prefix
         self._locate = locate
+        self.interface = interface
 
     def answer(self, request: Request) -> Response:
         """Return the response to a request."""
+        if request.call is not None:
+            return self.interface.answer(request, request.call)
         if not request.path.startswith(f"{self._prefix}/directio/"):
             return html_response(404, "Not Found")
-        if not self._authorized(request.headers.get("Authorization", "")):
+        secret = self.secret(request)
+        if secret is None:
             return json_response(401, {"msg": "Unauthorized"})
         version = self._version(request.file_id)
         if version is None:
             return json_response(400, {"msg": "No such file"})
         if not version.options.direct:
             return json_response(422, {"msg": "Some block is on a node not in direct mode"})
-        return json_response(200, self.listing(version))
+        return json_response(200, self.listing(version, secret))
 
-    def listing(self, version: FileVersion) -> dict[str, Any]:
+    def secret(self, request: Request) -> Optional[str]:
+        """Return the secret access key that goes with a request's authorization, or None."""
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        return self._secret_of(given.strip()) if scheme.lower() == "bearer" else None
+
+    def listing(self, version: FileVersion, secret_access_key: str) -> dict[str, Any]:
         """Return the listing of a file in the shape that its options name."""
         options = version.options
         listing: dict[str, Any] = {}
-        wrapped_key = wrap(version.key, self._secret_access_key)
+        wrapped_key = wrap(version.key, secret_access_key)
         if options.listing == "pre-8.3":
             listing["wrapped_key"] = wrapped_key
         else:
@@ -83,13 +92,6 @@ class Portal:
         if cipher == "AES-GCM":
             info["cipher"] = cipher
         return info
-
-    def _authorized(self, header: str) -> bool:
-        scheme, _, given = header.partition(" ")
-        return scheme.lower() == "bearer" and any(
-            hmac.compare_digest(given.strip().encode("utf-8", "replace"), bearer.encode("utf-8"))
-            for bearer in self._bearers
-        )
 
     def _version(self, file_id: Optional[int]) -> Optional[FileVersion]:
         try:

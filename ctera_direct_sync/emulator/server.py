@@ -32,13 +32,18 @@ logger = logging.getLogger(__name__)
 
 _OBJECT = re.compile(r"/blocks/(\d{1,19})/(\d{1,9})/(\d{1,9})\Z")
 _FILE = re.compile(r"/directio/(\d{1,19})\Z")
+#: The largest body of a call that is read.
+_MAX_BODY_BYTES = 1024 * 1024
 _LINGER_NONE = struct.pack("ii", 1, 0)
 
 
 class Backend:
     """What both servers share: the portal, the storage, the faults, the log and the pace."""
 
-    def __init__(self, catalog: Catalog, portal: Portal, storage: Storage) -> None:
+    def __init__(
+        self, catalog: Catalog, portal: Portal, storage: Storage, secret_access_key: str
+    ) -> None:
+        self.secret_access_key = secret_access_key
         self.catalog = catalog
         self.portal = portal
         self.storage = storage
@@ -93,7 +98,9 @@ class Exchange:
         """Return the right listing, whoever asks for it."""
         if self.request.file_id is None:
             raise ValueError("a fault that edits a listing is for requests to the portal")
-        return self._backend.portal.listing(self._backend.catalog.listed(self.request.file_id))
+        portal = self._backend.portal
+        secret = portal.secret(self.request) or self._backend.secret_access_key
+        return portal.listing(self._backend.catalog.listed(self.request.file_id), secret)
 
     def pause(self, seconds: float) -> None:
         """Wait, or until the emulator stops."""
@@ -315,10 +322,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._number = next(self.server.backend.connections)
 
     def do_GET(self) -> None:
-        """Answer a GET."""
-        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # a body that nobody reads is no next request
-        request = self._route()
+        """Answer a request of any method."""
+        body = b""
+        if self._is_call():
+            read = self._read_body()
+            if read is None:
+                return
+            body = read
+        elif self.command != "GET":
+            self.send_error(HTTPStatus.NOT_IMPLEMENTED)
+            return
+        elif "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            # A body that is not read must not be taken for the next request.
+            self.close_connection = True
+        request = self._route(body)
         record = self._record(request)
         log = self.server.backend.log
         log.begin(record)
@@ -334,12 +351,33 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         finally:
             exchange.end()
 
+    do_POST = do_PUT = do_PROPFIND = do_GET
+
+    def _is_call(self) -> bool:
+        target = urlsplit(self.path)
+        return PORTAL in self.server.roles and self.server.backend.portal.interface.owns(
+            target.path
+        )
+
+    def _read_body(self) -> Optional[bytes]:
+        """Return the request's body, or None after an error was sent."""
+        if "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            self.send_error(HTTPStatus.LENGTH_REQUIRED)
+            return None
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
+            self.close_connection = True
+            self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return None
+        return self.rfile.read(int(length))
+
     def _apologize(self, exchange: Exchange) -> None:
         self.close_connection = True
         if exchange.record.status is None:
             exchange.send(html_response(500, "The emulator failed; its log says why"))
 
-    def _route(self) -> Request:
+    def _route(self, body: bytes) -> Request:
         target = urlsplit(self.path)
         host = target.netloc or self.headers.get("Host", "")
         found = _OBJECT.match(target.path)
@@ -357,9 +395,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.headers,
             host,
             int(listed.group(1)) if listed else None,
+            method=self.command,
+            call=self.server.backend.portal.interface.identify(
+                self.command, target.path, self.headers, body
+            ),
         )
 
     def _record(self, request: Request) -> RequestRecord:
+        call = request.call
         return RequestRecord(
             number=0,
             where=request.where,
@@ -371,6 +414,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             had_authorization="Authorization" in self.headers,
             connection=self._number,
             host=request.host,
+            call=call.name if call is not None else None,
+            root=call.root if call is not None else None,
+            depth=call.depth if call is not None else None,
+            start=call.start if call is not None else 0,
         )
 
     def log_message(self, format: str, *args: object) -> None:

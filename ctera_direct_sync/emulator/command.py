@@ -119,10 +119,12 @@ def describe(emulator: Emulator, folder: Path) -> str:
         f"export CTERA_DIRECT_URL={emulator.url}",
         f"export CTERA_DIRECT_ACCESS_KEY_ID={emulator.access_key_id}",
         f"export CTERA_DIRECT_SECRET_ACCESS_KEY={emulator.secret_access_key}",
+        f"export CTERA_DIRECT_USERNAME={emulator.username}",
+        f"export CTERA_DIRECT_PASSWORD={emulator.password}",
     ]
     if emulator.ca_bundle is not None:
         lines.append(f"export REQUESTS_CA_BUNDLE={emulator.ca_bundle}")
-    lines += ["", *_table(emulator), "", "Ctrl-C stops it."]
+    lines += ["", *_table(emulator), "", "By name the files are in /My Files.", "Ctrl-C stops it."]
     return "\n".join(lines)
 
 

@@ -7,8 +7,8 @@ from typing import Any, Callable
 
 from .accounts import Accounts, Session, User
 from .calls import Call, RequestError
+from .describe import format_reference
 from .nodes import CloudFolder
-from .resources import format_reference
 from .tree import Tree
 from .wire import CLASS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable
 from typing import Any, Optional
 from urllib.parse import parse_qs, unquote
@@ -11,9 +12,10 @@ from ..messages import Request, Response, html_response
 from . import webdav
 from .accounts import ROLE_SETTINGS, Accounts, Session, User
 from .calls import Call, RequestError
+from .describe import Describer, format_local_time, split_reference
 from .directory import Directory
 from .options import PortalOptions
-from .resources import Resources, split_reference
+from .resources import Resources
 from .tree import Tree
 from .views import View
 from .wire import CLASS, parse_xml, value_response
@@ -108,9 +110,12 @@ class Interface:
         try:
             return self._answer(request, call, in_json)
         except RequestError as error:
-            value = {CLASS: "Error", "msg": error.message, "rc": error.status}
+            headers = self._fresh_cookie(call) if error.status in (401, 403) else {}
             return value_response(
-                value, in_json=in_json and self._options.json_errors, status=error.status
+                {CLASS: "Error", "msg": error.message, "rc": error.status},
+                in_json=in_json and self._options.json_errors,
+                status=error.status,
+                headers=headers,
             )
 
     def _split(self, path: str) -> Optional[tuple[str, str]]:
@@ -194,9 +199,7 @@ class Interface:
         return session if told or request.path.endswith("/api/currentSession") else None
 
     def _session_over(self, request: Request, call: Call) -> Response:
-        headers = {}
-        if self._options.fresh_cookie_on_refusal:
-            headers["Set-Cookie"] = self._cookie("0" * 32, call.context)
+        headers = self._fresh_cookie(call)
         if self._options.session_over == "401":
             response = value_response(
                 {CLASS: "Error", "msg": "Session expired", "rc": 401}, in_json=False, status=401
@@ -228,6 +231,12 @@ class Interface:
         headers = {"Set-Cookie": self._cookie(cookie, call.context)}
         return value_response("Login succeed", in_json=in_json, headers=headers)
 
+    def _fresh_cookie(self, call: Call) -> dict[str, str]:
+        """Return the header of a cookie that opens no session, if the portal sends one."""
+        if not self._options.fresh_cookie_on_refusal:
+            return {}
+        return {"Set-Cookie": self._cookie(secrets.token_hex(16).upper(), call.context)}
+
     def _cookie(self, value: str, context: str) -> str:
         return f"{_COOKIE}={value}; Path={self._prefix}/{context}; HttpOnly"
 
@@ -257,9 +266,9 @@ class Interface:
         return self._resources.snapshots(view, call.context, call.parameter)
 
     def _webdav(self, request: Request, call: Call, session: Session) -> Response:
-        return webdav.answer(
-            request, call, self._view(call, session), self._resources, self._options, self._prefix
-        )
+        describer = Describer(self._accounts, self._options, call.context)
+        view = self._view(call, session)
+        return webdav.answer(request, call, view, describer, self._options, self._prefix)
 
     def _current_session(self, call: Call, session: Session) -> Any:
         user = session.user
@@ -277,7 +286,7 @@ class Interface:
         return self._tenant if call.context == "ServicesPortal" else session.tenant
 
     def _current_time(self, call: Call, session: Session) -> Any:
-        return self._resources.lastmodified(self._clock())
+        return format_local_time(self._clock(), self._options.utc_offset_s)
 
     def _role_settings(self, call: Call, session: Session) -> Any:
         kind = call.path.rpartition("/")[2]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator, Sequence
-from typing import Any, Callable, NamedTuple, Optional
-from urllib.parse import quote, unquote
+from typing import Any, NamedTuple, Optional
+from urllib.parse import quote
 
 from .accounts import Accounts
 from .calls import RequestError
-from .nodes import Node, State, content_facts
+from .describe import Describer, format_reference, split_reference
+from .nodes import Node
 from .options import PortalOptions
+from .search import Filter, name_filter, parse_filter
 from .tree import Tree
 from .views import (
     PREVIOUS_VERSIONS,
@@ -24,8 +25,6 @@ from .views import (
 )
 from .wire import CLASS
 
-#: The largest file that is read for a search by content, in bytes.
-_MAX_SEARCHED_BYTES = 16 * 1024 * 1024
 _DEFAULT_LIMIT = 100
 
 
@@ -36,7 +35,7 @@ class _Page(NamedTuple):
     start: int
     limit: int
     include_deleted: bool
-    filters: tuple[Callable[[Node], bool], ...]
+    filters: tuple[Filter, ...]
 
 
 class Resources:
@@ -87,18 +86,6 @@ class Resources:
                 raise RequestError(500, "There is no such path")
             return self._snapshots(view, place, context)
 
-    def info(self, context: str, place: Place) -> dict[str, Any]:
-        """Return what the portal says about an object."""
-        if isinstance(place.item, Container):
-            return self._container_info(context, place)
-        return self._node_info(context, place, place.item)
-
-    def lastmodified(self, seconds: float) -> str:
-        """Return a time in seconds since the epoch as the portal's local time, without a zone."""
-        local = int(seconds) + self._options.utc_offset_s
-        moment = datetime.datetime.fromtimestamp(local, datetime.timezone.utc)
-        return moment.strftime("%Y-%m-%dT%H:%M:%S")
-
     def _page(self, parameter: Any) -> _Page:
         if not isinstance(parameter, dict):
             raise RequestError(500, "fetchResources needs an object of FetchResourcesParam")
@@ -119,22 +106,23 @@ class Resources:
             tuple(self._filters(parameter)),
         )
 
-    def _filters(self, parameter: dict[str, Any]) -> Iterator[Callable[[Node], bool]]:
+    def _filters(self, parameter: dict[str, Any]) -> Iterator[Filter]:
         criteria = parameter.get("searchCriteria")
         if criteria:
-            yield _name_filter("contains", str(criteria))
+            yield name_filter("contains", str(criteria))
         if self._options.search_filters:
             for each in parameter.get("searchFilters") or []:
-                yield _parse_filter(each)
+                yield parse_filter(each)
 
     def _fetch(
         self, view: View, context: str, parts: tuple[str, ...], page: _Page
     ) -> dict[str, Any]:
-        place = view.find(parts)
+        place = view.find(parts, page.include_deleted)
         if place is None:
             told = page.depth != "0" or self._options.stat_error_type
             return _answer(None, [], False, "DestinationNotExists" if told else None)
-        root = self.info(context, place)
+        describer = Describer(self._accounts, self._options, context)
+        root = describer.info(place)
         if page.depth == "0":
             return _answer(root, [], False)
         items: Sequence[Place]
@@ -150,7 +138,7 @@ class Resources:
             listed = self._listed(view, place, page.include_deleted)
             total = len(listed)
             items = [place_in(place, item) for item in listed[page.start : page.start + page.limit]]
-        infos = [self.info(context, each) for each in items]
+        infos = [describer.info(each) for each in items]
         return _answer(root, infos, page.start + page.limit < total)
 
     @staticmethod
@@ -203,98 +191,6 @@ class Resources:
             )
         return snapshots
 
-    def _container_info(self, context: str, place: Place) -> dict[str, Any]:
-        return {
-            CLASS: "ResourceInfo",
-            "name": place.parts[-1] if place.parts else "",
-            "href": self._href(place.parts, context, True),
-            "isFolder": True,
-            "isDeleted": False,
-            "size": 0 if self._options.folder_size == "zero" else None,
-            "lastmodified": None,
-            "permalink": None,
-            "cloudFolderInfo": None,
-            "scope": place.scope,
-            "permission": "ReadOnly",
-            "extension": None,
-            "isShared": False,
-            "hasLinks": False,
-        }
-
-    def _node_info(self, context: str, place: Place, node: Node) -> dict[str, Any]:
-        state = node.state_at(place.moment) or node.history[0]
-        size, modified = self._facts(node, state)
-        info: dict[str, Any] = {
-            CLASS: "ResourceInfo",
-            "name": state.name,
-            "href": self._href(place.parts, context, node.is_folder),
-            "isFolder": node.is_folder,
-            "isDeleted": state.deleted,
-            "size": size,
-            "lastmodified": self.lastmodified(modified),
-            "permalink": f"/ServicesPortal/#/cloudDrive/{node.guid}",
-            "cloudFolderInfo": self._cloud_folder_info(node),
-            "scope": place.scope,
-            "permission": "ReadWrite",
-            "extension": None if node.is_folder else extension_of(state.name),
-            "isShared": place.scope == "Shared",
-            "hasLinks": False,
-        }
-        file_id = state.file_id
-        if node.is_folder and self._options.folders_have_ids:
-            file_id = folder_id(node)
-        if file_id is not None:
-            info["fileId"] = file_id
-        return info
-
-    def _facts(self, node: Node, state: State) -> tuple[Optional[int], float]:
-        if not node.is_folder:
-            return content_facts(state)
-        if self._options.folder_size == "total":
-            return _total(node), state.modified
-        return (0 if self._options.folder_size == "zero" else None), state.modified
-
-    def _cloud_folder_info(self, node: Node) -> dict[str, Any]:
-        folder = node.cloud_folder
-        owner = self._accounts.get(folder.owner)
-        return {
-            CLASS: "CloudFolderInfo",
-            "uid": folder.uid,
-            "name": folder.name,
-            "groupUid": owner.uid,
-            "passphraseProtected": False,
-            "ownerUid": owner.uid,
-            "ownerFriendlyName": owner.full_name,
-        }
-
-    def _href(self, parts: tuple[str, ...], context: str, is_folder: bool) -> str:
-        slash = "/" if is_folder and self._options.href_ends_in_slash else ""
-        return format_reference(parts, context) + slash
-
-
-def split_reference(reference: str, context: str) -> Optional[tuple[str, ...]]:
-    """Return the parts of a percent-encoded path below `/{context}/webdav`, or None."""
-    start = f"/{context}/webdav"
-    if reference != start and not reference.startswith(f"{start}/"):
-        return None
-    return tuple(unquote(part) for part in reference[len(start) :].split("/") if part)
-
-
-def format_reference(parts: Sequence[str], context: str) -> str:
-    """Return the percent-encoded path of some parts, below `/{context}/webdav`."""
-    return f"/{context}/webdav" + "".join(f"/{quote(part, safe='')}" for part in parts)
-
-
-def extension_of(name: str) -> str:
-    """Return the extension of a file name without its dot, or an empty text."""
-    stem, dot, extension = name.rpartition(".")
-    return extension if dot and stem else ""
-
-
-def folder_id(folder: Node) -> int:
-    """Return a number for a folder that is not the ID of a file."""
-    return 10**9 + folder.history[0].change
-
 
 def _answer(
     root: Any, items: list[dict[str, Any]], has_more: bool, error: Optional[str] = None
@@ -308,55 +204,14 @@ def _answer(
     }
 
 
-def _matches(item: Item, filters: tuple[Callable[[Node], bool], ...]) -> bool:
+def _matches(item: Item, filters: tuple[Filter, ...]) -> bool:
     if not filters:
         return True
     return isinstance(item, Node) and all(accepts(item) for accepts in filters)
 
 
 def _may_hold(item: Item) -> bool:
-    return isinstance(item, Container) or (item.is_folder and not item.state.deleted)
-
-
-def _parse_filter(value: Any) -> Callable[[Node], bool]:
-    if not isinstance(value, dict):
-        raise RequestError(500, "a search filter is an object")
-    field, operator = value.get("field"), value.get("operator")
-    text = str(value.get("value") or "")
-    if field == "name" and operator in ("eq", "neq", "contains"):
-        return _name_filter(str(operator), text)
-    if field == "extension" and operator in ("eq", "neq"):
-        return _extension_filter(str(operator), text)
-    if field == "content" and operator == "contains":
-        return lambda node: _content_contains(node, text)
-    raise RequestError(500, f"a search cannot filter {field} by {operator}")
-
-
-def _name_filter(operator: str, text: str) -> Callable[[Node], bool]:
-    wanted = text.lower()
-    if operator == "contains":
-        return lambda node: wanted in node.name.lower()
-    if operator == "eq":
-        return lambda node: node.name.lower() == wanted
-    return lambda node: node.name.lower() != wanted
-
-
-def _extension_filter(operator: str, text: str) -> Callable[[Node], bool]:
-    wanted = text.lower().lstrip(".")
-
-    def accepts(node: Node) -> bool:
-        if node.is_folder:
-            return False
-        return (extension_of(node.name).lower() == wanted) is (operator == "eq")
-
-    return accepts
-
-
-def _content_contains(node: Node, text: str) -> bool:
-    source = node.state.source
-    if source is None or source.size > _MAX_SEARCHED_BYTES:
-        return False
-    return text.encode("utf-8").lower() in bytes(source.read(0, source.size)).lower()
+    return isinstance(item, Container) or item.is_folder
 
 
 def _change_times(node: Node) -> set[int]:
@@ -380,10 +235,3 @@ def _path_at(node: Node, moment: int, top: Node) -> Optional[list[str]]:
         parts.insert(0, state.name)
         node = state.parent
     return parts
-
-
-def _total(folder: Node) -> int:
-    return sum(
-        _total(child) if child.is_folder else content_facts(child.state)[0]
-        for child in folder.children.values()
-    )

@@ -74,8 +74,12 @@ class View:
         self._user = user
         self._context = context
 
-    def find(self, parts: tuple[str, ...]) -> Optional[Place]:
+    def find(self, parts: tuple[str, ...], include_deleted: bool = False) -> Optional[Place]:
         """Return what is at a path, or None.
+
+        Args:
+            parts: The path's parts, without the context.
+            include_deleted: Whether to look into the trash where there is no live object.
 
         Raises:
             PermissionDenied: The user may not look there.
@@ -84,7 +88,7 @@ class View:
             place = Place((), Container("", "Root"), None, "Root")
             while len(place.parts) < len(parts):
                 name = parts[len(place.parts)]
-                child = self._child(place, name)
+                child = self._child(place, name, include_deleted)
                 if child is None and name == PREVIOUS_VERSIONS:
                     child = self._at_moment(place, parts)
                 if child is None:
@@ -107,7 +111,7 @@ class View:
                 return self._sorted(place.item.children_at(place.moment), place.moment)
             return self._today(place.item, include_deleted)
 
-    def _child(self, place: Place, name: str) -> Optional[Place]:
+    def _child(self, place: Place, name: str, include_deleted: bool) -> Optional[Place]:
         if isinstance(place.item, Container):
             found = (item for item in self._container_items(place) if item.name == name)
             item = next(found, None)
@@ -119,6 +123,10 @@ class View:
             raise PermissionDenied
         if place.moment is None:
             child = folder.children.get(name)
+            if child is None and include_deleted:
+                child = next(
+                    (each for each in folder.deleted_children() if each.name == name), None
+                )
         else:
             nodes = folder.children_at(place.moment)
             child = next((node for node in nodes if name_of(node, place.moment) == name), None)

@@ -9,9 +9,9 @@ from xml.sax.saxutils import escape
 from ..bodies import BytesBody, SourceBody
 from ..messages import Request, Response, html_response
 from .calls import Call
+from .describe import Describer
 from .nodes import Node, content_facts
 from .options import PortalOptions
-from .resources import Resources
 from .views import PermissionDenied, Place, View, place_in
 
 _START = (
@@ -24,7 +24,7 @@ def answer(
     request: Request,
     call: Call,
     view: View,
-    resources: Resources,
+    describer: Describer,
     options: PortalOptions,
     prefix: str,
 ) -> Response:
@@ -45,9 +45,7 @@ def answer(
             places += [place_in(place, item) for item in view.items(place)]
     except PermissionDenied:
         return html_response(403, "Forbidden")
-    responses = [
-        _response(each, resources.info(call.context, each), options, prefix) for each in places
-    ]
+    responses = [_response(each, describer.info(each), options, prefix) for each in places]
     text = _START + "".join(responses) + "</d:multistatus>"
     headers = {"Content-Type": "application/xml;charset=UTF-8"}
     return Response(207, headers, BytesBody(text.encode("utf-8")))

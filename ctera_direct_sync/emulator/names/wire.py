@@ -6,6 +6,7 @@ class of an object. Values that are read from XML have no types: each `<val>` is
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import Any, Optional
@@ -62,25 +63,35 @@ def _read_attribute(element: ElementTree.Element) -> Any:
 
 def format_xml(value: Any) -> str:
     """Return a value as an XML element."""
+    if isinstance(value, str):
+        return f"<val>{_escape(value)}</val>"
     if isinstance(value, dict):
         name = value.get(CLASS)
-        start = "<obj>" if name is None else f"<obj class={quoteattr(name)}>"
-        attributes = "".join(
-            f"<att id={quoteattr(key)}/>"
-            if each is None
-            else f"<att id={quoteattr(key)}>{format_xml(each)}</att>"
-            for key, each in value.items()
-            if key != CLASS
-        )
-        return f"{start}{attributes}</obj>"
+        parts = ["<obj>" if name is None else f"<obj class={quoteattr(name)}>"]
+        for key, each in value.items():
+            if key == CLASS:
+                continue
+            start = _attribute_start(key)
+            parts.append(f"{start}/>" if each is None else f"{start}>{format_xml(each)}</att>")
+        parts.append("</obj>")
+        return "".join(parts)
     if isinstance(value, (list, tuple)):
         return f"<list>{''.join(map(format_xml, value))}</list>"
     if value is None:
         return "<val/>"
     if isinstance(value, bool):
-        return f"<val>{str(value).lower()}</val>"
+        return "<val>true</val>" if value else "<val>false</val>"
+    return f"<val>{value}</val>"
+
+
+@functools.lru_cache(maxsize=1024)
+def _attribute_start(name: str) -> str:
+    return f"<att id={quoteattr(name)}"
+
+
+def _escape(text: str) -> str:
     # A parser turns a bare CR into LF (XML 1.0, section 2.11), so it is written as a reference.
-    return f"<val>{escape(str(value), {chr(13): '&#13;'})}</val>"
+    return escape(text).replace("\r", "&#13;")
 
 
 def format_json(value: Any) -> str:

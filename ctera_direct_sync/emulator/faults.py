@@ -460,6 +460,19 @@ def listing(edit: Callable[[Any], Any]) -> Action:
     return Action("listing", run)
 
 
+def answer(edit: Callable[[Any], Any]) -> Action:
+    """Send what a function makes of the value that a call of the portal's API returns.
+
+    The value is that of the JSON answer: a dict, list, text, number or None. It goes out in the format
+    that the client asked for.
+    """
+
+    def run(exchange: Exchange, _: Fault) -> None:
+        exchange.send(exchange.edited(edit))
+
+    return Action("answer", run)
+
+
 def _all(body: Body) -> bytes:
     return bytes(body.read(0, body.size))
 

@@ -14,7 +14,7 @@ import ssl
 import struct
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Optional
 from urllib.parse import urlsplit
@@ -101,6 +101,12 @@ class Exchange:
         portal = self._backend.portal
         secret = portal.secret(self.request) or self._backend.secret_access_key
         return portal.listing(self._backend.catalog.listed(self.request.file_id), secret)
+
+    def edited(self, edit: Callable[[Any], Any]) -> Response:
+        """Return the right response to a call, with what a function makes of its value."""
+        if self.request.call is None:
+            raise ValueError("a fault that edits an answer is for calls of the portal's API")
+        return self._backend.portal.interface.answer(self.request, self.request.call, edit)
 
     def pause(self, seconds: float) -> None:
         """Wait, or until the emulator stops."""

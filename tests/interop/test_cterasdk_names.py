@@ -210,3 +210,76 @@ def test_listed_files_are_downloaded(portal, user, loop):
         "budget.xlsx": b"numbers",
         "notes.txt": b"the quick brown fox",
     }
+
+
+def test_search(user):
+    """The filters of the vendor's client find what they say."""
+    from cterasdk.core.types import ContentFilter, FilenameFilter, TypeFilter
+
+    for filters, names in (
+        ([FilenameFilter.contains("budg")], ["budget.xlsx"]),
+        ([TypeFilter.eq("pdf"), FilenameFilter.ne("a.pdf")], ["b.pdf"]),
+        ([ContentFilter.contains("brown fox")], ["notes.txt"]),
+    ):
+        found = user.files.search("My Files/reports", filters)
+        assert [each.name for each in found] == names
+
+
+def test_deleted_files(portal, user):
+    """Deleted files are listed on request, and told from live ones."""
+    portal.tree.create("/My Files/trash/d.txt", b"1")
+    portal.tree.delete("/My Files/trash/d.txt")
+    assert list(user.files.listdir("My Files/trash")) == []
+    (found,) = user.files.listdir("My Files/trash", include_deleted=True)
+    assert (found.name, found.deleted, found.id is None) == ("d.txt", True, False)
+
+
+def test_session_over(portal, sign_in, vendor):
+    """The vendor's client takes the redirect of an ended session for one."""
+    client = sign_in(name="ann", password="pw&+ \u00e9")
+    portal.accounts.expire_sessions("ann")
+    with pytest.raises(vendor.exceptions.session.SessionExpired):
+        client.files.exists("Team")
+
+
+def test_ticket(portal, admin, vendor):
+    """An administrator's ticket signs the vendor's client in as someone else."""
+    parts = urlsplit(portal.url)
+    ticket = admin.users.generate_ticket("ann", "emulator")
+    client = vendor.ServicesPortal(parts.hostname, parts.port)
+    client.sso(ticket)
+    try:
+        assert client.session().account.name == "ann"
+        assert paths(client.files.listdir("")) == ["Team"]
+    finally:
+        client.logout()
+
+
+def test_webdav(user, portal):
+    """The vendor's WebDAV client reads the properties of a folder's children."""
+    found = user.io._webdav.propfind("/My Files/reports", 1)
+    hrefs = [each.href for each in found]
+    start = "/ServicesPortal/webdav/My%20Files/reports/"
+    assert hrefs == [start, f"{start}2026/", f"{start}a.pdf", f"{start}b.pdf"]
+    assert found[2].getcontentlength == 6
+
+
+def test_asynchronous_client(portal, vendor, loop):
+    """The vendor's asynchronous client signs in, lists, walks, stats and finds versions."""
+    parts = urlsplit(portal.url)
+
+    async def browse() -> Any:
+        async with vendor.AsyncServicesPortal(parts.hostname, parts.port) as client:
+            await client.login(portal.username, portal.password)
+            listed = [each.name async for each in client.files.listdir("My Files/many")]
+            walked = [str(each.path) async for each in client.files.walk("My Files/reports")]
+            found = await client.files.properties("My Files/readme.txt")
+            versions = await client.files.versions("My Files/readme.txt")
+            await client.logout()
+            return listed, walked, found, versions
+
+    listed, walked, found, versions = loop.run_until_complete(browse())
+    assert listed == sorted(TREE["many"])
+    assert len(walked) == 5
+    assert found.id == portal.tree.file_id("/My Files/readme.txt")
+    assert [version.current for version in versions] == [True]

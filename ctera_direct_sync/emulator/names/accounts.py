@@ -267,10 +267,19 @@ class Accounts:
             for cookie in cookies:
                 self._sessions.pop(cookie, None)
 
-    def expire_sessions(self) -> None:
-        """End every session, as if it had not been used for long."""
+    def expire_sessions(self, name: Optional[str] = None) -> None:
+        """End every session, or those of one user, as if they had not been used for long.
+
+        Args:
+            name: The login name of the user.
+        """
         with self._lock:
-            self._sessions.clear()
+            user = None if name is None else self.get(name)
+            self._sessions = {
+                cookie: session
+                for cookie, session in self._sessions.items()
+                if user is not None and session.user != user
+            }
 
     @property
     def open_sessions(self) -> int:

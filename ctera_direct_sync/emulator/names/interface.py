@@ -104,13 +104,21 @@ class Interface:
             return Call(context, "objs", rest)
         return Call(context, rest.rpartition("/")[2], rest)
 
-    def answer(self, request: Request, call: Call) -> Response:
-        """Return the response to a call."""
+    def answer(
+        self, request: Request, call: Call, edit: Optional[Callable[[Any], Any]] = None
+    ) -> Response:
+        """Return the response to a call.
+
+        Args:
+            request: The HTTP request.
+            call: The call that it makes.
+            edit: Returns the value to send in the place of the right one (a fault).
+        """
         in_json = self._options.json_answers and "format=jsonext" in request.query.split("&")
         try:
-            return self._answer(request, call, in_json)
+            return self._answer(request, call, in_json, edit)
         except RequestError as error:
-            headers = self._fresh_cookie(call) if error.status in (401, 403) else {}
+            headers = self._fresh_cookie(call) if _is_unsigned(call, error) else {}
             return value_response(
                 {CLASS: "Error", "msg": error.message, "rc": error.status},
                 in_json=in_json and self._options.json_errors,
@@ -144,7 +152,13 @@ class Interface:
             root = None if parts is None else "/" + "/".join(parts)
         return Call(context, name, path, parameter, root, depth, start)
 
-    def _answer(self, request: Request, call: Call, in_json: bool) -> Response:
+    def _answer(
+        self,
+        request: Request,
+        call: Call,
+        in_json: bool,
+        edit: Optional[Callable[[Any], Any]],
+    ) -> Response:
         if call.path.startswith("public/"):
             return self._public(call, in_json)
         if call.path == "login.html":
@@ -164,7 +178,10 @@ class Interface:
         headers = {}
         if call.name == "currentSession":
             headers[_TOKEN] = session.token
-        return value_response(self._value(request, call, session), in_json=in_json, headers=headers)
+        value = self._value(request, call, session)
+        if edit is not None:
+            value = edit(value)
+        return value_response(value, in_json=in_json, headers=headers)
 
     def _value(self, request: Request, call: Call, session: Session) -> Any:
         if call.name == "malformed":
@@ -354,6 +371,11 @@ class Interface:
         if user is None:
             raise RequestError(404, f"There is no user {name}")
         return self._accounts.add_ticket(user)
+
+
+def _is_unsigned(call: Call, error: RequestError) -> bool:
+    """Return whether a call failed because it has no session, or got none."""
+    return error.status == 401 or call.name in ("login", "sso")
 
 
 def _cookies(request: Request) -> list[str]:

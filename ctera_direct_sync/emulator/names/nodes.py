@@ -46,7 +46,7 @@ class Node:
         is_folder: Whether the object is a folder.
         history: The states, oldest first. The last one is today's.
         children: Of a folder: the live objects in it, by name.
-        former: Of a folder: objects that were deleted in it, or moved out of it.
+        former: Of a folder: objects that were deleted in it, or moved out of it, as keys.
         denied: Whether permission to list the folder is refused.
         ordered: The listing of the folder as it was last asked for, and what it was asked by.
     """
@@ -62,7 +62,7 @@ class Node:
         self.is_folder = is_folder
         self.history = [state]
         self.children: dict[str, Node] = {}
-        self.former: list[Node] = []
+        self.former: dict[Node, None] = {}
         self.denied = False
         self.ordered: Optional[tuple[tuple[str, bool], list[Node]]] = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -11,11 +10,12 @@ from typing import Any, Optional, Union
 
 from ..catalog import Catalog
 from ..options import FileOptions
-from ..sources import FileSource, Source, open_source
+from ..sources import Source, open_source
 from .accounts import Accounts, User
-from .nodes import CloudFolder, Node, State
+from .ledger import Ledger, free_name, require_name
+from .nodes import CloudFolder, Node
 from .options import PortalOptions
-from .wire import is_xml_text, replace_non_xml
+from .wire import replace_non_xml
 
 #: What may stand for a file's content: bytes, a path, or a source such as `SyntheticSource`.
 Content = Union[bytes, str, "os.PathLike[str]", Source]
@@ -24,7 +24,6 @@ Folder = Mapping[str, Any]
 
 USERS = "Users"
 SHARED = "Shared With Me"
-_MAX_NAME = 255
 
 
 class Tree:
@@ -49,20 +48,22 @@ class Tree:
         file_options: FileOptions,
         clock: Callable[[], float],
     ) -> None:
-        self.lock = threading.RLock()
         self.cloud_folders: list[CloudFolder] = []
+        self.default_user: Optional[User] = None
+        self._ledger = Ledger(catalog, options, file_options, clock)
         self._catalog = catalog
         self._accounts = accounts
-        self._options = options
-        self._file_options = file_options
-        self._clock = clock
-        self._changes = 0
-        self._deletions = 0
-        self._last_moment = 0
-        self._moment: Optional[int] = None
         self._last_folder_uid = 0
         self._shares: dict[str, list[Node]] = {}
-        self.default_user: Optional[User] = None
+
+    @property
+    def lock(self) -> threading.RLock:
+        """What guards the tree, for a caller that must see several things at one time."""
+        return self._ledger.lock
+
+    def now(self) -> int:
+        """Return a time in microseconds since the epoch that is later than all changes so far."""
+        return self._ledger.now()
 
     def add_cloud_folder(
         self, name: str, content: Optional[Folder] = None, *, owner: Optional[str] = None
@@ -78,11 +79,11 @@ class Tree:
             ValueError: The owner has a cloud folder of that name, or a name cannot be.
         """
         user = self._user(owner)
-        with self._together():
+        with self._ledger.together():
             if any(each.name == name for each in self.owned_by(user)):
                 raise ValueError(f"{user.full_name} has a cloud folder {name!r}")
             self._last_folder_uid += 1
-            state = self._next_state(None, _checked(name), None, None, None)
+            state = self._ledger.first_state(None, require_name(name))
             folder = CloudFolder(self._last_folder_uid, user.login_name, state)
             self.cloud_folders.append(folder)
             if content is not None:
@@ -91,7 +92,7 @@ class Tree:
 
     def owned_by(self, user: User) -> list[CloudFolder]:
         """Return the live cloud folders of a user."""
-        with self.lock:
+        with self._ledger.lock:
             return [
                 folder
                 for folder in self.cloud_folders
@@ -100,7 +101,7 @@ class Tree:
 
     def shared_with(self, user: User) -> list[Node]:
         """Return the live folders that are shared with a user."""
-        with self.lock:
+        with self._ledger.lock:
             shared = self._shares.get(user.login_name, [])
             return [node for node in shared if not node.state.deleted]
 
@@ -111,7 +112,7 @@ class Tree:
             FileNotFoundError: There is no such file or folder.
         """
         parts = [part for part in path.split("/") if part]
-        with self.lock:
+        with self._ledger.lock:
             if len(parts) > 1 and parts[0] == USERS:
                 user = self._accounts.with_full_name(parts[1])
                 parts = parts[2:]
@@ -157,11 +158,11 @@ class Tree:
             FileExistsError: There is such a file or folder.
             ValueError: A name cannot be.
         """
-        with self._together():
+        with self._ledger.together():
             parent, name = self._parent(path, make=True)
             if name in parent.children:
                 raise FileExistsError(f"there is a file or folder: {path}")
-            return self._new_file(parent, name, open_source(data), modified, options)
+            return self._ledger.add_file(parent, name, open_source(data), modified, options)
 
     def mkdir(self, path: str) -> None:
         """Create a folder, and those above it.
@@ -170,11 +171,11 @@ class Tree:
             FileExistsError: There is such a file or folder.
             ValueError: A name cannot be.
         """
-        with self._together():
+        with self._ledger.together():
             parent, name = self._parent(path, make=True)
             if name in parent.children:
                 raise FileExistsError(f"there is a file or folder: {path}")
-            self._new_folder(parent, name)
+            self._ledger.add_folder(parent, name)
 
     def overwrite(self, path: str, data: Content, *, modified: Optional[float] = None) -> int:
         """Give a file other content, and return its ID from now on.
@@ -183,24 +184,16 @@ class Tree:
             FileNotFoundError: There is no such file.
             IsADirectoryError: It is a folder.
         """
-        with self._together():
+        with self._ledger.together():
             node = self.node(path)
             if node.is_folder:
                 raise IsADirectoryError(f"a folder has no content: {path}")
-            old, source = node.state, open_source(data)
-            file_id = old.file_id
-            options = self._catalog.options(file_id) if file_id else self._file_options
-            if file_id is None or self._options.file_id_changes_on_write:
-                new_id = self._catalog.add(source, options, node.name, None)
-                if file_id is not None and not self._options.versions_have_ids:
-                    self._forget(node)
-            else:
-                self._keep_old_content(node, options)
-                self._catalog.replace(file_id, source, {}, keep_old=True)
-                new_id = file_id
-            when = self._clock() if modified is None else modified
-            self._change(node, old.parent, old.name, 0, new_id, source, when)
-            return new_id
+            return self._ledger.overwrite(node, open_source(data), modified)
+
+    def note_replaced(self, file_id: int, source: Source) -> None:
+        """Note that a file of the catalog has new content. The tree may not have the file."""
+        with self._ledger.together():
+            self._ledger.note_replaced(file_id, source)
 
     def rename(self, path: str, name: str) -> None:
         """Give a file or folder another name in the same folder.
@@ -210,11 +203,11 @@ class Tree:
             FileNotFoundError: There is no such file or folder.
             ValueError: The name cannot be, or the path is a cloud folder's.
         """
-        with self._together():
+        with self._ledger.together():
             node = self.node(path)
             if node.state.parent is None:
                 raise ValueError(f"{path} is a cloud folder, which keeps its name")
-            self._place(node, node.state.parent, name)
+            self._ledger.place(node, node.state.parent, name)
 
     def move(self, path: str, target: str) -> None:
         """Move a file or folder to another path.
@@ -226,7 +219,7 @@ class Tree:
             FileNotFoundError: There is no such file or folder.
             ValueError: A name cannot be, the path is a cloud folder's, or the target is below it.
         """
-        with self._together():
+        with self._ledger.together():
             node = self.node(path)
             if node.state.parent is None:
                 raise ValueError(f"{path} is a cloud folder, which keeps its place")
@@ -234,11 +227,11 @@ class Tree:
             if any(each is node for each in _lineage(parent)):
                 raise ValueError(f"{target} is below {path}")
             if parent.cloud_folder is node.cloud_folder:
-                self._place(node, parent, name)
+                self._ledger.place(node, parent, name)
                 return
             if name in parent.children:
                 raise FileExistsError(f"there is a file or folder: {target}")
-            self._copy(node, parent, name)
+            self._ledger.copy(node, parent, name)
             self.delete(path)
 
     def delete(self, path: str) -> None:
@@ -247,12 +240,11 @@ class Tree:
         Raises:
             FileNotFoundError: There is no such file or folder.
         """
-        with self._together():
+        with self._ledger.together():
             node = self.node(path)
             if node.state.parent is None:
                 node.cloud_folder.is_deleted = True
-            self._deletions += 1
-            self._delete(node, self._deletions)
+            self._ledger.delete(node)
 
     def undelete(self, path: str, *, guid: Optional[str] = None) -> None:
         """Bring a file or folder back from the trash, with all that was deleted along with it.
@@ -265,7 +257,7 @@ class Tree:
             FileExistsError: There is a live file or folder of that name.
             FileNotFoundError: There is no such object in the trash.
         """
-        with self._together():
+        with self._ledger.together():
             parent, name = self._parent(path, make=False)
             found = [
                 node
@@ -277,7 +269,7 @@ class Tree:
             if name in parent.children:
                 raise FileExistsError(f"there is a file or folder: {path}")
             node = max(found, key=lambda each: each.state.change)
-            self._undelete(node)
+            self._ledger.undelete(node)
 
     def share(self, path: str, user: str) -> None:
         """Share a folder or file with a user, who sees it in `Shared With Me`.
@@ -286,17 +278,17 @@ class Tree:
             path: What to share.
             user: The login name of the user.
         """
-        with self.lock:
+        with self._ledger.lock:
             self._shares.setdefault(self._user(user).login_name, []).append(self.node(path))
 
     def deny(self, path: str) -> None:
         """Refuse to list a folder, and all below it. The folder itself stays visible."""
-        with self.lock:
+        with self._ledger.lock:
             self.node(path).denied = True
 
     def allow(self, path: str) -> None:
         """Take a `deny` back."""
-        with self.lock:
+        with self._ledger.lock:
             self.node(path).denied = False
 
     def adopt_folder(self, root: Node, folder: Path, names: Mapping[str, int]) -> None:
@@ -307,51 +299,24 @@ class Tree:
             folder: The folder on disk.
             names: The IDs of the files, by their path below the folder, with slashes.
         """
-        with self._together():
+        with self._ledger.together():
             for path in sorted(each for each in folder.rglob("*") if each.is_dir()):
                 self._adopt_folders(root, path.relative_to(folder).parts)
             for name, file_id in names.items():
                 *above, last = name.split("/")
                 parent = self._adopt_folders(root, above)
                 source = self._catalog.listed(file_id).source
-                state = self._next_state(
-                    parent, _free_name(parent, last), file_id, source, self._modified(source)
-                )
-                self._attach(Node(root.cloud_folder, state, is_folder=False))
+                self._ledger.adopt_file(parent, free_name(parent, last), file_id, source)
 
     def walk(self) -> Iterator[Node]:
         """Yield every live file and folder, a folder before what is in it."""
-        with self.lock:
+        with self._ledger.lock:
             found = [each.root for each in self.cloud_folders if not each.is_deleted]
             for node in found:
                 found.extend(node.children.values())
         yield from found
 
-    def now(self) -> int:
-        """Return a time in microseconds since the epoch that is later than all that came before.
-
-        All changes of one call happen at the same time.
-        """
-        with self.lock:
-            if self._moment is None:
-                self._last_moment = max(int(self._clock() * 1e6), self._last_moment + 1)
-                return self._last_moment
-            return self._moment
-
-    @contextlib.contextmanager
-    def _together(self) -> Iterator[None]:
-        """Hold the lock, and let all changes happen at the same time."""
-        with self.lock:
-            outermost = self._moment is None
-            if outermost:
-                self._moment = self.now()
-            try:
-                yield
-            finally:
-                if outermost:
-                    self._moment = None
-
-    # Private: each method below expects that the lock is held.
+    # The methods below expect that the lock is held.
 
     def _user(self, login_name: Optional[str]) -> User:
         if login_name is not None:
@@ -370,7 +335,7 @@ class Tree:
             parent, folder = self._parent(above, make)
             if folder in parent.children:
                 raise
-            node = self._new_folder(parent, folder)
+            node = self._ledger.add_folder(parent, folder)
         if not node.is_folder:
             raise NotADirectoryError(f"not a folder: {above}")
         return node, name
@@ -378,9 +343,9 @@ class Tree:
     def _fill(self, folder: Node, content: Folder) -> None:
         for name, value in content.items():
             if isinstance(value, Mapping):
-                self._fill(self._new_folder(folder, name), value)
+                self._fill(self._ledger.add_folder(folder, name), value)
             else:
-                self._new_file(folder, name, open_source(value), None, None)
+                self._ledger.add_file(folder, name, open_source(value))
 
     def _adopt_folders(self, root: Node, parts: Any) -> Node:
         node = root
@@ -388,164 +353,12 @@ class Tree:
             name = replace_non_xml(part)
             child = node.children.get(name)
             if child is None or not child.is_folder:
-                child = self._new_folder(node, _free_name(node, part))
+                child = self._ledger.add_folder(node, free_name(node, part))
             node = child
         return node
-
-    def _new_folder(self, parent: Node, name: str) -> Node:
-        state = self._next_state(parent, _checked(name), None, None, None)
-        return self._attach(Node(parent.cloud_folder, state, is_folder=True))
-
-    def _new_file(
-        self,
-        parent: Node,
-        name: str,
-        source: Source,
-        modified: Optional[float],
-        options: Optional[FileOptions],
-    ) -> int:
-        _checked(name)
-        file_id = self._catalog.add(source, options or self._file_options, name, None)
-        when = self._modified(source) if modified is None else modified
-        state = self._next_state(parent, name, file_id, source, when)
-        self._attach(Node(parent.cloud_folder, state, is_folder=False))
-        return file_id
-
-    def _modified(self, source: Source) -> float:
-        if isinstance(source, FileSource):
-            return source.path.stat().st_mtime
-        return self._clock()
-
-    def _next_state(
-        self,
-        parent: Optional[Node],
-        name: str,
-        file_id: Optional[int],
-        source: Optional[Source],
-        modified: Optional[float],
-    ) -> State:
-        self._changes += 1
-        when = self._clock() if modified is None else modified
-        return State(self._changes, self.now(), parent, name, 0, file_id, source, when)
-
-    def _attach(self, node: Node) -> Node:
-        parent = node.state.parent
-        if parent is not None:
-            parent.children[node.name] = node
-            parent.ordered = None
-        return node
-
-    def _change(
-        self,
-        node: Node,
-        parent: Optional[Node],
-        name: str,
-        deletion: int,
-        file_id: Optional[int],
-        source: Optional[Source],
-        modified: float,
-    ) -> None:
-        self._changes += 1
-        state = State(self._changes, self.now(), parent, name, deletion, file_id, source, modified)
-        old = node.state.parent
-        if old is not None:
-            if old.children.get(node.name) is node:
-                del old.children[node.name]
-            old.ordered = None
-            if (old is not parent or deletion) and node not in old.former:
-                old.former.append(node)
-        node.history.append(state)
-        if not deletion:
-            self._attach(node)
-
-    def _place(self, node: Node, parent: Node, name: str) -> None:
-        _checked(name)
-        if parent.children.get(name, node) is not node:
-            raise FileExistsError(f"there is a file or folder: {name}")
-        old = node.state
-        file_id = old.file_id
-        if file_id is not None and self._options.file_id_changes_on_move:
-            file_id = self._other_id(file_id, name, old.source)
-        self._change(node, parent, name, 0, file_id, old.source, old.modified)
-
-    def _copy(self, node: Node, parent: Node, name: str) -> None:
-        if not node.is_folder:
-            old = node.state
-            if old.source is not None:
-                options = self._catalog.options(old.file_id) if old.file_id else None
-                self._new_file(parent, name, old.source, old.modified, options)
-            return
-        copy = self._new_folder(parent, name)
-        for child in list(node.children.values()):
-            self._copy(child, copy, child.name)
-
-    def _delete(self, node: Node, deletion: int) -> None:
-        for child in list(node.children.values()):
-            self._delete(child, deletion)
-        if not self._options.deleted_have_ids:
-            self._forget(node)
-        old = node.state
-        self._change(node, old.parent, old.name, deletion, old.file_id, old.source, old.modified)
-
-    def _undelete(self, node: Node) -> None:
-        old = node.state
-        file_id = old.file_id
-        if old.source is not None:
-            if file_id is None:
-                file_id = self._catalog.add(old.source, self._file_options, old.name, None)
-            elif self._options.file_id_changes_on_undelete:
-                file_id = self._other_id(file_id, old.name, old.source)
-        self._change(node, old.parent, old.name, 0, file_id, old.source, old.modified)
-        for child in node.deleted_children():
-            if child.state.deletion == old.deletion:
-                self._undelete(child)
-
-    def _other_id(self, file_id: int, name: str, source: Optional[Source]) -> int:
-        options = self._catalog.options(file_id)
-        if source is None:
-            raise ValueError(f"the file {file_id} has no content")
-        new_id = self._catalog.add(source, options, name, None)
-        self._catalog.remove(file_id)
-        return new_id
-
-    def _forget(self, node: Node) -> None:
-        """Serve the content of a node's last state no more."""
-        state = node.state
-        if state.file_id is not None:
-            self._catalog.remove(state.file_id)
-            node.history[-1] = state._replace(file_id=None)
-
-    def _keep_old_content(self, node: Node, options: FileOptions) -> None:
-        """Give the content that is about to be replaced under its ID another ID."""
-        state = node.state
-        old_id = None
-        if self._options.versions_have_ids and state.source is not None:
-            old_id = self._catalog.add(state.source, options, state.name, None)
-        node.history[-1] = state._replace(file_id=old_id)
 
 
 def _lineage(node: Optional[Node]) -> Iterator[Node]:
     while node is not None:
         yield node
         node = node.state.parent
-
-
-def _checked(name: str) -> str:
-    """Return a name if the portal can hold it.
-
-    Raises:
-        ValueError: It cannot.
-    """
-    if name in ("", ".", "..") or "/" in name or len(name) > _MAX_NAME or not is_xml_text(name):
-        raise ValueError(f"not a name for a file or folder: {name!r}")
-    return name
-
-
-def _free_name(parent: Node, name: str) -> str:
-    """Return a name that XML can hold and that is free, for a file on disk of any name."""
-    name = candidate = replace_non_xml(name)
-    number = 1
-    while candidate in parent.children:
-        number += 1
-        candidate = f"{name} ({number})"
-    return candidate

@@ -1,4 +1,4 @@
-"""The command line: ``ctera-direct emulator FOLDER``."""
+"""The command `ctera-direct emulator FOLDER`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments to its parser."""
+    """Add the arguments of the command to its parser."""
     parser.add_argument("folder", metavar="FOLDER", help="serve every file below this folder")
     parser.add_argument(
         "--host",
         metavar="ADDRESS",
         default="127.0.0.1",
-        help="address to listen on, such as ::1; on others than loopback, who has "
-        "the keys can read the folder from elsewhere (default: %(default)s)",
+        help="address to listen on, such as ::1; if it is not a loopback address, other machines "
+        "with the keys can read the folder (default: %(default)s)",
     )
     parser.add_argument(
         "--port", type=_port, default=0, help="port to listen on (default: a free one)"
@@ -60,18 +60,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=3600.0,
         metavar="SECONDS",
-        help="how long signed URLs live (default: 3600)",
+        help="how long signed URLs are valid (default: 3600)",
     )
     parser.add_argument(
-        "--tls", action="store_true", help="HTTPS, with a certificate of its own authority"
+        "--tls",
+        action="store_true",
+        help="use HTTPS, with a certificate of the emulator's own authority",
     )
 
 
 def run(namespace: argparse.Namespace, write: Optional[Write] = None) -> int:
-    """
-    Serve until SIGINT, SIGTERM or SIGHUP; return the exit code.
+    """Serve until SIGINT, SIGTERM or SIGHUP, and return the exit code.
 
-    :param write: takes what is for standard output; what it raises ends the command.
+    Args:
+        namespace: The parsed arguments.
+        write: Takes what is written to standard output. An error that it raises ends the command.
     """
     cipher = None if namespace.cipher == "NONE" else namespace.cipher
     try:
@@ -112,7 +115,7 @@ def _encoding() -> str:
 
 
 def describe(emulator: Emulator, folder: Path) -> str:
-    """Return what a user needs to use a running emulator: environment lines, table of files."""
+    """Return how to use a running emulator: lines for the environment, and the table of files."""
     lines = [
         f"CTERA Direct IO emulator: {folder} at {emulator.url}",
         "",
@@ -158,33 +161,33 @@ def _table(emulator: Emulator) -> Iterator[str]:
 
 
 def _printable(name: str) -> str:
-    """Return a name that any terminal can show; file names may be any bytes."""
+    """Return a name in a form that standard output can encode, for file names may be any bytes."""
     return name.encode(_encoding(), "backslashreplace").decode(_encoding())
 
 
 @contextmanager
 def _signalled() -> Iterator[queue.SimpleQueue[int]]:
-    """Give a queue of the signals to end that come, and their handlers back afterwards."""
-    # Of all that one can wait for, SimpleQueue alone may be used in a handler: put is reentrant.
+    """Yield a queue of the signals that ask the command to end, and restore their handlers afterwards."""
+    # A signal handler may put into a SimpleQueue, because its put is reentrant. No lock is.
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def stop(number: int, _: Optional[FrameType]) -> None:
         done.put(number)
 
     numbers = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup's wish
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none.
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup
         numbers.append(hangup)
-    before: dict[int, Any] = {number: signal.signal(number, stop) for number in numbers}
+    handlers: dict[int, Any] = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield done
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def _refuse(message: str) -> int:
-    with suppress(OSError):  # the exit code tells where standard error cannot
+    with suppress(OSError):  # If standard error is closed, the exit code still tells.
         print(f"ctera-direct emulator: {message}", file=sys.stderr)
     return 1
 

@@ -1,4 +1,4 @@
-"""The portal: lists a file's blocks to a caller that has a key (PROTOCOL section 1)."""
+"""The portal: lists a file's blocks to a caller that has a key (PROTOCOL 1)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .names.interface import Interface
 
 
 class Portal:
-    """
-    Answers ``GET {prefix}/directio/{file_id}``.
+    """Answers `GET {prefix}/directio/{file_id}`, and passes the calls of the API on.
 
-    :param catalog: the files.
-    :param secret_of: returns the secret access key that wraps file keys for the caller with a bearer token,
-     or None if the token is not valid.
-    :param prefix: what the path starts with, such as ``/tenant``.
-    :param locate: turns an object's path into the signed URL to list.
-    :param interface: answers the calls that sign in and name files.
+    Args:
+        catalog: The files.
+        secret_of: Returns the secret access key that wraps file keys for a bearer token, or None if the
+            token is not valid.
+        prefix: What the portal's paths start with, such as `/tenant`.
+        locate: Returns the signed URL to list for the path of an object.
+        interface: Answers the calls of the API: sign-in and names.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Portal:
         return self._secret_of(given.strip()) if scheme.lower() == "bearer" else None
 
     def listing(self, version: FileVersion, secret_access_key: str) -> dict[str, Any]:
-        """Return the listing of a file in the shape that its options name."""
+        """Return the block list of a file, in the shape that its options name."""
         options = version.options
         listing: dict[str, Any] = {}
         wrapped_key = wrap(version.key, secret_access_key)
@@ -69,7 +69,7 @@ class Portal:
             listing["encrypt_info"] = self._encrypt_info(options.cipher, wrapped_key)
         if options.listing in ("8.3", "ranged") or options.compression_type == "NONE":
             listing["compression_type"] = options.compression_type
-        # An empty file has no chunks: only this member tells it from one whose blocks are missing.
+        # An empty file has no chunks. Only this member tells it from a file whose blocks are missing.
         if options.listing == "ranged" or version.source.size == 0:
             listing["actual_blocks_range"] = {
                 "file_size": version.source.size,

@@ -1,3 +1,3 @@
-"""The portal's second half: who signs in, and which file has which name (sign-in, listings, search)."""
+"""The part of the portal that knows names: users sign in, list, stat and search (PORTAL.md)."""
 
 from __future__ import annotations

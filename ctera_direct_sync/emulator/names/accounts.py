@@ -194,14 +194,18 @@ class Accounts:
                 raise KeyError(f"no user {name!r}") from None
 
     def with_full_name(self, full_name: str) -> Optional[User]:
-        """Return the user that is called so, or None."""
+        """Return the user with a full name, or None."""
         with self._lock:
             return next(
                 (user for user in self._users.values() if user.full_name == full_name), None
             )
 
     def lock(self, name: str) -> None:
-        """Lock an account: its password signs in no more."""
+        """Lock an account, so that its password does not sign in.
+
+        Raises:
+            KeyError: There is no such user.
+        """
         with self._lock:
             self._locked.add(self.get(name).login_name.lower())
 
@@ -247,7 +251,7 @@ class Accounts:
         return cookie
 
     def session(self, cookies: list[str], context: str) -> Optional[Session]:
-        """Return the session of the first cookie that has one in a context, and note its use."""
+        """Return the session that one of some cookies opens in a context, or None, and note its use."""
         with self._lock:
             now = self._clock()
             for cookie in cookies:
@@ -295,7 +299,7 @@ class Accounts:
         return ticket
 
     def redeem_ticket(self, ticket: str) -> Optional[User]:
-        """Return the user of a ticket, which is then used up, or None."""
+        """Return the user of a ticket, or None. A ticket can be redeemed once."""
         with self._lock:
             return self._tickets.pop(ticket, None)
 
@@ -315,7 +319,7 @@ class Accounts:
         access_key_id: Optional[str] = None,
         secret_access_key: Optional[str] = None,
     ) -> AccessKey:
-        """Make a key pair for Direct IO, at random where it is not given."""
+        """Make a key pair for Direct IO. What is not given is random."""
         with self._lock:
             key = AccessKey(
                 self._next_uid(),
@@ -332,7 +336,7 @@ class Accounts:
             return [key for key in self._keys.values() if key.owner == owner]
 
     def remove_key(self, uid: int) -> Optional[AccessKey]:
-        """Remove a key pair. Return it, or None if there was none of that ID."""
+        """Remove the key pair of an ID, and return it. None: there was none."""
         with self._lock:
             return self._keys.pop(uid, None)
 

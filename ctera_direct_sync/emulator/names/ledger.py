@@ -242,14 +242,14 @@ class Ledger:
             node.history[-1] = state._replace(file_id=new_id)
 
     def _forget(self, node: Node) -> None:
-        """Stop to serve the content of the last state of a file."""
+        """Stop serving the content of a file's last state."""
         state = node.state
         if state.file_id is not None:
             self._catalog.remove(state.file_id)
             node.history[-1] = state._replace(file_id=None)
 
     def _keep_old_content(self, node: Node, options: FileOptions) -> None:
-        """Give the old content another ID, because the new content takes its ID over."""
+        """Give the old content another ID, because the new content is going to get its ID."""
         state = node.state
         old_id = None
         if self._options.versions_have_ids and state.source is not None:

@@ -38,7 +38,7 @@ class State(NamedTuple):
 
 
 class Node:
-    """A file or a folder, whatever its name and place.
+    """A file or a folder. It stays the same object when it gets another name or place.
 
     Attributes:
         guid: The identity, which stays the same when the object is renamed, moved or overwritten.
@@ -48,7 +48,7 @@ class Node:
         children: Of a folder: the live objects in it, by name.
         former: Of a folder: objects that were deleted in it, or moved out of it, as keys.
         denied: Whether permission to list the folder is refused.
-        ordered: The listing of the folder as it was last asked for, and what it was asked by.
+        ordered: Of a folder: its last listing, and the order and filter of that listing.
     """
 
     __slots__ = (
@@ -92,7 +92,7 @@ class Node:
         return found
 
     def deleted_children(self) -> list[Node]:
-        """Return the objects in the trash of a folder, those deleted first in front."""
+        """Return the objects that were deleted in a folder."""
         return [node for node in self.former if node.state.deleted and node.state.parent is self]
 
 
@@ -105,7 +105,6 @@ class CloudFolder:
         uuid: What the identities of its objects begin with.
         root: The folder itself, as an object. Its name is the cloud folder's.
         is_deleted: Whether the cloud folder was deleted.
-        change_times: The times of the changes in it, in microseconds since the epoch, ascending.
     """
 
     def __init__(self, uid: int, owner: str, state: State) -> None:

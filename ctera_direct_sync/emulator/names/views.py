@@ -113,6 +113,8 @@ class View:
 
     def _child(self, place: Place, name: str, include_deleted: bool) -> Optional[Place]:
         if isinstance(place.item, Container):
+            if place.scope == "UsersFoldersContainer" and not self._user.sees_users:
+                raise PermissionDenied
             found = (item for item in self._container_items(place) if item.name == name)
             item = next(found, None)
             return None if item is None else place_in(place, item)
@@ -152,8 +154,6 @@ class View:
             ]
             return list(users)
         if scope == "UsersFoldersContainer":
-            if not self._user.sees_users:
-                raise PermissionDenied
             owner = self._accounts.with_full_name(place.parts[1])
             return [] if owner is None else [each.root for each in self._tree.owned_by(owner)]
         if scope == "SharedContainer":

@@ -28,7 +28,16 @@ def answer(
     options: PortalOptions,
     prefix: str,
 ) -> Response:
-    """Return the response to a WebDAV request."""
+    """Return the response to a WebDAV request.
+
+    Args:
+        request: The HTTP request.
+        call: The call that it makes.
+        view: What the user sees.
+        describer: Describes files and folders.
+        options: How the portal behaves.
+        prefix: What the portal's paths start with.
+    """
     parts = tuple(part for part in (call.root or "").split("/") if part)
     try:
         place = view.find(parts)

@@ -224,11 +224,13 @@ def test_denied_folder(emulator, caller):
 
 
 def test_administrator_without_access(emulator, make_caller):
-    """An administrator whose role may not see users' folders sees their names only."""
+    """An administrator without that right sees the names of users and their cloud folders only."""
     emulator.accounts.add("ann", "secret", role="ReadOnlyAdmin", can_access_end_user_folders=False)
     admin = make_caller("admin", "ann", "secret")
     assert admin.names("/Users") == ["Demo User", "ann"]
+    assert admin.names("/Users/Demo User") == ["My Files"]
     assert admin.fetch("/Users/Demo User/My Files")["errorType"] == "PermissionDenied"
+    assert admin.fetch("/Users/Demo User/My Files/docs", 0)["errorType"] == "PermissionDenied"
     settings = admin.get("api/rolesSettings/readOnlyAdminSettings").json()
     assert settings["canAccessEndUserFolders"] is False
 

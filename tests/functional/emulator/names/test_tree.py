@@ -176,6 +176,29 @@ def test_versions_of_a_folder(emulator, caller):
     assert listed == [["old", "report.pdf"], ["old", "renamed.pdf"], ["renamed.pdf"]]
 
 
+def test_moved_away_and_back(emulator, caller):
+    """An object that left its folder and came back is in each version once."""
+    emulator.tree.move("/My Files/docs/report.pdf", "/My Files/report.pdf")
+    emulator.tree.move("/My Files/report.pdf", "/My Files/docs/report.pdf")
+    emulator.tree.delete("/My Files/docs/old")
+    emulator.tree.undelete("/My Files/docs/old")
+    listed = []
+    for each in caller.versions("/My Files/docs"):
+        parameter = {"root": each["url"] + each["path"], "depth": "1"}
+        listed.append([item["name"] for item in caller.call("fetchResources", parameter)["items"]])
+    both = ["old", "report.pdf"]
+    assert listed == [both, ["old"], both, ["report.pdf"], both]
+
+
+def test_replaced_by_id(emulator, caller, serves):
+    """A file that was replaced by its ID is listed with its new size."""
+    file_id = emulator.tree.file_id("/My Files/a.txt")
+    emulator.replace(file_id, b"another content")
+    info = caller.stat("/My Files/a.txt")
+    assert (info["fileId"], info["size"]) == (file_id, 15)
+    assert [each["current"] for each in caller.versions("/My Files/a.txt")] == [False, True]
+
+
 def test_versions_of_a_renamed_file(emulator, caller):
     """A version of a file that was renamed is at the path that it had then."""
     emulator.tree.rename("/My Files/docs", "papers")

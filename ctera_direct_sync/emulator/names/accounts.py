@@ -237,8 +237,9 @@ class Accounts:
             self._failures.pop(key, None)
             return user if self._may_enter(user, context) else None
 
-    @staticmethod
-    def _may_enter(user: User, context: str) -> bool:
+    def _may_enter(self, user: User, context: str) -> bool:
+        if self._options.has_web_sso and user.domain is not None:
+            return False
         return user.is_administrator or (user.role == "EndUser" and context == "ServicesPortal")
 
     def open_session(self, user: User, context: str, by_ticket: bool = False) -> str:

@@ -78,7 +78,7 @@ class Describer:
             "isShared": place.scope == "Shared",
             "hasLinks": False,
         }
-        file_id = state.file_id
+        file_id = state.file_id if self._options.files_have_ids else None
         if node.is_folder and self._options.folders_have_ids:
             file_id = _FIRST_FOLDER_ID + node.history[0].change
         if file_id is not None:

@@ -41,6 +41,7 @@ class PortalOptions:
         file_id_changes_on_undelete: Whether a file gets another ID when it is undeleted.
         versions_have_ids: Whether previous versions are served by Direct IO, each under an ID of its own.
         deleted_have_ids: Whether deleted files are listed with their ID, and served by Direct IO.
+        files_have_ids: Whether files are listed with a `fileId`. Older portals do not know it.
         folders_have_ids: Whether folders are listed with a `fileId`.
         folder_size: The `size` of a folder: 0, null, or the bytes of the files below it.
         href_ends_in_slash: Whether the `href` of a folder ends in a slash.
@@ -54,7 +55,8 @@ class PortalOptions:
         webdav_file_ids: Whether WebDAV knows the property `ctera:fileid`.
         versions: Whether `listSnapshots` is known.
         version: The portal's software version.
-        has_web_sso: What `publicInfo` says about single sign-on.
+        has_web_sso: Whether the portal has single sign-on. If so, it refuses the passwords of users that
+            come from a directory.
         lock_after: Wrong passwords in a row after which an account is locked. None: never.
     """
 
@@ -71,6 +73,7 @@ class PortalOptions:
     file_id_changes_on_undelete: bool = False
     versions_have_ids: bool = True
     deleted_have_ids: bool = True
+    files_have_ids: bool = True
     folders_have_ids: bool = False
     folder_size: FolderSize = "zero"
     href_ends_in_slash: bool = False

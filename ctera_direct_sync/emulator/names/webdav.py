@@ -78,13 +78,15 @@ def _response(place: Place, info: dict[str, Any], options: PortalOptions, prefix
         properties.append(f"<d:getcontentlength>{info['size']}</d:getcontentlength>")
         properties.append("<d:getcontenttype>application/octet-stream</d:getcontenttype>")
     if isinstance(node, Node):
-        modified = content_facts(node.state_at(place.moment) or node.state)[1]
+        state = node.state_at(place.moment) or node.state
+        modified = content_facts(state)[1]
         properties.append(
             f"<d:getlastmodified>{email.utils.formatdate(modified, usegmt=True)}</d:getlastmodified>"
         )
         properties.append(f"<ctera:guid>{escape(node.guid)}</ctera:guid>")
-        if options.webdav_file_ids and "fileId" in info:
-            properties.append(f"<ctera:fileid>{info['fileId']}</ctera:fileid>")
+        file_id = info.get("fileId", state.file_id)
+        if options.webdav_file_ids and file_id is not None:
+            properties.append(f"<ctera:fileid>{file_id}</ctera:fileid>")
     href = prefix + info["href"] + ("/" if info["isFolder"] and info["href"][-1] != "/" else "")
     return (
         f"<d:response><d:href>{escape(href)}</d:href><d:propstat><d:prop>{''.join(properties)}"

@@ -56,6 +56,15 @@ def test_domain_user(emulator, make_caller):
     assert make_caller().login("ann", "secret").status_code == 403
 
 
+def test_single_sign_on(emulator, make_caller):
+    """A portal with single sign-on takes the passwords of its own users only."""
+    emulator.portal_options.has_web_sso = True
+    emulator.accounts.add("ann", "secret", domain="corp")
+    assert make_caller().get("public/publicInfo").json()["hasWebSSO"] is True
+    assert make_caller().login("corp\\ann", "secret").status_code == 403
+    assert make_caller().login(emulator.username, emulator.password).status_code == 200
+
+
 def test_locked_after_wrong_passwords(emulator, make_caller):
     """After some wrong passwords in a row the right one is refused, too, until it is unlocked."""
     emulator.portal_options.lock_after = 2

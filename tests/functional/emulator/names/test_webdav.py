@@ -46,6 +46,14 @@ def test_folder(propfind):
     assert hrefs == [start, f"{start}old/", f"{start}report.pdf"]
 
 
+def test_id_in_webdav_only(emulator, caller, propfind):
+    """A portal may tell the ID of a file by WebDAV, and not in its listings."""
+    emulator.portal_options.files_have_ids = False
+    assert "fileId" not in caller.stat("/My Files/a.txt")
+    ((_, file_id, _, _),) = propfind("/My Files/a.txt", "0")
+    assert file_id == str(emulator.tree.file_id("/My Files/a.txt"))
+
+
 def test_older_portal(emulator, propfind):
     """An older portal does not know the file ID."""
     emulator.portal_options.webdav_file_ids = False

@@ -212,7 +212,7 @@ class Engine:
     def open_stream_window(self) -> None:
         """Have bulk work yield for a moment: a stream is about to be listed.
 
-        Starting the stream does so again. Whoever waits for its first block closes the window.
+        Starting the stream does so again. A caller that waits for its first block closes the window.
 
         Raises:
             RuntimeError: As `check_process`.

@@ -24,7 +24,7 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments to its parser."""
+    """Add the arguments of the command to its parser."""
     parser.add_argument("folder", metavar="FOLDER", help="serve every file below this folder")
     parser.add_argument(
         "--host",
@@ -62,10 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=3600.0,
         metavar="SECONDS",
-        help="how long signed URLs live (default: 3600)",
+        help="how long signed URLs are valid (default: 3600)",
     )
     parser.add_argument(
-        "--tls", action="store_true", help="HTTPS, with a certificate of its own authority"
+        "--tls",
+        action="store_true",
+        help="use HTTPS, with a certificate of the emulator's own authority",
     )
 
 
@@ -125,10 +127,12 @@ def describe(emulator: Emulator, folder: Path) -> str:
         f"export CTERA_DIRECT_URL={emulator.url}",
         f"export CTERA_DIRECT_ACCESS_KEY_ID={emulator.access_key_id}",
         f"export CTERA_DIRECT_SECRET_ACCESS_KEY={emulator.secret_access_key}",
+        f"export CTERA_DIRECT_USERNAME={emulator.username}",
+        f"export CTERA_DIRECT_PASSWORD={emulator.password}",
     ]
     if emulator.ca_bundle is not None:
         lines.append(f"export REQUESTS_CA_BUNDLE={emulator.ca_bundle}")
-    lines += ["", *_table(emulator), "", "Ctrl-C stops it."]
+    lines += ["", *_table(emulator), "", "By name the files are in /My Files.", "Ctrl-C stops it."]
     return "\n".join(lines)
 
 
@@ -179,16 +183,16 @@ def _signalled() -> Iterator[queue.SimpleQueue[int]]:
     hangup = getattr(signal, "SIGHUP", None)  # not on Windows
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup ignores it
         numbers.append(hangup)
-    before: dict[int, Any] = {number: signal.signal(number, stop) for number in numbers}
+    handlers: dict[int, Any] = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield done
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def _refuse(message: str) -> int:
-    with suppress(OSError):  # the exit code tells where standard error cannot
+    with suppress(OSError):  # If standard error is closed, the exit code still tells.
         print(f"ctera-direct emulator: {message}", file=sys.stderr)
     return 1
 

@@ -1,8 +1,8 @@
-"""
-A portal and its object storage in one process on loopback, for demos and for users' own tests.
+"""A portal and its object storage in one process on loopback, for demos and for tests.
 
-It serves files as PROTOCOL.md has them: every cipher, compression, block size and listing shape,
-signed URLs that expire, faults on request. See Emulator, FileOptions and the module faults.
+`Emulator` serves files in each way that PROTOCOL.md describes: every cipher, compression, block size and
+shape of the block list, with signed URLs that expire. Users sign in, list and search by name, as in
+PORTAL.md. The module `faults` makes things go wrong on request.
 """
 
 from __future__ import annotations
@@ -10,17 +10,25 @@ from __future__ import annotations
 from . import faults
 from .catalog import FileInfo
 from .emulator import Emulator
-from .log import RequestRecord
+from .log import RequestLog, RequestRecord
+from .names.accounts import Accounts, User
+from .names.options import PortalOptions
+from .names.tree import Tree
 from .options import FileOptions
 from .sources import BytesSource, FileSource, SyntheticSource
 
 __all__ = [
+    "Accounts",
     "BytesSource",
     "Emulator",
     "FileInfo",
     "FileOptions",
     "FileSource",
+    "PortalOptions",
+    "RequestLog",
     "RequestRecord",
     "SyntheticSource",
+    "Tree",
+    "User",
     "faults",
 ]

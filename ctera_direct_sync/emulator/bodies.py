@@ -1,4 +1,4 @@
-"""Bytes that may be too many for memory: what an object or an HTTP body is made of."""
+"""Bytes that may not fit into memory: the content of stored objects and of HTTP bodies."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from typing import Protocol, Union
 
 from .sources import Source
 
-PIECE = 256 * 1024
+#: How many bytes are read, hashed or sent at once.
+PIECE_SIZE_BYTES = 256 * 1024
 
 Bytes = Union[bytes, memoryview]
 
 
 class Body(Protocol):
-    """A run of bytes of known size that can be read anywhere."""
+    """A run of bytes of known size that can be read at any offset."""
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """The number of bytes."""
 
     def read(self, offset: int, length: int) -> Bytes:
-        """Return exactly the bytes asked for, or those up to the end."""
+        """Return `length` bytes from `offset` on, or fewer at the end."""
 
 
 class BytesBody:
-    """Bytes in memory; parts of them are not copied."""
+    """Bytes in memory. Reading a part does not copy it.
+
+    Args:
+        data: The bytes.
+    """
 
     def __init__(self, data: Bytes) -> None:
         self._view = memoryview(data)
@@ -37,7 +42,13 @@ class BytesBody:
 
 
 class SourceBody:
-    """A part of a source's plaintext, read when it is sent."""
+    """A part of a file's plaintext, which is read only when it is sent.
+
+    Args:
+        source: The file's plaintext.
+        offset: Where the part starts, in bytes.
+        size: How long the part is, in bytes.
+    """
 
     def __init__(self, source: Source, offset: int, size: int) -> None:
         self._source = source
@@ -49,8 +60,13 @@ class SourceBody:
         return self._source.read(self._offset + offset, min(length, self.size - offset))
 
 
-class Prefixed:
-    """Some bytes in front of a body."""
+class PrefixedBody:
+    """A body with some bytes in front of it.
+
+    Args:
+        prefix: The bytes in front.
+        body: The body that follows.
+    """
 
     def __init__(self, prefix: bytes, body: Body) -> None:
         self._prefix = prefix
@@ -58,7 +74,7 @@ class Prefixed:
         self.size = len(prefix) + body.size
 
     def read(self, offset: int, length: int) -> Bytes:
-        """Return the part, joined where it spans both."""
+        """Return the part. It is copied only if it spans the prefix and the body."""
         front = self._prefix[offset : offset + length]
         if len(front) == length:
             return front
@@ -66,8 +82,14 @@ class Prefixed:
         return front + bytes(self._body.read(start, length - len(front)))
 
 
-class Part:
-    """A range of a body."""
+class RangeBody:
+    """A range of another body.
+
+    Args:
+        body: The whole body.
+        start: Where the range starts, in bytes.
+        size: How long the range is, in bytes.
+    """
 
     def __init__(self, body: Body, start: int, size: int) -> None:
         self._body = body
@@ -75,12 +97,17 @@ class Part:
         self.size = size
 
     def read(self, offset: int, length: int) -> Bytes:
-        """Return the part of the part."""
+        """Return a part of the range."""
         return self._body.read(self._start + offset, min(length, self.size - offset))
 
 
-class Flipped:
-    """A body with one bit changed at each of some offsets."""
+class FlippedBody:
+    """A body in which one bit differs at each of some offsets.
+
+    Args:
+        body: The right body.
+        offsets: The offsets of the bytes to change.
+    """
 
     def __init__(self, body: Body, offsets: list[int]) -> None:
         self._body = body
@@ -88,7 +115,7 @@ class Flipped:
         self.size = body.size
 
     def read(self, offset: int, length: int) -> Bytes:
-        """Return the part with its bits changed."""
+        """Return the part with its bits flipped."""
         data = bytearray(self._body.read(offset, length))
         for position in self._offsets:
             if 0 <= position - offset < len(data):
@@ -96,8 +123,12 @@ class Flipped:
         return bytes(data)
 
 
-def pieces(body: Body, start: int, stop: int, size: int = PIECE) -> Iterator[Bytes]:
-    """Yield a body's bytes from start to stop, at most so many at a time."""
+def iter_pieces(body: Body, start: int, stop: int, size: int = PIECE_SIZE_BYTES) -> Iterator[Bytes]:
+    """Yield the bytes of a body from `start` to `stop`, at most `size` at once.
+
+    Raises:
+        EOFError: The body is shorter than it said.
+    """
     while start < stop:
         piece = body.read(start, min(size, stop - start))
         if not piece:
@@ -109,6 +140,6 @@ def pieces(body: Body, start: int, stop: int, size: int = PIECE) -> Iterator[Byt
 def md5(body: Body) -> bytes:
     """Return the MD5 digest of a body."""
     digest = hashlib.md5()
-    for piece in pieces(body, 0, body.size, 4 * PIECE):
+    for piece in iter_pieces(body, 0, body.size, 4 * PIECE_SIZE_BYTES):
         digest.update(piece)
     return digest.digest()

@@ -1,4 +1,4 @@
-"""The headers by which a storage declares an object's checksum (PROTOCOL section 4)."""
+"""The headers in which a storage declares the checksum of an object (PROTOCOL 4)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,26 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Optional
 
-from .bodies import PIECE, Body, pieces
+from .bodies import PIECE_SIZE_BYTES, Body, iter_pieces
+from .options import ChecksumType
+
+#: Takes more bytes, and returns the digest of all bytes so far.
+_Update = Callable[[bytes], bytes]
 
 
-def declare(body: Body, name: str, checksum_type: Optional[str] = None) -> str:
-    """
-    Return the value of the header of that (lower-case) name for a body.
+def declare(body: Body, name: str, checksum_type: Optional[ChecksumType] = None) -> str:
+    """Return the value of a checksum header.
 
-    A COMPOSITE checksum is, as S3 has it, the checksum of the checksums of parts, with their
-    number at the end: here of the one part that there is.
+    S3 computes a COMPOSITE checksum from the checksums of an upload's parts, and appends their number.
+    Here an object has one part.
+
+    Args:
+        body: The stored object.
+        name: The name of the header, in lower case.
+        checksum_type: What `x-amz-checksum-type` says.
+
+    Raises:
+        RuntimeError: The checksum needs the package awscrt, which is missing.
     """
     if name == "x-goog-hash":
         return f"crc32c={_base64(_digest(body, 'crc32c'))},md5={_base64(_digest(body, 'md5'))}"
@@ -25,32 +36,29 @@ def declare(body: Body, name: str, checksum_type: Optional[str] = None) -> str:
     algorithm = name[len("x-amz-checksum-") :]
     value = _digest(body, algorithm)
     if checksum_type == "COMPOSITE":
-        update = _updater(algorithm)
-        update(value)
-        return f"{_base64(update(b''))}-1"
+        return f"{_base64(_new_update(algorithm)(value))}-1"
     return _base64(value)
 
 
 def _digest(body: Body, algorithm: str) -> bytes:
-    update = _updater(algorithm)
-    for piece in pieces(body, 0, body.size, 4 * PIECE):
+    update = _new_update(algorithm)
+    for piece in iter_pieces(body, 0, body.size, 4 * PIECE_SIZE_BYTES):
         update(bytes(piece))
     return update(b"")
 
 
-def _updater(algorithm: str) -> Callable[[bytes], bytes]:
-    """Return a function that takes more bytes and returns the digest so far."""
+def _new_update(algorithm: str) -> _Update:
     if algorithm in ("md5", "sha1", "sha256"):
-        return _hashing(hashlib.new(algorithm))
+        return _hash_update(hashlib.new(algorithm))
     if algorithm == "crc32":
-        return _counting(zlib.crc32, 4)
+        return _crc_update(zlib.crc32, 4)
     checksums = _awscrt()
     if algorithm == "crc32c":
-        return _counting(checksums.crc32c, 4)
-    return _counting(checksums.crc64nvme, 8)
+        return _crc_update(checksums.crc32c, 4)
+    return _crc_update(checksums.crc64nvme, 8)
 
 
-def _hashing(digest: Any) -> Callable[[bytes], bytes]:
+def _hash_update(digest: Any) -> _Update:
     def update(data: bytes) -> bytes:
         digest.update(data)
         return bytes(digest.digest())
@@ -58,7 +66,7 @@ def _hashing(digest: Any) -> Callable[[bytes], bytes]:
     return update
 
 
-def _counting(crc: Callable[[bytes, int], int], size: int) -> Callable[[bytes], bytes]:
+def _crc_update(crc: Callable[[bytes, int], int], size: int) -> _Update:
     value = crc(b"", 0)
 
     def update(data: bytes) -> bytes:

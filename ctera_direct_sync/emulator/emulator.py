@@ -1,57 +1,115 @@
-"""The emulator: a portal and its object storage, started and stopped as one."""
+"""The emulator: a portal and its object storage, started and stopped together."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from .cache import BlockCache
 from .catalog import Catalog, FileInfo
-from .faults import FaultTable
+from .exchange import Backend
+from .fault_table import FaultTable
 from .keys import derive, key_encryption_key, new_access_key_id, new_secret_access_key
 from .log import RequestLog, RequestRecord
-from .messages import PORTAL, STORAGE
-from .options import MIB, FileOptions
+from .messages import PORTAL, STORAGE, Where
+from .names.accounts import Accounts
+from .names.interface import Interface
+from .names.options import PortalOptions
+from .names.tree import Folder, Tree
+from .options import (
+    MIB,
+    ChecksumHeader,
+    ChecksumType,
+    Cipher,
+    Compression,
+    FileOptions,
+    FileOptionsGiven,
+    KeySize,
+    ListingShape,
+)
 from .portal import Portal
-from .server import Backend, Server
+from .server import Server
 from .signing import Signer
 from .sources import Source, open_source
 from .storage import Storage
 from .tls import Certificates
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_TENANT = "emulator"
+
 
 class Emulator:
-    """
-    A portal and its object storage in one process, on loopback.
+    """A portal and its object storage in one process, on loopback.
 
-    ::
+    Files are encoded block by block when they are asked for. The options from `cipher` to `direct` are
+    those of [FileOptions][ctera_direct_sync.emulator.FileOptions]. They hold for all files that are not
+    added with options of their own.
 
-        with Emulator('folder') as emulator:
-            client = DirectIO(emulator.url, emulator.access_key_id, emulator.secret_access_key)
-            for row in emulator.files.values():
-                client.download(row.file_id, row.name)
+    There is a default user, a team administrator called Demo User. This user owns the access keys and
+    the cloud folder `My Files`, which holds `folder` and `tree`.
 
-    Files are encoded a block at a time, when they are asked for.
+    Args:
+        folder: A folder on disk. Each file below it is served, under an ID that depends on its relative
+            path only.
+        host: The address to listen on, IPv4 or IPv6 (`::1`).
+        port: The port to listen on. 0: a free one, which is kept when the emulator is started again.
+        cipher: How blocks are encrypted, or None.
+        compression: How blocks are compressed.
+        block_size: The plaintext bytes of a block, or a sequence of them.
+        listing: The shape of block lists.
+        listed_range: The part of a file that is listed.
+        native: Whether files are stored as one plaintext object.
+        azure_md5: Whether each object starts with the MD5 of the rest.
+        checksums: The headers that declare a checksum.
+        checksum_type: What `x-amz-checksum-type` says.
+        etag_md5: Whether the ETag is the MD5 of the object.
+        key_size: The size of file keys, in bytes.
+        snappy_chunk: The plaintext bytes of a chunk of a snappy-java stream.
+        gzip_members: The number of members of a gzip file.
+        gzip_level: The effort of gzip, from 0 to 9.
+        lz4: Arguments for `lz4.frame.compress`.
+        declared_compression: What `compression_type` says if it is not the truth.
+        direct: Whether all blocks are on storage nodes in direct mode.
+        expire: How long a signed URL is valid, in seconds.
+        tls: Whether to use HTTPS, with a certificate of the emulator's own authority (`ca_bundle`).
+        prefix: What the portal's paths start with, such as `/tenant`.
+        separate_storage: Whether the storage listens on a port of its own.
+        storage_url: What listed URLs start with, if clients reach the storage under another name. For
+            example, the emulator can be their forward proxy.
+        access_key_id: The access key ID of the default user. None: a random one.
+        secret_access_key: The secret access key, in base64. None: a random one.
+        bearer: A bearer token of the default user. None: a random one.
+        username: The user name of the default user.
+        password: The password of the default user. None: a random one.
+        tree: What is in `My Files`: names, and bytes, paths, sources, or further dicts for folders.
+        portal_options: What the portal does where real portals differ or are not known.
+        cache: How many bytes of encoded blocks to keep.
+        clock: Returns the time, in seconds since the epoch.
 
-    :param folder: every file below it is served, under an ID that its relative path determines.
-    :param host: the address to listen on, IPv4 or IPv6 (``::1``).
-    :param port: 0: the kernel chooses; kept when started again.
-    :param cipher: of files for which ``add`` is not told otherwise; so are compression,
-     block_size and options (see FileOptions).
-    :param expire: seconds that a signed URL lives.
-    :param tls: HTTPS, with a certificate of the emulator's own authority (``ca_bundle``).
-    :param prefix: what the portal's paths start with, such as ``/tenant``.
-    :param separate_storage: the storage listens on a port of its own.
-    :param storage_url: what listed URLs start with, when clients reach the storage under another
-     name, such as with the emulator as their forward proxy.
-    :param access_key_id: random by default; so are secret_access_key (base64) and bearer.
-    :param cache: bytes of encoded blocks to keep.
-    :param clock: seconds since the epoch, for the signatures.
-    :raises ValueError: an argument that cannot be.
+    Attributes:
+        access_key_id: The access key ID of the default user.
+        secret_access_key: The secret access key of the default user.
+        bearer: The bearer token of the default user.
+        username: The user name of the default user.
+        password: The password of the default user.
+        accounts: The users, their sessions and their keys.
+        tree: The cloud folders and what is in them.
+        portal_options: What the portal does where real portals differ. Options may be changed any time.
+
+    Raises:
+        ValueError: An argument has a value that cannot be, or `folder` is not a folder.
+
+    Example:
+        >>> with Emulator("folder") as emulator:
+        ...     client = DirectIO(emulator.url, emulator.access_key_id, emulator.secret_access_key)
+        ...     for row in emulator.files.values():
+        ...         client.download(row.file_id, row.name)
     """
 
     def __init__(
@@ -60,9 +118,23 @@ class Emulator:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        cipher: Optional[str] = "AES-CBC",
-        compression: str = "SNAPPY",
+        cipher: Optional[Cipher] = "AES-CBC",
+        compression: Compression = "SNAPPY",
         block_size: Union[int, Sequence[int]] = 4 * MIB,
+        listing: ListingShape = "8.3",
+        listed_range: Optional[tuple[int, int]] = None,
+        native: bool = False,
+        azure_md5: bool = False,
+        checksums: Sequence[ChecksumHeader] = (),
+        checksum_type: Optional[ChecksumType] = None,
+        etag_md5: bool = False,
+        key_size: KeySize = 32,
+        snappy_chunk: int = 32 * 1024,
+        gzip_members: int = 1,
+        gzip_level: int = 1,
+        lz4: Optional[Mapping[str, Any]] = None,
+        declared_compression: Optional[str] = None,
+        direct: bool = True,
         expire: float = 3600.0,
         tls: bool = False,
         prefix: str = "",
@@ -71,19 +143,39 @@ class Emulator:
         access_key_id: Optional[str] = None,
         secret_access_key: Optional[str] = None,
         bearer: Optional[str] = None,
+        username: str = "demo",
+        password: Optional[str] = None,
+        tree: Optional[Folder] = None,
+        portal_options: Optional[PortalOptions] = None,
         cache: int = 128 * MIB,
         clock: Callable[[], float] = time.time,
-        **options: Any,
     ) -> None:
         self.access_key_id = access_key_id or new_access_key_id()
         self.secret_access_key = secret_access_key or new_secret_access_key()
         self.bearer = bearer or secrets.token_hex(32)
-        self._defaults = {
+        self.username = username
+        self.password = password if password is not None else secrets.token_urlsafe(12)
+        # The values as they were given: `native` of a file must not hide the cipher of the others.
+        self._defaults: dict[str, Any] = {
             "cipher": cipher,
             "compression": compression,
             "block_size": block_size,
-            **options,
+            "listing": listing,
+            "listed_range": listed_range,
+            "native": native,
+            "azure_md5": azure_md5,
+            "checksums": checksums,
+            "checksum_type": checksum_type,
+            "etag_md5": etag_md5,
+            "key_size": key_size,
+            "snappy_chunk": snappy_chunk,
+            "gzip_members": gzip_members,
+            "gzip_level": gzip_level,
+            "lz4": {} if lz4 is None else lz4,
+            "declared_compression": declared_compression,
+            "direct": direct,
         }
+        file_options = FileOptions(**self._defaults)
         self._address = (host, port)
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self._tls = tls
@@ -93,19 +185,13 @@ class Emulator:
         self._servers: list[Server] = []
         self._certificates: Optional[Certificates] = None
         self._signer = Signer(secrets.token_bytes(32), expire, clock)
-        secret = derive(key_encryption_key(self.secret_access_key), "file-keys", 32)
-        self._catalog = Catalog(secret, BlockCache(cache))
-        portal = Portal(
-            self._catalog,
-            (self.access_key_id, self.bearer),
-            self.secret_access_key,
-            self._prefix,
-            self._locate,
-        )
-        self._backend = Backend(self._catalog, portal, Storage(self._catalog, self._signer))
-        file_options = FileOptions(**self._defaults)
-        if folder is not None:
-            self._catalog.add_folder(_folder(folder), file_options)
+        file_key_secret = derive(key_encryption_key(self.secret_access_key), "file-keys", 32)
+        self._catalog = Catalog(file_key_secret, BlockCache(cache))
+        self.portal_options = portal_options if portal_options is not None else PortalOptions()
+        self.accounts = Accounts(self.portal_options, clock)
+        self.tree = Tree(self._catalog, self.accounts, self.portal_options, file_options, clock)
+        self._add_default_user(tree, folder, file_options)
+        self._backend = self._make_backend(clock)
 
     def __enter__(self) -> Emulator:
         return self.start()
@@ -118,11 +204,11 @@ class Emulator:
         return f"<Emulator {state}, {len(self.files)} files>"
 
     def start(self) -> Emulator:
-        """
-        Start to listen; return the emulator.
+        """Start to listen, and return the emulator.
 
-        :raises OSError: the port is taken.
-        :raises RuntimeError: it runs, or a package for TLS is missing.
+        Raises:
+            OSError: The port is taken.
+            RuntimeError: The emulator runs already, or a package for TLS is missing.
         """
         if self._servers:
             raise RuntimeError("the emulator runs")
@@ -144,7 +230,7 @@ class Emulator:
         return self
 
     def stop(self) -> None:
-        """Release what faults hold, close every socket and end every thread."""
+        """Release the requests that faults hold, close every socket and end every thread."""
         self._backend.stopping.set()
         self._backend.faults.release()
         for server in self._servers:
@@ -156,7 +242,7 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """The portal's URL, prefix included."""
+        """The URL of the portal, with the prefix."""
         return f"{self._origin(self._running()[0].port)}{self._prefix}"
 
     @property
@@ -166,22 +252,22 @@ class Emulator:
 
     @property
     def ca_bundle(self) -> Optional[str]:
-        """The path of the certificate to trust, in PEM, or None without TLS."""
+        """The path of the certificate to trust, in PEM. None without TLS."""
         return self._certificates.bundle if self._certificates is not None else None
 
     @property
     def files(self) -> dict[int, FileInfo]:
-        """The table of files, by ID."""
+        """The table of files, by file ID."""
         return self._catalog.rows()
 
     @property
     def faults(self) -> FaultTable:
-        """What goes wrong on request."""
+        """The table of faults."""
         return self._backend.faults
 
     @property
     def log(self) -> RequestLog:
-        """What was asked, counted."""
+        """The log of requests."""
         return self._backend.log
 
     @property
@@ -191,7 +277,7 @@ class Emulator:
 
     @property
     def latency(self) -> float:
-        """Seconds that every request waits before it is answered; may be set."""
+        """How long each request waits before it is answered, in seconds. It may be set at any time."""
         return self._backend.latency
 
     @latency.setter
@@ -200,7 +286,7 @@ class Emulator:
 
     @property
     def rate(self) -> Optional[float]:
-        """Bytes a second of each response's body, or None; may be set."""
+        """How fast each body is sent, in bytes per second, or None. It may be set at any time."""
         return self._backend.rate
 
     @rate.setter
@@ -209,7 +295,7 @@ class Emulator:
 
     @property
     def expire(self) -> float:
-        """Seconds that URLs live that are listed from now on; may be set."""
+        """How long URLs are valid that are listed from now on, in seconds. It may be set at any time."""
         return self._signer.expire
 
     @expire.setter
@@ -222,16 +308,23 @@ class Emulator:
         *,
         name: Optional[str] = None,
         file_id: Optional[int] = None,
-        **options: Any,
+        **options: Unpack[FileOptionsGiven],
     ) -> int:
-        """
-        Add a file, and return its ID.
+        """Add a file, and return its ID.
 
-        :param data: bytes, a path, or a source such as SyntheticSource.
-        :param name: for the table.
-        :param file_id: the next free one by default.
-        :param options: members of FileOptions, over the emulator's own.
-        :raises ValueError: the ID is taken, or options do not go together.
+        The file has an ID, but no path in the tree of names. `emulator.tree.create` gives it one.
+
+        Args:
+            data: The content: bytes, a path on disk, or a source such as `SyntheticSource`.
+            name: The file's name in the table. None: one that is made from the ID.
+            file_id: The ID. None: the next free one.
+            **options: How the file is stored and listed: options of
+                [FileOptions][ctera_direct_sync.emulator.FileOptions]. One that is left out is the
+                emulator's.
+
+        Raises:
+            OSError: There is no file at the path.
+            ValueError: The ID is taken, or options do not go together.
         """
         chosen = FileOptions(**{**self._defaults, **options})
         return self._catalog.add(open_source(data), chosen, name, file_id)
@@ -242,41 +335,96 @@ class Emulator:
         data: Union[bytes, str, os.PathLike[str], Source],
         *,
         keep_old: bool = True,
-        **options: Any,
+        **options: Unpack[FileOptionsGiven],
     ) -> None:
-        """Give a file other content, and other options if there are any: a changed file.
+        """Give a file new content under its ID, and other options if there are any.
 
         Args:
             file_id: The file.
-            data: Its new content: bytes, a path, or a source such as SyntheticSource.
-            keep_old: Whether URLs that were listed before still give the old blocks. If not, they give 404.
-            **options: Those of `add` that change.
+            data: The new content: bytes, a path on disk, or a source such as `SyntheticSource`.
+            keep_old: Whether URLs that were listed before still give the old blocks. If not, they give
+                404.
+            **options: Options of [FileOptions][ctera_direct_sync.emulator.FileOptions] that change.
+
+        Raises:
+            KeyError: There is no file with this ID.
+            OSError: There is no file at the path.
+            ValueError: Options do not go together.
         """
-        self._catalog.replace(file_id, open_source(data), options, keep_old)
+        source = open_source(data)
+        self._catalog.replace(file_id, source, options, keep_old)
+        self.tree.note_replaced(file_id, source)
 
     def remove(self, file_id: int) -> None:
-        """Remove a file: its ID is unknown, its objects are gone."""
+        """Remove a file, so that its ID is unknown and its objects are gone.
+
+        Raises:
+            KeyError: There is no file with this ID.
+        """
         self._catalog.remove(file_id)
 
     def expire_urls(self) -> None:
-        """Let every URL that was listed so far be expired."""
+        """Make every URL that was listed so far expired."""
         self._signer.expire_all()
 
     def listing(self, file_id: int) -> dict[str, Any]:
-        """Return what the portal would list for a file now."""
-        return self._backend.portal.listing(self._catalog.listed(file_id))
+        """Return the block list that the portal would send for a file now.
+
+        Raises:
+            KeyError: There is no file with this ID.
+        """
+        return self._backend.portal.listing(self._catalog.listed(file_id), self.secret_access_key)
 
     def stored(self, file_id: int, block: int) -> bytes:
-        """Return the stored object of a file's block, numbered from 1."""
+        """Return the stored object of a block. The first block has the number 1.
+
+        Raises:
+            KeyError: There is no file with this ID, or no such block.
+        """
         version = self._catalog.listed(file_id)
         body = self._catalog.stored(file_id, version.number, block).body
         return bytes(body.read(0, body.size))
 
     def file_key(self, file_id: int) -> bytes:
-        """Return a file's key, unwrapped."""
+        """Return the key of a file, not wrapped.
+
+        Raises:
+            KeyError: There is no file with this ID.
+        """
         return self._catalog.listed(file_id).key
 
-    def _listen(self, address: tuple[str, int], *roles: str) -> Server:
+    def _add_default_user(
+        self,
+        tree: Optional[Folder],
+        folder: Union[str, os.PathLike[str], None],
+        file_options: FileOptions,
+    ) -> None:
+        user = self.accounts.add(
+            self.username,
+            self.password,
+            full_name="Demo User",
+            role="ReadWriteAdmin",
+            bearer=self.bearer,
+        )
+        self.accounts.add_key(user, self.access_key_id, self.secret_access_key)
+        self.tree.default_user = user
+        self.tree.add_cloud_folder("My Files", tree)
+        if folder is not None:
+            path = _require_folder(folder)
+            names = self._catalog.add_folder(path, file_options)
+            self.tree.adopt_folder(self.tree.node("/My Files"), path, names)
+
+    def _make_backend(self, clock: Callable[[], float]) -> Backend:
+        interface = Interface(
+            self.tree, self.accounts, self.portal_options, self._prefix, _TENANT, clock
+        )
+        portal = Portal(
+            self._catalog, self.accounts.direct_secret, self._prefix, self._locate, interface
+        )
+        storage = Storage(self._catalog, self._signer)
+        return Backend(self._catalog, portal, storage, self.secret_access_key)
+
+    def _listen(self, address: tuple[str, int], *roles: Where) -> Server:
         context = self._certificates.context if self._certificates is not None else None
         server = Server(address, self._backend, roles, self._prefix, context)
         server.start()
@@ -295,7 +443,7 @@ class Emulator:
         return self._servers
 
 
-def _folder(folder: Union[str, os.PathLike[str]]) -> Path:
+def _require_folder(folder: Union[str, os.PathLike[str]]) -> Path:
     path = Path(folder)
     if not path.is_dir():
         raise ValueError(f"not a folder: {path}")

@@ -1,4 +1,4 @@
-"""A block's plaintext to the object that is stored: compression, then the cipher's envelope."""
+"""Encode a block: compress its plaintext, then encrypt it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ _GCM_FORMAT = b"\x02"
 
 
 def encode(plaintext: bytes, key: bytes, version: int, number: int, options: FileOptions) -> bytes:
-    """
-    Return the stored object of a block.
+    """Return the stored object of a block.
 
-    IV and nonce are derived from the key, the file's version and the block's number: the object
-    is the same whenever it is made, and no nonce serves twice under one key.
+    IV and nonce are derived from the key, the file's version and the block's number. So the object is
+    the same each time it is made, and no nonce is used twice under one key.
+
+    Args:
+        plaintext: The block's plaintext.
+        key: The file's key.
+        version: The number of the file's version.
+        number: The number of the block, from 1 on.
+        options: How the file is stored.
     """
     payload = compress(plaintext, options)
     if options.cipher is None:
@@ -34,7 +40,7 @@ def encode(plaintext: bytes, key: bytes, version: int, number: int, options: Fil
 
 
 def compress(plaintext: bytes, options: FileOptions) -> bytes:
-    """Return the payload, by the options' compression."""
+    """Return the plaintext compressed as the options say."""
     if options.compression == "SNAPPY":
         return snappy_java(plaintext, options.snappy_chunk)
     if options.compression == "SNAPPY-RAW":
@@ -47,7 +53,7 @@ def compress(plaintext: bytes, options: FileOptions) -> bytes:
 
 
 def snappy_java(plaintext: bytes, chunk_size: int) -> bytes:
-    """Return a snappy-java stream: header, then length-prefixed raw chunks (PROTOCOL 3)."""
+    """Return a snappy-java stream: a header, then raw chunks behind their lengths (PROTOCOL 3)."""
     parts = [_SNAPPY_JAVA_HEADER]
     view = memoryview(plaintext)
     for start in range(0, len(view), chunk_size):
@@ -57,7 +63,7 @@ def snappy_java(plaintext: bytes, chunk_size: int) -> bytes:
 
 
 def gzip_members(plaintext: bytes, members: int, level: int) -> bytes:
-    """Return a gzip file of that many members, of about equal length (RFC 1952, 2.2)."""
+    """Return a gzip file with a number of members of about equal length (RFC 1952, section 2.2)."""
     size = max(1, -(-len(plaintext) // members))
     return b"".join(
         gzip.compress(plaintext[index * size : (index + 1) * size], level, mtime=0)
@@ -72,7 +78,7 @@ def seal_cbc(payload: bytes, key: bytes, iv: bytes) -> bytes:
 
 
 def seal_gcm(payload: bytes, key: bytes, nonce: bytes, number: int) -> bytes:
-    """Return format byte, nonce, AES-GCM ciphertext and tag; the AAD is the number (PROTOCOL 5)."""
+    """Return format byte, nonce, AES-GCM ciphertext and tag. The AAD is the number (PROTOCOL 5)."""
     cipher = AES.new(key, AES.MODE_GCM, nonce=nonce, mac_len=16)
     cipher.update(struct.pack(">Q", number))
     sealed, tag = cipher.encrypt_and_digest(payload)

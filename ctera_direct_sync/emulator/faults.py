@@ -1,176 +1,71 @@
-"""
-Faults on request: what goes wrong, for which requests, and how often.
+"""Faults on request: what goes wrong, for which requests, and how often.
 
-An action is a function of an exchange (server.Exchange) and its fault. Actions are made by the
-functions below::
+Each function below returns an action for `emulator.faults.add`.
 
-    emulator.faults.add('storage', block=3, times=2, action=faults.status(503))
-    hold = emulator.faults.add('storage', action=faults.stall(after=1000))
-    hold.wait(1)            # a request is held
-    hold.release()
+Example:
+    >>> emulator.faults.add("storage", block=3, times=2, action=faults.status(503))
+    >>> hold = emulator.faults.add("storage", action=faults.stall(after=1000))
+    >>> hold.wait(1)            # until a request is held
+    >>> hold.release()
 """
 
 from __future__ import annotations
 
 import gzip
-import threading
 import zlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Any, Literal, Optional, Union
 
-from .bodies import Body, BytesBody, Flipped
-from .messages import PORTAL, STORAGE, Request, Response, json_response
+from .bodies import Body, BytesBody, FlippedBody
+from .fault_table import Action, Fault, FaultTable
+from .messages import Response, json_response
 
 if TYPE_CHECKING:
-    from .server import Exchange
+    from .exchange import Exchange
 
+__all__ = [
+    "Action",
+    "Fault",
+    "FaultTable",
+    "answer",
+    "chunked",
+    "content_length",
+    "corrupt",
+    "cut",
+    "delay",
+    "garbage",
+    "gzip_encoding",
+    "headers",
+    "ignore_range",
+    "listing",
+    "long",
+    "multipart",
+    "page",
+    "redirect",
+    "replace",
+    "reset",
+    "send_framed",
+    "short",
+    "stall",
+    "status",
+    "swap",
+    "throttle",
+]
 
-class Action(NamedTuple):
-    """
-    What a fault does.
-
-    :ivar kind: its name in the log of requests.
-    :ivar run: does it.
-    :ivar enters: ``run`` calls ``Fault.enter`` itself, at the moment that counts.
-    """
-
-    kind: str
-    run: Callable[[Exchange, Fault], None]
-    enters: bool = False
-
-
-class Fault:
-    """
-    A fault in the table: counts the requests that met it, and holds those that must wait.
-
-    :ivar entered: an Event, set when the first request meets the fault.
-    """
-
-    def __init__(
-        self,
-        where: Optional[str],
-        file_id: Optional[int],
-        block: Optional[int],
-        times: Optional[int],
-        skip: int,
-        action: Action,
-    ) -> None:
-        self.action = action
-        self.entered = threading.Event()
-        self._where = where
-        self._file_id = file_id
-        self._block = block
-        self._left = times
-        self._skip = skip
-        self._hits = 0
-        self._changed = threading.Condition()
-        self._released = threading.Event()
-
-    @property
-    def hits(self) -> int:
-        """How many requests have met the fault."""
-        with self._changed:
-            return self._hits
-
-    def wait(self, hits: int = 1, timeout: float = 10.0) -> bool:
-        """Wait until so many requests have met the fault; False when they did not in time."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._hits >= hits, timeout)
-
-    def release(self) -> None:
-        """Let the requests go on that the fault holds, and hold no more."""
-        self._released.set()
-
-    def hold(self) -> None:
-        """Wait for release; called by actions."""
-        self._released.wait()
-
-    def matches(self, request: Request) -> bool:
-        """Whether the request is one that the fault is for, however often it may still occur."""
-        wanted = (
-            (self._where, request.where),
-            (self._file_id, request.file_id),
-            (self._block, request.block),
-        )
-        return all(want is None or want == have for want, have in wanted)
-
-    def take(self) -> bool:
-        """Count a matching request; whether it meets the fault."""
-        if self._skip > 0:
-            self._skip -= 1
-            return False
-        if self._left == 0:
-            return False
-        if self._left is not None:
-            self._left -= 1
-        return True
-
-    def enter(self) -> None:
-        """Tell whoever waits that a request has met the fault."""
-        with self._changed:
-            self._hits += 1
-            self._changed.notify_all()
-        self.entered.set()
-
-
-class FaultTable:
-    """The faults, in the order in which they were added: a request meets the first that fits."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._faults: list[Fault] = []
-
-    def add(
-        self,
-        where: Optional[str] = None,
-        file_id: Optional[int] = None,
-        block: Optional[int] = None,
-        *,
-        times: Optional[int] = 1,
-        skip: int = 0,
-        action: Action,
-    ) -> Fault:
-        """
-        Add a fault.
-
-        :param where: ``portal``, ``storage`` or None for both.
-        :param file_id: requests for this file only.
-        :param block: requests for this block only, numbered from 1.
-        :param times: how many requests meet it; None: all.
-        :param skip: how many matching requests pass before.
-        """
-        if where not in (None, PORTAL, STORAGE):
-            raise ValueError(f"where must be 'portal', 'storage' or None, not {where!r}")
-        fault = Fault(where, file_id, block, times, skip, action)
-        with self._lock:
-            self._faults.append(fault)
-        return fault
-
-    def match(self, request: Request) -> Optional[Fault]:
-        """Return the fault that a request meets, and count it."""
-        with self._lock:
-            for fault in self._faults:
-                if fault.matches(request) and fault.take():
-                    return fault
-        return None
-
-    def clear(self) -> None:
-        """Release what is held, and remove all faults."""
-        with self._lock:
-            faults, self._faults = self._faults, []
-        for fault in faults:
-            fault.release()
-
-    def release(self) -> None:
-        """Release all that is held; the faults stay."""
-        with self._lock:
-            faults = list(self._faults)
-        for fault in faults:
-            fault.release()
+#: What tells a client where a body ends.
+Framing = Literal["length", "chunked", "close"]
+#: A Content-Encoding that a fault can apply.
+Coding = Literal["gzip", "deflate"]
 
 
 def status(code: int, headers: Optional[Mapping[str, str]] = None, body: bytes = b"") -> Action:
-    """Answer with that status."""
+    """Answer with a status.
+
+    Args:
+        code: The HTTP status.
+        headers: The headers.
+        body: The body.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.send(Response(code, dict(headers or {}), BytesBody(body)))
@@ -179,7 +74,7 @@ def status(code: int, headers: Optional[Mapping[str, str]] = None, body: bytes =
 
 
 def delay(seconds: float) -> Action:
-    """Answer rightly, but so many seconds later."""
+    """Send the right answer some seconds later."""
 
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.pause(seconds)
@@ -189,7 +84,11 @@ def delay(seconds: float) -> Action:
 
 
 def reset(after: Optional[int] = None) -> Action:
-    """Reset the connection (TCP RST): before the status line, or after so many body bytes."""
+    """Reset the connection (TCP RST).
+
+    Args:
+        after: How many bytes of the body are sent before. None: not even the status line.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         if after is not None:
@@ -200,7 +99,11 @@ def reset(after: Optional[int] = None) -> Action:
 
 
 def cut(after: Optional[int] = None) -> Action:
-    """Close the connection: before the status line, or after so many bytes of the full body."""
+    """Close the connection.
+
+    Args:
+        after: How many bytes of the body are sent before. None: not even the status line.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         if after is not None:
@@ -211,10 +114,10 @@ def cut(after: Optional[int] = None) -> Action:
 
 
 def stall(after: Optional[int] = None) -> Action:
-    """
-    Say nothing until released: before the status line, or after so many body bytes.
+    """Send nothing more until the fault is released or the emulator stops, then the rest of the answer.
 
-    Once released (or when the emulator stops) the right answer goes on.
+    Args:
+        after: How many bytes of the body are sent before. None: not even the status line.
     """
 
     def run(exchange: Exchange, fault: Fault) -> None:
@@ -233,7 +136,11 @@ def stall(after: Optional[int] = None) -> Action:
 
 
 def short(missing: int = 1) -> Action:
-    """Send a body that lacks its last bytes under the full Content-Length, and close."""
+    """Leave out the end of the body, keep the full Content-Length, and close the connection.
+
+    Args:
+        missing: How many bytes to leave out.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         response = exchange.respond()
@@ -244,7 +151,11 @@ def short(missing: int = 1) -> Action:
 
 
 def long(extra: bytes = b"\0") -> Action:
-    """Send more bytes than the Content-Length says, and close."""
+    """Send more bytes than the Content-Length says, and close the connection.
+
+    Args:
+        extra: The bytes after the body.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         response = exchange.respond()
@@ -258,7 +169,11 @@ def long(extra: bytes = b"\0") -> Action:
 
 
 def content_length(value: Union[int, str, None]) -> Action:
-    """Send the body under another Content-Length (None: without one), and close."""
+    """Send the body with another Content-Length, and close the connection.
+
+    Args:
+        value: The value of the header. None: the header is not sent.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         response = exchange.respond()
@@ -275,11 +190,11 @@ def content_length(value: Union[int, str, None]) -> Action:
 
 
 def chunked(cut: Optional[int] = None, size: int = 1000) -> Action:
-    """
-    Send the body in chunked transfer encoding.
+    """Send the body in chunked transfer encoding.
 
-    :param cut: close after so many bytes of the body, without the last chunk.
-    :param size: bytes of a chunk.
+    Args:
+        cut: Close the connection after that many bytes of the body, without the last chunk.
+        size: The size of a chunk, in bytes.
     """
 
     def run(exchange: Exchange, _: Fault) -> None:
@@ -294,7 +209,7 @@ def chunked(cut: Optional[int] = None, size: int = 1000) -> Action:
 
 
 def gzip_encoding() -> Action:
-    """Send the body compressed, under ``Content-Encoding: gzip``."""
+    """Send the body compressed, with `Content-Encoding: gzip`."""
 
     def run(exchange: Exchange, _: Fault) -> None:
         code, headers, body = exchange.respond()
@@ -305,7 +220,11 @@ def gzip_encoding() -> Action:
 
 
 def garbage(data: bytes = b"\x16\x03\x01 this is no HTTP\r\n\r\n") -> Action:
-    """Send these bytes in place of a response, and close."""
+    """Send something else than an HTTP response, and close the connection.
+
+    Args:
+        data: The bytes to send.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.send_raw(data)
@@ -315,7 +234,12 @@ def garbage(data: bytes = b"\x16\x03\x01 this is no HTTP\r\n\r\n") -> Action:
 
 
 def redirect(url: Optional[str] = None, code: int = 302) -> Action:
-    """Redirect to that URL; None: to the URL that was asked for."""
+    """Redirect the client.
+
+    Args:
+        url: The URL to go to. None: the URL that was asked for.
+        code: The HTTP status.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         location = exchange.target if url is None else url
@@ -325,11 +249,11 @@ def redirect(url: Optional[str] = None, code: int = 302) -> Action:
 
 
 def corrupt(bits: int = 1, at: Optional[int] = None) -> Action:
-    """
-    Flip bits of the body.
+    """Flip bits of the body.
 
-    :param bits: how many, spread evenly.
-    :param at: just one, at this offset (negative: from the end).
+    Args:
+        bits: How many bits, spread evenly over the body.
+        at: Flip only one bit, of the byte at this offset. A negative offset counts from the end.
     """
 
     def run(exchange: Exchange, _: Fault) -> None:
@@ -338,13 +262,17 @@ def corrupt(bits: int = 1, at: Optional[int] = None) -> Action:
             offsets = [at if at >= 0 else body.size + at]
         else:
             offsets = [(2 * bit + 1) * body.size // (2 * bits) for bit in range(bits)]
-        exchange.send(Response(code, headers, Flipped(body, offsets)))
+        exchange.send(Response(code, headers, FlippedBody(body, offsets)))
 
     return Action("corrupt", run)
 
 
 def swap(block: int) -> Action:
-    """Send the object of another block of the file, with its own headers."""
+    """Send the object of another block of the file, with the headers of that object.
+
+    Args:
+        block: The number of the other block, from 1 on.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.send(exchange.respond(block))
@@ -355,7 +283,12 @@ def swap(block: int) -> Action:
 def replace(
     body: Union[bytes, Callable[[bytes], bytes]], headers: Optional[Mapping[str, str]] = None
 ) -> Action:
-    """Send another body, or what a function makes of the right one, under its own length."""
+    """Send another body with the right length for it.
+
+    Args:
+        body: The body, or a function that returns it for the right one.
+        headers: Headers that are added or changed.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         code, given, right = exchange.respond()
@@ -366,7 +299,11 @@ def replace(
 
 
 def headers(changes: Mapping[str, Optional[str]]) -> Action:
-    """Send other headers beside the right ones, or in their place; None removes one."""
+    """Add, change or remove headers.
+
+    Args:
+        changes: The values by name. None removes a header.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         code, given, body = exchange.respond()
@@ -379,7 +316,11 @@ def headers(changes: Mapping[str, Optional[str]]) -> Action:
 
 
 def throttle(rate: float) -> Action:
-    """Send the body at so many bytes a second."""
+    """Send the body slowly.
+
+    Args:
+        rate: How fast, in bytes per second.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.send(exchange.respond(), rate=rate)
@@ -388,18 +329,19 @@ def throttle(rate: float) -> Action:
 
 
 def ignore_range(
-    framing: str = "length",
-    coding: Optional[str] = None,
+    framing: Framing = "length",
+    coding: Optional[Coding] = None,
     headers: Optional[Mapping[str, str]] = None,
     cut: int = 0,
 ) -> Action:
-    """
-    Answer a range request with 200 and the whole object.
+    """Answer a range request with status 200 and the whole object.
 
-    :param framing: what tells the end of the body: ``length``, ``chunked`` or ``close``.
-    :param coding: code the body, under that Content-Encoding: ``gzip`` or ``deflate``.
-    :param headers: send these headers as well.
-    :param cut: leave out that many bytes at the end of the body, and close.
+    Args:
+        framing: What tells the client where the body ends: its length, chunks, or the end of the
+            connection.
+        coding: The Content-Encoding of the body.
+        headers: More headers.
+        cut: Leave out that many bytes at the end of the body, and close the connection.
     """
 
     def run(exchange: Exchange, _: Fault) -> None:
@@ -408,26 +350,31 @@ def ignore_range(
         if coding is not None:
             given["Content-Encoding"] = coding
             body = BytesBody(_CODERS[coding](_all(body)))
-        _send_framed(exchange, Response(code, given, body), framing, cut)
+        send_framed(exchange, Response(code, given, body), framing, cut)
 
     return Action("ignore_range", run)
 
 
 def page(
     body: bytes = b"<!DOCTYPE html><html><body>Please sign in</body></html>",
-    framing: str = "length",
+    framing: Framing = "length",
 ) -> Action:
-    """Answer 200 with a web page, as a captive portal does. ``framing`` as for ignore_range."""
+    """Answer with status 200 and a web page, as a captive portal does.
+
+    Args:
+        body: The page.
+        framing: What tells the client where the body ends.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         response = Response(200, {"Content-Type": "text/html"}, BytesBody(body))
-        _send_framed(exchange, response, framing)
+        send_framed(exchange, response, framing)
 
     return Action("page", run)
 
 
 def multipart() -> Action:
-    """Answer a range request with multipart/byteranges (RFC 9110, section 14.6)."""
+    """Answer a range request with `multipart/byteranges` (RFC 9110, section 14.6)."""
 
     def run(exchange: Exchange, _: Fault) -> None:
         code, given, body = exchange.respond()
@@ -446,7 +393,11 @@ def multipart() -> Action:
 
 
 def listing(edit: Callable[[Any], Any]) -> Action:
-    """Send what a function makes of the portal's listing (the decoded JSON), as JSON."""
+    """Change the block list that the portal sends.
+
+    Args:
+        edit: Returns the value to send for the right one. Both are decoded JSON.
+    """
 
     def run(exchange: Exchange, _: Fault) -> None:
         exchange.send(json_response(200, edit(exchange.listing())))
@@ -454,18 +405,43 @@ def listing(edit: Callable[[Any], Any]) -> Action:
     return Action("listing", run)
 
 
+def answer(edit: Callable[[Any], Any]) -> Action:
+    """Change what a call of the portal's API returns.
+
+    The new value is sent in the format that the client asked for, XML or JSON.
+
+    Args:
+        edit: Returns the value to send for the right one: a dict, list, text, number, bool or None.
+    """
+
+    def run(exchange: Exchange, _: Fault) -> None:
+        exchange.send(exchange.edited(edit))
+
+    return Action("answer", run)
+
+
 def _all(body: Body) -> bytes:
     return bytes(body.read(0, body.size))
 
 
-_CODERS: dict[str, Callable[[bytes], bytes]] = {
+_CODERS: dict[Coding, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, 1),
     "deflate": lambda data: zlib.compress(data, 1),
 }
 
 
-def _send_framed(exchange: Exchange, response: Response, framing: str, cut: int = 0) -> None:
-    """Send a response whose end is told by its length, by chunks or by the connection's end."""
+def send_framed(exchange: Exchange, response: Response, framing: Framing, cut: int = 0) -> None:
+    """Send a response. Actions call this.
+
+    Args:
+        exchange: The exchange to send it in.
+        response: The response.
+        framing: What tells the client where the body ends.
+        cut: Leave out that many bytes at the end of the body, and close the connection.
+
+    Raises:
+        ValueError: There is no such framing.
+    """
     size = response.body.size
     stop = max(0, size - cut)
     if framing == "chunked":

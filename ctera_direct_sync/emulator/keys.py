@@ -1,4 +1,4 @@
-"""Secrets: the access key pair, file keys, and a file key as the portal wraps it (PROTOCOL 2)."""
+"""Secrets: access key pairs, file keys, and the wrapping of file keys (PROTOCOL 2)."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ def new_secret_access_key() -> str:
 
 
 def derive(secret: bytes, purpose: str, size: int) -> bytes:
-    """Return up to 32 bytes that the secret and the purpose determine."""
+    """Return bytes that only the secret and the purpose determine.
+
+    Args:
+        secret: The secret to derive from.
+        purpose: What the bytes are for. Another purpose gives other bytes.
+        size: How many bytes, at most 32.
+    """
     return hmac.digest(secret, purpose.encode("utf-8"), "sha256")[:size]
 
 
 def key_encryption_key(secret_access_key: str) -> bytes:
-    """
-    Return the 32 bytes that wrap file keys.
+    """Return the 32 bytes that wrap file keys.
 
-    :raises ValueError: the secret access key is not base64.
+    Raises:
+        ValueError: The secret access key is not base64.
     """
     try:
         decoded = base64.b64decode(secret_access_key, validate=True)
@@ -40,7 +46,7 @@ def key_encryption_key(secret_access_key: str) -> bytes:
 
 
 def wrap(file_key: bytes, secret_access_key: str) -> str:
-    """Return ``wrapped_key``: AES-256-ECB of the quoted base64 of the file key, in base64."""
+    """Return `wrapped_key`: the quoted base64 of the file key under AES-256-ECB, in base64."""
     quoted = b'"' + base64.b64encode(file_key) + b'"'
     cipher = AES.new(key_encryption_key(secret_access_key), AES.MODE_ECB)
     return base64.b64encode(cipher.encrypt(pad(quoted, AES.block_size))).decode("ascii")

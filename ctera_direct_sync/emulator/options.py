@@ -1,15 +1,16 @@
-"""How one file is stored and listed: every choice that PROTOCOL.md leaves to the portal."""
+"""How one file is stored and listed: each choice that PROTOCOL.md leaves to the portal."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Literal, Optional, TypedDict, Union, get_args
 
-CIPHERS = ("AES-CBC", "AES-GCM", None)
-COMPRESSIONS = ("SNAPPY", "SNAPPY-RAW", "GZIP", "LZ4", "NONE")
-LISTINGS = ("8.3", "pre-8.3", "ranged", "untyped")
-CHECKSUMS = (
+Cipher = Literal["AES-CBC", "AES-GCM"]
+Compression = Literal["SNAPPY", "SNAPPY-RAW", "GZIP", "LZ4", "NONE"]
+ListingShape = Literal["8.3", "pre-8.3", "ranged", "untyped"]
+ChecksumType = Literal["FULL_OBJECT", "COMPOSITE"]
+ChecksumHeader = Literal[
     "x-goog-hash",
     "content-md5",
     "x-amz-checksum-crc32c",
@@ -17,51 +18,58 @@ CHECKSUMS = (
     "x-amz-checksum-crc64nvme",
     "x-amz-checksum-sha256",
     "x-amz-checksum-sha1",
-)
+]
+KeySize = Literal[16, 24, 32]
+
+CIPHERS: tuple[Optional[Cipher], ...] = (*get_args(Cipher), None)
+COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
 MIB = 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class FileOptions:
-    """
-    How one file is cut into blocks, stored and listed.
+    """How one file is cut into blocks, stored and listed.
 
-    :ivar cipher: ``AES-CBC`` (PROTOCOL section 3), ``AES-GCM`` (section 5) or None.
-    :ivar compression: ``SNAPPY`` (snappy-java stream), ``SNAPPY-RAW``, ``GZIP``, ``LZ4`` or
-     ``NONE``.
-    :ivar block_size: plaintext bytes of a block, or a sequence of lengths that is used in turn,
-     and again from its start, until the file ends.
-    :ivar listing: ``8.3``; ``pre-8.3`` (``wrapped_key`` at top level); ``ranged``
-     (``actual_blocks_range``); ``untyped`` (8.3 without ``compression_type``).
-    :ivar listed_range: for ``ranged``: (start, end) in bytes, end not included; the blocks of
-     this part of the file are all that is listed. None: the whole file.
-    :ivar native: one plaintext chunk that is the whole object; overrules cipher, compression and
-     block_size.
-    :ivar azure_md5: the MD5 of the rest in front of each object.
-    :ivar checksums: the headers of PROTOCOL section 4 that declare a checksum, lower case.
-    :ivar checksum_type: ``FULL_OBJECT`` or ``COMPOSITE``, sent as ``x-amz-checksum-type``.
-    :ivar etag_md5: the ETag is the object's MD5, as after a simple upload to S3.
-    :ivar key_size: bytes of the file key: 16, 24 or 32.
-    :ivar snappy_chunk: plaintext bytes of a chunk of a snappy-java stream.
-    :ivar gzip_members: members of a gzip payload.
-    :ivar gzip_level: 0 to 9.
-    :ivar lz4: arguments for ``lz4.frame.compress``, such as ``{'content_checksum': True}``.
-    :ivar declared_compression: what the listing's ``compression_type`` says, when not the truth.
-    :ivar direct: False: a block is on a storage node that is not in direct mode (status 422).
+    Attributes:
+        cipher: How blocks are encrypted: `AES-CBC` (PROTOCOL 3), `AES-GCM` (PROTOCOL 5), or None.
+        compression: How blocks are compressed: `SNAPPY` (a snappy-java stream), `SNAPPY-RAW`, `GZIP`,
+            `LZ4` or `NONE`.
+        block_size: The plaintext bytes of a block. A sequence gives the lengths of the first blocks,
+            and is used again from its start until the file ends.
+        listing: The shape of the block list: `8.3`, `pre-8.3` (`wrapped_key` at the top level), `ranged`
+            (with `actual_blocks_range`) or `untyped` (as `8.3`, without `compression_type`).
+        listed_range: For `ranged`: the part of the file that is listed, as (start, end) in bytes, where
+            the end is not included. None: the whole file.
+        native: Whether the file is stored as one plaintext object. This overrules `cipher`,
+            `compression` and `block_size`.
+        azure_md5: Whether each object starts with the MD5 of the rest.
+        checksums: The headers that declare a checksum (PROTOCOL 4).
+        checksum_type: What `x-amz-checksum-type` says. None: the header is not sent.
+        etag_md5: Whether the ETag is the MD5 of the object, as after a simple upload to S3.
+        key_size: The size of the file key, in bytes.
+        snappy_chunk: The plaintext bytes of a chunk of a snappy-java stream.
+        gzip_members: The number of members of a gzip file.
+        gzip_level: The effort of gzip, from 0 to 9.
+        lz4: Arguments for `lz4.frame.compress`, such as `{"content_checksum": True}`.
+        declared_compression: What `compression_type` says if it is not the truth.
+        direct: Whether all blocks are on storage nodes in direct mode. If not, the portal answers 422.
+
+    Raises:
+        ValueError: An option has a value that cannot be, or two options do not go together.
     """
 
-    cipher: Optional[str] = "AES-CBC"
-    compression: str = "SNAPPY"
+    cipher: Optional[Cipher] = "AES-CBC"
+    compression: Compression = "SNAPPY"
     block_size: Union[int, Sequence[int]] = 4 * MIB
-    listing: str = "8.3"
+    listing: ListingShape = "8.3"
     listed_range: Optional[tuple[int, int]] = None
     native: bool = False
     azure_md5: bool = False
-    checksums: Sequence[str] = ()
-    checksum_type: Optional[str] = None
+    checksums: Sequence[ChecksumHeader] = ()
+    checksum_type: Optional[ChecksumType] = None
     etag_md5: bool = False
-    key_size: int = 32
+    key_size: KeySize = 32
     snappy_chunk: int = 32 * 1024
     gzip_members: int = 1
     gzip_level: int = 1
@@ -74,13 +82,13 @@ class FileOptions:
             object.__setattr__(self, "cipher", None)
             object.__setattr__(self, "compression", "NONE")
         object.__setattr__(self, "checksums", tuple(name.lower() for name in self.checksums))
-        _one_of("cipher", self.cipher, CIPHERS)
-        _one_of("compression", self.compression, COMPRESSIONS)
-        _one_of("listing", self.listing, LISTINGS)
-        _one_of("key_size", self.key_size, (16, 24, 32))
-        _one_of("checksum_type", self.checksum_type, (None, "FULL_OBJECT", "COMPOSITE"))
+        _check_choice("cipher", self.cipher, CIPHERS)
+        _check_choice("compression", self.compression, COMPRESSIONS)
+        _check_choice("listing", self.listing, get_args(ListingShape))
+        _check_choice("key_size", self.key_size, get_args(KeySize))
+        _check_choice("checksum_type", self.checksum_type, (None, *get_args(ChecksumType)))
         for name in self.checksums:
-            _one_of("checksums", name, CHECKSUMS)
+            _check_choice("checksums", name, get_args(ChecksumHeader))
         self._check_sizes()
         self._check_listing()
 
@@ -105,17 +113,39 @@ class FileOptions:
 
     @property
     def compression_type(self) -> str:
-        """The listing's word for the compression."""
+        """The word for the compression in the block list."""
         if self.declared_compression is not None:
             return self.declared_compression
         return "SNAPPY" if self.compression == "SNAPPY-RAW" else self.compression
 
     @property
     def plain(self) -> bool:
-        """Whether a stored object's bytes are the file's bytes."""
+        """Whether the bytes of a stored object are the bytes of the file."""
         return self.cipher is None and self.compression == "NONE"
 
 
-def _one_of(name: str, value: object, allowed: Sequence[object]) -> None:
+class FileOptionsGiven(TypedDict, total=False):
+    """Some of the options of a file, as keyword arguments. `FileOptions` describes them."""
+
+    cipher: Optional[Cipher]
+    compression: Compression
+    block_size: Union[int, Sequence[int]]
+    listing: ListingShape
+    listed_range: Optional[tuple[int, int]]
+    native: bool
+    azure_md5: bool
+    checksums: Sequence[ChecksumHeader]
+    checksum_type: Optional[ChecksumType]
+    etag_md5: bool
+    key_size: KeySize
+    snappy_chunk: int
+    gzip_members: int
+    gzip_level: int
+    lz4: Mapping[str, Any]
+    declared_compression: Optional[str]
+    direct: bool
+
+
+def _check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")

@@ -4,194 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import itertools
 import logging
 import os
 import re
 import socket
 import socketserver
 import ssl
-import struct
 import threading
 import weakref
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
-from .bodies import PIECE, Body, Bytes, pieces
-from .catalog import Catalog
-from .faults import Fault, FaultTable
-from .log import RequestLog, RequestRecord
-from .messages import PORTAL, STORAGE, Request, Response, html_response
-from .portal import Portal
+from .exchange import Backend, Exchange
+from .log import RequestRecord
+from .messages import PORTAL, STORAGE, Request, Where, html_response
 from .sources import SourceChanged
-from .storage import Storage
 
 logger = logging.getLogger(__name__)
 
 _OBJECT = re.compile(r"/blocks/(\d{1,19})/(\d{1,9})/(\d{1,9})\Z")
 _FILE = re.compile(r"/directio/(\d{1,19})\Z")
-_LINGER_NONE = struct.pack("ii", 1, 0)
-
-
-class Backend:
-    """What both servers share: the portal, the storage, the faults, the log and the pace."""
-
-    def __init__(self, catalog: Catalog, portal: Portal, storage: Storage) -> None:
-        self.catalog = catalog
-        self.portal = portal
-        self.storage = storage
-        self.faults = FaultTable()
-        self.log = RequestLog()
-        self.stopping = threading.Event()
-        self.connections = itertools.count(1)
-        self.latency = 0.0
-        self.rate: Optional[float] = None
-
-    def serve(self, exchange: Exchange) -> None:
-        """Answer a request, or do what the fault wants that it meets."""
-        fault = self.faults.match(exchange.request)
-        if self.latency:
-            exchange.pause(self.latency)
-        if fault is None:
-            exchange.send(exchange.respond())
-        else:
-            self._fail(exchange, fault)
-
-    @staticmethod
-    def _fail(exchange: Exchange, fault: Fault) -> None:
-        exchange.record.fault = fault.action.kind
-        if not fault.action.enters:
-            fault.enter()
-        fault.action.run(exchange, fault)
-
-
-class Exchange:
-    """One request and what is sent for it; faults use its parts in another order."""
-
-    def __init__(self, handler: _Handler, request: Request, record: RequestRecord) -> None:
-        self.request = request
-        self.record = record
-        self.target = handler.path
-        self._handler = handler
-        self._backend = handler.server.backend
-        self._ended = False
-
-    def respond(self, block: Optional[int] = None, whole: bool = False) -> Response:
-        """
-        Return the right response.
-
-        :param block: the object of this block instead of the one asked for.
-        :param whole: disregard a Range header.
-        """
-        if self.request.where == PORTAL:
-            return self._backend.portal.answer(self.request)
-        return self._backend.storage.answer(self.request, block, whole)
-
-    def listing(self) -> dict[str, Any]:
-        """Return the right listing, whoever asks for it."""
-        if self.request.file_id is None:
-            raise ValueError("a fault that edits a listing is for requests to the portal")
-        return self._backend.portal.listing(self._backend.catalog.listed(self.request.file_id))
-
-    def pause(self, seconds: float) -> None:
-        """Wait, or until the emulator stops."""
-        self._backend.stopping.wait(seconds)
-
-    def send(self, response: Response, rate: Optional[float] = None) -> None:
-        """Send a response as it should be sent."""
-        size = response.body.size
-        bodiless = response.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
-        self.send_head(response, {} if bodiless else {"Content-Length": str(size)}, last=not size)
-        if not bodiless:
-            self.send_body(response.body, 0, size, rate=rate or self._backend.rate)
-
-    def send_part(self, response: Response, stop: int) -> None:
-        """Send the head of the full response, and the body up to an offset."""
-        self.send_head(response, {"Content-Length": str(response.body.size)})
-        self.send_body(response.body, 0, min(stop, response.body.size), last=False)
-
-    def send_rest(self, response: Response, start: int) -> None:
-        """Send the rest of a body from an offset."""
-        self.send_body(response.body, min(start, response.body.size), response.body.size)
-
-    def send_head(self, response: Response, framing: Mapping[str, str], last: bool = False) -> None:
-        """Send status line and headers."""
-        self.record.status = response.status
-        if last:
-            self.end()
-        handler = self._handler
-        handler.send_response(response.status)
-        for name, value in {**response.headers, **framing}.items():
-            handler.send_header(name, value)
-        if handler.close_connection and "Connection" not in framing:
-            handler.send_header("Connection", "close")
-        handler.end_headers()
-
-    def send_body(
-        self, body: Body, start: int, stop: int, *, last: bool = True, rate: Optional[float] = None
-    ) -> None:
-        """
-        Send a part of a body.
-
-        :param last: nothing of the response follows.
-        :param rate: bytes a second.
-        """
-        size = PIECE if rate is None else max(1, min(PIECE, int(rate / 20)))
-        for piece in pieces(body, start, stop, size):
-            start += len(piece)
-            # Out of flight before the client can have the last byte, and come back with the
-            # next request: so no client is ever seen with more in flight than it has.
-            if last and start >= stop:
-                self.end()
-            self._send(piece)
-            if rate is not None and start < stop:
-                self.pause(len(piece) / rate)
-
-    def send_chunks(self, body: Body, stop: int, size: int, complete: bool) -> None:
-        """Send a body up to an offset in chunks (RFC 9112, 7.1), with the last one or without."""
-        for piece in pieces(body, 0, stop, size):
-            self.send_raw(b"%x\r\n%b\r\n" % (len(piece), bytes(piece)))
-            self.record.sent += len(piece)
-        if complete:
-            self.end()
-            self.send_raw(b"0\r\n\r\n")
-
-    def send_raw(self, data: Bytes) -> None:
-        """Send bytes that are not counted as a body's."""
-        self._handler.wfile.write(data)
-
-    def close(self) -> None:
-        """Close the connection, once this request is done."""
-        self._handler.close_connection = True
-
-    def reset(self) -> None:
-        """Reset the connection, once this request is done."""
-        self._handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
-        self._handler.server.close_hard(self._handler.connection)
-        self._handler.close_connection = True
-
-    def end(self) -> None:
-        """Take the request out of flight; more than once is no harm."""
-        if not self._ended:
-            self._ended = True
-            self._backend.log.end(self.record)
-
-    def _send(self, piece: Bytes) -> None:
-        self.record.sent += len(piece)
-        self._handler.wfile.write(piece)
+#: The largest body of a call that is read.
+_MAX_BODY_BYTES = 1024 * 1024
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """
-    One listening socket, its threads and its connections.
+    """One listening socket, its threads and its connections.
 
-    :param address: host and port.
-    :param backend: what answers.
-    :param roles: ``portal``, ``storage`` or both.
-    :param prefix: of the portal's paths.
-    :param tls: for HTTPS.
+    Args:
+        address: The host and port to listen on.
+        backend: What answers the requests.
+        roles: What the server is: the portal, the storage, or both.
+        prefix: What the portal's paths start with.
+        tls: The context for HTTPS. None: HTTP.
+
+    Attributes:
+        backend: What answers the requests.
+        roles: What the server is.
+        prefix: What the portal's paths start with.
+
+    Raises:
+        OSError: The port is taken.
     """
 
     daemon_threads = True
@@ -201,7 +55,7 @@ class Server(http.server.ThreadingHTTPServer):
         self,
         address: tuple[str, int],
         backend: Backend,
-        roles: tuple[str, ...],
+        roles: tuple[Where, ...],
         prefix: str,
         tls: Optional[ssl.SSLContext],
     ) -> None:
@@ -214,7 +68,7 @@ class Server(http.server.ThreadingHTTPServer):
         self._hard: set[socket.socket] = set()
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
-        super().__init__(address, _Handler)
+        super().__init__(address, Handler)
         self._acceptor = threading.Thread(
             target=self.serve_forever, args=(0.02,), name="ctera-emulator", daemon=True
         )
@@ -226,7 +80,7 @@ class Server(http.server.ThreadingHTTPServer):
         return int(self.server_address[1])
 
     def start(self) -> None:
-        """Accept connections, on a thread of their own."""
+        """Accept connections on another thread."""
         self._acceptor.start()
 
     def stop(self) -> None:
@@ -243,12 +97,12 @@ class Server(http.server.ThreadingHTTPServer):
         _servers.discard(self)
 
     def server_bind(self) -> None:
-        """Bind without the look-up of the host's name that HTTPServer does."""
+        """Bind, without the look-up of the host name that `HTTPServer` does."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.port
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; the handshake is left to its thread."""
+        """Accept a connection. The thread of the connection does the TLS handshake."""
         connection, address = super().get_request()
         if self._tls is not None:
             connection = self._tls.wrap_socket(
@@ -257,7 +111,7 @@ class Server(http.server.ThreadingHTTPServer):
         return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Start a thread for a connection."""
+        """Start the thread of a connection."""
         thread = threading.Thread(
             target=self._serve,
             args=(request, client_address),
@@ -269,7 +123,7 @@ class Server(http.server.ThreadingHTTPServer):
         thread.start()
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a connection: with a FIN, or with an RST where a fault wants one."""
+        """Close a connection with a FIN, or with an RST if a fault asked for it."""
         with self._lock:
             hard = request in self._hard
             self._hard.discard(request)
@@ -279,14 +133,17 @@ class Server(http.server.ThreadingHTTPServer):
             super().shutdown_request(request)
 
     def close_hard(self, connection: socket.socket) -> None:
-        """Close the connection without a FIN when its time comes."""
+        """Note that a connection is to be closed with an RST."""
         with self._lock:
             self._hard.add(connection)
 
     def abandon(self) -> None:
-        """Close, in a forked child, the copies of the parent's sockets: or no FIN would be one."""
+        """Close the copies of the parent's sockets in a forked child.
+
+        While the child holds a copy, the parent cannot end a connection.
+        """
         for connection in (*self._live, self.socket):
-            os.close(connection.detach())  # close() would wait for its files to be closed
+            os.close(connection.detach())  # close() waits until the files of the socket are closed
 
     def _serve(self, connection: Any, address: Any) -> None:
         try:
@@ -301,8 +158,8 @@ class Server(http.server.ThreadingHTTPServer):
                 del self._live[connection]
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    """Reads the requests of one connection, by the standard library's means."""
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Reads the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
     server_version = "CteraEmulator"
@@ -310,15 +167,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: Server
 
     def setup(self) -> None:
-        """Number the connection."""
+        """Give the connection a number."""
         super().setup()
         self._number = next(self.server.backend.connections)
 
     def do_GET(self) -> None:
-        """Answer a GET."""
-        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # a body that nobody reads is no next request
-        request = self._route()
+        """Answer a request of any method."""
+        body = b""
+        if self._is_call():
+            read = self._read_body()
+            if read is None:
+                return
+            body = read
+        elif self.command != "GET":
+            self.send_error(HTTPStatus.NOT_IMPLEMENTED)
+            return
+        elif "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            # A body that is not read must not be taken for the next request.
+            self.close_connection = True
+        request = self._route(body)
         record = self._record(request)
         log = self.server.backend.log
         log.begin(record)
@@ -334,12 +201,33 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         finally:
             exchange.end()
 
+    do_POST = do_PUT = do_PROPFIND = do_GET
+
+    def _is_call(self) -> bool:
+        target = urlsplit(self.path)
+        return PORTAL in self.server.roles and self.server.backend.portal.interface.owns(
+            target.path
+        )
+
+    def _read_body(self) -> Optional[bytes]:
+        """Return the request's body, or None after an error was sent."""
+        if "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            self.send_error(HTTPStatus.LENGTH_REQUIRED)
+            return None
+        length = self.headers.get("Content-Length", "0")
+        if not re.fullmatch(r"\d{1,9}", length) or int(length) > _MAX_BODY_BYTES:
+            self.close_connection = True
+            self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return None
+        return self.rfile.read(int(length))
+
     def _apologize(self, exchange: Exchange) -> None:
         self.close_connection = True
         if exchange.record.status is None:
             exchange.send(html_response(500, "The emulator failed; its log says why"))
 
-    def _route(self) -> Request:
+    def _route(self, body: bytes) -> Request:
         target = urlsplit(self.path)
         host = target.netloc or self.headers.get("Host", "")
         found = _OBJECT.match(target.path)
@@ -357,9 +245,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.headers,
             host,
             int(listed.group(1)) if listed else None,
+            method=self.command,
+            call=self.server.backend.portal.interface.identify(
+                self.command, target.path, self.headers, body
+            ),
         )
 
     def _record(self, request: Request) -> RequestRecord:
+        call = request.call
         return RequestRecord(
             number=0,
             where=request.where,
@@ -371,16 +264,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             had_authorization="Authorization" in self.headers,
             connection=self._number,
             host=request.host,
+            call=call.name if call is not None else None,
+            root=call.root if call is not None else None,
+            depth=call.depth if call is not None else None,
+            start=call.start if call is not None else 0,
         )
 
     def log_message(self, format: str, *args: object) -> None:
-        """Log nothing of a request line: it may hold a signature."""
+        """Log method and path only, for the query may hold a signature."""
         logger.debug("%s %s", self.command, urlsplit(getattr(self, "path", "")).path)
 
 
 def _shut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # closed by its own thread, or by the client, meanwhile
-        # Not the method of SSLSocket, which takes the TLS state from under a thread that reads.
+    with contextlib.suppress(OSError):  # its thread or the client may have closed it
+        # The method of SSLSocket would drop the TLS state, which another thread may be using.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 

@@ -1,4 +1,4 @@
-"""Pre-signed URLs in the manner of S3, and their verification."""
+"""Pre-signed URLs in the manner of S3: signing and verification."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from typing import Optional
 from urllib.parse import parse_qsl, urlencode
 
 SIGNATURE = "X-Amz-Signature"
-_DATE = "%Y%m%dT%H%M%S.%f%z"
+_DATE_FORMAT = "%Y%m%dT%H%M%S.%f%z"
 
 
 class Signer:
-    """
-    Signs and verifies a path with its query: date, lifetime and generation.
+    """Signs a path with its date, lifetime and generation, and verifies the signature.
 
-    :param key: the secret that signs.
-    :param expire: seconds that a URL lives; may be changed at any time, for later URLs.
-    :param clock: seconds since the epoch.
+    Args:
+        key: The secret that signs.
+        expire: How long a URL is valid, in seconds.
+        clock: Returns the time, in seconds since the epoch.
+
+    Attributes:
+        expire: How long later URLs are valid, in seconds. It may be changed at any time.
     """
 
     def __init__(self, key: bytes, expire: float, clock: Callable[[], float] = time.time) -> None:
@@ -35,7 +38,7 @@ class Signer:
         query = urlencode(
             {
                 "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-                "X-Amz-Date": _date(self._clock()),
+                "X-Amz-Date": _format_date(self._clock()),
                 "X-Amz-Expires": f"{self.expire:g}",
                 "X-Amz-Generation": str(self._generation),
             }
@@ -43,7 +46,7 @@ class Signer:
         return f"{path}?{query}&{SIGNATURE}={self._signature(path, query)}"
 
     def refusal(self, path: str, query: str) -> Optional[tuple[str, str]]:
-        """Return S3's error code and message where a request must be refused, else None."""
+        """Return S3's error code and message if a request must be refused, else None."""
         signed, _, signature = query.rpartition(f"&{SIGNATURE}=")
         if not signed:
             return "AccessDenied", "Access Denied"
@@ -55,13 +58,13 @@ class Signer:
                 "the signature you provided. Check your key and signing method.",
             )
         values = dict(parse_qsl(signed))
-        deadline = _seconds(values["X-Amz-Date"]) + float(values["X-Amz-Expires"])
+        deadline = _parse_date(values["X-Amz-Date"]) + float(values["X-Amz-Expires"])
         if int(values["X-Amz-Generation"]) < self._generation or self._clock() >= deadline:
             return "AccessDenied", "Request has expired"
         return None
 
     def expire_all(self) -> None:
-        """End the life of every URL signed so far."""
+        """Make every URL that was signed so far expired."""
         with self._lock:
             self._generation += 1
 
@@ -70,11 +73,11 @@ class Signer:
         return hmac.digest(self._key, message, "sha256").hex()
 
 
-def _date(seconds: float) -> str:
-    """Return a date as S3 writes it, with a fraction so that lifetimes may be below a second."""
+def _format_date(seconds: float) -> str:
+    """Return a date in S3's format, with a fraction so that a lifetime may be below a second."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return moment.strftime("%Y%m%dT%H%M%S.%fZ")
 
 
-def _seconds(date: str) -> float:
-    return datetime.datetime.strptime(date, _DATE).timestamp()
+def _parse_date(date: str) -> float:
+    return datetime.datetime.strptime(date, _DATE_FORMAT).timestamp()

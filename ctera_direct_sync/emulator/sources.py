@@ -1,11 +1,11 @@
-"""Where a file's plaintext comes from: memory, a disk, or arithmetic."""
+"""The origins of a file's plaintext: memory, a disk, or a generator."""
 
 from __future__ import annotations
 
 import os
 import random
 from pathlib import Path
-from typing import Union
+from typing import Literal, Union, get_args
 
 from Crypto.Cipher import AES
 
@@ -33,28 +33,47 @@ _WORDS = (
 )
 
 
+SyntheticKind = Literal["text", "random"]
+
+
 class SourceChanged(Exception):
-    """The file on disk is no longer the one that was listed."""
+    """The file on disk differs from the one that was listed."""
 
 
 class BytesSource:
-    """Plaintext in memory."""
+    """Plaintext in memory.
+
+    Args:
+        data: The plaintext, which is copied.
+
+    Attributes:
+        size: The number of bytes.
+    """
 
     def __init__(self, data: Union[bytes, bytearray, memoryview]) -> None:
         self._data = bytes(data)
         self.size = len(self._data)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return the bytes at the offset, fewer at the end."""
+        """Return `length` bytes from `offset` on, or fewer at the end."""
         return self._data[offset : offset + length]
 
 
 class FileSource:
-    """
-    A file on disk, read a range at a time; no descriptor is kept.
+    """A file on disk, which is read in ranges. It is not kept open.
 
-    Size and time of modification are those of its making: a file that has changed since raises
-    SourceChanged, as its blocks are no longer there.
+    The source notes size and time of modification when it is made. Once the file differs from that,
+    its listed blocks do not exist any more, and reading raises `SourceChanged`.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The file.
+        size: The number of bytes when the source was made.
+
+    Raises:
+        OSError: The file cannot be found.
     """
 
     def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
@@ -64,14 +83,18 @@ class FileSource:
 
     @property
     def changed(self) -> bool:
-        """Whether the file on disk is another one by now, or gone."""
+        """Whether the file on disk differs from that of the time when the source was made, or is gone."""
         try:
             return _stamp(self.path.stat()) != self._stamp
         except OSError:
             return True
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return the bytes at the offset, fewer at the end."""
+        """Return `length` bytes from `offset` on, or fewer at the end.
+
+        Raises:
+            SourceChanged: The file differs from that of the time when the source was made.
+        """
         try:
             with self.path.open("rb") as file:
                 if _stamp(os.fstat(file.fileno())) != self._stamp:
@@ -83,18 +106,24 @@ class FileSource:
 
 
 class SyntheticSource:
-    """
-    Bytes made from their offset: files of any size that need no disk.
+    """Bytes that are computed from their offset, for files of any size that need no disk.
 
-    :param size: bytes.
-    :param seed: another seed gives other bytes; the same seed the same bytes, everywhere.
-    :param kind: ``text`` (compresses 2 to 5 times) or ``random`` (does not compress).
+    Args:
+        size: The number of bytes.
+        seed: Chooses the bytes. The same seed gives the same bytes on every machine.
+        kind: `text` compresses 2 to 5 times, `random` not at all.
+
+    Attributes:
+        size: The number of bytes.
+
+    Raises:
+        ValueError: The size is negative, or the kind is unknown.
     """
 
     _PAGE = 64 * 1024
 
-    def __init__(self, size: int, seed: int = 0, kind: str = "text") -> None:
-        if kind not in ("text", "random"):
+    def __init__(self, size: int, seed: int = 0, kind: SyntheticKind = "text") -> None:
+        if kind not in get_args(SyntheticKind):
             raise ValueError(f"kind must be 'text' or 'random', not {kind!r}")
         if size < 0:
             raise ValueError(f"size must not be negative: {size}")
@@ -104,7 +133,7 @@ class SyntheticSource:
         self._tile = self._text(seed) if kind == "text" else b""
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return the bytes at the offset, fewer at the end."""
+        """Return `length` bytes from `offset` on, or fewer at the end."""
         stop = min(offset + length, self.size)
         if stop <= offset:
             return b""
@@ -136,11 +165,11 @@ Source = Union[BytesSource, FileSource, SyntheticSource]
 
 
 def open_source(data: object) -> Source:
-    """
-    Make a source of what a caller of ``Emulator.add`` gave: bytes, a path or a source.
+    """Return a source for bytes, a path or a source.
 
-    :raises TypeError: it is none of these.
-    :raises OSError: no such file.
+    Raises:
+        TypeError: The argument is something else.
+        OSError: The path does not lead to a file.
     """
     if isinstance(data, (BytesSource, FileSource, SyntheticSource)):
         return data

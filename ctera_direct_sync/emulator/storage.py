@@ -1,11 +1,11 @@
-"""The object storage: pre-signed GET of whole objects and of ranges (RFC 9110, section 14)."""
+"""The object storage: pre-signed GET of objects and their ranges (RFC 9110, section 14)."""
 
 from __future__ import annotations
 
 import re
 from typing import Optional
 
-from .bodies import Part
+from .bodies import RangeBody
 from .catalog import Catalog, NoSuchObject, StoredObject
 from .messages import Request, Response, s3_error
 from .signing import Signer
@@ -15,7 +15,12 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
 
 
 class Storage:
-    """Answers ``GET /blocks/{file_id}/{version}/{number}`` with a signed query, as S3 would."""
+    """Answers `GET /blocks/{file_id}/{version}/{number}` with a signed query, as S3 does.
+
+    Args:
+        catalog: The files.
+        signer: Verifies the signatures.
+    """
 
     def __init__(self, catalog: Catalog, signer: Signer) -> None:
         self._catalog = catalog
@@ -24,11 +29,12 @@ class Storage:
     def answer(
         self, request: Request, block: Optional[int] = None, whole: bool = False
     ) -> Response:
-        """
-        Return the response to a request.
+        """Return the response to a request.
 
-        :param block: send the object of this block instead (a fault).
-        :param whole: disregard a Range header (a fault).
+        Args:
+            request: The request.
+            block: Send the object of this block instead (a fault).
+            whole: Ignore the Range header (a fault).
         """
         if "Authorization" in request.headers:
             return s3_error(
@@ -79,9 +85,9 @@ class Storage:
                 Content_Range=f"bytes */{body.size}",
             )
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{body.size}"
-        # Google sends the whole object's hash with every part; S3 and Azure send none.
+        # Google sends the hash of the whole object with each range. S3 and Azure send none.
         headers.update((name, value) for name, value in checksums.items() if name == "x-goog-hash")
-        return Response(206, headers, Part(body, start, stop - start))
+        return Response(206, headers, RangeBody(body, start, stop - start))
 
 
 def _matches(condition: Optional[str], etag: str) -> bool:
@@ -91,7 +97,7 @@ def _matches(condition: Optional[str], etag: str) -> bool:
 
 
 def _resolve(first: str, last: str, size: int) -> tuple[int, int]:
-    """Return start and stop of a range; an empty one cannot be satisfied."""
+    """Return start and stop of a range. If they are equal, the range cannot be satisfied."""
     if not first:
         return max(0, size - int(last)), size
     return int(first), size if not last else min(int(last) + 1, size)

@@ -9,11 +9,17 @@ from typing import Any
 
 
 class Certificates:
-    """
-    A server context, and the bundle by which a client may trust it, in a temporary folder.
+    """A certificate for the server, and the bundle by which clients trust it.
 
-    :param names: host names and addresses that the certificate is for.
-    :raises RuntimeError: the package trustme is missing.
+    Args:
+        *names: The host names and addresses that the certificate is for.
+
+    Attributes:
+        context: The TLS context of the server.
+        bundle: The path of the authority's certificate, in PEM, in a temporary folder.
+
+    Raises:
+        RuntimeError: The package trustme is missing.
     """
 
     def __init__(self, *names: str) -> None:

@@ -39,7 +39,7 @@ def framed(framing: str, missing: int = 0) -> faults.Action:
     """Answer with the right part, whose end is told by chunks or by the connection's end."""
 
     def run(exchange: faults.Exchange, _: faults.Fault) -> None:
-        faults._send_framed(exchange, exchange.respond(), framing, missing)
+        faults.send_framed(exchange, exchange.respond(), framing, missing)
 
     return faults.Action("framed", run)
 

@@ -183,7 +183,7 @@ def test_tutorial(
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     RUNNERS["bash"](code.pop("tutorial-files"))
     with emulator(code.pop("tutorial-serve"), tmp_path) as variables:
-        assert len(variables) == 3
+        assert len(variables) == 5
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         assert "AES-CBC" in RUNNERS["bash"](code.pop("tutorial-cli"))

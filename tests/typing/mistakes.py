@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ctera_direct_sync import ByteRange, DirectIO, Settings
+from ctera_direct_sync.emulator import Emulator, PortalOptions
 from ctera_direct_sync.settings import Endpoint
 
 
@@ -19,3 +20,13 @@ def mistakes(client: DirectIO) -> None:
     Settings(checksums=["crc16"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     Endpoint(time_out=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Settings().max_workers = "8"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def mistakes_with_the_emulator(portal: Emulator) -> None:
+    """A misspelt option, and a value that an option cannot have."""
+    Emulator(ciper=None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    portal.add(b"", compression="ZIP")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    portal.add(b"", blocksize=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    portal.portal_options.session_over = "404"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+    PortalOptions(order="size")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    portal.faults.add("disk")  # type: ignore[arg-type, call-arg]  # pyright: ignore

@@ -184,3 +184,5 @@ def tests(ctera_portal: Emulator, ctera_client: DirectIO) -> None:
     fault = ctera_portal.faults.add("storage", file_id, times=None, action=faults.status(503))
     assert_type(fault.hits, int)
     assert_type(ctera_client.metadata(file_id), Metadata)
+    ctera_portal.portal_options.page_cap = 10
+    assert_type(ctera_portal.tree.create("/My Files/a.txt", b"data"), int)

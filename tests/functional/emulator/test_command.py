@@ -81,6 +81,19 @@ def test_serves_until_told(tmp_path, session, number, tls):
         assert (process.returncode, rest, errors) == (0, "", "")
 
 
+def test_prints_how_to_sign_in(tmp_path, session):
+    """The name and password that it prints sign in."""
+    with Emulator(tmp_path) as emulator:
+        text = describe(emulator, tmp_path)
+        values = dict(re.findall(r"^export (\w+)=(\S+)$", text, re.MULTILINE))
+        form = {
+            "j_username": values["CTERA_DIRECT_USERNAME"],
+            "j_password": values["CTERA_DIRECT_PASSWORD"],
+        }
+        url = f"{values['CTERA_DIRECT_URL']}/ServicesPortal/api/login"
+        assert session.post(url, data=form).status_code == 200
+
+
 def test_options_reach_the_emulator(tmp_path, session):
     """Cipher, compression, block size, port and lifetime are those asked for."""
     (tmp_path / "a").write_bytes(bytes(10_000))

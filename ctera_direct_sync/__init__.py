@@ -21,7 +21,10 @@ if startup.is_command():
     startup.prepare()
     try:
         importlib.import_module(f"{__name__}.codec")
-    except (ImportError, ValueError) as error:  # What the codec says of its environment variable.
+    except (
+        ImportError,
+        ValueError,
+    ) as error:  # Also a wrong CTERA_DIRECT_CODEC.
         startup.end(error)
 
 from . import exceptions, settings, types
@@ -29,6 +32,8 @@ from .exceptions import *  # noqa: F403
 from .exceptions import __all__ as _exception_names
 from .settings import Settings
 from .types import (
+    BatchItem,
+    BatchResult,
     Block,
     BlockEvent,
     ByteRange,
@@ -44,17 +49,14 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import client, codec, namespace
-    from ._readers.batch import BatchItem, BatchResult
     from ._readers.stream import Streamer
     from .client import DirectIO
     from .namespace import Namespace
 
-#: The module of each name that is imported when it is first used. The rest imports libraries for the
-#: network, and ssl. pytest loads our plugin before any conftest.py, which may have to come first:
-#: gevent, say, must patch ssl before urllib3 imports it.
+#: The module of each name that is imported at its first use: these import ssl and libraries for the
+#: network. pytest loads the plugin before any conftest.py. A conftest.py may have to come first: gevent,
+#: for example, must patch ssl before urllib3 imports it.
 _LATE = {
-    "BatchItem": "_readers.batch",
-    "BatchResult": "_readers.batch",
     "DirectIO": "client",
     "Namespace": "namespace",
     "Streamer": "_readers.stream",

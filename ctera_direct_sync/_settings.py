@@ -1,21 +1,25 @@
-"""The classes behind :mod:`ctera_direct_sync.settings`.
+"""The classes behind `ctera_direct_sync.settings`.
 
-They have a module of their own, so that ``importlib.reload`` of the public one keeps them: clients
-and pickles go on to share one ``Settings`` class.
+They have a module of their own, so that `importlib.reload` of the public one keeps them. Clients and
+pickles then still share one `Settings` class.
 """
 
 from __future__ import annotations
 
+import enum
 import operator
+import os
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, Union
+from typing import Any, ClassVar, Literal, Protocol
 
 __all__ = [
     "CHECKSUMS",
+    "ChecksumName",
     "Endpoint",
     "Sessions",
     "Settings",
+    "Unset",
     "convert",
     "restore",
     "shipped",
@@ -27,13 +31,38 @@ _PUBLIC_MODULE = "ctera_direct_sync.settings"
 
 MIB = 1024 * 1024
 
-#: Digests that a storage may declare and that can be verified (PROTOCOL section 4).
-CHECKSUMS = ("crc32c", "crc32", "crc64nvme", "md5", "sha1", "sha256", "etag")
+ChecksumName = Literal["crc32c", "crc32", "crc64nvme", "md5", "sha1", "sha256", "etag"]
+"""A checksum that the storage may declare for an object, and that can be verified (PROTOCOL, section 4)."""
 
-_CHEAP = ("crc32c", "crc32", "crc64nvme")
+CHECKSUMS: tuple[ChecksumName, ...] = (
+    *("crc32c", "crc32", "crc64nvme"),
+    *("md5", "sha1", "sha256", "etag"),
+)
+"""All checksums that can be verified. `checksums="all"` means these."""
+
+#: These cost next to nothing beside the decoding of a block.
+_CHEAP: tuple[ChecksumName, ...] = ("crc32c", "crc32", "crc64nvme")
 
 
-def _ssl(value: Any) -> Union[bool, str]:
+class Unset(enum.Enum):
+    """What a setting is if a call does not give it: the default of the process at that moment."""
+
+    UNSET = enum.auto()
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNSET = Unset.UNSET
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("give True or False")
+    return value
+
+
+def _ssl(value: Any) -> bool | str:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value:
@@ -56,7 +85,7 @@ def _timeout(value: Any) -> tuple[float, float]:
 def _seconds(value: Any) -> float:
     seconds = float(value)
     if not 0 <= seconds < float("inf"):
-        raise ValueError(f"{value!r} is no finite, non-negative number of seconds")
+        raise ValueError(f"{value!r} is not a finite, non-negative number of seconds")
     return seconds
 
 
@@ -70,8 +99,8 @@ def _count(minimum: int) -> Any:
     return convert
 
 
-def _checksums(value: Any) -> frozenset[str]:
-    names = [value] if isinstance(value, str) else list(value)
+def _checksums(value: Any) -> frozenset[ChecksumName]:
+    names: list[Any] = [value] if isinstance(value, str) else list(value)
     if names == ["all"]:
         names = list(CHECKSUMS)
     for name in names:
@@ -88,7 +117,16 @@ def unknown(fields: Iterable[str], name: str) -> str:
 
 
 def convert(fields: Mapping[str, tuple[Any, Any]], name: str, value: Any) -> Any:
-    """Return ``value`` as setting ``name`` keeps it; ValueError where it makes no sense."""
+    """Return a value in the form in which its setting keeps it.
+
+    Args:
+        fields: Shipped value and converter of each setting.
+        name: The setting.
+        value: The value as it was given.
+
+    Raises:
+        ValueError: The value makes no sense.
+    """
     try:
         return fields[name][1](value)
     except (TypeError, ValueError) as error:
@@ -96,22 +134,20 @@ def convert(fields: Mapping[str, tuple[Any, Any]], name: str, value: Any) -> Any
 
 
 class _Checked:
-    """Attributes named in ``_fields`` only, each through its converter."""
+    """An object that has the attributes named in `_fields` alone, and checks what they are set to."""
 
     __slots__ = ("_values",)
 
     _fields: ClassVar[dict[str, tuple[Any, Any]]] = {}
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, values: Mapping[str, Any]) -> None:
         object.__setattr__(self, "_values", {})
         for name, (default, _) in self._fields.items():
-            setattr(self, name, values.pop(name, default))
-        for name in values:
-            raise TypeError(unknown(self._fields, name))
+            setattr(self, name, values.get(name, default))
 
     @property
     def __dict__(self) -> Mapping[str, Any]:  # type: ignore[override]
-        """The values, read-only. ``mock.patch`` sets back what it finds here, and deletes the rest."""
+        """The values, read-only. `mock.patch` sets back what it finds here, and deletes the rest."""
         return MappingProxyType(self._values)
 
     def __getattr__(self, name: str) -> Any:
@@ -154,7 +190,19 @@ restore.__module__, restore.__qualname__, restore.__name__ = _PUBLIC_MODULE, "_r
 
 
 class Endpoint(_Checked):
-    """How to talk to one side: ``ssl`` (True, False or a CA bundle), ``timeout`` (connect, read) s."""
+    """How to connect to the portal, or to the object storage.
+
+    Args:
+        ssl: How to verify certificates. True: by the usual authorities. False: not at all. A path: by
+            the CA bundle in that file or folder.
+        timeout: Seconds to wait: (for a connection, for further bytes), or one number for both.
+
+    Raises:
+        ValueError: A value makes no sense.
+
+    Example:
+        >>> settings = Settings(storage=Endpoint(ssl="ca.pem", timeout=(5, 30)))
+    """
 
     __module__ = _PUBLIC_MODULE
     __slots__ = ()
@@ -163,13 +211,23 @@ class Endpoint(_Checked):
         "timeout": ((10.0, 60.0), _timeout),
     }
 
-    ssl: Union[bool, str]
+    ssl: bool | str
+    """How certificates are verified: True, False (not at all), or the path of a CA bundle."""
     timeout: tuple[float, float]
+    """Seconds to wait for a connection, and for further bytes while reading."""
+
+    def __init__(
+        self,
+        *,
+        ssl: bool | str | os.PathLike[str] = True,
+        timeout: float | tuple[float, float] = (10.0, 60.0),
+    ) -> None:
+        super().__init__({"ssl": ssl, "timeout": timeout})
 
 
 def _endpoint(value: Any) -> Endpoint:
     if not isinstance(value, Endpoint):
-        raise TypeError("an Endpoint(ssl=..., timeout=...) is wanted")
+        raise TypeError("give an Endpoint(ssl=..., timeout=...)")
     return Endpoint(ssl=value.ssl, timeout=value.timeout)
 
 
@@ -179,7 +237,7 @@ class _HasEndpoints(Protocol):
 
 
 class Sessions:
-    """The older documented path, ``settings.sessions.ctera_direct.api.ssl``, to the same two."""
+    """The older documented path to the two endpoints: `settings.sessions.ctera_direct.api.ssl`."""
 
     __slots__ = ("_owner",)
 
@@ -197,7 +255,7 @@ class Sessions:
 
     @property
     def api(self) -> Endpoint:
-        """The portal's."""
+        """How to connect to the portal."""
         return self._owner.api
 
     @api.setter
@@ -206,7 +264,7 @@ class Sessions:
 
     @property
     def storage(self) -> Endpoint:
-        """The storage's."""
+        """How to connect to the storage."""
         return self._owner.storage
 
     @storage.setter
@@ -217,16 +275,35 @@ class Sessions:
 
 
 class Settings(_Checked):
-    """One client's settings; what is not given is the process's default at that moment.
+    """The settings of one client.
 
-    ``api``, ``storage``: an :class:`Endpoint` each.
-    ``max_workers``: most concurrent downloads that a client chooses by itself.
-    ``memory``: bytes that one stream, iteration or download may hold, in flight included; and all open
-    files of a client together.
-    ``retries``: attempts after the first, per block and per listing; ``backoff``, ``max_backoff``:
-    seconds of exponential, fully jittered waiting; ``retry_timeout``: seconds after which no further
-    attempt starts.
-    ``checksums``: digests to verify where the storage declares them (:data:`CHECKSUMS`, or ``'all'``).
+    A setting that is not given has the value that the process's default has at that moment. A name
+    that does not exist, or a value that makes no sense, raises at once.
+
+    Args:
+        api: How to connect to the portal.
+        storage: How to connect to the object storage.
+        max_workers: The most concurrent block downloads that the client chooses by itself. A call's
+            own `max_workers` comes in addition.
+        memory: Bytes that one stream, iteration or download may hold, including those in flight. All
+            open files of the client together may hold as many.
+        retries: Attempts after the first, for each block and each block list.
+        backoff: Seconds before the second attempt. Each further wait is twice as long, and the actual
+            time is a random part of it.
+        max_backoff: The longest wait between attempts, in seconds.
+        retry_timeout: Seconds after the first attempt began from which on no further one begins.
+        checksums: Which checksums to verify if the storage declares them: names of `CHECKSUMS`, or
+            `"all"`. By default those that cost next to nothing.
+        tune_allocator: Whether the client tunes the memory allocator of glibc for the process.
+            Elsewhere it changes nothing.
+        filter_logs: Whether the client keeps the queries of signed URLs out of what urllib3 logs at
+            level DEBUG.
+
+    Raises:
+        ValueError: A value makes no sense.
+
+    Example:
+        >>> client = DirectIO(settings=Settings(max_workers=8, memory=32 * 1024 * 1024))
     """
 
     __module__ = _PUBLIC_MODULE
@@ -241,24 +318,67 @@ class Settings(_Checked):
         "max_backoff": (10.0, _seconds),
         "retry_timeout": (300.0, _seconds),
         "checksums": (_CHEAP, _checksums),
+        "tune_allocator": (True, _switch),
+        "filter_logs": (True, _switch),
     }
 
     api: Endpoint
+    """How to connect to the portal."""
     storage: Endpoint
+    """How to connect to the object storage."""
     max_workers: int
+    """The most concurrent block downloads that the client chooses by itself."""
     memory: int
+    """Bytes that one stream, iteration or download may hold, and all open files together."""
     retries: int
+    """Attempts after the first, for each block and each block list."""
     backoff: float
+    """Seconds before the second attempt, at most."""
     max_backoff: float
+    """The longest wait between attempts, in seconds."""
     retry_timeout: float
-    checksums: frozenset[str]
+    """Seconds after the first attempt began from which on no further one begins."""
+    checksums: frozenset[ChecksumName]
+    """Which checksums to verify if the storage declares them."""
+    tune_allocator: bool
+    """Whether the client tunes the memory allocator of glibc for the process."""
+    filter_logs: bool
+    """Whether the client keeps the queries of signed URLs out of what urllib3 logs."""
 
-    def __init__(self, **values: Any) -> None:
-        super().__init__(**{**_current_defaults(), **values})
+    def __init__(
+        self,
+        *,
+        api: Endpoint | Unset = UNSET,
+        storage: Endpoint | Unset = UNSET,
+        max_workers: int | Unset = UNSET,
+        memory: int | Unset = UNSET,
+        retries: int | Unset = UNSET,
+        backoff: float | Unset = UNSET,
+        max_backoff: float | Unset = UNSET,
+        retry_timeout: float | Unset = UNSET,
+        checksums: Iterable[ChecksumName] | ChecksumName | Literal["all"] | Unset = UNSET,
+        tune_allocator: bool | Unset = UNSET,
+        filter_logs: bool | Unset = UNSET,
+    ) -> None:
+        given = {
+            "api": api,
+            "storage": storage,
+            "max_workers": max_workers,
+            "memory": memory,
+            "retries": retries,
+            "backoff": backoff,
+            "max_backoff": max_backoff,
+            "retry_timeout": retry_timeout,
+            "checksums": checksums,
+            "tune_allocator": tune_allocator,
+            "filter_logs": filter_logs,
+        }
+        chosen = {name: value for name, value in given.items() if value is not UNSET}
+        super().__init__({**_current_defaults(), **chosen})
 
     @property
     def sessions(self) -> Sessions:
-        """``sessions.ctera_direct.api`` and ``.storage``: the same objects under their older names."""
+        """The older names of the endpoints: `sessions.ctera_direct.api` and `.storage`."""
         return Sessions(self)
 
 
@@ -273,7 +393,7 @@ def shipped() -> dict[str, Any]:
 
 
 def use_defaults(namespace: dict[str, Any]) -> None:
-    """Take the defaults from ``namespace`` from now on."""
+    """Take the defaults from `namespace` from now on."""
     global _defaults
     _defaults = namespace
 

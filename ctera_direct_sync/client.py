@@ -1,293 +1,268 @@
-"""``DirectIO``: the facade over portal, storage and engine."""
+"""The client, `DirectIO`. `ctera_direct_sync._core` does what its methods describe."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import logging
 import operator
 import os
-import threading
-import weakref
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Callable, Optional, Union, cast
-from urllib.parse import urlsplit
+from typing import Any, Callable
 
 import requests
 
-from . import codec
-from ._base.cancellation import Cancelled, CancelScope
-from ._base.observer import Observer
-from ._base.retry import RetryPolicy
-from ._engine.engine import Engine
-from ._net.pool import TLS
-from ._net.session import HTTP
-from ._protocol.portal import Portal, RenewableBlockList
-from ._protocol.ranges import Piece, clip, covered
-from ._protocol.storage import Storage
-from ._readers import batch
-from ._readers.batch import BatchProgress, BatchResult, Item
-from ._readers.download import Finished, Progress, Target, Verify, download
-from ._readers.file import DirectFile, SharedFile, open_file, open_shared_file
-from ._readers.listed_file import ListedFile
-from ._readers.multi_range import MultiRangeReader, Span
-from ._readers.stream import Streamer, iterate, whole_bytes
-from .exceptions import BlockInfo, DirectIOAPIError, DirectIOError, DownloadError
+from ._core import ClientCore
+from ._readers.batch import BatchProgress, Item
+from ._readers.download import Progress, Target
+from ._readers.file import DirectFile
+from ._readers.stream import Streamer
 from .settings import Settings
-from .types import Block, BlockEvent, ByteRange, Download, Metadata, Token
+from .types import BatchResult, Block, BlockEvent, ByteRange, Download, Metadata
 
 __all__ = ["DirectIO"]
 
-_log = logging.getLogger(__name__)
-
-_VARIABLES = {
-    "baseurl": ("CTERA_DIRECT_URL",),
-    "access_key_id": ("CTERA_DIRECT_ACCESS_KEY_ID", "cterasdk.io.direct.access_key_id"),
-    "secret_access_key": (
-        "CTERA_DIRECT_SECRET_ACCESS_KEY",
-        "cterasdk.io.direct.secret_access_key",
-    ),
-    "bearer": ("CTERA_DIRECT_BEARER", "cterasdk.io.direct.bearer"),
-}
-
-#: Connections to the portal that are kept for reuse by concurrent calls.
-_PORTAL_CONNECTIONS = 16
-
 
 class DirectIO:
-    """Downloads files from the CTERA global namespace, straight from the object storage.
+    """A client that downloads files of the CTERA global namespace, straight from the object storage.
 
-    ``baseurl``: the portal's URL. ``access_key_id`` and ``secret_access_key``, or ``bearer`` (which
-    cannot decrypt). What is not given comes from the environment: CTERA_DIRECT_URL,
-    CTERA_DIRECT_ACCESS_KEY_ID, CTERA_DIRECT_SECRET_ACCESS_KEY, CTERA_DIRECT_BEARER. ``settings``: a
-    :class:`Settings`, of which a copy is kept. ``session``: called without arguments once per worker
-    thread for the ``requests.Session`` to fetch blocks with. ``on_event``: called with an
-    :class:`BlockEvent` for each thing that happens to a block, on the thread where it happens.
+    One client serves all threads of a process, and its children after a fork. It holds no thread and
+    no socket before its first use. Close it, or use it in a `with` statement: then no thread, socket or
+    partial file stays behind.
 
-    Thread-safe: one client serves a whole process, and its children after a fork. It holds no thread
-    and no socket before its first use. Pickling gives an equal, unused client, keys included. Close it,
-    or use it in a ``with`` statement; what is under way then ends at once.
+    A pickle of a client holds its keys. It gives an equal client that was not used yet.
 
-    ValueError names what is missing or malformed.
+    Args:
+        baseurl: The portal's URL. Without it: the environment variable CTERA_DIRECT_URL.
+        access_key_id: The access key ID. Without it: CTERA_DIRECT_ACCESS_KEY_ID.
+        secret_access_key: The secret access key. Without it: CTERA_DIRECT_SECRET_ACCESS_KEY.
+        bearer: A token in place of the key pair. Without it: CTERA_DIRECT_BEARER. A token alone cannot
+            decrypt: it serves for files that are not encrypted.
+        settings: The settings, of which the client keeps a copy. None: the process's defaults.
+        session: A function that returns a configured `requests.Session`. Each worker thread calls it
+            once, and fetches blocks with the session.
+        on_event: A function that is called with a `BlockEvent` for each thing that happens to a block,
+            on the thread where it happens.
+
+    Raises:
+        ValueError: An argument is malformed, or neither the call nor the environment gives it. The
+            message names the argument and the variable.
+
+    Example:
+        >>> with DirectIO("https://tenant.ctera.com", access_key_id, secret_access_key) as client:
+        ...     client.download(12345, "example.pdf")
     """
 
     def __init__(
         self,
-        baseurl: Optional[str] = None,
-        access_key_id: Optional[str] = None,
-        secret_access_key: Optional[str] = None,
-        bearer: Optional[str] = None,
+        baseurl: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        bearer: str | None = None,
         *,
-        settings: Optional[Settings] = None,
-        session: Optional[Callable[[], requests.Session]] = None,
-        on_event: Optional[Callable[[BlockEvent], object]] = None,
+        settings: Settings | None = None,
+        session: Callable[[], requests.Session] | None = None,
+        on_event: Callable[[BlockEvent], object] | None = None,
     ) -> None:
-        self._baseurl = _check_baseurl(_given("baseurl", baseurl))
-        self._token, self._secret = _credentials(access_key_id, secret_access_key, bearer)
-        _warn_unprotected(self._baseurl)
-        self._settings = Settings(**(settings._values if settings is not None else {}))
-        self._session = session
-        self._on_event = on_event
-        self._open()
-
-    def _open(self) -> None:
-        settings = self._settings
-        codec.prepare()
-        self._api_tls = TLS(settings.api.ssl)
-        self._storage_tls = (
-            self._api_tls if settings.storage.ssl == settings.api.ssl else TLS(settings.storage.ssl)
-        )
-        self._observer = Observer(self._on_event)
-        self._engine = Engine(
-            settings.max_workers, cancelled_error=_cancelled, forked_error=_forked
-        )
-        # A client that is dropped without being closed leaves no thread behind.
-        weakref.finalize(self, self._engine.close, wait=False).atexit = False
-        self._connect()
-        _clients.add(self)
-
-    def _connect(self) -> None:
-        """Everything that owns sockets: made anew in a forked child."""
-        settings, policy = self._settings, RetryPolicy.from_settings(self._settings)
-        self._sessions: deque[HTTP] = deque()
-        self._thread = threading.local()
-        self._scopes: set[CancelScope] = set()
-        http = HTTP(settings.api, self._api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
-        self._portal = Portal(self._baseurl, self._token, self._secret, http, policy)
-        self._storage = Storage(
-            self._thread_http, self._renew, policy, settings.checksums, self._observer
-        )
-
-    def _thread_http(self) -> HTTP:
-        """The calling worker thread's own session."""
-        http: Optional[HTTP] = getattr(self._thread, "http", None)
-        if http is None:
-            session = self._session() if self._session is not None else None
-            if session is not None and not callable(getattr(session, "get", None)):
-                raise TypeError("the session factory must return a requests.Session")
-            http = HTTP(self._settings.storage, self._storage_tls, session=session)
-            self._thread.http = http
-            self._sessions.append(http)
-        return http
-
-    def _renew(self, listing: RenewableBlockList, stale: Metadata, scope: CancelScope) -> bool:
-        # Looked up at each call: a listing made before a fork must not use the parent's portal.
-        return self._portal.renew(listing, stale, scope)
+        self._core = ClientCore(baseurl)
+        self._core.client = self
+        self._core.configure(access_key_id, secret_access_key, bearer, settings, session, on_event)
 
     # --- listing -------------------------------------------------------------------------------------
 
     def metadata(self, file_id: int) -> Metadata:
-        """The file's block list, to look at or to hand to :meth:`executor` elsewhere.
+        """Return the block list of a file.
 
-        DirectIOAPIError and its subclasses as the portal answers (PROTOCOL section 1);
-        DecryptKeyError where the file's key cannot be unwrapped.
+        It can be stored, and handed to `DirectIO.executor` elsewhere.
+
+        Args:
+            file_id: The file's ID.
+
+        Returns:
+            The block list. It holds the file's key and the signed URLs.
+
+        Raises:
+            NotFoundError: The portal knows no such file.
+            UnAuthorized: The portal refuses the key, or its owner may not read the file.
+            DirectIOAPIError: The portal gives no block list. Subclasses say why (PROTOCOL, section 1).
+            DecryptKeyError: The secret access key does not unwrap the file's key.
+            ValueError: The client is closed, or the ID is negative.
+
+        Example:
+            >>> metadata = client.metadata(12345)
+            >>> metadata.size, len(metadata.chunks)
+            (10485760, 3)
         """
-        with self._scope() as scope:
-            try:
-                return self._list(file_id, scope)
-            except Cancelled:
-                pass
-        raise DirectIOAPIError(
-            "The client was closed before the portal answered", file_id, errno=errno.ECANCELED
-        )
-
-    def _list(self, file_id: int, scope: CancelScope) -> Metadata:
-        file_id = _check_file_id(file_id)
-        self._check_open()
-        return self._portal.list(file_id, scope)
-
-    @contextlib.contextmanager
-    def _scope(self) -> Iterator[CancelScope]:
-        """A scope that closing the client cancels."""
-        scope = CancelScope()
-        self._scopes.add(scope)
-        try:
-            yield scope
-        finally:
-            self._scopes.discard(scope)
-
-    def _check_open(self) -> None:
-        self._engine.check_process()
-        if self._engine.closed:
-            raise ValueError("the client is closed: make a new DirectIO")
+        return self._core.metadata(file_id)
 
     # --- blocks --------------------------------------------------------------------------------------
 
     def blocks(
         self,
         file_id: int,
-        byte_range: Optional[ByteRange] = None,
-        max_workers: Optional[int] = None,
+        byte_range: ByteRange | None = None,
+        max_workers: int | None = None,
     ) -> list[Future[Block]]:
-        """Futures of the file's whole blocks, in file order, downloading now.
+        """Start to download the whole blocks of a file, and return their futures.
 
-        The caller holds the results: for more than memory can take, use :meth:`iter_blocks` or
-        :meth:`stream`. A future that is cancelled before its turn is never fetched.
-        Raises what :meth:`metadata` does; each future what its block's download does (BlockError).
+        The futures hold the blocks, so the memory is not bounded. If the file may be larger than
+        memory, use `DirectIO.iter_blocks` or `DirectIO.stream`. A future that is cancelled before its
+        turn is never fetched.
+
+        Args:
+            file_id: The file's ID.
+            byte_range: The range that the blocks must cover. None: the whole file.
+            max_workers: The most concurrent downloads of this call. None leaves it to the client.
+
+        Returns:
+            One future per block, in file order. `concurrent.futures.as_completed` and `wait` work with
+            them. A future raises `BlockError` if its block could not be downloaded or decoded.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the range.
+            TypeError: `byte_range` is not a `ByteRange`.
+            ValueError: The client is closed, or `max_workers` is below 1.
+
+        Example:
+            >>> for future in as_completed(client.blocks(12345)):
+            ...     block = future.result()
+            ...     file.seek(block.offset)
+            ...     file.write(block.data)
         """
-        _check_call(byte_range, max_workers)
-        return self.executor(self.metadata(file_id), None, byte_range, max_workers)()
+        self._core.check_call(byte_range, max_workers)
+        return self._core.blocks(self.metadata(file_id), None, byte_range, max_workers)
 
     def executor(
         self,
         metadata: Metadata,
-        file_id: Optional[int] = None,
-        byte_range: Optional[ByteRange] = None,
-        max_workers: Optional[int] = None,
+        file_id: int | None = None,
+        byte_range: ByteRange | None = None,
+        max_workers: int | None = None,
     ) -> Callable[[], list[Future[Block]]]:
-        """A callable that returns what :meth:`blocks` does, from a list fetched before.
+        """Return a function that downloads from a block list which was fetched before.
 
         The portal is asked for nothing, unless the URLs of the list have expired.
+
+        Args:
+            metadata: The block list.
+            file_id: The ID that blocks and errors name. None: the ID in the list.
+            byte_range: The range that the blocks must cover. None: the whole file.
+            max_workers: The most concurrent downloads of a call. None leaves it to the client.
+
+        Returns:
+            A function without parameters. It returns and raises what `DirectIO.blocks` does.
+
+        Raises:
+            TypeError: `metadata` is not a `Metadata`, or `byte_range` is not a `ByteRange`.
+            ValueError: `max_workers` is below 1.
+
+        Example:
+            >>> execute = client.executor(Metadata.deserialize(received))
+            >>> blocks = [future.result() for future in execute()]
         """
-        _check_call(byte_range, max_workers)
+        core = self._core
+        core.check_call(byte_range, max_workers)
         if not isinstance(metadata, Metadata):
             raise TypeError("executor() takes Metadata: use Metadata.deserialize() on a dictionary")
-
-        def execute() -> list[Future[Block]]:
-            source = self._source(metadata, file_id)
-            start, stop = clip(byte_range, metadata.size)
-            _check_covered(source, start, stop)
-            transfer = source.transfer(
-                source.pieces(start, stop, whole=True, part_size=None),
-                source.block,
-                max_workers=max_workers,
-                bounded=False,
-                shared=True,
-            )
-            try:
-                self._engine.start(transfer)
-                jobs = transfer.take_admitted()
-                # Independent of the engine's accounts: a block without a future would be missed by none.
-                if sum(job.piece.length for job in jobs) != whole_bytes(
-                    source, start, stop, part_size=None
-                ):
-                    text = "Not every block has a future: please report this"
-                    raise DirectIOError(text, source.file_id, errno=errno.EIO)
-                return [cast("Future[Block]", job.future) for job in jobs]
-            except BaseException:
-                # Without this list nobody could end what was begun.
-                self._engine.cancel(transfer)
-                raise
-
-        return execute
+        label = None if file_id is None else core.file_id_of(file_id)
+        return lambda: core.blocks(metadata, label, byte_range, max_workers)
 
     def iter_blocks(
         self,
         file_id: int,
-        byte_range: Optional[ByteRange] = None,
-        max_workers: Optional[int] = None,
+        byte_range: ByteRange | None = None,
+        max_workers: int | None = None,
     ) -> Iterator[Block]:
-        """The file's whole blocks as they complete, in no order, within ``settings.memory``.
+        """Iterate over the whole blocks of a file as they complete, in no order.
 
-        A large object of a native-format folder comes in parts of 8 MiB. Raises what :meth:`metadata`
-        does; the iteration, what a block's download does (BlockError).
+        The blocks in memory are bounded by `Settings.memory`. Leaving the loop stops the downloads. A
+        large object that is stored as it is (a native-format folder) comes in parts of 8 MiB.
+
+        Args:
+            file_id: The file's ID.
+            byte_range: The range that the blocks must cover. None: the whole file.
+            max_workers: The most concurrent downloads of this call. None leaves it to the client.
+
+        Returns:
+            The iterator. It raises `BlockError` if a block could not be downloaded or decoded. It ends
+            without an error only after every block was delivered.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the range.
+            TypeError: `byte_range` is not a `ByteRange`.
+            ValueError: The client is closed, or `max_workers` is below 1.
+
+        Example:
+            >>> for block in client.iter_blocks(12345):
+            ...     os.pwrite(fd, block.data, block.offset)
         """
-        _check_call(byte_range, max_workers)
-        source = self._source(self.metadata(file_id))
-        start, stop = clip(byte_range, source.metadata.size)
-        _check_covered(source, start, stop)
-        return iterate(source, start, stop, max_workers)
+        self._core.check_call(byte_range, max_workers)
+        return self._core.iterate(self.metadata(file_id), byte_range, max_workers)
 
     # --- streams -------------------------------------------------------------------------------------
 
     def streamer(
         self,
         file_id: int,
-        byte_range: Optional[ByteRange] = None,
-        max_workers: Optional[int] = None,
+        byte_range: ByteRange | None = None,
+        max_workers: int | None = None,
     ) -> Streamer:
-        """A :class:`Streamer` over the file: ``start()``, ``stop()``, ``offset``."""
-        _check_call(byte_range, max_workers)
-        self._engine.open_stream_window()
-        source = self._source(self.metadata(file_id))
-        start, stop = clip(byte_range, source.metadata.size)
-        _check_covered(source, start, stop)
-        return Streamer(source, start, stop, max_workers)
+        """Return a `Streamer`, which another thread can stop.
+
+        Args:
+            file_id: The file's ID.
+            byte_range: The range to deliver. None: the whole file.
+            max_workers: The most concurrent downloads of this call. None leaves it to the client.
+
+        Returns:
+            The streamer. `Streamer.start` returns what `DirectIO.stream` does.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the range.
+            TypeError: `byte_range` is not a `ByteRange`.
+            ValueError: The client is closed, or `max_workers` is below 1.
+
+        Example:
+            >>> streamer = client.streamer(12345)
+            >>> threading.Timer(60, streamer.stop).start()
+            >>> for block in streamer.start():
+            ...     handle(block.data)
+        """
+        core = self._core
+        core.check_call(byte_range, max_workers)
+        core.engine.open_stream_window()
+        return core.streamer(self.metadata(file_id), byte_range, max_workers)
 
     def stream(
         self,
         file_id: int,
-        byte_range: Optional[ByteRange] = None,
-        max_workers: Optional[int] = None,
+        byte_range: ByteRange | None = None,
+        max_workers: int | None = None,
     ) -> Iterator[Block]:
-        """The file's blocks in order, trimmed to the range, read ahead within ``settings.memory``.
+        """Iterate over the blocks of a file in order, trimmed to the range.
 
-        Leaving the loop stops the downloads. Raises what :meth:`metadata` does; the iteration,
-        StreamError with the offset to resume from.
+        Blocks are fetched ahead, within `Settings.memory`. Leaving the loop stops the downloads.
+
+        Args:
+            file_id: The file's ID.
+            byte_range: The range to deliver. None: the whole file.
+            max_workers: The most concurrent downloads of this call. None leaves it to the client.
+
+        Returns:
+            The iterator. It raises `StreamError` if it cannot go on. `StreamError.offset` is where to
+            resume, and `__cause__` says why. It ends without an error only after every byte was delivered.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the range.
+            TypeError: `byte_range` is not a `ByteRange`.
+            ValueError: The client is closed, or `max_workers` is below 1.
+
+        Example:
+            >>> for block in client.stream(12345, ByteRange(1024)):
+            ...     handle(block.data)
         """
         return self.streamer(file_id, byte_range, max_workers).start()
-
-    def _streamer(
-        self, metadata: Metadata, byte_range: Optional[ByteRange], max_workers: Optional[int] = None
-    ) -> Streamer:
-        """A streamer over a file that was listed before."""
-        source = self._source(metadata)
-        start, stop = clip(byte_range, metadata.size)
-        _check_covered(source, start, stop)
-        return Streamer(source, start, stop, max_workers)
 
     # --- files ---------------------------------------------------------------------------------------
 
@@ -296,347 +271,161 @@ class DirectIO:
         file_id: int,
         target: Target,
         *,
-        byte_range: Optional[ByteRange] = None,
+        byte_range: ByteRange | None = None,
         resume: bool = False,
-        progress: Optional[Progress] = None,
-        max_workers: Optional[int] = None,
+        progress: Progress | None = None,
+        max_workers: int | None = None,
     ) -> Download:
-        """The file, or a range of it, to a path or a writable binary file.
+        """Download a file, or a range of it, to a path or a writable binary file.
 
-        A path is written beside its place, made durable, and renamed over it when complete: nothing
-        partial ever has the final name. ``resume`` keeps what was got for the next call with
-        ``resume``, which takes up there. ``progress`` is called with bytes done and bytes in all.
-        Raises what :meth:`metadata` does; BlockError (to a file object: StreamError) for a block;
-        OSError for the target.
+        The download to a path is atomic: the path appears, or is replaced, only once the file is
+        complete and flushed to disk.
+
+        Args:
+            file_id: The file's ID.
+            target: A path, or a file object that is open for writing bytes.
+            byte_range: The range to write. None: the whole file.
+            resume: Whether an interrupted download keeps its progress, and continues from there in the
+                next call with `resume=True`.
+            progress: A function that is called with the bytes done and the bytes in all, on the
+                calling thread. What it raises ends the download.
+            max_workers: The most concurrent downloads of this call. None leaves it to the client.
+
+        Returns:
+            Path, size, checksum and duration.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the range.
+            BlockError: A block could not be downloaded or decoded.
+            StreamError: The same, if `target` is a file object.
+            OSError: The target cannot be written.
+            TypeError: `byte_range` is not a `ByteRange`.
+            ValueError: The client is closed, or `max_workers` is below 1.
+
+        Example:
+            >>> client.download(12345, "report.pdf", resume=True).size
+            10485760
         """
-        return self._download(file_id, target, byte_range, resume, progress, max_workers)
-
-    def _download(
-        self,
-        file_id: int,
-        target: Target,
-        byte_range: Optional[ByteRange] = None,
-        resume: bool = False,
-        progress: Optional[Progress] = None,
-        max_workers: Optional[int] = None,
-        verify: Optional[Verify] = None,
-    ) -> Download:
-        """:meth:`download`, with a look at the complete file before it gets its name."""
-        _check_call(byte_range, max_workers)
-        source = self._source(self.metadata(file_id))
-        start, stop = clip(byte_range, source.metadata.size)
-        _check_covered(source, start, stop)
-        return download(
-            source,
-            target,
-            start,
-            stop,
-            resume=resume,
-            progress=progress,
-            max_workers=max_workers,
-            verify=verify,
-        ).download
+        self._core.check_call(byte_range, max_workers)
+        return self._core.download(
+            self.metadata(file_id), target, byte_range, resume, progress, max_workers
+        )
 
     def download_many(
         self,
         items: Iterable[Item],
-        folder: Union[str, os.PathLike[str]],
+        folder: str | os.PathLike[str],
         *,
-        workers: Optional[int] = None,
+        max_files: int | None = None,
         resume: bool = True,
-        progress: Optional[BatchProgress] = None,
+        progress: BatchProgress | None = None,
+        workers: int | None = None,
     ) -> list[BatchResult]:
-        """Many files to a folder, which is made if it is not there; one result per item, in order.
+        """Download many files to a folder, which is made if it does not exist.
 
-        ``items``: :class:`BatchItem`, or ``(file_id, path)``, or ``(file_id, path, checksum)``, the path
-        relative to the folder, the checksum a SHA-256 or CRC32C in hexadecimal. An item that fails does
-        not stop the others: its result says why. ``workers``: files at once (default 4), each within
-        ``settings.memory``. ``resume`` leaves alone what is there and unchanged, and takes up what was
-        begun; without it every file is downloaded anew. ``progress`` is called with the item, and its
-        bytes done and in all, in the calling thread.
+        An item that fails does not stop the others. Closing the client ends the batch: the items that
+        are not done then fail. An exception such as KeyboardInterrupt ends the batch as well, and is
+        raised. The next call continues from there.
 
-        Closing the client ends the batch: what is not done then fails. So does an exception, such as
-        KeyboardInterrupt, which then goes on to the caller; calling again takes up there.
-        BlockingIOError where another batch is at work in the folder; OSError where that cannot be
-        written; TypeError for an item of another shape.
+        Args:
+            items: The files: each a `BatchItem`, or a tuple `(file_id, path)` or
+                `(file_id, path, checksum)`. The path is relative to `folder`. The checksum is a SHA-256
+                or CRC32C in hexadecimal.
+            folder: The folder.
+            max_files: How many files are downloaded at once, each within `Settings.memory`. None
+                leaves it to the client.
+            resume: Whether to leave alone files that are there and unchanged, and to continue
+                interrupted downloads. False: download every file anew.
+            progress: A function that is called with the item, its bytes done and its bytes in all, on
+                the calling thread.
+            workers: The former name of `max_files`. Deprecated: it goes after the next release.
+
+        Returns:
+            One result per item, in the order of `items`.
+
+        Raises:
+            BlockingIOError: Another batch is at work in the folder.
+            OSError: The folder cannot be written.
+            TypeError: An item has another shape, or both `max_files` and `workers` are given.
+            ValueError: The client is closed, or `max_files` is below 1.
+
+        Example:
+            >>> results = client.download_many([(12345, "a.pdf"), (12346, "b/c.pdf")], "reports")
+            >>> [result.outcome for result in results]
+            ['done', 'unchanged']
         """
-        ended = self._run_batch(items, folder, workers=workers, resume=resume, progress=progress)
+        if workers is not None:
+            if max_files is not None:
+                raise TypeError(
+                    "download_many() takes max_files or its former name workers, not both"
+                )
+            warnings.warn(
+                "download_many(workers=) is now download_many(max_files=)",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            max_files = workers
+        ended = self._core.run_batch(
+            items, folder, max_files=max_files, resume=resume, progress=progress
+        )
         with contextlib.closing(ended):
             return [result for _, result in sorted(ended, key=operator.itemgetter(0))]
 
-    def _run_batch(
-        self,
-        items: Iterable[Item],
-        folder: Union[str, os.PathLike[str]],
-        *,
-        workers: Optional[int] = None,
-        resume: bool = True,
-        progress: Optional[BatchProgress] = None,
-    ) -> Generator[tuple[int, BatchResult], None, None]:
-        """Positions and results of a batch, as they end."""
-        self._check_open()
-        with self._scope() as scope:
-            yield from batch.run(
-                self._download_one,
-                scope,
-                items,
-                folder,
-                workers=workers,
-                resume=resume,
-                progress=progress,
-            )
+    def open(self, file_id: int, *, readahead: int | None = None) -> DirectFile:
+        """Open a file as a seekable binary file, whose blocks are fetched as they are read.
 
-    def _download_one(
-        self,
-        file_id: int,
-        target: Target,
-        scope: CancelScope,
-        *,
-        resume: bool,
-        progress: Optional[Progress],
-        verify: Optional[Verify],
-    ) -> Finished:
-        try:
-            source = self._source(self._list(file_id, scope))
-            size = source.metadata.size
-            _check_covered(source, 0, size)
-            return download(
-                source,
-                target,
-                0,
-                size,
-                resume=resume,
-                progress=progress,
-                verify=verify,
-                scope=scope,
-            )
-        except ValueError:
-            # The client may be closed already while it has yet to cancel the scope.
-            if self._engine.closed:
-                raise Cancelled from None
-            raise
+        Sequential reads fetch ahead. A jump stops that. All open files of the client keep decoded
+        blocks within one `Settings.memory`.
 
-    def open(self, file_id: int, *, readahead: Optional[int] = None) -> DirectFile:
-        """The file as a seekable ``io.BufferedReader`` with a ``size``, blocks fetched as read.
+        Args:
+            file_id: The file's ID.
+            readahead: The most bytes to fetch ahead; 0: none. None: half of `Settings.memory`.
 
-        Reading on fetches ahead, at most ``readahead`` bytes (default: half of ``settings.memory``; 0:
-        none); reading elsewhere stops that. All open files cache decoded blocks in ``settings.memory``.
-        Raises what :meth:`metadata` does; reads, what a block's download does (BlockError).
+        Returns:
+            An `io.BufferedReader` with a `size`. Its reads raise `BlockError` if a block could not be
+            downloaded or decoded; the position then stays.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the file.
+            ValueError: The client is closed, or `readahead` is negative.
+
+        Example:
+            >>> with client.open(12345) as file:
+            ...     table = pandas.read_parquet(file)
         """
-        if readahead is not None and operator.index(readahead) < 0:
-            raise ValueError("readahead is a number of bytes, 0 for none")
-        return open_file(self._whole(self.metadata(file_id)), readahead, self)
-
-    def _open_shared_file(self, metadata: Metadata, readahead: Optional[int] = None) -> SharedFile:
-        """A file over a block list that was fetched before, for threads that share it."""
-        return open_shared_file(self._whole(metadata), readahead, self)
-
-    def _whole(self, metadata: Metadata) -> ListedFile:
-        """The file's source; DirectIOAPIError where only a part of it is listed."""
-        source = self._source(metadata)
-        _check_covered(source, 0, metadata.size)
-        return source
-
-    def _read_spans(self, metadata: Metadata, spans: Sequence[Span]) -> MultiRangeReader:
-        """Begin to read byte ranges of a file that was listed before."""
-        source = self._source(metadata)
-        for start, stop in spans:
-            _check_covered(source, start, stop)
-        return MultiRangeReader(source, spans)
+        self._core.check_readahead(readahead)
+        return self._core.open(self.metadata(file_id), readahead)
 
     # --- life ----------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End what is under way, the threads and the connections. Safe to call again."""
-        # Listings and batches end first, so that nothing new begins.
-        self._engine.closed = True
-        if not self._engine.is_parents():
-            for scope in self._scopes.copy():
-                scope.cancel()
-        self._engine.close()
-        if self._engine.is_parents():
-            return  # What is under way is the parent's, and so are the connections.
-        while self._sessions:
-            try:
-                http = self._sessions.popleft()
-            except IndexError:  # Another thread closes them, too.
-                break
-            http.close()
-        self._portal.close()
+        """End what is under way, and close the threads and connections.
+
+        Consumers of what is under way get an error. It is safe to close a client again.
+
+        Example:
+            >>> client.close()
+        """
+        self._core.close()
 
     def __enter__(self) -> DirectIO:
         return self
 
     def __exit__(
         self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
     def __repr__(self) -> str:
-        # A traceback with locals shows clients whose constructor raised, too.
-        engine = getattr(self, "_engine", None)
-        state = "unfinished" if engine is None else "closed" if engine.closed else "open"
-        return f"<DirectIO {getattr(self, '_baseurl', '?')} {state}>"
+        return repr(getattr(self, "_core", None) or ClientCore.__new__(ClientCore))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "baseurl": self._baseurl,
-            "token": self._token,
-            "secret": self._secret,
-            "settings": self._settings,
-            "session": self._session,
-            "on_event": self._on_event,
-        }
+        return self._core.__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, f"_{name}", value)
-        self._open()
-
-    def _source(self, metadata: Metadata, file_id: Optional[int] = None) -> ListedFile:
-        return ListedFile(
-            self._engine,
-            self._storage,
-            RenewableBlockList(metadata),
-            metadata.file_id if file_id is None else file_id,
-            self._settings.memory,
-            self._observer,
-        )
-
-
-# --- arguments -------------------------------------------------------------------------------------------
-
-
-def _given(name: str, value: Optional[str]) -> str:
-    """The argument, or what the environment has for it; ValueError where neither has."""
-    found = value or _from_environment(name)
-    if not found:
-        raise ValueError(f"{name} is missing: pass it, or set {_VARIABLES[name][0]}")
-    return found
-
-
-def _from_environment(name: str) -> Optional[str]:
-    for variable in _VARIABLES[name]:
-        if os.environ.get(variable):
-            return Token(os.environ[variable])  # Hidden from tracebacks, whichever it is.
-    return None
-
-
-def _credentials(
-    access_key_id: Optional[str], secret_access_key: Optional[str], bearer: Optional[str]
-) -> tuple[Token, Optional[Token]]:
-    """What goes into the Authorization header, and the secret that unwraps keys, if there is one."""
-    if not access_key_id and not bearer:
-        # Neither was passed: the environment decides, a key pair before a bearer token.
-        access_key_id = _from_environment("access_key_id")
-        bearer = None if access_key_id else _from_environment("bearer")
-    if bearer:
-        secret = secret_access_key or _from_environment("secret_access_key")
-        return _printable("bearer", bearer), Token(secret) if secret else None
-    if not access_key_id:
-        raise ValueError(
-            "access_key_id is missing: pass it, or set CTERA_DIRECT_ACCESS_KEY_ID (or bearer, "
-            "CTERA_DIRECT_BEARER, for files that are not encrypted)"
-        )
-    secret = _given("secret_access_key", secret_access_key)
-    return _printable("access_key_id", access_key_id), Token(secret)
-
-
-def _printable(name: str, value: str) -> Token:
-    if not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError(f"{name} holds characters that no key has: was it copied whole and alone?")
-    return Token(value)
-
-
-def _check_baseurl(baseurl: str) -> str:
-    problem = None
-    try:
-        parts = urlsplit(baseurl.strip())
-        port = parts.port
-    except ValueError:
-        problem = "is malformed"
-    else:
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            problem = "must be like https://portal.example.com"
-        elif "@" in parts.netloc:
-            problem = "must not hold a user name or password: pass the keys as arguments"
-        elif parts.query or parts.fragment:
-            problem = "must not hold a query or fragment"
-        elif port == 0:
-            problem = "has no valid port"
-    if problem is not None:
-        raise ValueError(f"baseurl (CTERA_DIRECT_URL) {problem}")
-    return baseurl.strip()
-
-
-def _warn_unprotected(baseurl: str) -> None:
-    parts = urlsplit(baseurl)
-    local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
-    if parts.scheme == "http" and not local and baseurl not in _warned:
-        _warned.add(baseurl)
-        _log.warning(
-            "the portal's URL is http: the access key travels unprotected; use https where it can"
-        )
-
-
-_warned: set[str] = set()
-
-
-def _check_file_id(file_id: int) -> int:
-    number = operator.index(file_id)
-    if number < 0:
-        raise ValueError(f"file ID {number} is negative")
-    return number
-
-
-def _check_call(byte_range: Optional[ByteRange], max_workers: Optional[int]) -> None:
-    if byte_range is not None and not isinstance(byte_range, ByteRange):
-        raise TypeError("byte_range is a ByteRange, such as ByteRange(0, 1023), or None")
-    if max_workers is not None and operator.index(max_workers) < 1:
-        raise ValueError("max_workers is at least 1, or None to leave it to the client")
-
-
-def _check_covered(source: ListedFile, start: int, stop: int) -> None:
-    metadata = source.metadata
-    if not covered(metadata.chunks, start, stop):
-        raise DirectIOAPIError(
-            f"The portal listed only a part of the file, which lacks some of bytes {start} to "
-            f"{stop - 1}: ask for less by byte_range",
-            metadata.file_id,
-        )
-
-
-def _cancelled(piece: Piece, file_id: Optional[int]) -> BaseException:
-    chunk = piece.chunk
-    return DownloadError(
-        "The download was cut off: the client was closed, or the call that wanted it ended",
-        BlockInfo(file_id, chunk.number, chunk.offset, chunk.length),
-        errno=errno.ECANCELED,
-    )
-
-
-def _forked(piece: Piece, file_id: Optional[int]) -> BaseException:
-    chunk = piece.chunk
-    return DownloadError(
-        "The download was begun before this process was forked, so start it anew here",
-        BlockInfo(file_id, chunk.number, chunk.offset, chunk.length),
-        errno=errno.ECANCELED,
-    )
-
-
-# --- fork ------------------------------------------------------------------------------------------------
-
-_clients: weakref.WeakSet[DirectIO] = weakref.WeakSet()
-
-
-def _reconnect() -> None:
-    """In a forked child: the parent's sockets and session locks are not ours to use."""
-    for client in list(_clients):
-        client._connect()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reconnect)
+        self._core = ClientCore.__new__(ClientCore)
+        self._core.client = self
+        self._core.__setstate__(state)

@@ -17,8 +17,8 @@
           PathNotFoundError  NotAFolderError  IsAFolderError  AccessDeniedError
           CursorRejectedError  TooManyFoldersError
 
-Every one carries ``errno``, ``strerror`` and ``filename`` (the file ID), survives pickling, and says
-what to do next. None ever holds a key, a token or the query of a URL.
+Each carries `errno`, `strerror` and `filename` (the file ID), survives pickling, and says what to do
+next. None ever holds a key, a token or the query of a URL.
 """
 
 from __future__ import annotations
@@ -63,16 +63,19 @@ __all__ = [
 
 
 class BlockInfo(NamedTuple):
-    """Which block an error speaks of: file ID, block number (from 1), offset and length in bytes.
+    """The block that an error is about.
 
-    ``file_id`` and ``offset`` are None where the block is known by its number alone, as in
-    :func:`ctera_direct_sync.codec.decode`.
+    A member is None if it is not known: `ctera_direct_sync.codec.decode` knows at most the number.
     """
 
     file_id: Optional[int]
+    """ID of the file."""
     number: Optional[int]
+    """Position of the block in the file's list, from 1."""
     offset: Optional[int]
+    """Offset of the block in the file, in bytes."""
     length: Optional[int]
+    """Length of the block's plaintext, in bytes."""
 
     def __str__(self) -> str:
         where = "block" if self.number is None else f"block {self.number}"
@@ -84,12 +87,19 @@ class BlockInfo(NamedTuple):
 
 
 class DirectIOError(IOError):
-    """The base of everything that this library raises for a file, a block, the portal or a storage."""
+    """An error of a file, a block, the portal or the storage: the base of all others.
+
+    Args:
+        strerror: What happened, and what to do.
+        file_id: ID of the file. It becomes `filename`.
+        errno: The error number. None: the `default_errno` of the class.
+    """
 
     default_errno = _errno.EIO
+    """The `errno` of the class if nothing more is known."""
 
     def __init__(
-        self, strerror: str, file_id: Optional[int] = None, *, errno: Optional[int] = None
+        self, strerror: str, file_id: int | None = None, *, errno: int | None = None
     ) -> None:
         super().__init__(self.default_errno if errno is None else errno, strerror, file_id)
 
@@ -101,7 +111,10 @@ class DirectIOError(IOError):
         return f"{type(self).__name__}({str(self)!r})"
 
     def _state(self) -> dict[str, Any]:
-        """Attributes to restore beyond the constructor's; only causes of ours are sure to pickle."""
+        """Return the attributes to restore beyond the constructor's arguments.
+
+        The cause is among them only if it is a `DirectIOError`: others may not survive pickling.
+        """
         state = dict(self.__dict__)
         if isinstance(self.__cause__, DirectIOError):
             state["__cause__"] = self.__cause__
@@ -119,39 +132,39 @@ def _rebuild(cls: type[DirectIOError], arguments: tuple[Any, ...], errno: int) -
 
 
 class DirectIOAPIError(DirectIOError):
-    """The portal did not give a block list (PROTOCOL section 1)."""
+    """The portal did not give a block list (PROTOCOL, section 1)."""
 
 
 class NotFoundError(DirectIOAPIError):
-    """The portal knows no file of this ID (400)."""
+    """The portal knows no file with this ID (HTTP 400; PROTOCOL, section 1)."""
 
     default_errno = _errno.ENOENT
 
 
 class UnAuthorized(DirectIOAPIError):
-    """The portal refuses the access key, or its owner has no permission on the file (401, 403)."""
+    """The portal refuses the key, or its owner may not read the file (HTTP 401, 403)."""
 
     default_errno = _errno.EACCES
 
 
 class UnprocessableContent(DirectIOAPIError):
-    """Some block of the file lies on a storage node that is not in direct mode (422)."""
+    """A block of the file lies on a storage node that is not in direct mode (HTTP 422)."""
 
     default_errno = _errno.ENOTSUP
 
 
 class InvalidRequest(DirectIOAPIError):
-    """The portal rejects the request (500)."""
+    """The portal rejects the request (HTTP 500)."""
 
 
 class BlocksNotFoundError(DirectIOAPIError):
-    """The portal lists no blocks for the file."""
+    """The portal lists no blocks for a file that is not empty."""
 
     default_errno = _errno.ENODATA
 
 
 class BlockListConnectionError(DirectIOAPIError):
-    """The portal cannot be reached: refused, reset, no such host, TLS."""
+    """The portal cannot be reached: the connection, the host name or TLS failed."""
 
     default_errno = _errno.ENETRESET
 
@@ -163,13 +176,22 @@ class BlockListTimeout(DirectIOAPIError):
 
 
 class DecryptKeyError(DirectIOError):
-    """The file's key cannot be unwrapped with the secret access key at hand (PROTOCOL section 2)."""
+    """The secret access key does not unwrap the file's key (PROTOCOL, section 2)."""
 
 
 class BlockError(DirectIOError):
-    """One block could not be had; ``block`` says which."""
+    """A block could not be downloaded or decoded.
 
-    def __init__(self, strerror: str, block: BlockInfo, *, errno: Optional[int] = None) -> None:
+    Args:
+        strerror: What happened, and what to do.
+        block: The block.
+        errno: The error number. None: the `default_errno` of the class.
+    """
+
+    block: BlockInfo
+    """The block that the error is about."""
+
+    def __init__(self, strerror: str, block: BlockInfo, *, errno: int | None = None) -> None:
         super().__init__(strerror, block.file_id, errno=errno)
         self.block = block
 
@@ -197,30 +219,37 @@ class DownloadConnectionError(BlockError):
 
 
 class DecryptBlockError(BlockError):
-    """The stored object does not decrypt: wrong envelope, padding or tag (PROTOCOL sections 3, 5)."""
+    """The stored object does not decrypt: wrong envelope, padding or tag (PROTOCOL, sections 3, 5)."""
 
 
 class DecompressBlockError(BlockError):
-    """The decrypted payload does not decompress (PROTOCOL sections 3, 5)."""
+    """The decrypted payload does not decompress (PROTOCOL, sections 3, 5)."""
 
 
 class BlockValidationException(BlockError):
-    """The decoded block is not as long as the portal listed it."""
+    """The decoded block does not have the length that the portal listed."""
 
 
 class StreamError(DirectIOError):
-    """A stream ended early. ``offset`` is the next byte that was not delivered: resume from there.
+    """A stream ended early. Its `__cause__` is the error that ended it.
 
-    ``__cause__`` is the error that ended it.
+    Args:
+        strerror: What happened, and what to do.
+        file_id: ID of the file.
+        offset: The next byte that was not delivered.
+        errno: The error number. None: the `default_errno` of the class.
     """
+
+    offset: int
+    """Offset of the next byte that was not delivered: resume from there."""
 
     def __init__(
         self,
         strerror: str,
-        file_id: Optional[int] = None,
+        file_id: int | None = None,
         offset: int = 0,
         *,
-        errno: Optional[int] = None,
+        errno: int | None = None,
     ) -> None:
         super().__init__(strerror, file_id, errno=errno)
         self.offset = offset

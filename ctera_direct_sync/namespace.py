@@ -8,7 +8,7 @@ import os
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, TypeVar
 
 import requests
 
@@ -22,7 +22,7 @@ from ._base.cancellation import Cancelled, CancelScope
 from ._base.retry import RetryPolicy
 from ._base.worker_pool import WorkerPool
 from ._net.api_session import APISession
-from ._net.pool import TLS
+from ._net.tls import TLS
 from ._protocol.calls import PortalCalls
 from ._protocol.names import Names, Pager, check_path
 from ._protocol.sign_in import SignIn
@@ -80,16 +80,16 @@ class Namespace:
 
     def __init__(
         self,
-        baseurl: Optional[str] = None,
-        username: Optional[str] = None,
-        password: Optional[str] = None,
+        baseurl: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
         *,
-        bearer: Optional[str] = None,
-        cookie: Optional[str] = None,
-        ticket: Optional[str] = None,
-        context: Optional[str] = None,
-        settings: Optional[Settings] = None,
-        session: Optional[Callable[[], requests.Session]] = None,
+        bearer: str | None = None,
+        cookie: str | None = None,
+        ticket: str | None = None,
+        context: str | None = None,
+        settings: Settings | None = None,
+        session: Callable[[], requests.Session] | None = None,
     ) -> None:
         # A traceback may show these.
         password, bearer = password and Token(password), bearer and Token(bearer)
@@ -120,7 +120,7 @@ class Namespace:
         self._connect(None)
         _namespaces.add(self)
 
-    def _connect(self, parent: Optional[SignIn]) -> None:
+    def _connect(self, parent: SignIn | None) -> None:
         """Make everything that owns sockets and locks. A forked child makes it anew."""
         policy = RetryPolicy.from_settings(self._settings)
         root = f"{self._baseurl}/{self._context}"
@@ -239,7 +239,7 @@ class Namespace:
     # --- trees ---------------------------------------------------------------------------------------
 
     def walk(
-        self, path: str, on_error: Optional[Callable[[NamespaceError], object]] = None
+        self, path: str, on_error: Callable[[NamespaceError], object] | None = None
     ) -> Iterator[Entry]:
         """Yield everything below a folder: a folder before its content, names in the portal's order.
 
@@ -268,7 +268,7 @@ class Namespace:
         )
 
     def glob(
-        self, pattern: str, on_error: Optional[Callable[[NamespaceError], object]] = None
+        self, pattern: str, on_error: Callable[[NamespaceError], object] | None = None
     ) -> Iterator[Entry]:
         """Yield the files and folders that match a pattern, in the order of `walk`.
 
@@ -329,9 +329,9 @@ class Namespace:
         self,
         path: str,
         *,
-        name: Optional[str] = None,
-        extension: Optional[str] = None,
-        content: Optional[str] = None,
+        name: str | None = None,
+        extension: str | None = None,
+        content: str | None = None,
     ) -> Iterator[Entry]:
         """Yield what the portal's search finds below a folder. All criteria must hold.
 
@@ -442,7 +442,7 @@ class Namespace:
 
     # --- life ----------------------------------------------------------------------------------------
 
-    def _call(self, path: Optional[str], call: Callable[[CancelScope], T]) -> T:
+    def _call(self, path: str | None, call: Callable[[CancelScope], T]) -> T:
         with self._scope() as scope:
             try:
                 return call(scope)
@@ -494,9 +494,9 @@ class Namespace:
 
     def __exit__(
         self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -529,13 +529,13 @@ def _shut_down(pools: dict[str, WorkerPool]) -> None:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _cancelled(path: Optional[str]) -> NamespaceError:
+def _cancelled(path: str | None) -> NamespaceError:
     return NamespaceError(
         "The Namespace was closed before the portal answered", path, errno=errno.ECANCELED
     )
 
 
-def _forked(path: Optional[str]) -> NamespaceError:
+def _forked(path: str | None) -> NamespaceError:
     return NamespaceError(
         "The listing was begun before this process was forked, so start it anew here",
         path,

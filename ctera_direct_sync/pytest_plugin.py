@@ -1,5 +1,4 @@
-"""
-Fixtures for users' own tests: a portal with its object storage, and a client for it.
+"""Fixtures for users' own tests: a portal with its object storage, and a client for it.
 
 pytest finds them by the package's entry point::
 
@@ -18,12 +17,12 @@ import pytest
 if TYPE_CHECKING:
     from .emulator import Emulator
 
-# The imports wait for a test that asks: pytest loads this module in every session.
+# pytest loads this module in every session, so the costly imports are in the fixtures.
 
 
 @pytest.fixture
 def ctera_portal() -> Iterator[Emulator]:
-    """A portal and its object storage on loopback, empty, for one test."""
+    """Start an empty portal and its object storage on loopback, for one test."""
     from .emulator import Emulator
 
     with Emulator() as emulator:
@@ -32,7 +31,7 @@ def ctera_portal() -> Iterator[Emulator]:
 
 @pytest.fixture
 def ctera_client(ctera_portal: Emulator) -> Iterator[Any]:
-    """A DirectIO client of that portal, closed after the test."""
+    """Make a `DirectIO` client of that portal, and close it after the test."""
     from .client import DirectIO
 
     with DirectIO(

@@ -1,11 +1,11 @@
-"""The process's defaults, and :class:`Settings`, one client's own copy.
+"""The defaults of the process, and `Settings`, one client's own copy.
 
-``ctera_direct_sync.settings.max_workers = 8`` changes the default of every client made afterwards;
-``DirectIO(settings=Settings(max_workers=8))`` sets it for one client. A name that does not exist, or a
-value that makes no sense, raises at once. No setting is silently ignored.
+`ctera_direct_sync.settings.max_workers = 8` changes the default of each client that is made
+afterwards. `DirectIO(settings=Settings(max_workers=8))` sets it for one client. A name that does not
+exist, or a value that makes no sense, raises at once. No setting is silently ignored.
 
-``mock.patch``, pytest's ``monkeypatch`` and ``importlib.reload`` work on this module as on any other.
-A reload puts the shipped values back.
+`mock.patch`, pytest's `monkeypatch` and `importlib.reload` work on this module as on any other. A
+reload puts the shipped values back.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._settings import (
     CHECKSUMS,
+    ChecksumName,
     Endpoint,
     Sessions,
     Settings,
@@ -27,11 +28,11 @@ from ._settings import (
 )
 from ._settings import restore as _restore  # noqa: F401 - pickles name it
 
-__all__ = ["CHECKSUMS", "Endpoint", "Settings"]
+__all__ = ["CHECKSUMS", "ChecksumName", "Endpoint", "Settings"]
 
 
 class _DefaultsModule(types.ModuleType):
-    """Checks what is set on this module, which keeps the process's defaults among its names."""
+    """A module that keeps the process's defaults among its names, and checks what they are set to."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "sessions":
@@ -66,5 +67,7 @@ if TYPE_CHECKING:
     backoff: float
     max_backoff: float
     retry_timeout: float
-    checksums: frozenset[str]
+    checksums: frozenset[ChecksumName]
+    tune_allocator: bool
+    filter_logs: bool
     sessions: Sessions

@@ -1,8 +1,10 @@
-"""The values that go in and out: byte ranges, block lists, blocks.
+"""The values that go in and out: byte ranges, block lists, blocks, results.
 
-Secrets travel as :class:`SignedURL`, :class:`Token` and :class:`FileKey`. They behave as the ``str``
-and ``bytes`` that they are, but a ``repr``, and so a traceback with locals, never shows them. The
-same holds for every part of them. ``str(url)``, ``bytes(key)`` and formatting give the plain value.
+Secrets are values of the classes `SignedURL`,
+`Token` and `FileKey`. They behave as
+the `str` and `bytes` that they are. Their `repr` hides them, and so do tracebacks that show local
+variables. The same holds for every part of them. `str(url)`, `bytes(key)` and formatting give the
+plain value.
 """
 
 from __future__ import annotations
@@ -15,28 +17,56 @@ import functools
 import hashlib
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Literal, NamedTuple, Optional
 from urllib.parse import urlsplit
 
 __all__ = [
+    "BatchItem",
+    "BatchResult",
     "Block",
     "BlockEvent",
+    "BlockEventName",
     "ByteRange",
     "Chunk",
+    "Cipher",
     "CloudFolder",
+    "Compression",
     "Download",
     "Entry",
     "FileKey",
     "KeyPair",
     "Metadata",
+    "Outcome",
     "SignedURL",
     "Token",
     "Version",
 ]
 
+Cipher = Literal["AES-CBC", "AES-GCM"]
+"""How blocks are encrypted (PROTOCOL, section 3)."""
+
+Compression = Literal["SNAPPY", "GZIP", "LZ4"]
+"""How blocks are compressed (PROTOCOL, section 3)."""
+
+Outcome = Literal["done", "unchanged", "failed"]
+"""How an item of a batch ended."""
+
+BlockEventName = Literal[
+    "queued",
+    "started",
+    "first-byte",
+    "received",
+    "verified",
+    "decoded",
+    "delivered",
+    "retried",
+    "failed",
+]
+"""What can happen to a block."""
+
 
 class HiddenText(str):
-    """A part of a secret: a ``str`` whose ``repr``, and that of its own parts, hides it."""
+    """A part of a secret: a `str` whose `repr`, and that of its own parts, hides it."""
 
     __slots__ = ()
 
@@ -45,7 +75,7 @@ class HiddenText(str):
 
 
 class HiddenBytes(bytes):
-    """A part of a secret: ``bytes`` whose ``repr``, and that of its own parts, hides them."""
+    """A part of a secret: `bytes` whose `repr`, and that of its own parts, hides them."""
 
     __slots__ = ()
 
@@ -54,7 +84,7 @@ class HiddenBytes(bytes):
 
 
 def _hide(value: Any) -> Any:
-    """Return ``value`` with each ``str`` and ``bytes`` in it as one whose ``repr`` hides it."""
+    """Return `value` with each `str` and `bytes` in it replaced by one whose `repr` hides it."""
     if isinstance(value, str):
         return HiddenText(value)
     if isinstance(value, bytes):
@@ -72,7 +102,7 @@ def _hiding(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-#: What ``str`` and ``bytes`` have in common that gives a part of them, or another form of the whole.
+#: The methods of both `str` and `bytes` that return a part of them, or another form of the whole.
 _COMMON_METHODS = (
     *("__add__", "__getitem__", "__mod__", "__mul__", "__rmul__"),
     *(
@@ -99,7 +129,7 @@ for _class, _base, _more in (
 
 
 def _add_reflected(self: Any, other: Any) -> Any:
-    """Return ``other + self``, which would otherwise be plain."""
+    """Return `other + self`, which would be a plain `str` or `bytes` without this method."""
     if isinstance(other, (str, bytes)):
         return _hide(other.__add__(self))
     return NotImplemented
@@ -116,7 +146,7 @@ setattr(HiddenText, "__iter__", _iterate_characters)  # noqa: B010
 
 
 class Token(HiddenText):
-    """A bearer token, access key ID or secret access key: a ``str`` whose ``repr`` hides it."""
+    """A bearer token, access key ID or secret access key: a `str` whose `repr` hides it."""
 
     __slots__ = ()
 
@@ -125,7 +155,7 @@ class Token(HiddenText):
 
 
 class FileKey(HiddenBytes):
-    """A file's AES key: ``bytes`` whose ``repr`` hides them."""
+    """The AES key of a file: `bytes` whose `repr` hides them."""
 
     __slots__ = ()
 
@@ -134,7 +164,7 @@ class FileKey(HiddenBytes):
 
 
 class SignedURL(HiddenText):
-    """A pre-signed URL: a ``str`` whose ``repr`` shows scheme and host alone."""
+    """A pre-signed URL: a `str` whose `repr` shows scheme and host alone."""
 
     __slots__ = ()
 
@@ -147,17 +177,31 @@ class SignedURL(HiddenText):
 
 
 class ByteRange:
-    """Bytes ``start`` to ``end`` of a file, both included, as in HTTP (RFC 9110, section 14.1).
+    """A range of bytes of a file, both ends included, as in HTTP (RFC 9110, section 14.1).
 
-    ``end`` None means to the end of the file. ValueError for a negative bound or ``end < start``.
+    A range that starts at or past the end of a file selects nothing. An end past it means the end of
+    the file. The object cannot be changed.
+
+    Args:
+        start: Offset of the first byte. None means 0.
+        end: Offset of the last byte. None means the end of the file.
+
+    Raises:
+        ValueError: An offset is negative, or `end` lies before `start`.
+
+    Example:
+        >>> ByteRange(0, 1023)      # the first 1,024 bytes
+        ByteRange(0, 1023)
+        >>> ByteRange(1024).eof     # the rest
+        True
     """
 
     __slots__ = ("_end", "_start")
 
     _start: int
-    _end: Optional[int]
+    _end: int | None
 
-    def __init__(self, start: Optional[int] = None, end: Optional[int] = None) -> None:
+    def __init__(self, start: int | None = None, end: int | None = None) -> None:
         first = 0 if start is None else operator.index(start)
         last = None if end is None else operator.index(end)
         if first < 0:
@@ -176,8 +220,8 @@ class ByteRange:
         return self._start
 
     @property
-    def end(self) -> Optional[int]:
-        """Offset of the last byte, None for the end of the file."""
+    def end(self) -> int | None:
+        """Offset of the last byte. None means the end of the file."""
         return self._end
 
     @property
@@ -207,28 +251,34 @@ class ByteRange:
 
 
 class Chunk(NamedTuple):
-    """A block as listed: number from 1, offset and plaintext length in bytes, pre-signed URL."""
+    """A block of a file, as the portal lists it."""
 
     number: int
+    """Position of the block in the file's list, from 1."""
     offset: int
+    """Offset of the block in the file, in bytes."""
     length: int
+    """Length of the block's plaintext, in bytes."""
     url: SignedURL
+    """The pre-signed URL of the stored object. Its `repr` hides all but scheme and host."""
 
     def __repr__(self) -> str:
         return f"Chunk(number={self.number}, offset={self.offset}, length={self.length})"
 
 
 class Block(NamedTuple):
-    """A block's plaintext, or the piece of it that was asked for.
-
-    ``offset`` and ``length`` are those of ``data`` in the file.
-    """
+    """The plaintext of a block, or the piece of it that was asked for."""
 
     file_id: int
+    """ID of the file."""
     number: int
+    """Position of the block in the file's list, from 1."""
     offset: int
+    """Offset of `data` in the file, in bytes."""
     length: int
+    """Length of `data`, in bytes."""
     data: bytes
+    """The plaintext, verified."""
 
     def __repr__(self) -> str:
         return (
@@ -238,44 +288,85 @@ class Block(NamedTuple):
 
 
 class Download(NamedTuple):
-    """A finished download: where, how many bytes, their CRC32C (RFC 3720), how many seconds."""
+    """A finished download."""
 
     path: Optional[str]
+    """The path that was written. None after a download to a file object."""
     size: int
+    """Number of bytes written."""
     crc32c: int
+    """CRC32C of those bytes (RFC 3720), as an unsigned 32-bit integer."""
     seconds: float
+    """Duration of the call, in seconds."""
+
+
+class BatchItem(NamedTuple):
+    """A file for `DirectIO.download_many`."""
+
+    file_id: int
+    """ID of the file."""
+    path: str
+    """Where it goes: a path relative to the folder, with `/` between its parts."""
+    checksum: Optional[str] = None
+    """SHA-256 or CRC32C of the file in hexadecimal, as `sha256:...`, `crc32c:...` or digits alone."""
+
+
+class BatchResult(NamedTuple):
+    """How one item of a batch ended."""
+
+    item: BatchItem
+    """The item."""
+    outcome: Outcome
+    """`"done"`: downloaded now. `"unchanged"`: it was there already. `"failed"`: see `error`."""
+    download: Optional[Download] = None
+    """What was downloaded, or was there already. None if the item failed."""
+    error: Optional[Exception] = None
+    """Why the item failed. None if it did not."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the file is there, whole and checked."""
+        return self.error is None
 
 
 class BlockEvent(NamedTuple):
-    """One thing that happened to a block, for ``DirectIO(on_event=...)``.
+    """One thing that happened to a block, for `DirectIO(on_event=...)`."""
 
-    ``name`` is one of queued, started, first-byte, received, verified, decoded, delivered, retried,
-    failed; ``time`` is ``time.perf_counter()`` seconds; ``nbytes`` the bytes that the step was about;
-    ``worker`` the name of the thread; ``detail`` a redacted word more (the reason of a retry, the
-    checksum that was verified).
-    """
-
-    name: str
+    name: BlockEventName
+    """What happened."""
     time: float
+    """When it happened: seconds of `time.perf_counter()`."""
     file_id: int
+    """ID of the file."""
     number: int
+    """Position of the block in the file's list, from 1."""
     offset: int
+    """Offset of the block in the file, in bytes."""
     nbytes: int
+    """Number of bytes that the step concerned."""
     worker: str
+    """Name of the thread."""
     detail: str
+    """More about it, without secrets: the reason of a retry, or the checksum that was verified."""
 
 
 def _object_name(url: str) -> str:
-    """A signed URL's path: host and query may be others each time that the file is listed."""
+    """Return the path of a signed URL. Host and query may differ each time that a file is listed."""
     return str(url).partition("?")[0].partition("://")[2].partition("/")[2]
 
 
 class Metadata:
-    """A file's block list, with all that is needed to fetch and decode the blocks elsewhere.
+    """The block list of a file, with all that is needed to fetch and decode the blocks elsewhere.
 
-    ``encryption_key`` is the unwrapped file key, None where the data is not encrypted.
-    ``compression_library`` is ``SNAPPY``, ``GZIP``, ``LZ4``, or None: not compressed where
-    ``compressed`` is false, else to be told from each payload (PROTOCOL section 3).
+    Args:
+        file_id: ID of the file.
+        size: Length of the file, in bytes.
+        chunks: The blocks, in file order.
+        encryption_key: The file's key. None means that the blocks are not encrypted.
+        cipher: How blocks are encrypted, if they are.
+        compressed: Whether blocks are compressed.
+        compression_library: How they are compressed. None means that each block tells by its first
+            bytes (PROTOCOL, section 3).
     """
 
     __slots__ = (
@@ -289,20 +380,37 @@ class Metadata:
         "size",
     )
 
+    file_id: int
+    """ID of the file."""
+    size: int
+    """Length of the file, in bytes."""
+    chunks: tuple[Chunk, ...]
+    """The blocks, in file order."""
+    encrypted: bool
+    """Whether the blocks are encrypted."""
+    encryption_key: FileKey | None
+    """The file's key, unwrapped (PROTOCOL, section 2). None if the blocks are not encrypted."""
+    cipher: Cipher
+    """How the blocks are encrypted, if they are."""
+    compressed: bool
+    """Whether the blocks are compressed."""
+    compression_library: Compression | None
+    """How the blocks are compressed. None if they are not, or if each block tells by its first bytes."""
+
     def __init__(
         self,
         file_id: int,
         size: int,
         chunks: Sequence[Chunk],
         *,
-        encryption_key: Optional[bytes] = None,
-        cipher: str = "AES-CBC",
+        encryption_key: bytes | None = None,
+        cipher: Cipher = "AES-CBC",
         compressed: bool = True,
-        compression_library: Optional[str] = None,
+        compression_library: Compression | None = None,
     ) -> None:
         self.file_id = file_id
         self.size = size
-        self.chunks: tuple[Chunk, ...] = tuple(chunks)
+        self.chunks = tuple(chunks)
         self.encrypted = encryption_key is not None
         self.encryption_key = None if encryption_key is None else FileKey(encryption_key)
         self.cipher = cipher
@@ -310,8 +418,8 @@ class Metadata:
         self.compression_library = compression_library if compressed else None
 
     @property
-    def compression(self) -> Optional[str]:
-        """What :func:`ctera_direct_sync.codec.decode` takes as ``compression``."""
+    def compression(self) -> Compression | Literal["NONE"] | None:
+        """What `codec.decode` takes as `compression`."""
         return self.compression_library if self.compressed else "NONE"
 
     @property
@@ -323,8 +431,9 @@ class Metadata:
     def fingerprint(self) -> str:
         """Hexadecimal digest that changes when the file does, but not when its URLs are renewed.
 
-        Made of file ID, size, formats, key (of which it tells nothing), and each block's place and
-        object: a file that is rewritten at the same lengths differs in its objects' names alone.
+        It is made of file ID, size, formats, key, and the place and object of each block. A file that
+        is rewritten at the same lengths differs in the names of its objects alone. The digest tells
+        nothing of the key.
         """
         digest = hashlib.sha256(hashlib.sha256(self.encryption_key or b"").digest())
         digest.update(repr((self.file_id, self.size, self.cipher, self.compression)).encode())
@@ -334,7 +443,13 @@ class Metadata:
         return digest.hexdigest()
 
     def serialize(self) -> dict[str, Any]:
-        """A dictionary ready for JSON. It holds the file key and the URLs: treat it as a secret."""
+        """Return a dictionary that JSON can hold, for `Metadata.deserialize`.
+
+        It holds the file's key and the signed URLs: treat it as a secret.
+
+        Example:
+            >>> text = json.dumps(client.metadata(12345).serialize())
+        """
         key = self.encryption_key
         return {
             "file_id": self.file_id,
@@ -352,7 +467,17 @@ class Metadata:
 
     @classmethod
     def deserialize(cls, data: Mapping[str, Any]) -> Metadata:
-        """What :meth:`serialize` gave. ValueError names the member that is missing or malformed."""
+        """Return the block list that `Metadata.serialize` wrote.
+
+        Args:
+            data: The dictionary.
+
+        Raises:
+            ValueError: A member is missing or malformed.
+
+        Example:
+            >>> metadata = Metadata.deserialize(json.loads(text))
+        """
         try:
             key = data["encryption_key"]
             return cls(

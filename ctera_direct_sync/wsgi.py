@@ -1,32 +1,24 @@
 """A file as an HTTP response, for web applications: Range, conditions, errors, disconnects.
 
-:func:`file_response` speaks WSGI (PEP 3333). :func:`flask_response` and :func:`django_response` put
-what it returns into their frameworks' own responses. werkzeug parses the request's headers (install
-the extra ``web``).
+`file_response` is for WSGI (PEP 3333). `flask_response` and `django_response` return the same as
+responses of their frameworks. werkzeug parses the headers of the requests: install the extra `web`.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import math
 import mimetypes
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-try:
-    from werkzeug.http import parse_etags, parse_if_range_header, parse_range_header, unquote_etag
-except ModuleNotFoundError as _missing:
-    raise ModuleNotFoundError(
-        "werkzeug reads the requests' headers here: pip install 'ctera-direct-sync[web]'",
-        name=_missing.name,
-    ) from None
-
 from ._base.cancellation import Cancelled
+from ._core import core_of
 from ._readers.stream import Streamer
+from ._wsgi.deadline import Deadline
+from ._wsgi.request import UNSATISFIABLE, match, none_match, wanted_range
 from .client import DirectIO
 from .exceptions import (
     BlockListTimeout,
@@ -38,7 +30,7 @@ from .exceptions import (
     StreamError,
     UnAuthorized,
 )
-from .types import Block, ByteRange, Metadata
+from .types import Block, Metadata
 
 if TYPE_CHECKING:
     import flask
@@ -55,9 +47,12 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-#: Seconds until the first byte, unless ``timeout=`` says otherwise. gunicorn kills a worker that has
-#: been silent for 30 seconds, and other servers and proxies wait for 60: an answer comes before either.
 DEFAULT_TIMEOUT_S = 25.0
+"""Seconds to wait for the first byte if a call does not give `timeout`.
+
+gunicorn kills a worker that was silent for 30 seconds, and other servers and proxies wait for 60. The
+answer comes before either.
+"""
 
 _PHRASES = {
     200: "OK",
@@ -72,7 +67,7 @@ _PHRASES = {
     504: "Gateway Timeout",
 }
 
-#: What a visitor is told; the whole error goes to the log of the application.
+#: The text for the visitor. The whole error goes to the application's log.
 _APOLOGIES = {
     403: "The file may not be read.",
     404: "There is no such file.",
@@ -82,23 +77,23 @@ _APOLOGIES = {
 
 
 class Response(NamedTuple):
-    """A WSGI response: what ``start_response`` takes, and what the application returns."""
+    """A WSGI response: what `start_response` takes, and what the application returns."""
 
     status: str
-    """The status line without the protocol, such as ``206 Partial Content``."""
+    """The status line without the protocol, such as `206 Partial Content`."""
     headers: list[tuple[str, str]]
     """The names and values of the headers."""
     body: Iterable[bytes]
-    """The body's pieces. The server must call its ``close()``, where it has one."""
+    """The pieces of the body. If it has a `close()`, the server must call that."""
 
     @property
     def code(self) -> int:
-        """Return the status as a number."""
+        """The status as a number."""
         return int(self.status[:3])
 
 
-#: The former name of :class:`Response`.
 FileResponse = Response
+"""The former name of `Response`."""
 
 
 def file_response(
@@ -106,15 +101,15 @@ def file_response(
     file_id: int,
     environ: Mapping[str, Any],
     *,
-    filename: Optional[str] = None,
-    content_type: Optional[str] = None,
-    timeout: Optional[float] = None,
+    filename: str | None = None,
+    content_type: str | None = None,
+    timeout: float | None = None,
 ) -> Response:
-    """Return the answer to the request ``environ`` for a file (RFC 9110: GET, HEAD, Range, conditions).
+    """Return the response to a request for a file (RFC 9110: GET, HEAD, Range, conditions).
 
-    The first block is fetched before this returns. An error up to there becomes a status: 404, 403,
-    504 or 502, and its reason is logged. After that, an error or an end that comes too early raises
-    from the body's iterator. The server then closes the connection, so the visitor notices.
+    The function fetches the first block before it returns. If that fails, the error becomes a status
+    (404, 403, 504 or 502), and its reason is logged. A later error, or an end that comes too early, is
+    raised by the iterator of the body. The server then closes the connection, so the visitor notices.
 
     Args:
         client: The client to download with.
@@ -122,16 +117,22 @@ def file_response(
         environ: The request, as WSGI describes it.
         filename: The name that a browser saves the file under (Content-Disposition, RFC 6266).
         content_type: The Content-Type. By default it is chosen by the filename's extension alone.
-        timeout: Seconds until the first byte of the file; then the answer is 504. By default
-            :data:`DEFAULT_TIMEOUT_S`; ``math.inf`` leaves it to the client's settings. Later
-            silence is up to the client's settings in any case.
+        timeout: Seconds to wait for the first byte of the file. After that the answer is 504. None:
+            `DEFAULT_TIMEOUT_S`. `math.inf` leaves it to the client's settings, which always decide
+            about later silence.
 
     Returns:
-        The response. The ``close()`` of its body, which WSGI servers call, stops the downloads.
+        The response. The `close()` of its body, which WSGI servers call, stops the downloads.
 
     Raises:
-        ValueError: ``content_type`` cannot be a header, ``timeout`` is not a positive number, or the
+        ValueError: `content_type` cannot be a header, `timeout` is not a positive number, or the
             client is closed.
+
+    Example:
+        >>> def application(environ, start_response):
+        ...     response = file_response(client, 12345, environ, filename="report.pdf")
+        ...     start_response(response.status, response.headers)
+        ...     return response.body
     """
     seconds = _check_timeout(timeout)
     if content_type is not None:
@@ -139,7 +140,7 @@ def file_response(
     method = environ.get("REQUEST_METHOD", "GET")
     if method not in ("GET", "HEAD"):
         return _plain(405, "Only GET and HEAD are possible.", [("Allow", "GET, HEAD")])
-    deadline = _Deadline(seconds)
+    deadline = Deadline(seconds)
     try:
         metadata = _list(client, file_id, deadline)
         return _respond(client, metadata, environ, method, filename, content_type, deadline)
@@ -154,19 +155,20 @@ def file_response(
     return _plain(status, _APOLOGIES[status], [], method == "HEAD")
 
 
-def _check_timeout(timeout: Optional[float]) -> float:
+def _check_timeout(timeout: float | None) -> float:
     seconds = DEFAULT_TIMEOUT_S if timeout is None else float(timeout)
     if not seconds > 0:
         raise ValueError(f"timeout={timeout!r}: not a positive number of seconds")
     return seconds
 
 
-def _list(client: DirectIO, file_id: int, deadline: _Deadline) -> Metadata:
-    """Return the file's block list. What ``client.metadata`` raises, also when the time is up."""
-    with client._scope() as scope:
+def _list(client: DirectIO, file_id: int, deadline: Deadline) -> Metadata:
+    """Return the block list of a file. Raise what `DirectIO.metadata` does, also when the time is up."""
+    core = core_of(client)
+    with core.scope() as scope:
         deadline.cancel_by(scope.cancel)
         try:
-            return client._list(file_id, scope)
+            return core.block_list(file_id, scope)
         except Cancelled:
             pass
     raise DirectIOAPIError(
@@ -179,19 +181,19 @@ def _respond(
     metadata: Metadata,
     environ: Mapping[str, Any],
     method: str,
-    filename: Optional[str],
-    content_type: Optional[str],
-    deadline: _Deadline,
+    filename: str | None,
+    content_type: str | None,
+    deadline: Deadline,
 ) -> Response:
     etag = metadata.fingerprint[:32]
     headers = [("ETag", f'"{etag}"'), ("Accept-Ranges", "bytes")]
     # In the order of RFC 9110, section 13.2.2. Conditions on dates do not apply: no date is known.
-    if not _match(environ, etag):
+    if not match(environ, etag):
         return _plain(412, "The file has changed.", headers, method == "HEAD")
-    if _none_match(environ, etag):
+    if none_match(environ, etag):
         return _response(304, headers, [])
-    wanted = _wanted_range(environ, method, etag, metadata.size)
-    if wanted is _UNSATISFIABLE:
+    wanted = wanted_range(environ, method, etag, metadata.size)
+    if wanted is UNSATISFIABLE:
         headers.append(("Content-Range", f"bytes */{metadata.size}"))
         return _plain(416, "The file has no such bytes.", headers)
     headers += _describe(filename, content_type)
@@ -205,78 +207,29 @@ def _respond(
     headers.append(("Content-Length", str(length)))
     if method == "HEAD" or not length:
         return _response(code, headers, [])
-    body = _Body(client._streamer(metadata, wanted), metadata.file_id, start, length)
+    body = _Body(core_of(client).streamer(metadata, wanted), metadata.file_id, start, length)
     body.fetch_first(deadline)
     return _response(code, headers, body)
 
 
-class _Deadline:
-    """Cancels what is waited for, once some seconds have passed, unless :meth:`meet` came first."""
-
-    def __init__(self, seconds: float) -> None:
-        self.passed = False
-        self._lock = threading.Lock()
-        self._met = False
-        self._cancel: Optional[Callable[[], object]] = None
-        self._timer: Optional[threading.Timer] = None
-        if math.isfinite(seconds):
-            self._timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._pass)
-            self._timer.daemon = True
-            self._timer.name = "ctera-direct-timeout"
-            try:
-                self._timer.start()
-            except RuntimeError:  # The process has as many threads as it may have.
-                self._timer = None
-                _log.warning("no thread could be started: a response waits without a timeout")
-
-    def cancel_by(self, cancel: Callable[[], object]) -> None:
-        """Call ``cancel`` when the time is up; at once where it is up already."""
-        with self._lock:
-            self._cancel = cancel
-            passed = self.passed
-        if passed:
-            cancel()
-
-    def _pass(self) -> None:
-        with self._lock:
-            if self._met:
-                return
-            self.passed = True
-            cancel = self._cancel
-        if cancel is not None:
-            cancel()
-
-    def meet(self) -> bool:
-        """Return whether the time was not yet up; from now on, nothing is cancelled."""
-        with self._lock:
-            self._met = not self.passed
-            return self._met
-
-    def end(self) -> None:
-        """Stop the clock."""
-        self.meet()
-        if self._timer is not None:
-            self._timer.cancel()
-
-
 class _Body(Iterator[bytes]):
-    """The bytes of a range; ends normally only after exactly ``length`` of them.
+    """The bytes of a range. The iteration ends without an error only after exactly `length` bytes.
 
-    A WSGI server takes the end of the iteration for the end of the body. PEP 3333 lets it go on with
-    the next request after a body that is too short, so an early end is an exception here.
+    For a WSGI server, the end of the iteration is the end of the body. PEP 3333 lets it go on with the
+    next request after a body that is too short. So an early end raises here.
     """
 
     def __init__(self, streamer: Streamer, file_id: int, start: int, length: int) -> None:
         self._streamer = streamer
         self._blocks = streamer.start()
-        self._first: Optional[Block] = None
+        self._first: Block | None = None
         self._file_id = file_id
         self._offset = start
         self._left = length
         self._failed = False
 
-    def fetch_first(self, deadline: _Deadline) -> None:
-        """Wait for the first block, so that what goes wrong until then can become a status."""
+    def fetch_first(self, deadline: Deadline) -> None:
+        """Wait for the first block, so that an error until then can become a status."""
         deadline.cancel_by(self._streamer.stop)
         self._first = next(self._blocks, None)
         if self._first is None or not deadline.meet():
@@ -307,76 +260,20 @@ class _Body(Iterator[bytes]):
         return StreamError(text, self._file_id, self._offset, errno=errno.ECANCELED)
 
     def close(self) -> None:
-        """Stop the downloads. WSGI servers call this however the response ended."""
+        """Stop the downloads. WSGI servers call this after each response, complete or not."""
         self._first = None
         self._streamer.stop()
-
-
-# --- what the request asks for --------------------------------------------------------------------
-
-
-#: Stands for a range that lies past the end of the file.
-_UNSATISFIABLE = ByteRange(0, 0)
-
-#: A suffix of no bytes is valid, and cannot be satisfied (RFC 9110, section 14.1.2). werkzeug 3.0 reads
-#: it as the whole file, and 3.1 as malformed.
-_LAST_ZERO_BYTES = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
-
-
-def _match(environ: Mapping[str, Any], etag: str) -> bool:
-    """If-Match, compared strongly (RFC 9110, section 13.1.1); True without one."""
-    value = environ.get("HTTP_IF_MATCH")
-    return not value or parse_etags(value).contains(etag)
-
-
-def _none_match(environ: Mapping[str, Any], etag: str) -> bool:
-    """If-None-Match, compared weakly (RFC 9110, section 13.1.2)."""
-    value = environ.get("HTTP_IF_NONE_MATCH")
-    return bool(value) and parse_etags(value).contains_weak(etag)
-
-
-def _wanted_range(
-    environ: Mapping[str, Any], method: str, etag: str, size: int
-) -> Optional[ByteRange]:
-    """The one range to send; None for the whole file, which is right for any other Range header.
-
-    RFC 9110, section 14.2: a Range that is malformed, of another unit, of several ranges, or not of
-    the representation that If-Range names, may be ignored.
-    """
-    header = environ.get("HTTP_RANGE")
-    # An empty file has no range that could be asked for. nginx answers 200.
-    if not header or method != "GET" or not size or not _if_range(environ, etag):
-        return None
-    if _LAST_ZERO_BYTES.fullmatch(header):
-        return _UNSATISFIABLE
-    ranges = parse_range_header(header)
-    if ranges is None or ranges.units != "bytes" or len(ranges.ranges) != 1:
-        return None
-    start, stop = ranges.ranges[0]
-    if start < 0:  # The last bytes, all of them where the file has fewer.
-        start = max(0, size + start)
-    stop = size if stop is None else min(stop, size)
-    return ByteRange(start, stop - 1) if start < stop else _UNSATISFIABLE
-
-
-def _if_range(environ: Mapping[str, Any], etag: str) -> bool:
-    """If-Range, compared strongly (RFC 9110, section 13.1.5); True without one."""
-    value = environ.get("HTTP_IF_RANGE")
-    if not value:
-        return True
-    named = parse_if_range_header(value).etag
-    return named == etag and not unquote_etag(value)[1]
 
 
 # --- what is answered -----------------------------------------------------------------------------
 
 
-#: What keeps middleware from compressing a part of the file, whose positions count. Django and
+#: Headers that keep middleware from compressing a part of a file, whose positions count. Django and
 #: Flask-Compress look for a Content-Encoding, Apache and other proxies for no-transform.
 _UNTRANSFORMED = [("Content-Encoding", "identity"), ("Cache-Control", "no-transform")]
 
 
-def _describe(filename: Optional[str], content_type: Optional[str]) -> list[tuple[str, str]]:
+def _describe(filename: str | None, content_type: str | None) -> list[tuple[str, str]]:
     if content_type is None:
         content_type = _guess_type(filename or "")
     headers = [("Content-Type", content_type), ("X-Content-Type-Options", "nosniff")]
@@ -390,21 +287,21 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,12
 
 
 def _guess_type(filename: str) -> str:
-    """Return the media type that the extension stands for.
+    """Return the media type of a name's extension.
 
-    ``mimetypes`` takes a name for a URL: of ``data:TYPE,x.pdf`` it returns TYPE, as it stands. So it
-    is given the extension alone, two of them for the likes of ``.tar.gz``.
+    `mimetypes` reads a name as a URL: of `data:TYPE,x.pdf` it returns TYPE, whatever that is. So it gets
+    the extension alone, or two extensions such as `.tar.gz`.
     """
     extensions = _EXTENSIONS.search(filename)
     guessed, encoding = mimetypes.guess_type(f"name{extensions[0]}" if extensions else "name")
-    # A .tar.gz is sent as what it is, not as a tar that the browser should unpack.
+    # A .tar.gz is sent as such, not as a tar that the browser should unpack.
     if guessed is None or encoding is not None or not _MEDIA_TYPE.fullmatch(guessed):
         return "application/octet-stream"
     return guessed
 
 
 def _attachment(filename: str) -> str:
-    """RFC 6266: a plain name for old clients, and where it differs the real one by RFC 8187."""
+    """Return the header for a file name: plain for old clients, and if it differs as RFC 8187 says."""
     plain = "".join(
         letter if " " <= letter <= "~" and letter not in '"\\%/' else "_" for letter in filename
     )
@@ -433,7 +330,7 @@ def _plain(code: int, text: str, headers: list[tuple[str, str]], head: bool = Fa
 
 
 def _response(code: int, headers: list[tuple[str, str]], body: Iterable[bytes]) -> Response:
-    """Return a response whose headers are what PEP 3333 takes; ValueError for any other."""
+    """Return a response. Raise ValueError if PEP 3333 does not allow one of its headers."""
     for name, value in headers:
         _check_value(name, value)
     return Response(f"{code} {_PHRASES[code]}", headers, body)
@@ -443,7 +340,7 @@ _UNSENDABLE = re.compile("[^ -~\x80-\xff]")
 
 
 def _check_value(name: str, value: str) -> None:
-    """Raise ValueError for a value that would end its header, or that latin-1 does not have."""
+    """Raise ValueError for a value that would end its header, or that is not Latin-1."""
     if _UNSENDABLE.search(value):
         raise ValueError(f"{name} {value!r} cannot be a header: it holds a line break or the like")
 
@@ -455,11 +352,30 @@ def flask_response(
     client: DirectIO,
     file_id: int,
     *,
-    filename: Optional[str] = None,
-    content_type: Optional[str] = None,
-    timeout: Optional[float] = None,
+    filename: str | None = None,
+    content_type: str | None = None,
+    timeout: float | None = None,
 ) -> flask.Response:
-    """Return :func:`file_response` to Flask's current request, as a ``flask.Response``."""
+    """Return the response to Flask's current request for a file.
+
+    Args:
+        client: The client to download with.
+        file_id: The file's ID.
+        filename: As for `file_response`.
+        content_type: As for `file_response`.
+        timeout: As for `file_response`.
+
+    Returns:
+        What `file_response` returns, as a `flask.Response`.
+
+    Raises:
+        ValueError: As for `file_response`.
+
+    Example:
+        >>> @app.get("/report")
+        ... def report():
+        ...     return flask_response(client, 12345, filename="report.pdf")
+    """
     import flask
 
     answer = file_response(
@@ -482,11 +398,30 @@ def django_response(
     client: DirectIO,
     file_id: int,
     *,
-    filename: Optional[str] = None,
-    content_type: Optional[str] = None,
-    timeout: Optional[float] = None,
+    filename: str | None = None,
+    content_type: str | None = None,
+    timeout: float | None = None,
 ) -> StreamingHttpResponse:
-    """Return :func:`file_response` to a Django request, as a ``StreamingHttpResponse``."""
+    """Return the response to a Django request for a file.
+
+    Args:
+        request: The request.
+        client: The client to download with.
+        file_id: The file's ID.
+        filename: As for `file_response`.
+        content_type: As for `file_response`.
+        timeout: As for `file_response`.
+
+    Returns:
+        What `file_response` returns, as a `StreamingHttpResponse`.
+
+    Raises:
+        ValueError: As for `file_response`.
+
+    Example:
+        >>> def report(request):
+        ...     return django_response(request, client, 12345, filename="report.pdf")
+    """
     from django.http import StreamingHttpResponse
 
     answer = file_response(

@@ -13,12 +13,8 @@ file or journal on purpose.
 
 from __future__ import annotations
 
-import gc
-import os
 import signal
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -28,11 +24,8 @@ import pytest
 
 from ctera_direct_sync import DirectIO, Settings
 from ctera_direct_sync.emulator import Emulator
+from tests.support.belongings import Belongings
 
-#: Seconds that threads which were told to end may take, all together.
-PATIENCE = 5.0
-
-_FDS = Path("/proc/self/fd")
 _VARIABLES = (
     *("URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "BEARER"),
     *("http_proxy", "https_proxy", "all_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
@@ -109,7 +102,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def _nothing_is_left(request: pytest.FixtureRequest, _temporary_folder: Path) -> Iterator[None]:
     """Fail the test that leaves a thread, a socket, or a file behind."""
     folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
-    before = _Belongings(_temporary_folder)
+    before = Belongings(_temporary_folder)
     yield
     if not request.node.stash.get(_passed, False):
         return
@@ -124,7 +117,7 @@ def _nothing_is_left_by_module(
     request: pytest.FixtureRequest, _temporary_folder: Path
 ) -> Iterator[None]:
     """The same for what the module's own fixtures made for several tests."""
-    before, failed = _Belongings(_temporary_folder), request.session.testsfailed
+    before, failed = Belongings(_temporary_folder), request.session.testsfailed
     yield
     if request.session.testsfailed == failed:
         _fail_for(before.added())
@@ -138,59 +131,6 @@ def _uses_shared(request: pytest.FixtureRequest) -> bool:
 def _fail_for(left: list[str]) -> None:
     if left:
         pytest.fail(f"left behind: {', '.join(left)}", pytrace=False)
-
-
-class _Belongings:
-    """Threads, sockets and temporary files at one moment."""
-
-    def __init__(self, temporary_folder: Path) -> None:
-        self._folder = temporary_folder
-        self._threads = set(threading.enumerate())
-        self._sockets = _sockets()
-        self._files = _files(temporary_folder)
-
-    def added(self) -> list[str]:
-        """What has come since and stays, however patiently it is waited for."""
-        left = [f"thread {thread.name!r}" for thread in _outliving(self._threads)]
-        if _sockets() - self._sockets:
-            gc.collect()
-        left += sorted(_sockets() - self._sockets)
-        return left + sorted(_files(self._folder) - self._files)
-
-
-def _outliving(before: set[threading.Thread]) -> list[threading.Thread]:
-    """Threads begun since ``before`` that do not end, however patiently they are waited for."""
-    deadline = time.monotonic() + PATIENCE
-    for seconds in (0.2, PATIENCE):
-        fresh = [thread for thread in threading.enumerate() if thread not in before]
-        # tqdm's own thread watches all bars of the process, for as long as it lives; a dummy stands for
-        # one that another library made, not in Python.
-        fresh = [t for t in fresh if type(t).__name__ not in ("TMonitor", "_DummyThread")]
-        for thread in fresh:
-            thread.join(max(0.0, min(seconds, deadline - time.monotonic())))
-        alive = [thread for thread in fresh if thread.is_alive()]
-        if not alive:
-            return []
-        gc.collect()  # The test's own frames may hold, in a cycle, what the thread works for.
-    return alive
-
-
-def _sockets() -> set[str]:
-    """The sockets that this process has open, by inode; none where there is no /proc to ask."""
-    found = set()
-    for fd in os.listdir(_FDS) if _FDS.is_dir() else ():
-        try:
-            target = os.readlink(_FDS / fd)
-        except OSError:  # The descriptor of the listing itself.
-            continue
-        if target.startswith("socket:"):
-            found.add(target)
-    return found
-
-
-def _files(folder: Path) -> set[str]:
-    # multiprocessing keeps one folder for as long as the process lives.
-    return {name for name in os.listdir(folder) if not name.startswith("pymp-")}
 
 
 def _partial_files(folder: Path) -> list[str]:

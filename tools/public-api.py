@@ -15,6 +15,7 @@ import inspect
 import sys
 import textwrap
 import types
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,8 @@ def describe(name: str, thing: Any, *, with_value: bool) -> Iterator[str]:
         yield from describe_class(name, thing)
     elif isinstance(thing, types.ModuleType):
         yield f"{name}: module"
+    elif typing.get_origin(thing) is typing.Literal:
+        yield f"{name}: one of {', '.join(map(repr, typing.get_args(thing)))}"
     elif "ixture" in type(thing).__name__ or hasattr(thing, "_pytestfixturefunction"):
         yield f"{name}: pytest fixture"
     elif callable(thing) and hasattr(thing, "__name__"):
@@ -221,7 +224,7 @@ def main() -> None:
     """Print all lines."""
     from ctera_direct_sync.cli import program as cli
 
-    lines = [*describe_modules(), *describe_options(cli._parser())]
+    lines = [*describe_modules(), *describe_options(cli.make_parser())]
     print("\n".join(sorted(set(lines))))
 
 

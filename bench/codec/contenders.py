@@ -7,6 +7,7 @@ that combination.
 from __future__ import annotations
 
 import ctypes
+import functools
 import pathlib
 import subprocess
 import threading
@@ -23,19 +24,25 @@ from cterasdk.direct.crypto import decrypt_block
 from cterasdk.direct.decompressor import decompress
 
 from ctera_direct_sync.codec import native
+from ctera_direct_sync.codec.options import DecodeOptions
 
 HERE = pathlib.Path(__file__).parent
 LIBRARIES = ("-lcrypto", "-lsnappy", "-ldeflate", "-llz4")
 Decoder = Callable[[Combination, Stored], Any]
 
 
+@functools.cache
+def _options(combination: Combination) -> DecodeOptions:
+    """Return what a client makes once for each file."""
+    key = KEY if combination.cipher else None
+    return DecodeOptions.create(key, combination.cipher or "AES-CBC", combination.compression)
+
+
 def ours(combination: Combination, block: Stored) -> bytes:
     """One call; the result is a new bytes object. The CRC32C of the plaintext is included."""
     return native.decode(
         block.object,
-        key=KEY if combination.cipher else None,
-        cipher=combination.cipher or "AES-CBC",
-        compression=combination.compression,
+        _options(combination),
         length=len(block.plain),
         number=block.number,
     )[0]
@@ -45,9 +52,7 @@ def ours_unsummed(combination: Combination, block: Stored) -> bytes:
     """The same without the CRC32C, as blocks and streams have it."""
     return native.decode(
         block.object,
-        key=KEY if combination.cipher else None,
-        cipher=combination.cipher or "AES-CBC",
-        compression=combination.compression,
+        _options(combination),
         length=len(block.plain),
         number=block.number,
         checksum=False,
@@ -72,9 +77,7 @@ def ours_into(combination: Combination, block: Stored) -> bytearray:
     native.decode_into(
         block.object,
         out,
-        key=KEY if combination.cipher else None,
-        cipher=combination.cipher or "AES-CBC",
-        compression=combination.compression,
+        _options(combination),
         number=block.number,
     )
     return out

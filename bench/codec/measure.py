@@ -15,6 +15,7 @@ import contenders
 from blocks import COMBINATIONS, CORPUS, KEY, Combination, Stored, store, text
 
 from ctera_direct_sync.codec import native
+from ctera_direct_sync.codec.options import DecodeOptions
 
 SIZES = {"4 MiB": 4 << 20, "512 KiB": 512 << 10, "256 KiB": 256 << 10}
 NAMES = ("ours", "ours, unsummed", "ours, reused", "cterasdk", "PyPI", "stock C")
@@ -173,14 +174,13 @@ def details(rounds: int) -> str:
     """What a call costs beside its bytes, and what the checksums run at."""
     cbc = next(c for c in COMBINATIONS if c.name == "CBC")
     one = store(cbc, b"x", 1)[0]
+    options = DecodeOptions.create(KEY, "AES-CBC", "NONE")
     batch = 200
     costs = []
     for _ in range(100 * rounds):
         start = time.perf_counter()
         for _ in range(batch):
-            native.decode(
-                one.object, key=KEY, cipher="AES-CBC", compression="NONE", length=1, number=1
-            )
+            native.decode(one.object, options, length=1, number=1)
         costs.append((time.perf_counter() - start) / batch)
     lines = [f"- A one-byte AES-CBC block: {min(costs) * 1e6:.2f} microseconds a call."]
     data = os.urandom(4 << 20)

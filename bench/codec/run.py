@@ -24,7 +24,7 @@ def main() -> int:
     """Prepare, measure, print, draw."""
     options = parse()
     if pathlib.Path(sys.prefix).resolve() != ENVIRONMENT.resolve():
-        return rerun()
+        return rerun(draws=not options.only)
     try:
         import contenders
         import measure
@@ -48,8 +48,8 @@ def main() -> int:
     return 0
 
 
-def rerun() -> int:
-    """The same command with the rivals at hand."""
+def rerun(draws: bool) -> int:
+    """The same command with the rivals at hand, and with what draws."""
     if subprocess.run([ROOT / "tools" / "system-packages.sh", PACKAGES]).returncode:
         return 1
     try:
@@ -60,13 +60,15 @@ def rerun() -> int:
     except metadata.PackageNotFoundError:
         print("bench: install the package first (pip install -e .)", file=sys.stderr)
         return 1
-    requirements = HERE / "requirements.txt"
-    wanted = "\n".join([requirements.read_text(encoding="utf-8"), *needed])
+    files = [HERE / "requirements.txt"]
+    if draws:
+        files.append(HERE.parent / "requirements-plots.txt")
+    wanted = "\n".join([*(file.read_text(encoding="utf-8") for file in files), *needed])
     complete = ENVIRONMENT / "complete"
     if not complete.exists() or complete.read_text(encoding="utf-8") != wanted:
         subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
         pip = [ENVIRONMENT / "bin" / "python", "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "-r", requirements, *needed], check=True)
+        subprocess.run([*pip, *(f"-r{file}" for file in files), *needed], check=True)
         complete.write_text(wanted, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     python = str(ENVIRONMENT / "bin" / "python")

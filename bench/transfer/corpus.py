@@ -54,15 +54,10 @@ class Dataset:
         """The number of blocks."""
         return -(-self.size // self.block_size)
 
-    def objects(self) -> list[tuple[str, int]]:
-        """Path below /data/ and plaintext length of each block, in file order."""
-        return [
-            (
-                f"{self.folder.name}/{number:05d}",
-                min(self.block_size, self.size - (number - 1) * self.block_size),
-            )
-            for number in range(1, self.blocks + 1)
-        ]
+    def object(self, number: int) -> tuple[str, int]:
+        """Path below /data/ and plaintext length of a block, counted from 1."""
+        start = (number - 1) * self.block_size
+        return f"{self.folder.name}/{number:05d}", min(self.block_size, self.size - start)
 
     def prepare(self) -> None:
         """Write the stored objects, unless they are there."""
@@ -121,10 +116,10 @@ class File:
     blocks: Optional[int] = None
 
     def objects(self) -> list[tuple[str, int]]:
-        """As ``Dataset.objects``, of this file."""
-        stored = self.dataset.objects()
-        count = len(stored) if self.blocks is None else self.blocks
-        return [stored[(self.first + index) % len(stored)] for index in range(count)]
+        """Path below /data/ and plaintext length of each block, in file order."""
+        stored = self.dataset.blocks
+        count = stored if self.blocks is None else self.blocks
+        return [self.dataset.object(1 + (self.first + index) % stored) for index in range(count)]
 
     @property
     def size(self) -> int:
@@ -152,6 +147,7 @@ def _dataset(compression: str, block: str, size: int) -> Dataset:
     return Dataset(f"{compression.lower()}-{block}", compression, size)
 
 
+SNAPPY_2K = Dataset("snappy-2K", "SNAPPY", 2 * KIB, 8 * MIB)
 SNAPPY_256K = _dataset("SNAPPY", "256K", 256 * KIB)
 SNAPPY_512K = _dataset("SNAPPY", "512K", 512 * KIB)
 GZIP_512K = _dataset("GZIP", "512K", 512 * KIB)
@@ -174,6 +170,9 @@ WHOLE = {
 
 #: 2,000 files of 1 MiB, two blocks each.
 SMALL_FILES = [File(10_000 + index, SNAPPY_512K, 2 * index, 2) for index in range(2000)]
+
+#: 2,000 files of one block of 2 KiB.
+TINY_FILES = [File(20_000 + index, SNAPPY_2K, index, 1) for index in range(2000)]
 
 
 def listed(blocks: int, dataset: Dataset = SNAPPY_512K) -> File:

@@ -38,6 +38,7 @@ class Bench:
     floor_program: Path
     rounds: int = 3
     quick: bool = False
+    before_python: Path | None = None
     samples: dict[str, list[Result]] = field(default_factory=dict)
 
     # --- clients -----------------------------------------------------------------------------------
@@ -45,6 +46,20 @@ class Bench:
     def ours(self, way: str, files: Sequence[File], *, origin: str = "http", **options: Any) -> Run:
         """Our client: ``way`` is a name in clients/ours.py."""
         return self._python(sys.executable, "ours.py", way, files, origin, options)
+
+    def pair(
+        self, name: str, way: str, files: Sequence[File], *, origin: str = "http", **options: Any
+    ) -> dict[str, Run]:
+        """Our client under that name and, with `--before`, the other checkout's under `before(name)`.
+
+        Both are the same program, clients/ours.py, by another Python.
+        """
+        runs = {name: self.ours(way, files, origin=origin, **options)}
+        if self.before_python:
+            runs[before(name)] = self._python(
+                self.before_python, "ours.py", way, files, origin, options
+            )
+        return runs
 
     def peer(self, way: str, files: Sequence[File], *, origin: str = "http", **options: Any) -> Run:
         """cterasdk: ``way`` is a name in clients/peer.py."""
@@ -55,17 +70,18 @@ class Bench:
         return lambda: self._run_floor(file, origin, threads)
 
     def first_block(self, **files: File) -> Result:
-        """What clients/first_block.py prints for these files."""
+        """What clients/first_block.py prints for these files, with `--before` for both checkouts."""
         self.server.publish(files.values())
         task = {
             "url": self.server.origins["http"],
             "keys": [ACCESS_KEY_ID, SECRET_ACCESS_KEY],
             **{name: file.file_id for name, file in files.items()},
         }
-        return _run(
-            [sys.executable, str(HERE / "clients" / "first_block.py"), json.dumps(task)],
-            dict(os.environ),
-        )
+        command = [str(HERE / "clients" / "first_block.py"), json.dumps(task)]
+        result = _run([sys.executable, *command], dict(os.environ))
+        if self.before_python:
+            result["before"] = _run([str(self.before_python), *command], dict(os.environ))
+        return result
 
     def _python(
         self,
@@ -150,6 +166,10 @@ class Bench:
         fastest = {client: min(results, key=_seconds) for client, results in runs.items()}
         for client, results in runs.items():
             self.samples[f"{name} / {client}"] = results
+            fastest[client] = {
+                **fastest[client],
+                "least_cpu_seconds": min(map(_cpu_seconds, results)),
+            }
         say(
             f"{name:>26}  "
             + "   ".join(
@@ -160,8 +180,22 @@ class Bench:
         return fastest
 
 
+def before(name: str) -> str:
+    """What the other checkout's runs are called beside those of `name`."""
+    return "before" if name == "ours" else f"{name}, before"
+
+
+def of_before(name: str) -> bool:
+    """Tell whether the runs of that name are the other checkout's."""
+    return name == "before" or name.endswith(", before")
+
+
 def _seconds(result: Result) -> float:
     return float(result["seconds"])
+
+
+def _cpu_seconds(result: Result) -> float:
+    return float(result["cpu_seconds"])
 
 
 def rate(result: Result) -> float:

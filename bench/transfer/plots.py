@@ -84,7 +84,7 @@ def workers(axes: Axes, table: Data) -> None:
     """Lines by max_workers; the engine's own choice as a mark at the right."""
     labels = {"slow": "512 KiB, 20 ms latency"}
     for name, results in table.items():
-        numbers = [number for number in results if number != "None"]
+        numbers = [number for number in results if number.isdigit()]
         [line] = axes.plot(
             [int(number) for number in numbers],
             [_rate(results[number]) for number in numbers],
@@ -104,6 +104,8 @@ def workers(axes: Axes, table: Data) -> None:
 def memory(axes: Axes, table: Data) -> None:
     """Resident sets over time."""
     for name, result in table.items():
+        if name.endswith(", before"):
+            continue
         samples = [(seconds, resident / 1e6) for seconds, resident in result["memory"] if resident]
         axes.plot(
             *zip(*samples), label=name, linestyle="--" if name.startswith("cterasdk") else "-"

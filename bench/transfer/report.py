@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import cpu, rate
+from measure import before, cpu, of_before, rate
 
 Data = dict[str, Any]
 
@@ -79,6 +79,7 @@ def _formats(table: Data) -> list[str]:
                 f"{cpu(ours):.2f}",
                 _ratio(cpu(ours) / cpu(peer)),
                 _ratio(cpu(ours) / cpu(floor), of_cpu, at_most=True),
+                *_to_before(results, "ours"),
             )
         )
     return [
@@ -97,6 +98,7 @@ def _formats(table: Data) -> list[str]:
                 "ours CPU s/GB",
                 "CPU: ours / cterasdk",
                 "CPU: ours / C",
+                *_before_heads(table),
             ],
             rows,
         ),
@@ -113,10 +115,13 @@ def _ways(table: Data) -> list[str]:
                 way,
                 _number(rate(result)),
                 _ratio(rate(result) / base, 0.9 if way == "download" else None),
+                *_to_before(results, way),
             )
             for way, result in results.items()
+            if not of_before(way)
         ]
-    return ["### By way in", "", *_table(["stored as", "way", "MB/s", "to iter_blocks"], rows)]
+    heads = ["stored as", "way", "MB/s", "to iter_blocks", *_before_heads(table)]
+    return ["### By way in", "", *_table(heads, rows)]
 
 
 def _requests(table: Data) -> list[str]:
@@ -134,6 +139,7 @@ def _requests(table: Data) -> list[str]:
                 f"{_cpu_per_request(peer):.2f}",
                 f"{_cpu_per_request(ours):.2f}",
                 _ratio(cost, 2.0),
+                *_to_before(results, "ours"),
             )
         )
     return [
@@ -150,9 +156,29 @@ def _requests(table: Data) -> list[str]:
                 "cterasdk CPU ms/request",
                 "ours CPU ms/request",
                 "times less",
+                *_before_heads(table),
             ],
             rows,
         ),
+    ]
+
+
+def _small(table: Data) -> list[str]:
+    rows = [
+        (
+            name,
+            _number(_per_second(results["ours"])),
+            f"{_cpu_per_request(results['ours']):.3f}",
+            *_to_before(results, "ours"),
+        )
+        for name, results in table.items()
+    ]
+    return [
+        "### Tiny blocks, tiny files",
+        "",
+        "Each block counts, or each file where files are downloaded.",
+        "",
+        *_table(["", "a second", "CPU ms each", *_before_heads(table)], rows),
     ]
 
 
@@ -172,29 +198,44 @@ def _first_block(data: Data) -> list[str]:
             f"worst of {data['busy_samples']}: {data['busy_worst']:.1f} ms",
         ),
     ]
-    return ["### Time to the first block", "", *_table(["", "ms (median)", ""], rows)]
+    heads = ["", "ms (median)", ""]
+    if "before" in data:
+        heads.append("before / ours")
+        rows = [
+            (*row, _ratio(data["before"][key] / data[key]))
+            for key, row in zip(("listing", "block", "idle", "busy"), rows)
+        ]
+    return ["### Time to the first block", "", *_table(heads, rows)]
 
 
 def _workers(table: Data) -> list[str]:
-    numbers = list(table["snappy 512 KiB"])
+    numbers = [number for number in table["snappy 512 KiB"] if not of_before(number)]
     fast = [name for name in table if name != "slow"]
-    best = {name: max(rate(result) for result in table[name].values()) for name in fast}
+    best = {name: max(rate(table[name][number]) for number in numbers) for name in fast}
     slow = table.get("slow")
     rows = []
     for number in numbers:
         row = ["the engine chooses" if number == "None" else number]
         for name in fast:
             value = rate(table[name][number])
-            row += [_number(value), f"{value / best[name]:.0%}"]
+            row += [_number(value), f"{value / best[name]:.0%}", *_to_before(table[name], number)]
         if slow is not None:
             value = rate(slow[number])
-            row += [_number(value), _ratio(value / rate(slow["1"]))]
+            row += [
+                _number(value),
+                _ratio(value / rate(slow["1"])),
+                *_to_before(slow, number),
+            ]
         rows.append(row)
     heads = ["max_workers"]
     for name in fast:
-        heads += [f"{name} MB/s", "of the best"]
+        heads += [f"{name} MB/s", "of the best", *_before_heads(table)]
     if slow is not None:
-        heads += ["512 KiB, each answer 20 ms late: MB/s", "times one worker"]
+        heads += [
+            "512 KiB, each answer 20 ms late: MB/s",
+            "times one worker",
+            *_before_heads(table),
+        ]
     return [
         "### Workers",
         "",
@@ -212,8 +253,10 @@ def _memory(table: Data) -> list[str]:
             name,
             _megabytes(result["maxrss"], _PEAK if _has_goal(name) else None),
             _number(rate(result)),
+            *_to_before(table, name),
         )
         for name, result in table.items()
+        if not of_before(name)
     ]
     return [
         "### Memory",
@@ -222,7 +265,7 @@ def _memory(table: Data) -> list[str]:
         "",
         "Peak resident set of the whole process, interpreter and modules included.",
         "",
-        *_table(["", "peak MB", "MB/s"], rows),
+        *_table(["", "peak MB", "MB/s", *_before_heads({"": table})], rows),
     ]
 
 
@@ -236,13 +279,18 @@ def _native(data: Data) -> list[str]:
             _ratio(rate(result) / floor, 0.8 if name == "iter_blocks" else None),
             f"{cpu(result):.2f}",
             f"{result['maxrss'] / 1e6:.0f}",
+            *_to_before(whole, name),
         )
         for name, result in whole.items()
+        if not of_before(name)
     ]
     return [
         "### One native-format object of 1 GiB",
         "",
-        *_table(["", "MB/s", "to C", "CPU s/GB", "peak MB"], rows),
+        *_table(
+            ["", "MB/s", "to C", "CPU s/GB", "peak MB", *_before_heads({"": whole})],
+            rows,
+        ),
         "",
         f"For a range of {part['wanted']:,} bytes of it the storage sent {part['sent']:,}.",
     ]
@@ -263,12 +311,34 @@ _RENDERERS = {
     "formats": _formats,
     "ways": _ways,
     "requests": _requests,
+    "small": _small,
     "first_block": _first_block,
     "workers": _workers,
     "memory": _memory,
     "native": _native,
     "timeline": _timeline,
 }
+
+
+def _before_heads(table: Data) -> list[str]:
+    """The two columns that a run with `--before` adds to a table."""
+    measured = any(of_before(client) for results in table.values() for client in results)
+    return ["ours / before", "CPU: ours / before"] if measured else []
+
+
+def _to_before(results: Data, name: str) -> list[str]:
+    """Speed and CPU time of the client of that name, over the other checkout's."""
+    if not any(map(of_before, results)):
+        return []
+    if before(name) not in results:
+        return ["", ""]
+    ours, old = results[name], results[before(name)]
+    return [_ratio(rate(ours) / rate(old)), _ratio(_least_cpu(ours) / _least_cpu(old))]
+
+
+def _least_cpu(result: Data) -> float:
+    """CPU seconds per byte of the round that took the fewest; noise only ever adds some."""
+    return float(result.get("least_cpu_seconds", result["cpu_seconds"]) / result["bytes"])
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -18,7 +18,17 @@ import scenarios
 from corpus import WHOLE
 from measure import Bench
 from server import serve
-from system import ROOT, WORK, Missing, ensure_floor, ensure_packages, ensure_peer, say
+from system import (
+    ROOT,
+    WORK,
+    Missing,
+    ensure_floor,
+    ensure_packages,
+    ensure_peer,
+    ensure_plots,
+    find_before,
+    say,
+)
 
 
 def main() -> int:
@@ -26,15 +36,17 @@ def main() -> int:
     options = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that nginx ends with it.
     try:
+        before_python = find_before(options.before) if options.before else None
         ensure_packages()
         peer_python, floor_program = ensure_peer(), ensure_floor()
-        about = machine.describe(peer_python, floor_program)
+        about = machine.describe(peer_python, floor_program, options.before)
         with serve() as server:
             bench = Bench(
                 server,
                 peer_python,
                 floor_program,
                 quick=options.quick,
+                before_python=before_python,
                 rounds=options.rounds or (1 if options.quick else 3),
             )
             if options.formats:
@@ -82,6 +94,7 @@ def publish(about: dict[str, str], sections: dict[str, Any], bench: Bench, whole
         report.write(path, about, sections)
     else:
         print(report.render(about, sections))
+    ensure_plots(bench.peer_python)
     subprocess.run(
         [bench.peer_python, Path(__file__).with_name("plots.py"), results, images], check=True
     )
@@ -103,13 +116,19 @@ def parse() -> argparse.Namespace:
         help="this table alone; may be repeated",
     )
     parser.add_argument("--rounds", type=int, help="the best of so many counts (default: 3)")
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="CHECKOUT",
+        help="measure also the client of another checkout of this project, in turns with ours",
+    )
     one = parser.add_argument_group("one format at a time, while tuning")
     one.add_argument("formats", nargs="*", metavar="FORMAT", help=f"of: {', '.join(WHOLE)}")
     one.add_argument(
         "--way", default="iter_blocks", choices=["iter_blocks", "stream", "blocks", "download"]
     )
     one.add_argument("--workers", type=int, help="max_workers of our client")
-    one.add_argument("--clients", default="", help="of cterasdk,ours,C")
+    one.add_argument("--clients", default="", help="of cterasdk,ours,before,C")
     one.add_argument("--origin", default="http", choices=["http", "https", "slow"])
     options = parser.parse_args()
     for name in options.formats:

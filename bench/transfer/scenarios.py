@@ -12,8 +12,10 @@ from corpus import (
     KIB,
     MIB,
     SMALL_FILES,
+    SNAPPY_2K,
     SNAPPY_4M,
     SNAPPY_512K,
+    TINY_FILES,
     WHOLE,
     File,
     listed,
@@ -70,7 +72,7 @@ def one_format(
     file = _long(name)
     clients: dict[str, Run] = {
         "cterasdk": bench.peer("blocks", [file], origin=origin),
-        "ours": bench.ours(way, [file], origin=origin, workers=workers),
+        **bench.pair("ours", way, [file], origin=origin, workers=workers),
         "C": bench.floor(file, origin=origin),
     }
     if only:
@@ -95,9 +97,9 @@ def ways(bench: Bench) -> Data:
     table = {}
     for name in names:
         file = _long(name)
-        clients = {
-            way: bench.ours(way, [file]) for way in ("iter_blocks", "download", "stream", "blocks")
-        }
+        clients: dict[str, Run] = {}
+        for way in ("iter_blocks", "download", "stream", "blocks"):
+            clients.update(bench.pair(way, way, [file]))
         clients["writing a file alone"] = bench.ours("write_alone", [file])
         clients["cterasdk stream"] = bench.peer("stream", [file])
         table[name] = bench.best(name, clients, expect=file.size)
@@ -118,11 +120,33 @@ def requests(bench: Bench) -> Data:
             name,
             {
                 "cterasdk": bench.peer("blocks", files, callers=callers),
-                "ours": bench.ours("iter_blocks", files, callers=callers),
+                **bench.pair("ours", "iter_blocks", files, callers=callers),
             },
             expect=sum(file.size for file in files),
         )
         for name, files, callers in rows
+    }
+
+
+def small(bench: Bench) -> Data:
+    """Tiny blocks and tiny files, where what happens for each of them is all that counts."""
+    file, tiny = File(20, SNAPPY_2K), TINY_FILES[:200] if bench.quick else TINY_FILES
+    return {
+        "blocks of 2 KiB, iter_blocks, one worker": bench.best(
+            "2 KiB, one worker",
+            bench.pair("ours", "iter_blocks", [file], workers=1),
+            expect=file.size,
+        ),
+        f"{len(tiny):,} files of 2 KiB, download": bench.best(
+            "tiny files",
+            bench.pair("ours", "download", tiny),
+            expect=sum(each.size for each in tiny),
+        ),
+        "blocks of 2 KiB, iter_blocks, HTTPS": bench.best(
+            "2 KiB, HTTPS",
+            bench.pair("ours", "iter_blocks", [file], origin="https"),
+            expect=file.size,
+        ),
     }
 
 
@@ -142,25 +166,18 @@ def workers(bench: Bench) -> Data:
     table: Data = {}
     for name in ("snappy 512 KiB", "snappy 4 MiB"):
         file = _long(name)
-        table[name] = bench.best(
-            name,
-            {str(number): bench.ours("iter_blocks", [file], workers=number) for number in numbers},
-            expect=file.size,
-        )
+        clients: dict[str, Run] = {}
+        for number in numbers:
+            clients.update(bench.pair(str(number), "iter_blocks", [file], workers=number))
+        table[name] = bench.best(name, clients, expect=file.size)
     if "slow" in bench.server.origins:
-        table["slow"] = bench.best(
-            "20 ms latency",
-            {
-                str(number): bench.ours(
-                    "iter_blocks",
-                    [listed(_SLOW_ROUNDS * (number or 32))],
-                    origin="slow",
-                    workers=number,
-                )
-                for number in numbers
-            },
-            rounds=1 if bench.quick else 2,
-        )
+        clients = {}
+        for number in numbers:
+            files = [listed(_SLOW_ROUNDS * (number or 32))]
+            clients.update(
+                bench.pair(str(number), "iter_blocks", files, origin="slow", workers=number)
+            )
+        table["slow"] = bench.best("20 ms latency", clients, rounds=1 if bench.quick else 2)
     else:
         say("no curve with latency: nginx has no module ngx_http_echo (Debian: nginx-light)")
     return table
@@ -169,22 +186,28 @@ def workers(bench: Bench) -> Data:
 def memory(bench: Bench) -> Data:
     """Resident memory of transfers that are far larger than it."""
     size = GIB if bench.quick else 4 * GIB
-    small, large = of_size(size, SNAPPY_512K), of_size(size, SNAPPY_4M)
+    fine, large = of_size(size, SNAPPY_512K), of_size(size, SNAPPY_4M)
     gib = of_size(GIB, SNAPPY_4M)
     whole = f"{size // GIB} GiB"
     runs: dict[str, Run] = {
-        f"stream, {whole} in 512 KiB blocks": bench.ours("stream", [small]),
-        f"stream, {whole} in 4 MiB blocks": bench.ours("stream", [large]),
-        f"download, {whole} in 512 KiB blocks": bench.ours("download", [small]),
-        f"download, {whole} in 4 MiB blocks": bench.ours("download", [large]),
-        f"stream, {whole} in 4 MiB blocks, settings.memory 16 MiB": bench.ours(
-            "stream", [large], settings=_LOW_MEMORY
+        **bench.pair(f"stream, {whole} in 512 KiB blocks", "stream", [fine]),
+        **bench.pair(f"stream, {whole} in 4 MiB blocks", "stream", [large]),
+        **bench.pair(f"download, {whole} in 512 KiB blocks", "download", [fine]),
+        **bench.pair(f"download, {whole} in 4 MiB blocks", "download", [large]),
+        **bench.pair(
+            f"stream, {whole} in 4 MiB blocks, settings.memory 16 MiB",
+            "stream",
+            [large],
+            settings=_LOW_MEMORY,
         ),
-        f"download, {whole} in 4 MiB blocks, settings.memory 16 MiB": bench.ours(
-            "download", [large], settings=_LOW_MEMORY
+        **bench.pair(
+            f"download, {whole} in 4 MiB blocks, settings.memory 16 MiB",
+            "download",
+            [large],
+            settings=_LOW_MEMORY,
         ),
-        f"open, 1,000 random reads of 64 KiB in {whole}": bench.ours(
-            "random_reads", [large], reads=1000
+        **bench.pair(
+            f"open, 1,000 random reads of 64 KiB in {whole}", "random_reads", [large], reads=1000
         ),
         "cterasdk blocks, 1 GiB in 4 MiB blocks": bench.peer("blocks", [gib]),
         "cterasdk stream, 1 GiB in 4 MiB blocks": bench.peer("stream", [gib]),
@@ -200,8 +223,8 @@ def native(bench: Bench) -> Data:
     """One object of 1 GiB that is the file's bytes: whole, and a megabyte of it."""
     file = WHOLE["native 1 GiB"]
     clients = {
-        "iter_blocks": bench.ours("iter_blocks", [file]),
-        "download": bench.ours("download", [file]),
+        **bench.pair("iter_blocks", "iter_blocks", [file]),
+        **bench.pair("download", "download", [file]),
         "C": bench.floor(file),
     }
     if not bench.quick:
@@ -227,7 +250,7 @@ def timeline(bench: Bench) -> Data:
 
 SCENARIOS: dict[str, Callable[[Bench], Data]] = {
     scenario.__name__: scenario
-    for scenario in (formats, ways, requests, first_block, workers, memory, native, timeline)
+    for scenario in (formats, ways, requests, small, first_block, workers, memory, native, timeline)
 }
 
 #: What a look of a minute holds.

@@ -47,22 +47,47 @@ def ensure_peer() -> Path:
     folder = WORK / f"venv-{stamp}"
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
-        say("making an environment for cterasdk and matplotlib")
+        say("making an environment for cterasdk")
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run(
-            [
-                python,
-                "-m",
-                "pip",
-                "install",
-                "-qq",
-                "--disable-pip-version-check",
-                "-r",
-                requirements,
-            ],
-            check=True,
-        )
+        _install(python, requirements)
         (folder / "complete").touch()
+    return python
+
+
+def ensure_plots(python: Path) -> None:
+    """Install what plots.py needs into that environment, unless it is there."""
+    if subprocess.run([python, "-c", "import matplotlib"], stderr=subprocess.DEVNULL).returncode:
+        _install(python, ROOT / "bench" / "requirements-plots.txt")
+
+
+def _install(python: Path, requirements: Path) -> None:
+    options = ["-qq", "--disable-pip-version-check"]
+    subprocess.run([python, "-m", "pip", "install", *options, "-r", requirements], check=True)
+
+
+def find_before(checkout: Path) -> Path:
+    """Return the Python of another checkout of this project.
+
+    Args:
+        checkout: The folder of the checkout, whose `.venv` has it installed in place.
+
+    Raises:
+        Missing: There is no such environment, or it would run another checkout's code.
+    """
+    python = checkout.resolve() / ".venv" / "bin" / "python"
+    if not python.exists():
+        raise Missing(
+            f"--before {checkout}: it has no .venv/bin/python; make one as README.md says"
+        )
+    program = "import ctera_direct_sync as m; print(m.__file__); print(m.codec.backend)"
+    done = subprocess.run(
+        [python, "-c", program], cwd=HERE / "clients", stdout=subprocess.PIPE, text=True
+    )
+    module, backend = [*done.stdout.split(), "", ""][:2]
+    if not Path(module).is_relative_to(checkout.resolve()):
+        raise Missing(f"--before {checkout}: its Python imports {module or 'nothing'}; install it")
+    if backend != "native":
+        raise Missing(f"--before {checkout}: its native codec is not built; install it again")
     return python
 
 

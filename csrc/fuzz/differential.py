@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from ctera_direct_sync.codec import native, portable
+from ctera_direct_sync.codec.options import DecodeOptions
 from ctera_direct_sync.exceptions import BlockError
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -70,9 +71,8 @@ def rotated(value: int, bits: int) -> int:
 def outcome(backend, stored: bytes, compression: str, length: int) -> Optional[bytes]:  # type: ignore[no-untyped-def]
     """The plaintext, or None where the backend refuses."""
     try:
-        data: bytes = backend.decode(
-            stored, key=None, cipher="AES-CBC", compression=compression, length=length, number=1
-        )[0]
+        options = DecodeOptions.create(None, "AES-CBC", compression)
+        data: bytes = backend.decode(stored, options, length=length, number=1)[0]
     except BlockError:
         return None
     return data

@@ -1,4 +1,8 @@
-"""Memory for stored objects, lent again and again: touching fresh pages costs as much as decoding."""
+"""Reusable memory for stored objects, and a C allocator that keeps memory for large results.
+
+To write to memory for the first time costs a page fault per page. For a block of 4 MiB these cost as much
+as decoding it. So received and decoded bytes go to buffers that were used before.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,26 @@ from typing import Optional
 
 __all__ = ["BufferPool", "PooledBuffer", "tune_allocator"]
 
-_STEP = 256 * 1024
-#: A larger buffer is not kept: it would outlive the rare block that needs it.
-_LARGEST_KEPT = 9 * 1024 * 1024
+#: Buffers grow in steps, so that blocks of slightly different sizes share one buffer.
+_GROWTH_STEP_BYTES = 256 * 1024
+#: The pool frees a larger buffer: it would outlive the rare block that needs it.
+_MAX_KEPT_BYTES = 9 * 1024 * 1024
 
-#: Of glibc's malloc.h, for mallopt.
+#: M_ARENA_MAX of glibc's malloc.h, a parameter of mallopt(3).
 _M_ARENA_MAX = -8
-#: Arenas at most, however many processors: each may keep some 20 MB.
-_MOST_ARENAS = 8
+#: The most arenas, however many processors there are: each may keep some 20 MB.
+_MAX_ARENAS = 8
+#: A mapping that is a little larger than a part of 8 MiB, the largest result.
+_LARGEST_RESULT_BYTES = 9 * 1024 * 1024
 
 
 class PooledBuffer:
-    """One borrowed buffer, as large as it is asked to be; a context manager that gives it back."""
+    """A buffer that grows as needed. Leaving its ``with`` block returns it to its pool.
+
+    Args:
+        memory: The memory that it starts with.
+        pool: The pool that takes the memory back, or None.
+    """
 
     __slots__ = ("_memory", "_pool")
 
@@ -30,9 +42,12 @@ class PooledBuffer:
         self._pool = pool
 
     def view(self, size: int) -> memoryview:
-        """``size`` writable bytes of unspecified content, valid until the release or the next call."""
+        """Return `size` writable bytes with unspecified content.
+
+        The view is valid until the next call, or until the buffer returns to its pool.
+        """
         if len(self._memory) < size:
-            self._memory = bytearray(size + -size % _STEP)
+            self._memory = bytearray(size + -size % _GROWTH_STEP_BYTES)
         return memoryview(self._memory)[:size]
 
     def __enter__(self) -> PooledBuffer:
@@ -43,47 +58,19 @@ class PooledBuffer:
             self._pool.release(self._memory)
 
 
-@functools.cache
-def tune_allocator() -> None:
-    """Have glibc keep what large results leave behind for the next ones, in few places. Once a process.
-
-    It maps what is over a threshold anew each time, and gives back what is free over twice that: of
-    results of 4 or 8 MiB, most, and each then costs as much in page faults as in decoding. The
-    threshold is that of the largest mapping that was freed before, up to 32 MiB. So one is freed that
-    holds a part of 8 MiB with some room; it is never touched, and elsewhere it does nothing.
-
-    It also keeps that much in each of its arenas, eight a processor, and hands them out to threads in
-    turn: with many threads, hundreds of megabytes that nobody uses. One a processor is as fast for
-    threads that share Python's lock. Whoever set a number of their own keeps it.
-    """
-    bytes(9 * 1024 * 1024)
-    if not _is_glibc() or "MALLOC_ARENA_MAX" in os.environ:
-        return
-    if "glibc.malloc.arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
-        return
-    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, max(2, min(os.cpu_count() or 1, _MOST_ARENAS)))
-
-
-def _is_glibc() -> bool:
-    try:
-        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
-    except (AttributeError, OSError, ValueError):
-        return False
-
-
 class BufferPool:
-    """Lends buffers, the one returned last first, since that one is still in the processor's cache.
+    """A thread-safe pool of buffers, last in, first out: the last one is still in the processor's cache.
 
-    Thread-safe. Keeps as many as threads can use at the same time, two a processor (what is received,
-    what is decoded), and lets go of the rest.
+    The pool keeps two buffers per processor, one for a received object and one for a decoded block.
+    More threads than that cannot use buffers at the same time.
     """
 
     def __init__(self) -> None:
         self._free: deque[bytearray] = deque()
-        self._most = 2 * (os.cpu_count() or 1)
+        self._max_free = 2 * (os.cpu_count() or 1)
 
     def acquire(self) -> PooledBuffer:
-        """Return a buffer, which a ``with`` statement releases."""
+        """Return a buffer, to be used in a ``with`` statement."""
         try:
             memory = self._free.pop()
         except IndexError:
@@ -91,6 +78,35 @@ class BufferPool:
         return PooledBuffer(memory, self)
 
     def release(self, memory: bytearray) -> None:
-        """Take the memory of a buffer that is no longer used."""
-        if len(self._free) < self._most and len(memory) <= _LARGEST_KEPT:
+        """Take back the memory of a buffer that is no longer used."""
+        if len(self._free) < self._max_free and len(memory) <= _MAX_KEPT_BYTES:
             self._free.append(memory)
+
+
+@functools.cache
+def tune_allocator() -> None:
+    """Make glibc keep the memory of large results for the next ones. Only the first call has an effect.
+
+    This changes two things for the whole process, and only under glibc.
+
+    - The mmap threshold. glibc maps each allocation above it anew, and trims free memory above twice of
+      it. Most results of 4 or 8 MiB would then cost page faults. glibc raises the threshold to the size
+      of the largest mapping that was freed so far, up to 32 MiB. So this function allocates and frees a
+      block that is larger than any result, without writing to it.
+    - The number of arenas. glibc uses up to eight arenas per processor, and each keeps free memory:
+      with many threads, hundreds of megabytes in all. One arena per processor is as fast for threads
+      that share Python's lock. A number that the user has set by an environment variable stays.
+    """
+    bytes(_LARGEST_RESULT_BYTES)
+    if not _is_glibc() or "MALLOC_ARENA_MAX" in os.environ:
+        return
+    if "glibc.malloc.arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
+        return
+    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, max(2, min(os.cpu_count() or 1, _MAX_ARENAS)))
+
+
+def _is_glibc() -> bool:
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (AttributeError, OSError, ValueError):
+        return False

@@ -1,13 +1,12 @@
-"""Telling the user's ``on_event`` hook what happens to each block."""
+"""Calls the user's ``on_event`` hook for each thing that happens to a block."""
 
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from typing import Callable, Optional
+from typing import Callable, Optional, cast
 
-from ..types import BlockEvent, Chunk
+from ..types import BlockEvent, BlockEventName, Chunk
+from .sync import current_thread, perf_counter
 from .worker_pool import log_error, on_worker_thread
 
 __all__ = ["Observer"]
@@ -16,11 +15,17 @@ _log = logging.getLogger(__name__)
 
 
 class Observer:
-    """Calls the hook, where there is one: then it is ``active``. To ask first spares many calls.
+    """Calls a hook with events.
 
-    A hook that raises is logged and called again the next time: it must not cost anyone a block.
-    On a worker thread that holds for SystemExit and its like as well. On the caller's own thread
-    those reach the caller, as KeyboardInterrupt must.
+    An error of the hook is logged, and the hook is called again for the next event: an event must not
+    cost a block. On a worker thread that also holds for SystemExit and KeyboardInterrupt. On the
+    caller's own thread these two reach the caller.
+
+    Args:
+        hook: The hook, or None.
+
+    Attributes:
+        active: Whether there is a hook. Callers check it first, which saves most calls of `emit`.
     """
 
     __slots__ = ("_hook", "active")
@@ -30,12 +35,27 @@ class Observer:
         self.active = hook is not None
 
     def emit(self, name: str, file_id: int, chunk: Chunk, nbytes: int, detail: str = "") -> None:
-        """Report that ``name`` happened to ``nbytes`` bytes of a block, now, on this thread."""
+        """Call the hook with a new event.
+
+        Args:
+            name: What happened; see `BlockEvent`.
+            file_id: The file.
+            chunk: The block, as listed.
+            nbytes: The number of bytes that the event is about.
+            detail: More about it, in words.
+        """
         if self._hook is None:
             return
-        worker = threading.current_thread().name
+        worker = current_thread().name
         event = BlockEvent(
-            name, time.perf_counter(), file_id, chunk.number, chunk.offset, nbytes, worker, detail
+            cast("BlockEventName", name),
+            perf_counter(),
+            file_id,
+            chunk.number,
+            chunk.offset,
+            nbytes,
+            worker,
+            detail,
         )
         try:
             self._hook(event)

@@ -18,7 +18,7 @@ from _thread import RLock as RLock
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from queue import Empty
 from threading import Thread
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, process_time
 from typing import TYPE_CHECKING, Any, Callable
 
 __all__ = [
@@ -31,10 +31,12 @@ __all__ = [
     "SimpleQueue",
     "Thread",
     "ThreadPoolExecutor",
+    "current_thread",
     "get_ident",
     "is_patched_late",
     "monotonic",
     "perf_counter",
+    "process_time",
     "sleep",
     "start_new_thread",
 ]
@@ -67,6 +69,11 @@ def is_patched_late() -> bool:
 def get_ident() -> int:
     """Return the number of the calling thread."""
     return threading.get_ident()
+
+
+def current_thread() -> Thread:
+    """Return the calling thread."""
+    return threading.current_thread()
 
 
 def sleep(seconds: float) -> None:

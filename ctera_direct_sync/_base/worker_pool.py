@@ -1,4 +1,4 @@
-"""A thread pool that works as long as anybody in the process can wait for it.
+"""A thread pool that works as long as any thread of the process can wait for its results.
 
 The standard pool refuses work once the main thread has ended, although a live thread may still wait
 for a result. It also starts threads under locks that a signal handler or the collector can find held
@@ -84,7 +84,7 @@ class WorkerPool(ThreadPoolExecutor):
         self._prefix = thread_name_prefix
         self._numbers = itertools.count()
         self._tasks: SimpleQueue[Optional[_Task]] = SimpleQueue()
-        # One token for each idle thread. Whoever takes a token may queue one task.
+        # One token for each idle thread. The caller that takes a token may queue one task.
         self._idle: deque[None] = deque()
         # One entry for each thread that was asked for, whether it runs already or not.
         self._requests: list[None] = []
@@ -233,9 +233,8 @@ class WorkerPool(ThreadPoolExecutor):
                         return
                     self._idle.append(None)
                     task = self._tasks.get()
-            self._tasks.put(
-                None
-            )  # The end is for all threads, also for those that start right now.
+            # The end is for all threads, also for those that start right now.
+            self._tasks.put(None)
         finally:
             self._running.discard(ident)
             _workers.discard(ident)

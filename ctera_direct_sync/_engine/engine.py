@@ -212,7 +212,7 @@ class Engine:
     def open_stream_window(self) -> None:
         """Have bulk work yield for a moment: a stream is about to be listed.
 
-        Starting the stream does so again. Whoever waits for its first block closes the window.
+        Starting the stream does so again. A caller that waits for its first block closes the window.
 
         Raises:
             RuntimeError: As `check_process`.
@@ -582,7 +582,7 @@ def _watch(engine: Engine) -> None:
         _hooks.append(_forget_parent)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_forget_parent)
-        # It runs when all threads that are not daemons have ended: nobody waits for a result any more.
+        # It runs when all threads that are not daemons have ended: no caller waits for a result then.
         atexit.register(_end_transfers)
     _engines.add(engine)
 

@@ -56,6 +56,6 @@ class StreamStartWindow:
         return self._until - self._clock()
 
     def wait(self, seconds: float) -> None:
-        """Block for so many seconds, or until the window is closed."""
+        """Block until `seconds` have passed or the window is closed."""
         if self._closed is not None:
             self._closed.wait_for(seconds)

@@ -1,1 +1,1 @@
-"""The parts of :mod:`ctera_direct_sync.filesystem`: its instances and its files."""
+"""The parts of `ctera_direct_sync.filesystem`."""

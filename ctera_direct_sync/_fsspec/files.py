@@ -1,4 +1,4 @@
-"""What ``fs.open`` returns: the library's own file, with what fsspec's programs expect of one."""
+"""What `fs.open` returns: the library's own file, with the attributes of fsspec's files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import functools
 import operator
 import time
 from datetime import datetime, timezone
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple
 
 from fsspec.spec import AbstractBufferedFile
 
-from .._readers.file import Opened, PickledFile, SharedFile
+from .._core import core_of
+from .._readers.file import SharedFile
+from .._readers.pickled_file import Opened, PickledFile
 from ..exceptions import DirectIOError
 from ..types import Metadata
 
@@ -19,31 +21,31 @@ __all__ = ["CteraFile", "Listed", "RangeFile"]
 
 
 class Listed:
-    """A block list, and when it was asked for."""
+    """A block list, and when the portal was asked for it."""
 
     def __init__(self, metadata: Metadata) -> None:
         self.metadata = metadata
-        #: ``time.monotonic()`` before the portal was asked, which is when the list was true.
+        #: `time.monotonic()` before the request. The list was true at that time.
         self.asked = time.monotonic()
         self.asked_at = datetime.now(timezone.utc)
-        self._fingerprint: Optional[str] = None
+        self._fingerprint: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """:attr:`Metadata.fingerprint`, which takes a while for a long list: computed once."""
+        """`Metadata.fingerprint`. It takes a while for a long list, so it is computed once."""
         if self._fingerprint is None:
             self._fingerprint = self.metadata.fingerprint
         return self._fingerprint
 
 
 def _reading(name: str) -> Callable[..., Any]:
-    """Return the method ``name``, which tells the file system of a read that fails."""
+    """Return a method that reads, and that tells the file system of a failure."""
     inherited = getattr(SharedFile, name)
 
     @functools.wraps(inherited)
     def method(self: CteraFile, size: Any = -1, /) -> Any:
         try:
-            # Binary readers take lengths out of NumPy arrays, whose sums overflow.
+            # Readers of binary formats pass NumPy integers, whose sums overflow.
             return inherited(self, size if size is None else operator.index(size))
         except DirectIOError as error:
             failed = self._failed(error)
@@ -53,7 +55,7 @@ def _reading(name: str) -> Callable[..., Any]:
 
 
 def _filling(name: str) -> Callable[..., Any]:
-    """Return the method ``name``, which takes a buffer, in the same way."""
+    """Return a method that reads into a buffer, and that tells the file system of a failure."""
     inherited = getattr(SharedFile, name)
 
     @functools.wraps(inherited)
@@ -68,32 +70,35 @@ def _filling(name: str) -> Callable[..., Any]:
 
 
 class CteraFile(SharedFile):
-    """A seekable binary file of a :class:`CteraFileSystem`.
+    """A seekable binary file of a `CteraFileSystem`.
 
-    It has the attributes of fsspec's own files: ``fs path full_name details blocksize loc size``.
-    A pickle of it opens the same file, at the same position, where it is loaded and first used. If the
-    file has changed since, that use raises OSError (ESTALE).
+    It has the attributes of fsspec's own files: `fs path full_name details blocksize loc size`. A pickle
+    of it opens the same file at the same position when it is first used. If the file has changed since,
+    that use raises OSError (ESTALE).
+
+    Args:
+        raw: The file below the buffer.
+        opened: The path, file system and block list.
+        blocksize: Bytes that programs may read at once.
     """
 
-    def __init__(
-        self, raw: Any, opened: Union[OpenedPath, _PickledPath], *, blocksize: int
-    ) -> None:
+    def __init__(self, raw: Any, opened: OpenedPath | _PickledPath, *, blocksize: int) -> None:
         super().__init__(raw)
         #: The file's path in its file system, with the portal's host.
         self.path = opened.path
-        #: Bytes that programs may read at once; the file itself reads as it needs.
+        #: Bytes that programs may read at once. The file itself reads as it needs.
         self.blocksize = blocksize
         self._opened = opened
 
     @property
     def fs(self) -> Any:
-        """The file system that the file is of."""
+        """The file system of the file."""
         return self._opened.fs
 
     def _failed(self, error: DirectIOError) -> DirectIOError:
         """Tell the file system of a read that failed. Return the error to raise."""
         if not self._opened.is_listed:
-            return error  # Opening failed, which the file system knows.
+            return error  # The file system itself reported that opening failed.
         return self.fs.read_failed(self.path, self._opened.listed, error)  # type: ignore[no-any-return]
 
     @property
@@ -103,7 +108,7 @@ class CteraFile(SharedFile):
 
     @property
     def details(self) -> dict[str, Any]:
-        """What :meth:`CteraFileSystem.info` said when the file was opened."""
+        """What `CteraFileSystem.info` said when the file was opened."""
         return dict(self.fs.describe(self.path, self._opened.listed))
 
     @property
@@ -112,7 +117,7 @@ class CteraFile(SharedFile):
         return self.tell()
 
     def info(self) -> dict[str, Any]:
-        """Return what :meth:`CteraFileSystem.info` said when the file was opened."""
+        """Return what `CteraFileSystem.info` said when the file was opened."""
         return self.details
 
     read = _reading("read")
@@ -134,7 +139,7 @@ class CteraFile(SharedFile):
         return (_reopen, (self._opened.pickled(), position, self.blocksize))
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        # io's own refuses.
+        # The method of io refuses.
         return self.__reduce__()
 
     def __dask_tokenize__(self) -> tuple[str, str, str]:
@@ -142,20 +147,20 @@ class CteraFile(SharedFile):
 
 
 class OpenedPath(NamedTuple):
-    """What a file was opened as."""
+    """How a file was opened."""
 
     fs: Any
     path: str
     listed: Listed
-    readahead: Optional[int]
+    readahead: int | None
 
     @property
     def is_listed(self) -> bool:
-        """True: the file is opened already."""
+        """True: the file was listed when it was opened."""
         return True
 
     def pickled(self) -> _Pickled:
-        """Return what a pickle holds of it."""
+        """Return what a pickle holds."""
         file_id = self.listed.metadata.file_id
         make, arguments = self.fs.__reduce__()
         fingerprint = self.listed.fingerprint
@@ -163,23 +168,23 @@ class OpenedPath(NamedTuple):
 
 
 class _Pickled(NamedTuple):
-    """What a pickle holds of a file: how to make its file system, which may lack the keys there."""
+    """What a pickle holds of a file. Its file system may lack the keys where it is loaded."""
 
     make: Callable[..., Any]
     arguments: tuple[Any, ...]
     path: str
     file_id: int
     fingerprint: str
-    readahead: Optional[int]
+    readahead: int | None
 
 
 class _PickledPath:
-    """A file that was pickled. It is opened when it is first used."""
+    """A file that was pickled. It is listed when it is first used."""
 
     def __init__(self, pickled: _Pickled) -> None:
         self.path = pickled.path
         self._pickled = pickled
-        self._listed: Optional[Listed] = None
+        self._listed: Listed | None = None
 
     def pickled(self) -> _Pickled:
         """Return what the pickle held."""
@@ -187,17 +192,17 @@ class _PickledPath:
 
     @property
     def is_listed(self) -> bool:
-        """Whether the file was opened."""
+        """Whether the file was listed in this process."""
         return self._listed is not None
 
     @functools.cached_property
     def fs(self) -> Any:
-        """The file system, as it is made in this process."""
+        """The file system, made in this process."""
         return self._pickled.make(*self._pickled.arguments)
 
     @property
     def listed(self) -> Listed:
-        """The block list that the file was opened with. OSError (ESTALE) if the file has changed."""
+        """The block list of the file. Raise OSError (ESTALE) if it is not what the pickle says."""
         if self._listed is None:
             fs, path, fingerprint = self.fs, self.path, self._pickled.fingerprint
             if fs.ukey(path) != fingerprint:
@@ -211,19 +216,19 @@ class _PickledPath:
 
     def __call__(self) -> Opened:
         metadata = self.listed.metadata
-        client = self.fs.client
-        return Opened(client._whole(metadata), client)
+        core = core_of(self.fs.client)
+        return Opened(core.whole(metadata), core)
 
 
 def _reopen(pickled: _Pickled, position: int, blocksize: int) -> CteraFile:
-    """Return a pickled file, at the position that it had. It is opened at its first use."""
+    """Return a file that was pickled, at its position. It is opened at its first use."""
     again = _PickledPath(pickled)
     raw = PickledFile(pickled.file_id, position, pickled.readahead, again, is_shared=True)
     return CteraFile(raw, again, blocksize=blocksize)
 
 
 class RangeFile(AbstractBufferedFile):  # type: ignore[misc]
-    """What fsspec's ``blockcache`` takes: a file that fetches a range, and leaves the caching to it."""
+    """A file for fsspec's `blockcache`, which does the caching: it fetches ranges."""
 
     def __init__(self, fs: Any, path: str, listed: Listed, **options: Any) -> None:
         self._listed = listed
@@ -237,14 +242,14 @@ class RangeFile(AbstractBufferedFile):  # type: ignore[misc]
 
     @cache.setter
     def cache(self, cache: Any) -> None:
-        # blockcache would fetch several ranges by the path alone: of a file that was replaced, old
-        # blocks and new ones would end up in one cached file. The fetcher of this file notices.
+        # blockcache would fetch several ranges by the path alone. If the file were replaced, one cached
+        # file would hold old and new blocks. The fetcher of this file notices that.
         if getattr(cache, "multi_fetcher", None) is not None:
             cache.multi_fetcher = None
         self._cache = cache
 
     def read(self, length: int = -1) -> bytes:
-        """Return at most ``length`` bytes, fewer only at the end of the file."""
+        """Return `length` bytes, fewer only at the end of the file."""
         start = self.loc
         try:
             return super().read(length)  # type: ignore[no-any-return]
@@ -253,7 +258,7 @@ class RangeFile(AbstractBufferedFile):  # type: ignore[misc]
             raise
 
     def _forget_blocks(self, start: int, end: int) -> None:
-        """Have the cache fetch these bytes anew: it notes a block as fetched before that has ended."""
+        """Make the cache fetch these bytes anew. It notes a block as fetched before the fetch ends."""
         blocks = getattr(self._cache, "blocks", None)
         if isinstance(blocks, set):
             blocks.difference_update(range(start // self.blocksize, end // self.blocksize + 1))

@@ -1,7 +1,7 @@
-"""How a ``ctera://`` file system comes to its portal, its keys and its client.
+"""How a `ctera://` file system gets its portal, its keys and its client.
 
 fsspec keeps an instance for each thread and each set of options. The metaclass here makes the portal a
-part of that set, wherever it was named: in the URL, as ``baseurl``, or in the environment.
+part of that set, if it comes from the URL, from `baseurl` or from the environment.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import hashlib
 import os
 import weakref
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from fsspec.config import apply_config
 from fsspec.json import FilesystemJSONEncoder
 from fsspec.spec import AbstractFileSystem
 
+from .._core import core_of
 from ..client import DirectIO
 from ..settings import Endpoint, Settings
 from ..types import Token
@@ -27,46 +28,46 @@ __all__ = ["Instances", "PortalHost", "given_settings", "portal_clients", "share
 
 SECRETS = ("access_key_id", "secret_access_key", "bearer")
 _OWN_OPTIONS = ("host", "baseurl", *SECRETS, "settings")
-#: Options of every fsspec file system that has a cache of listings, or works on many files.
+#: Options that fsspec knows for file systems with a cache of listings, or with many files per call.
 _FSSPEC_OPTIONS = (
     *("use_listings_cache", "listings_expiry_time", "max_paths", "batch_size"),
     *("asynchronous", "loop", "skip_instance_cache"),
 )
 _OPTIONS = (*_OWN_OPTIONS, *_FSSPEC_OPTIONS)
-#: How alike an unknown option and a known one are where the first is the second, mistyped.
+#: How similar an unknown option is to a known one if it is the known one, mistyped (difflib's ratio).
 _MISTYPED = 0.85
 _SECRET_WORDS = ("key", "secret", "token", "password", "bearer")
 _PORTAL_VARIABLE = "CTERA_DIRECT_URL"
 _VARIABLE_PREFIXES = ("ctera_direct_", "cterasdk.io.direct.")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-#: Digests of secrets are made with it, so that they tell nothing outside of this process.
+#: The key of digests of secrets, so that the digests tell nothing outside of this process.
 _SALT = os.urandom(32)
 
-#: Salted digests of the keys that file systems were given, which fsspec's JSON leaves out.
+#: Salted digests of the keys that file systems were given. fsspec's JSON leaves those keys out.
 _given_keys: set[str] = set()
 
-#: One client for all file systems of the same portal, keys and settings: fsspec makes an instance for
-#: each thread, and keeps it.
+#: One client for all file systems with the same portal, keys and settings: fsspec makes and keeps an
+#: instance for each thread.
 portal_clients: weakref.WeakValueDictionary[tuple[Any, ...], DirectIO] = (
     weakref.WeakValueDictionary()
 )
 
 
 class PortalHost(NamedTuple):
-    """Host and port of a portal, of which a path may leave out the default port."""
+    """Host and port of a portal. A path may leave out the default port."""
 
     hostname: str
     """The host's name or address, in lower case and without brackets."""
 
     port: int
-    """The port, whether the URL names it or not."""
+    """The port, also if the URL leaves it out."""
 
     scheme: str
-    """``http`` or ``https``."""
+    """`http` or `https`."""
 
     @classmethod
-    def of(cls, baseurl: str) -> Optional[PortalHost]:
-        """Return host and port of a portal's URL, None where it is malformed."""
+    def of(cls, baseurl: str) -> PortalHost | None:
+        """Return host and port of a portal's URL, or None if it is malformed."""
         scheme, separator, rest = baseurl.strip().partition("://")
         scheme = scheme.lower()
         if not separator or scheme not in _DEFAULT_PORTS:
@@ -74,7 +75,7 @@ class PortalHost(NamedTuple):
         return cls._parsed(rest.partition("/")[0], scheme)
 
     @classmethod
-    def _parsed(cls, text: str, scheme: str) -> Optional[PortalHost]:
+    def _parsed(cls, text: str, scheme: str) -> PortalHost | None:
         try:
             parts = urlsplit(f"//{text}")
             port = parts.port
@@ -85,19 +86,19 @@ class PortalHost(NamedTuple):
         return cls(parts.hostname, _DEFAULT_PORTS[scheme] if port is None else port, scheme)
 
     def is_named(self, text: str) -> bool:
-        """Return whether ``text`` (host and port of a ``ctera://`` URL) means this portal."""
+        """Return whether host and port of a `ctera://` URL mean this portal."""
         return self._parsed(text, self.scheme) == self
 
     def __str__(self) -> str:
-        """Return the one form in which paths hold the portal: without a default port."""
+        """Return host and port as paths hold them: without a default port."""
         name = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
         return name if self.port == _DEFAULT_PORTS[self.scheme] else f"{name}:{self.port}"
 
 
 class _DistinctToken(Token):
-    """A key whose repr hides it, but differs from that of another key.
+    """A key whose `repr` hides it, but differs from the `repr` of another key.
 
-    fsspec's cache tells instances apart by the repr of their options.
+    fsspec's cache distinguishes instances by the `repr` of their options.
     """
 
     __slots__ = ()
@@ -107,10 +108,10 @@ class _DistinctToken(Token):
 
 
 class Instances(type(AbstractFileSystem)):  # type: ignore[misc]
-    """fsspec's cache of instances, by portal and by keys, none of which it shows."""
+    """fsspec's cache of instances, by portal and keys. It shows no key."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Return the instance for the options, a new one where there is none."""
+        """Return the instance for the options, or make one."""
         # The first statement, so that no traceback through here shows a key.
         _hide_secrets(kwargs)
         kwargs = apply_config(cls, kwargs)
@@ -132,7 +133,7 @@ class Instances(type(AbstractFileSystem)):  # type: ignore[misc]
 
     @property
     def environment_digest(cls) -> str:
-        """What the environment says of portal and keys: part of what tells instances apart."""
+        """A digest of the environment's portal and keys, by which instances differ as well."""
         found = sorted(
             item for item in os.environ.items() if item[0].lower().startswith(_VARIABLE_PREFIXES)
         )
@@ -145,17 +146,17 @@ def _salted_digest(text: str) -> str:
 
 
 def _hide_secrets(options: dict[str, Any]) -> None:
-    """Replace each secret by one whose repr hides it; a mistyped or foreign one, too."""
+    """Replace each secret by one whose `repr` hides it, also a mistyped or foreign option's."""
     for name, value in options.items():
         if isinstance(value, str) and any(word in name.lower() for word in _SECRET_WORDS):
             options[name] = _DistinctToken(value)
 
 
 def _keep_out_of_json(options: Mapping[str, Any]) -> None:
-    """Have fsspec's JSON leave the keys out, wherever they stand.
+    """Make fsspec's JSON leave the keys out at any depth.
 
-    The file systems of a chain, such as ``simplecache::ctera://...``, are fsspec's own. They write the
-    options that they make the next one with as they are.
+    The first file system of a chain such as `simplecache::ctera://...` is fsspec's own. Its JSON holds
+    the options of the next one unchanged.
     """
     given = [options[name] for name in SECRETS if options.get(name)]
     _given_keys.update(map(_salted_digest, given))
@@ -178,9 +179,9 @@ def _is_given_key(value: Any) -> bool:
 
 
 def _refuse_mistyped(options: Mapping[str, Any]) -> None:
-    """TypeError for an option that is nearly one of ours.
+    """Raise TypeError for an option that is similar to a known one.
 
-    Others are left alone, as every fsspec file system does: programs pass options of open() along.
+    Other options are ignored, as in every fsspec file system: programs pass on options of open().
     """
     for name in options:
         if name not in _OPTIONS:
@@ -189,10 +190,12 @@ def _refuse_mistyped(options: Mapping[str, Any]) -> None:
 
 
 def _name_portal(options: dict[str, Any]) -> None:
-    """Replace the option ``host`` by ``baseurl``, and add that where the environment names it.
+    """Replace the option `host` by `baseurl`, or take that from the environment.
 
-    So an instance is found by its portal, and a pickle or JSON of it says which portal that is.
-    ValueError where host and baseurl differ, or where the environment's keys are for another portal.
+    So an instance is found by its portal, and its pickle or JSON names the portal.
+
+    Raises:
+        ValueError: `host` and `baseurl` differ, or the environment's keys are for another portal.
     """
     host, baseurl = options.pop("host", None) or None, options.get("baseurl")
     known = os.environ.get(_PORTAL_VARIABLE)
@@ -224,30 +227,34 @@ def _name_portal(options: dict[str, Any]) -> None:
 
 
 def shared_client(made: DirectIO) -> DirectIO:
-    """Return the client that there is already for the same portal, keys and settings, or ``made``."""
-    # The keys stay what they are, whose repr hides them: they compare as the text that they hold.
-    key = (made._baseurl, made._token, made._secret, repr(_plain(made._settings)))
+    """Return an open client with the same portal, keys and settings, or the given one."""
+    # The keys stay Tokens, whose repr hides them. They compare as the text that they hold.
+    core = core_of(made)
+    key = (core.baseurl, core.token, core.secret, repr(_plain(core.settings)))
     found = portal_clients.setdefault(key, made)
-    if found._engine.closed:
+    if core_of(found).closed:
         found = portal_clients[key] = made
     return found
 
 
-def given_settings(value: Union[Settings, Mapping[str, Any]]) -> Settings:
-    """Return settings that are given as such, or as a mapping of their names."""
+def given_settings(value: Settings | Mapping[str, Any]) -> Settings:
+    """Return settings that are given as a `Settings`, or as a mapping of names."""
     if isinstance(value, Settings):
         return value
-    return Settings(
-        **{
-            name: Endpoint(**member) if isinstance(member, Mapping) else member
-            for name, member in value.items()
-        }
-    )
+    known = vars(Settings())
+    for name in value:
+        if name not in known:
+            raise TypeError(f"there is no setting {name!r}: choose from {', '.join(known)}")
+    members: dict[str, Any] = {
+        name: Endpoint(**member) if isinstance(member, Mapping) else member
+        for name, member in value.items()
+    }
+    return Settings(**members)
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
-    """Return the settings as JSON can hold them, in an order that is always the same."""
-    result = dict(settings._values)
+    """Return the settings as JSON can hold them, always in the same order."""
+    result = dict(vars(settings))
     for name in ("api", "storage"):
         endpoint = result[name]
         result[name] = {"ssl": endpoint.ssl, "timeout": list(endpoint.timeout)}

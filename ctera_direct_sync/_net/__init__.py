@@ -1,1 +1,1 @@
-"""One HTTP request and its response: URLs, proxies, connections, sessions, content codings, errors."""
+"""One HTTP request and its response: URLs, proxies, TLS, connections, sessions, content codings."""

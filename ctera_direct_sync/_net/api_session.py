@@ -23,12 +23,14 @@ from .._base.cancellation import CancelScope
 from .._base.sync import Lock
 from ..settings import Endpoint
 from ..types import HiddenBytes
-from ..version import __version__
-from .content_coding import removable_codings, take_off
-from .errors import TransportError, fault_of, refused_by_proxy
-from .interception import Interception, interception
-from .pool import TLS, blocking, make_abortable, make_stock
+from .content_coding import removable_codings, remove_codings
+from .current import CurrentRequest, current_request
+from .errors import TransportError, proxy_refusal, to_transport_error
+from .interception import Interception, take_snapshot
+from .pool import use_own_pools, use_stock_pools
 from .proxies import check_proxy, environment_proxies
+from .routes import make_session
+from .tls import TLS
 from .urls import check_origin, split_url
 
 __all__ = ["APIAnswer", "APISession", "MAX_ANSWER_BYTES"]
@@ -114,19 +116,22 @@ class APISession:
         del body
         transport: Optional[_Transport] = None
         proxy = ""
-        blocking.scope = scope
+        token = None
         try:
+            # "": requests may spell the URL, which is not signed.
+            token = current_request.set(CurrentRequest(scope, split_url(url)[0], ""))
             transport = self._take()
             proxy = transport.prepare(url)
             answer = transport.exchange(method, url, headers, hidden, timeouts or self._timeouts)
             if answer.status != 407:
                 return answer
             # Only a proxy answers this (RFC 9110, section 15.5.8).
-            error = refused_by_proxy(407)
+            error = proxy_refusal(407)
         except Exception as caught:  # noqa: BLE001 - whatever a session raises becomes one class
-            error = fault_of(caught)
+            error = to_transport_error(caught)
         finally:
-            blocking.scope = None
+            if token is not None:
+                current_request.reset(token)
             scope.detach()
             if transport is not None and self._factory is not None:
                 self._give_back(transport)
@@ -140,7 +145,9 @@ class APISession:
         if self._factory is None:
             with self._lock:
                 if self._shared is None:
-                    self._shared = _Transport(_make_session(self._tls), self._tls, own=True)
+                    self._shared = _Transport(
+                        _make_cookieless_session(self._tls), self._tls, own=True
+                    )
                 return self._shared
         try:
             return self._free.pop()
@@ -189,7 +196,7 @@ class _Transport:
 
     def prepare(self, url: str) -> str:
         """Have the session make abortable connections, and return what may be shown of its proxy."""
-        found = interception()
+        found = take_snapshot().interception
         if found is self._interception:
             return self._proxy
         origin = split_url(url)[0]
@@ -229,7 +236,7 @@ class _Transport:
                 options["proxy_ssl_context"] = self._tls.context
             manager = adapter.proxy_manager_for(url, **options)
         if manager is not None:
-            change = make_stock if found is Interception.CLASSES else make_abortable
+            change = use_stock_pools if found is Interception.CLASSES else use_own_pools
             change(manager)
 
     def exchange(
@@ -280,34 +287,12 @@ def _copy_jar(session: Any) -> Any:
     return None if jar is None else jar.copy()
 
 
-class _Adapter(HTTPAdapter):
-    """The adapter of our own sessions: one TLS context for all their connections."""
-
-    def __init__(self, tls: TLS) -> None:
-        self._tls = tls
-        super().__init__(pool_maxsize=_CONNECTIONS)
-
-    def build_connection_pool_key_attributes(
-        self, request: Any, verify: Any, cert: Any = None
-    ) -> tuple[Any, Any]:
-        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {"ssl_context": self._tls.context} if host["scheme"] == "https" else {}
-
-    def cert_verify(self, *args: Any) -> None:
-        """Do nothing: the context verifies."""
-
-
-def _make_session(tls: TLS) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    session.headers["User-Agent"] = f"ctera-direct-sync/{__version__}"
+def _make_cookieless_session(tls: TLS) -> requests.Session:
+    session = make_session(tls, _CONNECTIONS)
     session.headers["Accept-Encoding"] = "gzip, deflate"
     # Nothing is accepted, and nothing is sent, by the jar.
     jar: CookieJar = session.cookies
     jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = _Adapter(tls)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
     return session
 
 
@@ -329,7 +314,7 @@ def _read(response: Any) -> APIAnswer:
         codings = removable_codings(headers)
         # JSON and XML under such a label: then it is only a label.
         if codings and body.lstrip()[:1] not in (b"", b"{", b"[", b"<"):
-            body = take_off(body, codings, MAX_ANSWER_BYTES)
+            body = remove_codings(body, codings, MAX_ANSWER_BYTES)
     return APIAnswer(response.status_code, headers, _set_cookies_of(response, headers), body)
 
 

@@ -1,8 +1,8 @@
-"""Content codings (RFC 9110, section 8.4): what a header names, and how gzip and deflate come off.
+"""Content codings (RFC 9110, section 8.4): read the header, and remove gzip and deflate.
 
-A storage replays a header that an object was stored with, so ``Content-Encoding`` is metadata as often
-as it is a coding. This module only removes codings. The protocol decides by the result
-which of the two it was.
+A storage repeats the header that an object was stored with, so `Content-Encoding` is metadata as often
+as it is a coding. This module only removes codings. The protocol decides by the result which of the two
+it was.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Union
 
 from .errors import TransportError
 
-__all__ = ["CodingError", "Decoder", "described", "removable_codings", "take_off"]
+__all__ = ["CodingError", "Decoder", "describe_codings", "removable_codings", "remove_codings"]
 
 _REMOVABLE = frozenset({"gzip", "x-gzip", "deflate"})
 #: Bytes of output that one step of a decoder may produce, whatever its input inflates to.
 _STEP_BYTES = 256 * 1024
 #: zlib's window bits for the gzip format, the zlib format, and deflate without either (zlib's manual).
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
-_MAX_SHOWN = 40
+#: The most characters of a header that a message shows.
+_MAX_SHOWN_CHARS = 40
 
 Buffer = Union[bytes, memoryview]
 
@@ -29,17 +30,17 @@ class CodingError(ValueError):
     """The body is not what its coding says, or bytes follow its end."""
 
 
-def described(headers: Mapping[str, str]) -> str:
+def describe_codings(headers: Mapping[str, str]) -> str:
     """Return the words of Content-Encoding for a message, without those that mean "no coding"."""
     words = [word for word in _words(headers) if word != "identity"]
     text = ", ".join(words)
-    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
+    return text if len(text) <= _MAX_SHOWN_CHARS else text[:_MAX_SHOWN_CHARS] + "..."
 
 
 def removable_codings(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the codings among the words of Content-Encoding that can be taken off, first applied first.
+    """Return the codings in Content-Encoding that can be removed, in the order of their application.
 
-    Words such as ``aws-chunked``, ``utf-8`` or ``binary`` describe the object and change no byte.
+    Words such as `aws-chunked`, `utf-8` or `binary` describe the object, and change no byte.
     """
     return tuple(word for word in _words(headers) if word in _REMOVABLE)
 
@@ -50,20 +51,20 @@ def _words(headers: Mapping[str, str]) -> list[str]:
 
 
 class Decoder:
-    """Takes codings off a body that comes piece by piece, in bounded memory.
+    """Removes codings from a body that comes piece by piece, in bounded memory.
 
     Args:
-        codings: What :func:`removable_codings` returns.
+        codings: The result of `removable_codings`.
     """
 
     def __init__(self, codings: Iterable[str]) -> None:
         self._layers = [_Inflater(coding) for coding in reversed(tuple(codings))]
 
     def feed(self, data: Buffer) -> Iterator[Buffer]:
-        """Yield what ``data`` adds to the result, in pieces of at most 256 KiB.
+        """Yield what `data` adds to the result, in pieces of at most 256 KiB.
 
         Raises:
-            CodingError: The body is not what its codings say.
+            CodingError: The body is not in its codings.
         """
         pieces: Iterator[Buffer] = iter([data])
         for layer in self._layers:
@@ -72,7 +73,7 @@ class Decoder:
 
     @property
     def complete(self) -> bool:
-        """Whether every coding has come to its end."""
+        """Whether the end of every coding was seen."""
         return all(layer.complete for layer in self._layers)
 
 
@@ -128,12 +129,15 @@ class _Inflater:
                 data = self._stream.unused_data
             else:
                 data = self._stream.unconsumed_tail
-                # A full step may leave output inside the stream although it took all input.
+                # After a full step the stream may hold more output, even if all input is consumed.
                 if not data and len(piece) < _STEP_BYTES:
                     return
 
     def _next_member(self, data: Buffer) -> bytes:
-        """Return what the next gzip member begins with. Zeros after the last one are padding."""
+        """Return the beginning of the next gzip member, b"" if none follows.
+
+        Zeros after the last member are padding.
+        """
         rest = bytes(data)
         if not rest:
             return b""
@@ -149,35 +153,35 @@ class _Inflater:
 
 
 def _has_zlib_header(data: Buffer) -> bool:
-    """Whether two bytes are a zlib header (RFC 1950, section 2.2)."""
+    """Return whether two bytes are a zlib header (RFC 1950, section 2.2)."""
     return data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
 
 
-def take_off(body: Buffer, codings: Iterable[str], limit: int) -> bytes:
-    """Return ``body`` without its codings.
+def remove_codings(body: Buffer, codings: Iterable[str], limit: int) -> bytes:
+    """Return a body without its codings.
 
     Args:
         body: The body as received.
-        codings: What :func:`removable_codings` returns.
-        limit: The bytes that the result may have at most.
+        codings: The result of `removable_codings`.
+        limit: The most bytes that the result may have.
 
     Raises:
-        TransportError: The body is cut short, is malformed, or inflates past ``limit``.
+        TransportError: The body is cut short, is malformed, or inflates past `limit`.
     """
     decoder, parts, size = Decoder(codings), [], 0
-    fault = None
+    error = None
     try:
         for piece in decoder.feed(body):
             size += len(piece)
             if size > limit:
                 text = f"the body inflates past the {limit} bytes that can be right"
-                fault = TransportError("long", text)
+                error = TransportError("long", text)
                 break
             parts.append(piece)
     except CodingError:
-        fault = TransportError("protocol", "the body is not what its Content-Encoding says")
-    if fault is None and not decoder.complete:
-        fault = TransportError("short", "the coded body is cut short")
-    if fault is not None:
-        raise fault
+        error = TransportError("protocol", "the body is not what its Content-Encoding says")
+    if error is None and not decoder.complete:
+        error = TransportError("short", "the coded body is cut short")
+    if error is not None:
+        raise error
     return b"".join(parts)

@@ -1,4 +1,7 @@
-"""What went wrong with a request, in our words: urllib3's own errors quote whole URLs. Pure."""
+"""Turn the exceptions of a request into one class, in words of the library's own. Pure.
+
+Their own texts are never used: urllib3 quotes whole URLs, which are signed.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,22 @@ import requests
 from urllib3 import exceptions as u3
 from urllib3.util.ssl_match_hostname import CertificateError
 
-__all__ = ["TransportError", "fault_of", "proxy_advice", "refused_by_proxy", "tls_advice"]
+__all__ = ["TransportError", "proxy_advice", "proxy_refusal", "tls_advice", "to_transport_error"]
 
-#: Kinds of TransportError that another attempt can cure.
+#: Kinds of TransportError that another attempt may cure.
 _TRANSIENT_KINDS = frozenset({"connection", "timeout", "protocol", "short"})
 
 
 class TransportError(Exception):
-    """A request that failed below the level of statuses.
+    """A request failed before it had a status, or its body is not usable.
 
     Attributes:
         kind: connection, timeout, tls, protocol (not HTTP), redirect, short or long (the body), url.
-        reason: A redacted clause for a message.
+        reason: A clause for a message. It holds no secret.
         errno: The system's number for the failure, or None.
-        final: Another attempt cannot succeed, whatever the kind.
-        proxy: The proxy failed, so neither the portal nor the storage is to blame.
-        untrusted: The certificate's authority is unknown, which a CA bundle can cure.
+        final: Whether another attempt cannot succeed, whatever the kind.
+        proxy: Whether the proxy failed, and not the portal or the storage.
+        untrusted: Whether the certificate's authority is unknown, which a CA bundle can cure.
     """
 
     def __init__(
@@ -52,20 +55,20 @@ class TransportError(Exception):
 
     @property
     def transient(self) -> bool:
-        """Whether trying again makes sense."""
+        """Whether another attempt may succeed."""
         return self.kind in _TRANSIENT_KINDS and not self.final
 
 
-def tls_advice(fault: TransportError, setting: str) -> str:
-    """Return what the user can do about a TLS failure, as a sentence to append.
+def tls_advice(error: TransportError, setting: str) -> str:
+    """Return what the user can do about a TLS failure, as a sentence to append, or "".
 
-    Only an unknown authority is cured by a CA bundle or by no verification at all.
+    A CA bundle, or no verification at all, helps only if the authority is unknown.
 
     Args:
-        fault: The failure.
+        error: The failure.
         setting: The setting that takes the CA bundle: "settings.api.ssl" or "settings.storage.ssl".
     """
-    if not fault.untrusted:
+    if not error.untrusted:
         return ""
     return (
         f". Set {setting} to the path of its CA bundle (REQUESTS_CA_BUNDLE, or -k on the command "
@@ -73,25 +76,37 @@ def tls_advice(fault: TransportError, setting: str) -> str:
     )
 
 
-def proxy_advice(fault: TransportError, setting: str) -> str:
-    """Return what the user can do about a failing proxy, as a sentence to append."""
-    advice = tls_advice(fault, setting)
+def proxy_advice(error: TransportError, setting: str) -> str:
+    """Return what the user can do about a failing proxy, as a sentence to append.
+
+    Args:
+        error: The failure.
+        setting: The setting that takes the CA bundle.
+    """
+    advice = tls_advice(error, setting)
     return (
         advice
         or ". Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, or the session's proxies"
     )
 
 
-def fault_of(error: Exception) -> TransportError:
-    """``error`` in our words. Its own text is never used: urllib3's quotes whole URLs."""
+def to_transport_error(error: Exception) -> TransportError:
+    """Return an exception of a request as a TransportError.
+
+    Args:
+        error: What `requests`, urllib3, http.client, PySocks or a socket raised.
+
+    Raises:
+        Exception: `error` itself, if it is not about the request.
+    """
     if isinstance(error, TransportError):
-        # Its frames hold requests, keys and all.
+        # The frames of its traceback hold requests with their keys.
         return error.with_traceback(None)
-    causes = _chain(error)
-    return _proxy_fault(causes) or _fault_of(error, causes)
+    causes = _list_causes(error)
+    return _classify_proxy_error(causes) or _classify(error, causes)
 
 
-def _fault_of(error: Exception, causes: list[BaseException]) -> TransportError:
+def _classify(error: Exception, causes: list[BaseException]) -> TransportError:
     kinds = tuple(type(cause) for cause in causes)
     system = next((c for c in causes if isinstance(c, OSError) and c.errno), None)
     number = system.errno if system else None
@@ -101,17 +116,17 @@ def _fault_of(error: Exception, causes: list[BaseException]) -> TransportError:
 
     certificate = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
     if certificate is not None:
-        return _certificate_fault(certificate)
+        return _classify_certificate_error(certificate)
     if has(CertificateError):
         return TransportError("tls", _WRONG_NAME)
     if has(u3.NameResolutionError, socket.gaierror):
         return TransportError("connection", "its host name does not resolve", errno.EHOSTUNREACH)
-    # For urllib3 a connection that is refused is a kind of connect timeout.
+    # In urllib3 a refused connection is a subclass of a connect timeout.
     if has(u3.ConnectTimeoutError, requests.ConnectTimeout) and not has(u3.NewConnectionError):
         return TransportError(
             "timeout", "no connection within the connect timeout", errno.ETIMEDOUT
         )
-    # BlockingIOError is how a read ends whose time the kernel counts.
+    # The kernel ends a read whose time it counts by BlockingIOError.
     if has(u3.ReadTimeoutError, requests.ReadTimeout, socket.timeout, BlockingIOError):
         return TransportError("timeout", "nothing came within the read timeout", errno.ETIMEDOUT)
     if has(IncompleteRead):
@@ -124,8 +139,8 @@ def _fault_of(error: Exception, causes: list[BaseException]) -> TransportError:
         if has(ssl.SSLEOFError, ssl.SSLZeroReturnError):
             text = "the TLS connection was cut (a server that wants a client certificate may do so)"
             return TransportError("connection", text, number)
-        return _handshake_fault(causes, number)
-    # requests says it by its text alone, which names a path and no URL.
+        return _classify_handshake_error(causes, number)
+    # requests tells this by its text alone, which names a path and not a URL.
     if has(FileNotFoundError) or str(error).startswith("Could not find"):
         return TransportError("tls", _NO_FILE, number)
     if has(u3.LocationValueError, requests.exceptions.InvalidURL, UnicodeError):
@@ -142,7 +157,7 @@ def _fault_of(error: Exception, causes: list[BaseException]) -> TransportError:
 # --- TLS -----------------------------------------------------------------------------------------------
 
 _WRONG_NAME = "its certificate is for another host name: check the URL"
-#: OpenSSL's verification errors (openssl-verification-options(1)) that say: nobody known vouches.
+#: OpenSSL's verification errors (openssl-verification-options(1)) that mean an unknown authority.
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 _VERIFICATION = {
     9: "its certificate is not valid yet: check the clocks of both machines",
@@ -164,7 +179,7 @@ _WANTS_CERTIFICATE = (
 _NOT_PEM = "the CA bundle holds no certificate in PEM form: convert it (openssl x509 -outform pem)"
 _NO_FILE = "the session's CA bundle or client certificate is not where the session says"
 _REFUSES_CERTIFICATE = "it refuses the session's client certificate"
-#: OpenSSL's reasons for the failure of a handshake. Alerts are what the server said (RFC 8446, 6.2).
+#: OpenSSL's reasons for the failure of a handshake. The server sent those named ALERT (RFC 8446, 6.2).
 _HANDSHAKE = {
     "WRONG_VERSION_NUMBER": _NOT_TLS,
     "HTTP_REQUEST": _NOT_TLS,
@@ -200,12 +215,12 @@ _HANDSHAKE = {
 }  # fmt: skip
 
 
-def _certificate_fault(error: ssl.SSLCertVerificationError) -> TransportError:
+def _classify_certificate_error(error: ssl.SSLCertVerificationError) -> TransportError:
     code = getattr(error, "verify_code", None)
     if code in _VERIFICATION:
         return TransportError("tls", _VERIFICATION[code])
     message = getattr(error, "verify_message", "") or "verification failed"
-    # A stand-in without a code says by its message alone what is wrong.
+    # A mock's exception has no code. Its message is all there is.
     untrusted = code in _UNKNOWN_AUTHORITY if code else "certificate" in message
     reason = f"its certificate is not trusted ({message})" if untrusted else (
         f"its certificate is not valid ({message})"
@@ -213,7 +228,7 @@ def _certificate_fault(error: ssl.SSLCertVerificationError) -> TransportError:
     return TransportError("tls", reason, untrusted=untrusted)
 
 
-def _handshake_fault(causes: list[BaseException], number: Optional[int]) -> TransportError:
+def _classify_handshake_error(causes: list[BaseException], number: Optional[int]) -> TransportError:
     reasons = [
         getattr(cause, "reason", None) for cause in causes if isinstance(cause, ssl.SSLError)
     ]
@@ -225,15 +240,19 @@ def _handshake_fault(causes: list[BaseException], number: Optional[int]) -> Tran
 
 # --- proxies -------------------------------------------------------------------------------------------
 
-#: How http.client says that a proxy answers CONNECT by a status other than 2xx.
+#: http.client's message when a proxy answers CONNECT with a status other than 2xx.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
-#: Statuses of a proxy that may be others a moment later.
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+#: Statuses of a proxy that another attempt may cure.
+_TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _PROXY_CLASSES = (u3.ProxyError, requests.exceptions.ProxyError)
 
 
-def refused_by_proxy(status: int) -> TransportError:
-    """Return the fault of a proxy that answers for the server: 407, or a refused CONNECT."""
+def proxy_refusal(status: int) -> TransportError:
+    """Return the error for a proxy that answers in place of the server.
+
+    Args:
+        status: 407, or the status with which it refused CONNECT.
+    """
     if status == 407:
         text = (
             "the proxy wants a user name and a password (HTTP 407): put them into the proxy's URL"
@@ -241,38 +260,38 @@ def refused_by_proxy(status: int) -> TransportError:
         return TransportError("connection", text, errno.EACCES, final=True, proxy=True)
     text = f"the proxy refuses the connection (HTTP {status})"
     return TransportError(
-        "connection", text, errno.ECONNREFUSED, final=status not in _PASSING, proxy=True
+        "connection", text, errno.ECONNREFUSED, final=status not in _TRANSIENT_STATUSES, proxy=True
     )
 
 
-def _proxy_fault(causes: list[BaseException]) -> Optional[TransportError]:
-    """Return the fault where it is the proxy's, None where it is not."""
+def _classify_proxy_error(causes: list[BaseException]) -> Optional[TransportError]:
+    """Return the error if the proxy is to blame, else None."""
     for cause in causes:
         tunnel = _TUNNEL.search(str(cause)) if isinstance(cause, OSError) else None
         if tunnel is not None:
-            return refused_by_proxy(int(tunnel.group(1)))
+            return proxy_refusal(int(tunnel.group(1)))
     for cause in causes:
         if type(cause).__module__ == "socks":  # PySocks
-            return _socks_fault(cause)
+            return _classify_socks_error(cause)
     if not any(isinstance(cause, _PROXY_CLASSES) for cause in causes):
         return None
     inner = [c for c in causes if not isinstance(c, (*_PROXY_CLASSES, u3.MaxRetryError))]
     inner = [c for c in inner if not isinstance(c, requests.RequestException)]
     try:
-        fault = _fault_of(Exception(), inner)
-    except Exception:  # noqa: BLE001 - Nothing is known but that it is the proxy's.
+        error = _classify(Exception(), inner)
+    except Exception:  # noqa: BLE001 - All that is known is that the proxy failed.
         return TransportError("connection", "the proxy cannot be reached or refuses", proxy=True)
-    reason = fault.reason.replace("its ", "the proxy's ", 1)
+    reason = error.reason.replace("its ", "the proxy's ", 1)
     if not reason.startswith("the proxy's "):
         reason = f"the proxy cannot be used: {reason}"
     return TransportError(
-        fault.kind, reason, fault.errno, final=fault.final, proxy=True, untrusted=fault.untrusted
+        error.kind, reason, error.errno, final=error.final, proxy=True, untrusted=error.untrusted
     )
 
 
-def _socks_fault(error: BaseException) -> TransportError:
+def _classify_socks_error(error: BaseException) -> TransportError:
     inner = getattr(error, "socket_err", None)
-    # PySocks wraps what the proxy said once more.
+    # PySocks wraps the proxy's answer once more.
     if isinstance(inner, BaseException) and type(inner).__module__ == "socks":
         error = inner
     name = type(error).__name__
@@ -292,16 +311,19 @@ def _socks_fault(error: BaseException) -> TransportError:
     )
 
 
-def _chain(error: BaseException) -> list[BaseException]:
-    """``error`` and all that it wraps, outermost first, by the ways requests and urllib3 wrap."""
-    chain: list[BaseException] = []
+def _list_causes(error: BaseException) -> list[BaseException]:
+    """Return an exception and all that it wraps, outermost first.
+
+    requests and urllib3 keep what they wrap in `reason`, `args`, `__cause__` or `__context__`.
+    """
+    causes: list[BaseException] = []
     queue: list[Any] = [error]
     while queue:
         current = queue.pop(0)
-        if not isinstance(current, BaseException) or current in chain:
+        if not isinstance(current, BaseException) or current in causes:
             continue
-        chain.append(current)
+        causes.append(current)
         queue += [getattr(current, "reason", None), current.__cause__, *current.args]
         if current.__context__ is not None and not current.__suppress_context__:
             queue.append(current.__context__)
-    return chain
+    return causes

@@ -1,15 +1,17 @@
-"""Whether somebody watches or replaces the requests of this process: mocks, recorders, tracers.
+"""Find out whether a mock, recorder or tracer watches or replaces the requests of this process.
 
-They replace methods of ``requests``, ``urllib3`` or ``http.client``, or the classes of connections,
-for a while or for good. What goes straight to the socket would escape them, so each request looks here
-first. What is found may have been replaced before this module was imported: a function is original if
-its own module's namespace is its global one, not if it is what was found on import.
+They replace methods of `requests`, `urllib3` or `http.client`, or the classes of connections, for a while
+or for good. A request on the fast route would escape them, so each request looks first.
+
+A replacement may be older than this module. So a function counts as original if its own module's
+namespace is its global one, not if it was found on import.
 """
 
 from __future__ import annotations
 
 import enum
 import http.client
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -18,118 +20,102 @@ import requests.sessions
 import urllib3.connection
 import urllib3.connectionpool
 
-__all__ = ["Interception", "interception"]
+__all__ = ["Interception", "Snapshot", "take_snapshot"]
 
 
 class Interception(enum.IntEnum):
-    """How deep somebody intercepts."""
+    """What is replaced."""
 
     NONE = 0
-    #: Methods are replaced, which ``requests`` and our own connections call.
+    #: Methods, which `requests` and the library's own connections call.
     METHODS = 1
-    #: The classes of connections or pools are replaced: only urllib3's own pools make those.
+    #: The classes of connections or pools: only urllib3's own pools make those.
     CLASSES = 2
 
 
-_SESSION = ("get", "request", "send", "get_adapter")
-_ADAPTER = ("send",)
-_POOL = ("urlopen",)
-_POOL_CLASSES = ("_new_conn",)
-_CONNECTION = ("request", "getresponse")
-_CLIENT = ("request", "putrequest", "getresponse", "connect")
+class Snapshot(NamedTuple):
+    """What was found, and where to look whether it is still so.
 
-#: A class, where it is found, and the methods of it that are looked at.
-_LOOKS: tuple[tuple[ModuleType, str, tuple[str, ...]], ...] = (
-    (requests.sessions, "Session", _SESSION),
-    (requests.adapters, "HTTPAdapter", _ADAPTER),
-    (urllib3.connectionpool, "HTTPConnectionPool", (*_POOL, *_POOL_CLASSES)),
-    (urllib3.connection, "HTTPConnection", _CONNECTION),
-    (http.client, "HTTPConnection", _CLIENT),
+    It is current while `namespace[name] is value` for each place. `HTTPSession` compares them itself,
+    because each request does. Identity decides: the wrappers of some libraries claim to equal what they
+    wrap.
+
+    Attributes:
+        interception: The verdict.
+        places: Namespaces of modules and classes, a name in each, and the value that was found there.
+            The namespaces are live views.
+    """
+
+    interception: Interception
+    places: tuple[tuple[Mapping[str, Any], str, Any], ...]
+
+
+#: Never current. It stands for what is too different to be understood, so each request looks again.
+_UNKNOWN = Snapshot(Interception.CLASSES, (({}, "", None),))
+
+#: Classes, the modules where they are found, and the methods of them that matter.
+_METHODS: tuple[tuple[ModuleType, str, tuple[str, ...]], ...] = (
+    (requests.sessions, "Session", ("get", "request", "send", "get_adapter")),
+    (requests.adapters, "HTTPAdapter", ("send",)),
+    (urllib3.connectionpool, "HTTPConnectionPool", ("urlopen", "_new_conn")),
+    (urllib3.connection, "HTTPConnection", ("request", "getresponse")),
+    (http.client, "HTTPConnection", ("request", "putrequest", "getresponse", "connect")),
 )
+#: Methods that make connections. One that is replaced makes those of another class.
+_FACTORIES = frozenset({"_new_conn"})
+#: Pool classes, which say in `ConnectionCls` what they make.
+_POOLS = ("HTTPConnectionPool", "HTTPSConnectionPool")
 
 
-class _View(NamedTuple):
-    """What was found, and where to look whether it is still so, which takes about 1 us."""
-
-    classes: tuple[Any, ...]
-    methods: tuple[tuple[Any, str, Any], ...]
-    verdict: Interception
-
-
-_view = _View((), (), Interception.NONE)
-
-
-def interception() -> Interception:
-    """Return how deep somebody intercepts at this moment."""
-    global _view
-    view = _view
+def take_snapshot() -> Snapshot:
+    """Return how things are at this moment."""
     try:
-        classes = _classes()
-        if _is_same(view, classes):
-            return view.verdict
-        _view = view = _look(classes)
-    except (AttributeError, KeyError, TypeError):  # A class was replaced by something else.
-        return Interception.CLASSES
-    return view.verdict
+        # Before the verdict: the next request then notices what changes in between.
+        places = tuple((namespace, name, namespace[name]) for namespace, name in _find_places())
+        return Snapshot(_judge(), places)
+    except (AttributeError, KeyError, TypeError):  # Something else stands in the place of a class.
+        return _UNKNOWN
 
 
-def _is_same(view: _View, classes: tuple[Any, ...]) -> bool:
-    """Compare by identity: wrappers of some libraries say that they equal what they wrap."""
-    if classes != view.classes:
-        return False
-    for namespace, name, found in view.methods:  # noqa: SIM110 - A generator takes twice the time.
-        if namespace[name] is not found:
-            return False
-    return True
-
-
-def _classes() -> tuple[Any, ...]:
+def _find_places() -> list[tuple[Mapping[str, Any], str]]:
+    """Return namespaces and the names in them that decide."""
     pools, connections = urllib3.connectionpool, urllib3.connection
-    return (
-        requests.sessions.Session,
-        requests.adapters.HTTPAdapter,
-        pools.HTTPConnectionPool,
-        connections.HTTPConnection,
-        http.client.HTTPConnection,
-        pools.HTTPConnectionPool.ConnectionCls,
-        pools.HTTPSConnectionPool.ConnectionCls,
-        connections.HTTPSConnection,
-    )
-
-
-def _look(classes: tuple[Any, ...]) -> _View:
-    found = []
-    for module, name, methods in _LOOKS:
-        # A class's namespace is a live view: looking again sees what was assigned since.
-        namespace = vars(getattr(module, name))
-        found += [(namespace, method, namespace[method]) for method in methods]
-    return _View(classes, tuple(found), _judge())
+    places: list[tuple[Mapping[str, Any], str]] = [
+        (vars(connections), "HTTPSConnection"),
+        (vars(pools), "HTTPSConnectionPool"),
+    ]
+    places += [(vars(getattr(pools, name)), "ConnectionCls") for name in _POOLS]
+    for module, name, methods in _METHODS:
+        places.append((vars(module), name))
+        places += [(vars(getattr(module, name)), method) for method in methods]
+    return places
 
 
 def _judge() -> Interception:
     pools, connections = urllib3.connectionpool, urllib3.connection
-    for made in (
-        pools.HTTPConnectionPool.ConnectionCls,
-        pools.HTTPSConnectionPool.ConnectionCls,
-        connections.HTTPSConnection,
+    made = [getattr(pools, name).ConnectionCls for name in _POOLS]
+    if any(
+        found.__module__ != connections.__name__ for found in (*made, connections.HTTPSConnection)
     ):
-        if made.__module__ != connections.__name__:
-            return Interception.CLASSES
+        return Interception.CLASSES
     verdict = Interception.NONE
-    for module, name, methods in _LOOKS:
+    for module, name, methods in _METHODS:
         owner = getattr(module, name)
         if owner.__module__ != module.__name__:
             return Interception.CLASSES
         for method in methods:
             if not _is_original(vars(owner)[method], module):
-                if method in _POOL_CLASSES:
+                if method in _FACTORIES:
                     return Interception.CLASSES
                 verdict = Interception.METHODS
     return verdict
 
 
 def _is_original(function: Any, module: ModuleType) -> bool:
-    """Whether a method is its module's own: a wrapper is another's, or says what it wraps."""
+    """Return whether a method is its module's own.
+
+    A wrapper has another module's globals, or says what it wraps.
+    """
     return getattr(function, "__globals__", None) is vars(module) and not hasattr(
         function, "__wrapped__"
     )

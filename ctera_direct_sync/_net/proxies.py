@@ -1,4 +1,4 @@
-"""Which proxy a request takes, and whether it can. Pure but for the environment that it reads."""
+"""Find the proxy of a request, and check it. Pure, but it reads the environment."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"}
 
 
 def environment_proxies(origin: str) -> dict[str, Any]:
-    """Return the environment's proxies for an origin, by scheme; none where NO_PROXY names it."""
+    """Return the environment's proxies for an origin, by scheme. There are none if NO_PROXY names it."""
     if bypasses_proxy(origin):
         return {}
-    # requests takes the name for a scheme in "proxy:3128", which curl understands.
+    # curl understands "proxy:3128". requests would take the name for a scheme.
     return {
         name: url if "://" in url else "http://" + url.lstrip("/")
         for name, url in get_environ_proxies(origin).items()
@@ -30,7 +30,7 @@ def environment_proxies(origin: str) -> dict[str, Any]:
 
 
 def check_proxy(proxy: str) -> str:
-    """Return what may be shown of a proxy's URL: its scheme, host and port.
+    """Return the part of a proxy's URL that a message may show: scheme, host and port.
 
     Raises:
         TransportError: The URL is malformed, its scheme is unknown, or it needs PySocks, which is missing.
@@ -70,13 +70,13 @@ def _unusable(why: str) -> TransportError:
 def bypasses_proxy(origin: str, no_proxy: Optional[str] = None) -> bool:
     """Return whether NO_PROXY names an origin.
 
-    It takes what curl and Go's net/http take, where requests knows a part alone: ``*``, a domain with
-    or without ``.`` or ``*.`` before it, an address or a network of either version, and each but a
-    network with ``:port`` after it.
+    An entry has one of the forms that curl and Go's net/http accept; requests accepts only some of them:
+    `*`, a domain with or without `.` or `*.` before it, an IP address, or an IP network. All but a
+    network may have `:port` after them.
 
     Args:
-        origin: The scheme, host and port of the URL.
-        no_proxy: The list; by default that of the environment.
+        origin: Scheme, host and port of the URL.
+        no_proxy: The list. None takes that of the environment.
     """
     if no_proxy is None:
         no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
@@ -108,8 +108,8 @@ def _matches(entry: str, host: str, port: Optional[int], address: Optional[_Addr
 
 
 def _split_port(entry: str) -> tuple[str, Optional[int]]:
-    """Return an entry's name or address, and its port, None where there is none."""
-    if _address(entry) is not None:  # An address of version 6 holds colons of its own.
+    """Return an entry's name or address, and its port, None without one."""
+    if _address(entry) is not None:  # An IPv6 address contains colons.
         return entry, None
     name, colon, port = entry.rpartition(":")
     if colon and port.isascii() and port.isdigit():

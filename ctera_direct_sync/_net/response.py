@@ -1,6 +1,6 @@
-"""One request and its response over a connected socket, read by llhttp.
+"""One GET and its response over a connected socket, parsed by llhttp.
 
-``http.client`` parses a response's headers by the email package, holding the interpreter for longer
+`http.client` parses the headers of a response by the email package. That holds the interpreter for longer
 than a small block takes to decode. llhttp (httptools) does it in C, and strictly.
 """
 
@@ -11,7 +11,7 @@ import http.client
 from collections.abc import Mapping
 from io import BufferedReader, RawIOBase
 from ssl import SSLEOFError
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from urllib3.util import SKIP_HEADER
 
@@ -24,23 +24,32 @@ except ImportError:
     # A second interpreter of one process cannot load it, as in mod_wsgi with two sites.
     httptools = None  # type: ignore[assignment]
 
-__all__ = ["HAS_PARSER", "ResponseHead", "WireResponse", "render_request_head"]
+__all__ = [
+    "HAS_PARSER",
+    "ResponseHead",
+    "WireResponse",
+    "read_response_head",
+    "render_request_head",
+]
 
-#: Whether llhttp is there. Without it, requests and http.client do all the work.
+#: Whether llhttp can be used. Without it, requests and http.client do all the work.
 HAS_PARSER = httptools is not None
 
-#: Bytes to ask the socket for while headers, or a body of unknown length, may come: a TLS record.
-_STEP = 16 * 1024
-#: Bytes to ask for at once of a body's rest. A server hears of the room in our buffer when a read ends:
-#: with one of 4 MiB it has to wait for that, with several it sends meanwhile.
-_READ = 1024 * 1024
-#: What a response's headers may take together: as much as http.client grants a single one.
-_MAX_HEAD = 64 * 1024
+#: What one `recv` asks for while headers, or a body of unknown length, may come: a TLS record.
+_RECV_SIZE_BYTES = 16 * 1024
+#: The most that one read of a body of known length asks for. A server learns of the room in our buffer
+#: when a read ends. With one read of 4 MiB it has to wait for that; with several it sends meanwhile.
+_MAX_READ_BYTES = 1024 * 1024
+#: The most that the headers of a response may take together: what http.client allows a single one.
+_MAX_HEAD_BYTES = 64 * 1024
+
+
+# --- the request -----------------------------------------------------------------------------------------
 
 
 @functools.cache
 def _renderer() -> Any:
-    """Return the class of a connection that gives what it would send: a checked request.
+    """Return a class of connections that keep what they would send.
 
     It is made at first use. On import, a mock may be in the place of its base class.
     """
@@ -57,165 +66,70 @@ def _renderer() -> Any:
 def render_request_head(
     host: str, port: int, default_port: int, headers: Mapping[str, str]
 ) -> bytes:
-    """What follows the request target in a GET to a host, by http.client, which checks the headers."""
+    """Return what follows the target in the head of a GET: the HTTP version and the headers.
+
+    http.client renders it, because it checks names and values.
+
+    Args:
+        host: The host, for the Host header.
+        port: The port.
+        default_port: The port that the Host header leaves out.
+        headers: The headers. One whose value is urllib3's `SKIP_HEADER` is left out.
+
+    Raises:
+        ValueError: A header's name or value is not valid.
+    """
     renderer = _renderer()(host, port)
     renderer.default_port = default_port
     own_host = any(name.lower() == "host" for name in headers)
     renderer.putrequest("GET", "/", skip_host=own_host, skip_accept_encoding=True)
     for name, value in headers.items():
-        if value != SKIP_HEADER:  # How a session says to requests that a header is not to be sent.
+        if value != SKIP_HEADER:  # How a session tells requests to leave a header out.
             renderer.putheader(name, value)
     renderer.endheaders()
     rendered: bytes = renderer.rendered
     return rendered[len(b"GET /") :]
 
 
-def _next_part(parts: list[bytes], size: int) -> bytes:
-    """At most ``size`` bytes of the first part, taken out."""
-    part = parts.pop(0)
-    if len(part) > size:
-        parts.insert(0, part[size:])
-        part = part[:size]
-    return part
-
-
-class _Rest(RawIOBase):
-    """``left`` bytes of a body: what came of it with the headers, then what the socket gives."""
-
-    def __init__(self, parts: list[bytes], sock: Any, left: int) -> None:
-        self._parts = parts
-        self._sock = sock
-        self._left = left
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, memory: Any) -> int:
-        memory = memory[: min(self._left, _READ)]
-        if self._parts:
-            part = _next_part(self._parts, len(memory))
-            memory[: len(part)] = part
-            count = len(part)
-        else:
-            count = self._sock.recv_into(memory) if self._left else 0
-        self._left -= count
-        return count
-
-
-@functools.lru_cache(maxsize=64)
-def _header_name(name: bytes) -> str:
-    """A header's name in lower case. Servers send the same few again and again."""
-    return name.decode("latin-1").lower()
+# --- the response's head ---------------------------------------------------------------------------------
 
 
 class _UnexpectedResponse(Exception):
-    """For llhttp, to make it stop."""
+    """Raised in llhttp's callbacks, to make it stop."""
 
 
-class WireResponse:
-    """A GET over ``sock`` and its response, whose body is read once.
+class _ResponseParser:
+    """Collects what llhttp finds in the bytes of one response.
 
-    ``rest`` is what `render_request_head` gave. ``release(reusable)`` is called when the connection is not
-    needed any more, by :meth:`end`, and told whether it may serve another request.
-
-    ``status``: the status code. ``headers``: by lower-case name; one that comes several times is joined
-    by commas (RFC 9110, section 5.3). ``length``: bytes of the body still to be taken, if it is declared.
+    Attributes:
+        status: The status code; 0 until the head is complete.
+        headers: By lower-case name. The values of a header that comes several times are joined by
+            commas (RFC 9110, section 5.3).
+        length: Declared bytes of the body, None if they are not declared.
     """
 
     __slots__ = (
         "_complete",
         "_fields",
-        "_file",
         "_keep_alive",
         "_parser",
         "_parts",
-        "_release",
-        "_sock",
         "headers",
         "length",
         "status",
     )
 
-    def __init__(
-        self, sock: Any, target: str, rest: bytes, release: Callable[[bool], object]
-    ) -> None:
-        self._sock = sock
-        self._file: Optional[BufferedReader] = None
-        self._release: Optional[Callable[[bool], object]] = release
+    def __init__(self) -> None:
         self._parser: Any = httptools.HttpResponseParser(self)
         self._fields: list[tuple[bytes, bytes]] = []
+        #: Parts of the body that were received and not yet read.
         self._parts: list[bytes] = []
-        self._complete = self._keep_alive = False
+        #: Whether the response has ended.
+        self._complete = False
+        self._keep_alive = False
         self.status = 0
         self.headers: dict[str, str] = {}
         self.length: Optional[int] = None
-        try:
-            try:
-                sock.sendall(b"GET " + target.encode("ascii") + rest)
-            except (ConnectionError, SSLEOFError):
-                self._receive_last_words()
-            else:
-                self._receive_head()
-        except BaseException:
-            self._parser = None
-            raise
-
-    def take(self, size: int, buffer: Optional[PooledBuffer] = None) -> Union[bytes, memoryview]:
-        """The next ``size`` bytes of the body, fewer at its end; in ``buffer``'s memory where there is one.
-
-        TransportError where the body is malformed; what sockets raise.
-        """
-        if self.length is None:
-            return self._take_unframed(size)
-        size = min(size, self.length)
-        data = self._into(buffer.view(size)) if buffer is not None else self._as_bytes(size)
-        self.length -= size
-        self._complete = not self.length and len(data) == size
-        return data
-
-    def end(self) -> None:
-        """The connection is no longer needed; one whose body was not read to its end is of no more use."""
-        # It refers to this object, and would keep it until the next collection.
-        self._parser = self._file = None
-        release, self._release = self._release, None
-        if release is not None:
-            release(self._complete and self._keep_alive and not self._has_surplus())
-
-    def _has_surplus(self) -> bool:
-        """Whether more than the response came. On a bare socket the pool sees it: TLS has decrypted it."""
-        # Not by its class: after a late patch by gevent, the sockets of either class may be in use.
-        pending: Optional[Callable[[], int]] = getattr(self._sock, "pending", None)
-        return pending is not None and pending() > 0
-
-    def _receive_last_words(self) -> None:
-        """Read what a server said before it closed the connection, amid the request.
-
-        RFC 9112, section 9.5: it may have answered already. Over TLS 1.3 a server that wants a client
-        certificate says so only after the handshake.
-        """
-        try:
-            self._receive_head()
-        except (ConnectionError, SSLEOFError, TransportError):
-            pass
-        else:
-            self._keep_alive = False
-        if not self.status:
-            raise
-
-    # --- how it is received --------------------------------------------------------------------------
-
-    def _receive_head(self) -> None:
-        received = 0
-        while not self.status:
-            data = self._sock.recv(_STEP)
-            if not data:
-                if received:
-                    raise TransportError("protocol", "the answer ended amid its headers")
-                raise TransportError("connection", "the connection was closed without an answer")
-            received += len(data)
-            self._feed(data)
-            if not self.status and received > _MAX_HEAD:
-                raise TransportError("protocol", "the headers of the answer have no end")
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -224,80 +138,43 @@ class WireResponse:
             cause = error.__context__
             if cause is not None and not isinstance(cause, Exception):
                 raise cause from None  # An interrupt that came during a callback.
-            if self._complete:  # What follows a response that nothing can follow.
+            if self._complete:  # Bytes follow a response that closes its connection.
                 self._keep_alive = False
                 return
         else:
             return
         raise TransportError("protocol", "the answer is not valid HTTP")
 
-    def _into(self, memory: memoryview) -> memoryview:
-        """Fill ``memory`` straight from the socket; what is returned is shorter where the body is."""
-        got = 0
-        if self._file is None:
-            for part in self._received(len(memory)):
-                memory[got : got + len(part)] = part
-                got += len(part)
-        receive = self._sock.recv_into if self._file is None else self._file.readinto
-        while got < len(memory):
-            count = receive(memory[got : got + _READ])
-            if not count:
-                return memory[:got]
-            got += count
-        return memory
-
-    def _as_bytes(self, size: int) -> bytes:
-        if self._file is None:
-            if size == sum(map(len, self._parts)):
-                return b"".join(self._received(size))
-            # The one way to read into new bytes without another copy of them. It may read ahead, so all
-            # that follows has to come from it, too.
-            assert self.length is not None
-            self._file = BufferedReader(_Rest(self._parts, self._sock, self.length), _STEP)
-        return self._file.read(size)
-
-    def _take_unframed(self, size: int) -> bytes:
-        """From a chunked body, or one that ends with the connection (RFC 9112, section 6.3)."""
-        parts = self._received(size)
-        left = size - sum(map(len, parts))
-        while left and not self._complete:
-            data = self._sock.recv(4 * _STEP)
+    def _receive_head(self, receive: Callable[[int], bytes]) -> None:
+        received = 0
+        while not self.status:
+            data = receive(_RECV_SIZE_BYTES)
             if not data:
-                if self._is_chunked():
-                    raise TransportError("short", "the body ended early")
-                self._complete = True
-                break
+                if received:
+                    raise TransportError("protocol", "the answer ended amid its headers")
+                raise TransportError("connection", "the connection was closed without an answer")
+            received += len(data)
             self._feed(data)
-            new = self._received(left)
-            left -= sum(map(len, new))
-            parts += new
-        return b"".join(parts)
+            if not self.status and received > _MAX_HEAD_BYTES:
+                raise TransportError("protocol", "the headers of the answer have no end")
 
     def _is_chunked(self) -> bool:
         return self.headers.get("transfer-encoding", "").lower() == "chunked"
 
-    def _received(self, size: int) -> list[bytes]:
-        """What came already of the next ``size`` bytes; the rest of it stays."""
-        parts: list[bytes] = []
-        while size and self._parts:
-            parts.append(_next_part(self._parts, size))
-            size -= len(parts[-1])
-        return parts
-
-    # --- what llhttp calls ---------------------------------------------------------------------------
+    # --- llhttp's callbacks, whose names it chose --------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """The beginning of a response; a second one, or what looks like it, nobody asked for."""
+        """Refuse a second response, which was not asked for."""
         if self._complete:
             raise _UnexpectedResponse
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header. Trailers, which may follow a chunked body, are of no use here."""
+        """Note a header. The trailers that may follow a chunked body are dropped."""
         if not self.status:
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The end of the headers; those of an interim response (RFC 9110, section 15.2) do not count."""
+        """Take the headers over. Those of an interim response (RFC 9110, section 15.2) are dropped."""
         fields, self._fields = self._fields, []
         status = self._parser.get_status_code()
         if status < 100 or not self._parser.get_http_version().startswith("1."):
@@ -310,7 +187,7 @@ class WireResponse:
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         coding = headers.get("transfer-encoding")
         if coding is not None and coding.lower() not in ("identity", "chunked"):
-            raise _UnexpectedResponse  # A coding that nobody here takes off again.
+            raise _UnexpectedResponse  # The library cannot remove any other coding.
         self.status = status
         self._keep_alive = self._parser.should_keep_alive()
         if status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED):
@@ -319,54 +196,250 @@ class WireResponse:
             self.length = int(headers["content-length"])
 
     def on_body(self, part: bytes) -> None:
-        """Some of the body, which came with the headers or is not framed by a length."""
+        """Note a part of the body that came with the headers, or that no length frames."""
         self._parts.append(part)
 
     def on_message_complete(self) -> None:
-        """The end of a response."""
+        """Note the end of the response."""
         self._complete = self.status != 0
 
 
-class ResponseHead(WireResponse):
-    """The head of a response that http.client is about to read, judged as every other head is.
+@functools.lru_cache(maxsize=64)
+def _header_name(name: bytes) -> str:
+    """Return a header's name in lower case. Servers send the same few again and again."""
+    return name.decode("latin-1").lower()
 
-    So an answer that llhttp refuses is refused on requests' own route as well, where http.client
-    would read something else into it.
+
+class ResponseHead(NamedTuple):
+    """The head of a response that http.client is to read the body of.
 
     Attributes:
-        fields: Each header's name and value, in order, as they came.
+        status: The status code.
         version: 10 or 11, as http.client counts.
-        keep_alive: Whether the connection may serve another request.
+        fields: Name and value of each header, in the order in which they came.
+        length: Declared bytes of the body, None if they are not declared.
         chunked: Whether the body comes in chunks.
+        keep_alive: Whether the connection may serve another request.
     """
 
-    __slots__ = ("chunked", "fields", "keep_alive", "version")
+    status: int
+    version: int
+    fields: list[tuple[bytes, bytes]]
+    length: Optional[int]
+    chunked: bool
+    keep_alive: bool
 
-    def __init__(self, file: Any) -> None:
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.version = 11
-        super().__init__(_Lines(file), "/", b"", lambda reusable: None)
-        self.keep_alive = self._keep_alive
-        self.chunked = self._is_chunked()
-        self._parser = None
+
+class _HeadParser(_ResponseParser):
+    """Keeps the fields and the version that its parent class does not need."""
+
+    __slots__ = ("fields", "version")
 
     def on_headers_complete(self) -> None:
-        """Keep what the parent class joins."""
         self.fields = self._fields
         super().on_headers_complete()
         self.version = 10 if self._parser.get_http_version() == "1.0" else 11
 
+    def read(self, file: Any) -> ResponseHead:
+        """Read the head, line by line: what follows it must stay in the file."""
+        try:
+            self._receive_head(file.readline)
+        finally:
+            # It refers to this object, and would keep it until the next collection.
+            self._parser = None
+        return ResponseHead(
+            self.status,
+            self.version,
+            self.fields,
+            self.length,
+            self._is_chunked(),
+            self._keep_alive,
+        )
 
-class _Lines:
-    """A file as a socket that gives one line at a time, so that nothing past the head is taken."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
+def read_response_head(file: Any) -> ResponseHead:
+    """Read the head of a response from a file, and nothing more.
 
-    def sendall(self, data: bytes) -> None:
-        """Send nothing: the request went out before."""
+    Args:
+        file: A buffered binary file.
 
-    def recv(self, size: int) -> bytes:
-        """Return the next line, or a part of one that is longer than ``size``."""
-        line: bytes = self._file.readline(size)
-        return line
+    Raises:
+        TransportError: It is not the head of a valid response.
+    """
+    return _HeadParser().read(file)
+
+
+# --- the response ----------------------------------------------------------------------------------------
+
+
+def _take_part(parts: list[bytes], size: int) -> bytes:
+    """Remove and return at most `size` bytes of the first part."""
+    part = parts.pop(0)
+    if len(part) > size:
+        parts.insert(0, part[size:])
+        part = part[:size]
+    return part
+
+
+class _RemainingBody(RawIOBase):
+    """The last `size` bytes of a body as a file: first what was received with the head, then the socket."""
+
+    def __init__(self, parts: list[bytes], sock: Any, size: int) -> None:
+        self._parts = parts
+        self._sock = sock
+        self._remaining = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, memory: Any) -> int:
+        memory = memory[: min(self._remaining, _MAX_READ_BYTES)]
+        if self._parts:
+            part = _take_part(self._parts, len(memory))
+            memory[: len(part)] = part
+            count = len(part)
+        else:
+            count = self._sock.recv_into(memory) if self._remaining else 0
+        self._remaining -= count
+        return count
+
+
+class WireResponse(_ResponseParser):
+    """A GET that is sent over a socket, and its response, whose body is read once.
+
+    Args:
+        sock: A connected socket.
+        target: Path and query of the URL.
+        head: The rest of the request's head, by `render_request_head`.
+        release: Called once by `close`, with whether the connection may serve another request.
+
+    Raises:
+        TransportError: The answer is not valid HTTP.
+        OSError: The connection failed.
+
+    Attributes:
+        length: Bytes of the body that are still to be read, None if they are not declared.
+    """
+
+    __slots__ = ("_file", "_release", "_sock")
+
+    def __init__(
+        self, sock: Any, target: str, head: bytes, release: Callable[[bool], object]
+    ) -> None:
+        super().__init__()
+        self._sock = sock
+        self._file: Optional[BufferedReader] = None
+        self._release: Optional[Callable[[bool], object]] = release
+        try:
+            try:
+                sock.sendall(b"GET " + target.encode("ascii") + head)
+            except (ConnectionError, SSLEOFError):
+                self._receive_early_response()
+            else:
+                self._receive_head(sock.recv)
+        except BaseException:
+            self._parser = None
+            raise
+
+    def _receive_early_response(self) -> None:
+        """Read what a server sent before it closed the connection, amid the request.
+
+        It may have answered already (RFC 9112, section 9.5). Over TLS 1.3 a server that wants a client
+        certificate says so only after the handshake.
+        """
+        try:
+            self._receive_head(self._sock.recv)
+        except (ConnectionError, SSLEOFError, TransportError):
+            pass
+        else:
+            self._keep_alive = False
+        if not self.status:
+            raise
+
+    def read(self, size: int, buffer: Optional[PooledBuffer] = None) -> Union[bytes, memoryview]:
+        """Return the next `size` bytes of the body, fewer at its end.
+
+        Args:
+            size: The number of bytes.
+            buffer: Where to put them if the length of the body is declared. The result is then a view of
+                its memory.
+
+        Raises:
+            TransportError: The body is malformed.
+            OSError: The connection failed.
+        """
+        if self.length is None:
+            return self._read_undeclared(size)
+        size = min(size, self.length)
+        data = self._read_into(buffer.view(size)) if buffer is not None else self._read_bytes(size)
+        self.length -= size
+        self._complete = not self.length and len(data) == size
+        return data
+
+    def close(self) -> None:
+        """Release the connection. It can be used again only if the body was read to its end."""
+        # The parser refers to this object, and would keep it until the next collection.
+        self._parser = self._file = None
+        release, self._release = self._release, None
+        if release is not None:
+            release(self._complete and self._keep_alive and not self._has_surplus())
+
+    def _has_surplus(self) -> bool:
+        """Return whether TLS has decrypted more than the response.
+
+        On a plain socket the pool sees a surplus, before it uses the connection again.
+        """
+        # Not by its class: after a late patch by gevent, the sockets of either class may be in use.
+        pending: Optional[Callable[[], int]] = getattr(self._sock, "pending", None)
+        return pending is not None and pending() > 0
+
+    def _read_into(self, memory: memoryview) -> memoryview:
+        """Fill `memory` straight from the socket. The result is shorter if the body ends early."""
+        filled = 0
+        if self._file is None:
+            for part in self._take_received(len(memory)):
+                memory[filled : filled + len(part)] = part
+                filled += len(part)
+        receive = self._sock.recv_into if self._file is None else self._file.readinto
+        while filled < len(memory):
+            count = receive(memory[filled : filled + _MAX_READ_BYTES])
+            if not count:
+                return memory[:filled]
+            filled += count
+        return memory
+
+    def _read_bytes(self, size: int) -> bytes:
+        if self._file is None:
+            if size == sum(map(len, self._parts)):
+                return b"".join(self._take_received(size))
+            # BufferedReader is the one way to read into new bytes without another copy of them.
+            # It may read ahead, so all that follows must come from it, too.
+            assert self.length is not None
+            body = _RemainingBody(self._parts, self._sock, self.length)
+            self._file = BufferedReader(body, _RECV_SIZE_BYTES)
+        return self._file.read(size)
+
+    def _read_undeclared(self, size: int) -> bytes:
+        """Read a chunked body, or one that ends with the connection (RFC 9112, section 6.3)."""
+        parts = self._take_received(size)
+        remaining = size - sum(map(len, parts))
+        while remaining and not self._complete:
+            data = self._sock.recv(4 * _RECV_SIZE_BYTES)
+            if not data:
+                if self._is_chunked():
+                    raise TransportError("short", "the body ended early")
+                self._complete = True
+                break
+            self._feed(data)
+            received = self._take_received(remaining)
+            remaining -= sum(map(len, received))
+            parts += received
+        return b"".join(parts)
+
+    def _take_received(self, size: int) -> list[bytes]:
+        """Remove and return at most `size` bytes of what was received."""
+        parts: list[bytes] = []
+        while size and self._parts:
+            parts.append(_take_part(self._parts, size))
+            size -= len(parts[-1])
+        return parts

@@ -1,1 +1,1 @@
-"""The Direct IO protocol: the block lists of the portal, and stored objects decoded to plaintext."""
+"""The Direct IO protocol: block lists from the portal, and stored objects decoded to plaintext."""

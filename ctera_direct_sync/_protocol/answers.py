@@ -1,24 +1,36 @@
-"""What a storage answers to a request for a part of an object, judged before a byte of it is used.
+"""Judge the answers of a storage: failures, and parts of objects before a byte of them is used.
 
-A range may be answered by 206 with the part, or by 200 with the whole object (RFC 9110, section
-15.3.7). Each answer passes the same questions: its range, its type, its coding, and its length, which
-is declared or counted to the end of the body.
+A server may answer a range request by 206 with the part, or by 200 with the whole object (RFC 9110,
+section 15.3.7). Both are judged by their range, type, coding and length. The length is declared, or the
+body is counted to its end.
 """
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
 from typing import NamedTuple, Optional, Union
 
 from .._base.buffers import PooledBuffer
-from .._base.retry import FailedAttempt, Recovery
-from .._net.content_coding import CodingError, Decoder, described, removable_codings
-from .._net.errors import TransportError
-from .._net.session import Response
-from ..exceptions import BlockError, BlockInfo, BlockValidationException, DownloadError
+from .._base.retry import TRANSIENT_STATUSES, FailedAttempt, Recovery
+from .._net.content_coding import CodingError, Decoder, describe_codings, removable_codings
+from .._net.errors import TransportError, proxy_advice, tls_advice
+from .._net.session import Response, retry_after
+from .._net.urls import origin_of
+from ..exceptions import (
+    BlockError,
+    BlockInfo,
+    BlockValidationException,
+    DownloadConnectionError,
+    DownloadError,
+    DownloadTimeout,
+)
 
 __all__ = [
     "Part",
     "WrongSize",
+    "failure_of_status",
+    "failure_of_transport",
     "is_html",
     "page_instead",
     "read_part",
@@ -27,15 +39,22 @@ __all__ = [
 
 MIB = 1024 * 1024
 
-#: Objects up to this many bytes are read to their end for each part, where their length is not declared
-#: or they are coded. A larger one would cost more than any reader wants to wait for.
+#: Statuses of a storage for a URL that has expired.
+_REFUSED = frozenset({400, 401, 403})
+
+#: If their length is not declared, or they are coded, objects up to this size are read to their end for
+#: each part. Reading a larger one would take longer than any reader wants to wait.
 _MAX_COUNTED_BYTES = 256 * MIB
 _STEP_BYTES = MIB
 _MAX_SHOWN = 60
 
 
 class WrongSize(FailedAttempt):
-    """The stored object is not as long as it was listed; ``size`` is its length in bytes."""
+    """The stored object does not have the listed size.
+
+    Attributes:
+        size: Its length in bytes.
+    """
 
     def __init__(self, size: int, error: BlockError, recovery: Recovery) -> None:
         super().__init__(error, recovery)
@@ -43,29 +62,35 @@ class WrongSize(FailedAttempt):
 
 
 class Part(NamedTuple):
-    """Which bytes of a stored object were asked for."""
+    """The bytes of a stored object that were asked for."""
 
     first: int
     """Offset of the first byte in the object."""
     length: int
-    """How many bytes."""
+    """Length in bytes."""
     size: int
-    """Bytes of the whole object, as listed."""
+    """Size of the whole object in bytes, as listed."""
 
 
-def is_html(response: Response) -> bool:
-    """Whether the answer says that it is a web page."""
-    return "html" in response.headers.get("content-type", "").lower()
+def is_html(headers: Mapping[str, str]) -> bool:
+    """Return whether an answer with these headers says that it is a web page."""
+    return "html" in headers.get("content-type", "").lower()
 
 
 def page_instead(block: BlockInfo) -> DownloadError:
-    """Return the error for a web page in place of a block: a captive portal's, or a proxy's."""
+    """Return the error for a web page instead of a block, from a captive portal or a proxy."""
     text = "The storage answered an HTML page instead of the block: does a proxy ask to sign in?"
     return DownloadError(text, block)
 
 
 def unusable_coding(coding: str, block: BlockInfo, what: str = "") -> DownloadError:
-    """Return the error for an answer that is not the object, neither with its coding nor without."""
+    """Return the error for an answer that is not the object, neither with its coding nor without.
+
+    Args:
+        coding: The Content-Encoding.
+        block: The block.
+        what: More about it, if anything.
+    """
     text = (
         f"The storage's answer under Content-Encoding {coding!r} is not the object as listed"
         f"{what and ': '}{what}"
@@ -73,13 +98,87 @@ def unusable_coding(coding: str, block: BlockInfo, what: str = "") -> DownloadEr
     return DownloadError(text, block)
 
 
+# --- no object ---
+
+
+def failure_of_status(response: Response, block: BlockInfo) -> FailedAttempt:
+    """Return the failure for a status that does not come with the object."""
+    status = response.status
+    if status in _REFUSED:
+        text = (
+            f"The storage refuses the block's URL, even newly listed (HTTP {status}): check the "
+            "storage node's credentials and clock on the portal"
+        )
+        return FailedAttempt(DownloadError(text, block, errno=errno.EACCES), Recovery.RELIST)
+    if status in TRANSIENT_STATUSES or status >= 500:
+        text = f"The storage is busy or failing (HTTP {status}): try again later"
+        return FailedAttempt(
+            DownloadError(text, block), Recovery.RETRY, retry_after(response.headers)
+        )
+    if status == 404:
+        text = (
+            "The storage has no such object (HTTP 404): the file may have been deleted or changed"
+        )
+        return FailedAttempt(DownloadError(text, block, errno=errno.ENOENT))
+    if status == 416:
+        text = "The stored object is shorter than the portal lists it (HTTP 416)"
+        return FailedAttempt(DownloadError(text, block))
+    return FailedAttempt(DownloadError(f"The storage answered HTTP {status}, not the block", block))
+
+
+def failure_of_transport(error: TransportError, url: str, block: BlockInfo) -> FailedAttempt:
+    """Return the failure for a request that got no response, or no whole one."""
+    if error.kind == "long":
+        text = f"The stored object cannot be the block: {error.reason}"
+        return FailedAttempt(BlockValidationException(text, block), Recovery.REFETCH)
+    return FailedAttempt(
+        _no_answer(error, url, block), Recovery.RETRY if error.transient else Recovery.NONE
+    )
+
+
+def _no_answer(error: TransportError, url: str, block: BlockInfo) -> BlockError:
+    if error.proxy:
+        advice = proxy_advice(error, "settings.storage.ssl")
+        text = f"The storage at {origin_of(url)} was not reached: {error.reason}{advice}"
+        kind = DownloadTimeout if error.kind == "timeout" else DownloadConnectionError
+        return kind(text, block)
+    if error.kind == "timeout":
+        text = f"The storage was silent ({error.reason}): raise settings.storage.timeout"
+        return DownloadTimeout(text, block)
+    if error.kind == "url":
+        text = f"The block's URL cannot be fetched: {error.reason}"
+        return DownloadError(text, block, errno=errno.EINVAL)
+    origin = origin_of(url)
+    if error.kind == "tls":
+        text = (
+            f"No secure connection to the storage at {origin}: {error.reason}"
+            f"{tls_advice(error, 'settings.storage.ssl')}"
+        )
+        return DownloadConnectionError(text, block)
+    if error.kind == "connection":
+        text = f"No answer from the storage at {origin}: {error.reason}"
+        return DownloadConnectionError(text, block)
+    return DownloadError(
+        f"The answer of the storage at {origin} is unusable: {error.reason}", block
+    )
+
+
+# --- a part of an object ---
+
+
 def read_part(
     response: Response, part: Part, block: BlockInfo, buffer: Optional[PooledBuffer] = None
 ) -> Union[bytes, memoryview]:
-    """Return the bytes of ``part`` from an answer of status 200 or 206, read as far as it must be.
+    """Return the bytes of a part. The body is read no further than necessary.
+
+    Args:
+        response: The answer, of status 200 or 206.
+        part: What was asked for.
+        block: The block, for errors.
+        buffer: Memory for the result.
 
     Raises:
-        WrongSize: The object is of another size than ``part`` says.
+        WrongSize: The object has another size than `part` says.
         FailedAttempt: The answer is not the part.
         TransportError: The body is cut short.
     """
@@ -100,7 +199,9 @@ def _read_partial(
     codings = removable_codings(response.headers)
     if codings and total is None:
         # Without the size nothing tells the object's metadata from a coding.
-        raise FailedAttempt(unusable_coding(described(response.headers), block), Recovery.RETRY)
+        raise FailedAttempt(
+            unusable_coding(describe_codings(response.headers), block), Recovery.RETRY
+        )
     declared = response.length
     if declared is not None and declared != part.length:
         raise _other_length(response, str(declared), part, block)
@@ -121,7 +222,7 @@ def _read_partial(
 
 
 def _content_range(response: Response, part: Part, block: BlockInfo) -> Optional[int]:
-    """Return the object's size by a 206's Content-Range, which must be the one asked for."""
+    """Return the object's size if a 206 tells it, after checking that its range was asked for."""
     if response.headers.get("content-type", "").lower().lstrip().startswith("multipart/"):
         text = "The storage answered several ranges (multipart/byteranges), where one was asked for"
         raise FailedAttempt(DownloadError(text, block), Recovery.RETRY)
@@ -141,7 +242,7 @@ def _content_range(response: Response, part: Part, block: BlockInfo) -> Optional
 
 def _other_length(response: Response, came: str, part: Part, block: BlockInfo) -> FailedAttempt:
     what = f"{came} bytes came, where {part.length} were asked for"
-    coding = described(response.headers)
+    coding = describe_codings(response.headers)
     if coding:
         return FailedAttempt(unusable_coding(coding, block, what), Recovery.RETRY)
     return FailedAttempt(
@@ -162,7 +263,7 @@ def _read_whole(response: Response, part: Part, block: BlockInfo) -> Union[bytes
     declared = response.length
     if declared is None or codings:
         if part.size > _MAX_COUNTED_BYTES:
-            page = is_html(response)
+            page = is_html(response.headers)
             error = page_instead(block) if page else _too_large_to_count(response, part, block)
             raise FailedAttempt(error, Recovery.RETRY)
         return _read_counted(response, part, block, codings)
@@ -175,7 +276,7 @@ def _read_whole(response: Response, part: Part, block: BlockInfo) -> Union[bytes
 
 
 class _Window:
-    """Counts a body that comes in pieces, and keeps the bytes of one part of it."""
+    """Counts a body that comes in pieces, and keeps the bytes of one part."""
 
     def __init__(self, part: Part) -> None:
         self._start, self._stop = part.first, part.first + part.length
@@ -195,10 +296,10 @@ class _Window:
 def _read_counted(
     response: Response, part: Part, block: BlockInfo, codings: tuple[str, ...]
 ) -> bytes:
-    """Return the part out of a whole object that is read to its end: only that tells its length.
+    """Return the part out of a whole object. It is read to its end: only that tells its length.
 
-    A label such as gzip is read both ways, as metadata of the object and as a coding of the answer.
-    The reading that gives the listed size is the right one.
+    A label such as gzip may be metadata of the object or a coding of the answer. Both are tried, and
+    the one that gives the listed size is right.
     """
     raw, plain = _Window(part), _Window(part) if codings else None
     decoder = Decoder(codings)
@@ -227,7 +328,7 @@ def _read_counted(
 
 
 def _fed(window: _Window, decoder: Decoder, data: Union[bytes, memoryview], size: int) -> bool:
-    """Take the codings off ``data``; False once the result cannot be an object of ``size`` bytes."""
+    """Remove the codings from `data`. Return False once the result exceeds `size`, or is damaged."""
     try:
         for piece in decoder.feed(data):
             window.feed(piece)
@@ -239,7 +340,7 @@ def _fed(window: _Window, decoder: Decoder, data: Union[bytes, memoryview], size
 
 
 def _inflated_size(body: Union[bytes, memoryview], codings: tuple[str, ...], limit: int) -> int:
-    """Return the size of ``body`` without its codings, or -1 where that cannot be ``limit`` bytes."""
+    """Return the size of `body` without its codings, or -1 if that cannot be `limit` bytes."""
     window, decoder = _Window(Part(0, 0, limit)), Decoder(codings)
     if not _fed(window, decoder, body, limit) or not decoder.complete:
         return -1
@@ -247,9 +348,9 @@ def _inflated_size(body: Union[bytes, memoryview], codings: tuple[str, ...], lim
 
 
 def _not_as_listed(response: Response, size: int, part: Part, block: BlockInfo) -> WrongSize:
-    """Return the failure for an object of ``size`` bytes, or of more where its end was not reached."""
-    coding = described(response.headers)
-    if is_html(response):
+    """Return the failure for an object of `size` bytes, or of more if its end was not reached."""
+    coding = describe_codings(response.headers)
+    if is_html(response.headers):
         return WrongSize(size, page_instead(block), Recovery.RETRY)
     if coding:
         what = f"{size} bytes came, but the portal lists {part.size}"
@@ -263,11 +364,11 @@ def _not_as_listed(response: Response, size: int, part: Part, block: BlockInfo) 
 
 def _ambiguous(response: Response, block: BlockInfo) -> DownloadError:
     what = "the bytes fit its length both as they came and with the coding taken off"
-    return unusable_coding(described(response.headers), block, what)
+    return unusable_coding(describe_codings(response.headers), block, what)
 
 
 def _too_large_to_count(response: Response, part: Part, block: BlockInfo) -> DownloadError:
-    coding = described(response.headers)
+    coding = describe_codings(response.headers)
     how = f"under Content-Encoding {coding!r}" if coding else "without a length"
     text = (
         f"The storage answers a range with the whole object of {part.size} bytes, {how}: over "

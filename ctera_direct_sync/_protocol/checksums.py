@@ -1,4 +1,4 @@
-"""What a storage declares about an object, and whether it is true (PROTOCOL section 4). Pure."""
+"""Verify the digests that a storage declares for an object (PROTOCOL, section 4). Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from ..settings import CHECKSUMS
 Buffer = Any  # bytes, or a view of them
 
 __all__ = [
+    "AZURE_DOMAIN",
     "AZURE_PREFIX",
+    "DIGEST_HEADERS",
     "Declared",
     "Mismatch",
     "azure_host",
@@ -26,11 +28,13 @@ __all__ = [
 ]
 
 _AMZ_PREFIX = "x-amz-checksum-"
-#: Where digests are declared; most objects carry none of these, and then there is nothing to parse.
-_HEADERS = ("x-goog-hash", "content-md5", *(_AMZ_PREFIX + name for name in CHECKSUMS))
-_AZURE_SUFFIX = ".core.windows.net"
+#: The headers that declare digests, an ETag aside. If there are none, there is nothing to parse.
+DIGEST_HEADERS = frozenset(
+    {"x-goog-hash", "content-md5", *(_AMZ_PREFIX + name for name in CHECKSUMS)}
+)
+AZURE_DOMAIN = ".core.windows.net"
 _MD5_BYTES = 16
-#: Bytes in front of an object on Azure that are the MD5 of the rest, where there are any.
+#: Length of the MD5 digest that some portals put in front of objects on Azure.
 AZURE_PREFIX = _MD5_BYTES
 
 
@@ -59,21 +63,27 @@ _SIZES = {name: len(compute(b"")) for name, compute in _COMPUTE.items()}
 
 
 class Declared(NamedTuple):
-    """A digest that a response carries: algorithm and the value that the body should have."""
+    """A digest that a response carries."""
 
     name: str
+    """The algorithm."""
     value: bytes
+    """What the digest of the body should be."""
 
 
 class Mismatch(Exception):
-    """The body is not what the storage declared; the text names both values."""
+    """The body does not have a digest that the storage declared. The text names both values."""
 
 
 def declared(headers: Mapping[str, str], wanted: Collection[str]) -> Iterator[Declared]:
-    """The digests of ``wanted`` algorithms among a response's headers, their names in lower case.
+    """Yield the digests that a response declares.
 
-    ``x-goog-hash`` (crc32c, md5), ``Content-MD5``, ``x-amz-checksum-*`` unless they are of parts
-    (``x-amz-checksum-type: COMPOSITE``), and, where wanted, an ETag that has the form of an MD5.
+    They are in `x-goog-hash` (crc32c, md5), `Content-MD5`, and `x-amz-checksum-*`, unless those are of
+    parts (`x-amz-checksum-type: COMPOSITE`). If etag is wanted, an ETag in the form of an MD5 counts.
+
+    Args:
+        headers: The headers, with names in lower case.
+        wanted: The algorithms to look for.
     """
     for item in headers.get("x-goog-hash", "").split(","):
         name, _, text = item.strip().partition("=")
@@ -90,10 +100,17 @@ def declared(headers: Mapping[str, str], wanted: Collection[str]) -> Iterator[De
 def verify(
     body: Union[bytes, memoryview], headers: Mapping[str, str], wanted: Collection[str]
 ) -> list[str]:
-    """Names of the declared digests that ``body`` was found to have; Mismatch for one it has not."""
+    """Return the names of the declared digests, after verifying that `body` has them.
+
+    Args:
+        body: The object as received.
+        headers: The headers of the response, with names in lower case.
+        wanted: The algorithms to verify.
+
+    Raises:
+        Mismatch: The body has another digest.
+    """
     verified: list[str] = []
-    if "etag" not in wanted and not any(map(headers.__contains__, _HEADERS)):
-        return verified
     for name, expected in declared(headers, wanted):
         if name in verified:
             continue
@@ -105,24 +122,29 @@ def verify(
 
 
 def azure_host(url: str) -> Optional[str]:
-    """The host of a URL, if it is one of Azure's; most others are not even taken to pieces."""
+    """Return the host of a URL if it is one of Azure's, else None. Most other URLs are not even parsed."""
     # The plain method: a signed URL's own makes a copy that hides itself.
-    if _AZURE_SUFFIX not in str.lower(url):
+    if AZURE_DOMAIN not in str.lower(url):
         return None
     host = urlsplit(url).hostname
     return host if _is_azure(host) else None
 
 
 def _is_azure(host: Optional[str]) -> bool:
-    return host is not None and host.lower().endswith(_AZURE_SUFFIX)
+    return host is not None and host.lower().endswith(AZURE_DOMAIN)
 
 
 def split_azure_prefix(
     body: Union[bytes, memoryview], host: Optional[str]
 ) -> tuple[Union[bytes, memoryview], bool]:
-    """An Azure object without the MD5 digest that some portals put in front of it (PROTOCOL section 3).
+    """Remove the MD5 digest that some portals put in front of an object on Azure (PROTOCOL, section 3).
 
-    The flag says whether there was one, and so whether the rest is verified.
+    Args:
+        body: The object.
+        host: Where it came from. Objects from hosts other than Azure's are left alone.
+
+    Returns:
+        The object, and whether it had the digest, which verifies the rest.
     """
     if not _is_azure(host) or len(body) < AZURE_PREFIX:
         return body, False
@@ -133,7 +155,7 @@ def split_azure_prefix(
 
 
 def _if_wanted(name: str, value: Optional[bytes], wanted: Collection[str]) -> Iterator[Declared]:
-    # A value of another size is no digest of that name, but a header that says something else.
+    # A value of another size is not a digest: the header says something else.
     if value is not None and name in wanted and len(value) == _SIZES[name]:
         yield Declared(name, value)
 

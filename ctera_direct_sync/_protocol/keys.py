@@ -1,4 +1,4 @@
-"""A file's key, out of its wrapping (PROTOCOL section 2). Pure."""
+"""Unwrap the key of a file (PROTOCOL, section 2). Pure."""
 
 from __future__ import annotations
 
@@ -14,24 +14,30 @@ from ..types import FileKey
 
 __all__ = ["unwrap"]
 
-_BLOCK = 16
+_BLOCK_BYTES = 16
 _KEY_SIZES = (16, 24, 32)
 
-#: The longest wrapped key that is looked at. A key of 32 bytes takes 64 characters; the rest is for line
-#: breaks and padding. The bound keeps a portal from costing seconds of CPU time by a longer one.
+#: A longer wrapped key is refused. A key of 32 bytes takes 64 characters; the rest is for line breaks
+#: and padding. Without a bound a portal could cost a client seconds of CPU time.
 _MAX_WRAPPED_CHARACTERS = 1024
 _MAX_WRAPPED_BYTES = 256
 
-#: What is left of the decrypted text once padding is off: base64, perhaps quoted. Old portals pad
-#: with other control characters than PKCS#7, so anything below a space is taken for padding.
+#: The decrypted text: base64, perhaps quoted, then padding. Old portals pad with other control
+#: characters than PKCS#7, so anything below a space counts as padding.
 _TEXT = re.compile(rb'["\s]*([A-Za-z0-9+/]+={0,2})["\s]*[\x00-\x20]*\Z')
 
 
 def unwrap(wrapped_key: str, secret_access_key: Optional[str], file_id: int) -> FileKey:
-    """The file key, 16, 24 or 32 bytes, that ``wrapped_key`` holds.
+    """Return the file key, 16, 24 or 32 bytes.
 
-    DecryptKeyError says whether the secret is missing, malformed, or not the one that fits. Its
-    traceback holds neither the secret nor a key.
+    Args:
+        wrapped_key: The key as the portal sends it.
+        secret_access_key: The secret of the key's owner, or None if the client has a bearer token.
+        file_id: The file, for errors.
+
+    Raises:
+        DecryptKeyError: The secret is missing, malformed, or belongs to another key.
+            The traceback holds neither the secret nor a key.
     """
     try:
         key, refusal = _unwrap(wrapped_key, secret_access_key)
@@ -46,7 +52,7 @@ def unwrap(wrapped_key: str, secret_access_key: Optional[str], file_id: int) -> 
 
 
 def _unwrap(wrapped_key: str, secret: Optional[str]) -> tuple[Optional[FileKey], str]:
-    """Return the file key; or None, and why there is none."""
+    """Return the file key, or None and the reason."""
     if secret is None:
         return None, (
             "The file is encrypted and a bearer token cannot decrypt it: give access_key_id and "
@@ -56,9 +62,9 @@ def _unwrap(wrapped_key: str, secret: Optional[str]) -> tuple[Optional[FileKey],
     if kek is None:
         return None, "The secret access key is not base64: copy it again from the portal, whole"
     wrapped = None if len(wrapped_key) > _MAX_WRAPPED_CHARACTERS else _b64decode(wrapped_key)
-    if not wrapped or len(wrapped) % _BLOCK or len(wrapped) > _MAX_WRAPPED_BYTES:
+    if not wrapped or len(wrapped) % _BLOCK_BYTES or len(wrapped) > _MAX_WRAPPED_BYTES:
         return None, (
-            "The portal sent a wrapped key that is malformed (no base64, no whole AES blocks, or "
+            "The portal sent a wrapped key that is malformed (not base64, not whole AES blocks, or "
             "longer than a file key can be)"
         )
     text, refusal = _decrypt(wrapped, kek)
@@ -76,7 +82,7 @@ def _key_encryption_key(secret: str) -> Optional[FileKey]:
 
 
 def _b64decode(text: str) -> Optional[FileKey]:
-    """Standard base64, line breaks and missing padding forgiven; None for anything else."""
+    """Return the bytes of base64 text, or None. Line breaks and missing padding are accepted."""
     try:
         packed = "".join(text.split())
         return FileKey(base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True))
@@ -85,7 +91,7 @@ def _b64decode(text: str) -> Optional[FileKey]:
 
 
 def _decrypt(wrapped: FileKey, kek: FileKey) -> tuple[FileKey, Optional[str]]:
-    """What ``wrapped`` holds, or why the cryptographic library would not say."""
+    """Return the content of `wrapped`, or the reason why the cryptographic library refused."""
     try:
         return FileKey(codec.decrypt_ecb(wrapped, key=kek)), None
     except DecryptBlockError as refusal:

@@ -1,4 +1,4 @@
-"""The portal's side: a file's block list, asked for, read, and renewed when its URLs expire."""
+"""The portal: it is asked for block lists, and its answers are judged here."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import errno
 import json
 import logging
 import re
-import time
-from typing import Any, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 from .._base.cancellation import CancelScope, SingleFlight
 from .._base.retry import (
@@ -17,24 +16,23 @@ from .._base.retry import (
     RetryPolicy,
     retry_call,
 )
-from .._net.content_coding import removable_codings, take_off
+from .._net.content_coding import removable_codings, remove_codings
 from .._net.errors import TransportError, proxy_advice, tls_advice
-from .._net.session import HTTP, MAX_REDIRECTS, REDIRECTS, Response, retry_after
+from .._net.session import MAX_REDIRECTS, REDIRECTS, HTTPSession, Response, retry_after
 from .._net.urls import origin_of, redirect_target
 from ..exceptions import (
     BlockListConnectionError,
     BlockListTimeout,
-    BlocksNotFoundError,
     DirectIOAPIError,
     InvalidRequest,
     NotFoundError,
     UnAuthorized,
     UnprocessableContent,
 )
-from ..types import Chunk, Metadata, SignedURL, Token
-from .keys import unwrap
+from ..types import Metadata, SignedURL, Token
+from .block_list import MalformedBlockList, parse
 
-__all__ = ["Portal", "RenewableBlockList", "parse_listing"]
+__all__ = ["Portal"]
 
 _log = logging.getLogger(__name__)
 
@@ -52,11 +50,6 @@ _MAX_WORDS = 4
 _PLAIN_WORD = re.compile(r"(?:[A-Za-z!/{}\[\]\"':,._-]{1,20}|[0-9]{1,3})\Z")
 _TAG = re.compile(r"<[^>]*>?")
 _MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,40}")
-
-#: Blocks that must be decoded whole are held in memory: a longer one is a malformed list.
-_ENCODED_BLOCK_LIMIT = 1024 * MIB
-
-_MAX_OFFSET = 2**63 - 1
 
 _REFUSALS: dict[int, tuple[type[DirectIOAPIError], str]] = {
     400: (NotFoundError, "The portal knows no such file: check the file ID and the portal's URL"),
@@ -77,14 +70,17 @@ _REFUSALS: dict[int, tuple[type[DirectIOAPIError], str]] = {
 
 
 class Portal:
-    """Lists files for one set of credentials. Thread-safe, as the HTTP that it is given."""
+    """Fetches block lists with one set of credentials. Thread-safe, like the session that it is given.
+
+    A block list keeps its portal for later renewals, also in a forked child. Therefore the child gives
+    the same portal new connections, and does not make another one.
+    """
 
     def __init__(
         self,
         baseurl: str,
         bearer: Token,
         secret_access_key: Optional[Token],
-        http: HTTP,
         policy: RetryPolicy,
     ) -> None:
         self._endpoint = baseurl.rstrip("/") + "/directio/"
@@ -94,18 +90,28 @@ class Portal:
         }
         self._secret = secret_access_key
         self._secrets = (bearer, secret_access_key)
-        self._http = http
         self._policy = policy
-        self._renewals: SingleFlight[Metadata] = SingleFlight()
+        self._http: HTTPSession
+        self._renewals: SingleFlight[Metadata]
 
-    def list(self, file_id: int, scope: CancelScope) -> Metadata:
+    def connect(self, http: HTTPSession) -> None:
+        """Use `http` from now on: before the first call, and in a forked child."""
+        self._http = http
+        # A renewal that another thread of the parent had begun would never end here.
+        self._renewals = SingleFlight()
+
+    def fetch_block_list(self, file_id: int, scope: CancelScope) -> Metadata:
         """Return the file's block list (PROTOCOL section 1), its key unwrapped.
 
-        Answers that may be an accident are asked for again, as the retry policy says: a busy or failing
-        portal, truncated JSON, a proxy's page.
+        The request is retried by the policy if the answer may be an accident: a busy or failing portal,
+        truncated JSON, a proxy's page.
+
+        Args:
+            file_id: The file.
+            scope: The cancel scope of the caller.
 
         Raises:
-            DirectIOAPIError: The portal gave no block list; subclasses say why.
+            DirectIOAPIError: The portal did not answer with a block list. Subclasses say why.
             DecryptKeyError: The file's key cannot be unwrapped.
         """
 
@@ -120,30 +126,24 @@ class Portal:
             on_retry=tell,
         )
 
-    def renew(self, listing: RenewableBlockList, stale: Metadata, scope: CancelScope) -> bool:
-        """Replace a listing's expired ``stale`` block list, once however many threads ask.
+    def share_renewal(
+        self, file_id: int, fetch: Callable[[], Metadata], scope: CancelScope
+    ) -> Metadata:
+        """Return what `fetch` returns, or what a renewal of the same file returns that is under way.
 
-        False where the file is another now, so that its new blocks do not fit what was read before.
+        Args:
+            file_id: The file.
+            fetch: Fetches its block list.
+            scope: The cancel scope of the caller, which ends its waiting.
         """
-
-        def relist() -> Metadata:
-            # Another thread of the same call may have landed between the check below and this.
-            if listing.latest is stale:
-                listing.adopt(stale, self.list(stale.file_id, scope))
-            return listing.latest
-
-        if listing.latest is stale:
-            _log.info("file %s: its URLs are refused, listing it again", stale.file_id)
-            # Other calls for the same file wait for this answer, and compare it with their own lists.
-            listing.adopt(stale, self._renewals.run(stale.file_id, relist, scope))
-        return not listing.changed
+        return self._renewals.run(file_id, fetch, scope)
 
     def close(self) -> None:
         """Close the connections to the portal."""
         self._http.close()
 
     def _attempt(self, file_id: int, scope: CancelScope) -> Metadata:
-        """Ask once. FailedAttempt where another attempt makes sense."""
+        """Ask once. Raise `FailedAttempt` if another attempt makes sense."""
         url = SignedURL(f"{self._endpoint}{file_id}")
         for _ in range(MAX_REDIRECTS + 1):
             try:
@@ -158,20 +158,20 @@ class Portal:
                     location = None if given is None else SignedURL(given)
                     del given
             except TransportError as caught:
-                fault = caught
+                cause = caught
                 break
             url = _same_origin(file_id, url, status, location)
         else:
             raise DirectIOAPIError("The portal redirects in a circle: check its URL", file_id)
-        raise _unreachable(file_id, origin_of(url), fault)
+        raise _unreachable(file_id, origin_of(url), cause)
 
     def _read(self, file_id: int, answer: _Answer) -> Metadata:
         """Return the block list that a 200 holds."""
         problem: Optional[BaseException] = None
         reason = ""
         try:
-            return _parse(file_id, answer.take_document(file_id), self._secret)
-        except _Malformed as caught:
+            return parse(file_id, answer.take_document(file_id), self._secret)
+        except MalformedBlockList as caught:
             reason = str(caught)
         except MemoryError:
             text = "The file's block list is larger than the memory at hand"
@@ -223,10 +223,10 @@ class Portal:
 
 
 class _Answer:
-    """What the portal answered. A plain object, so that its repr shows nothing of the content."""
+    """An answer of the portal. Its repr is the default one, which shows nothing of the content."""
 
     def __init__(self, response: Response, limit: Optional[int] = None) -> None:
-        """Read the body: all of it, or its first ``limit`` bytes where its length is declared."""
+        """Read the body: all of it, or its first `limit` bytes if its length is declared."""
         self.status = response.status
         self.content_type = response.headers.get("content-type", "")
         if limit is None:
@@ -241,7 +241,7 @@ class _Answer:
         """Return the JSON that the body holds, and let go of the body.
 
         Raises:
-            _Malformed: The body is not JSON.
+            MalformedBlockList: The body is not JSON.
             DirectIOAPIError: The body holds more values than fit into memory.
         """
         if self._body.count(b",") > _MAX_VALUES:
@@ -254,7 +254,9 @@ class _Answer:
             return json.loads(self._take_body())
         except (ValueError, RecursionError):
             pass
-        raise _Malformed("it is an HTML page" if self._is_page() else "it is not valid JSON")
+        raise MalformedBlockList(
+            "it is an HTML page" if self._is_page() else "it is not valid JSON"
+        )
 
     def _is_page(self) -> bool:
         return self.beginning.lstrip().startswith("<")
@@ -265,48 +267,44 @@ class _Answer:
 
 
 def _without_coding(body: Union[bytes, memoryview], response: Response) -> bytes:
-    """Return the body of a listing without gzip or deflate; any other label is only a label."""
+    """Return the body of an answer without gzip or deflate. Any other coding is only a label."""
     codings = removable_codings(response.headers)
     if not codings or bytes(body[:64]).lstrip().startswith(b"{"):
         return bytes(body)
-    return take_off(body, codings, _MAX_ANSWER_BYTES)
+    return remove_codings(body, codings, _MAX_ANSWER_BYTES)
 
 
-class _Malformed(Exception):
-    """An answer has not the shape of a block list; the text says what is wrong."""
+def _unreachable(file_id: int, origin: str, cause: TransportError) -> Exception:
+    """Return the exception for a request to the portal that got no usable answer."""
+    error = _no_answer(file_id, origin, cause)
+    return FailedAttempt(error, Recovery.RETRY) if cause.transient else error
 
 
-def _unreachable(file_id: int, origin: str, fault: TransportError) -> Exception:
-    """The exception for a request to the portal that got no usable answer."""
-    error = _no_answer(file_id, origin, fault)
-    return FailedAttempt(error, Recovery.RETRY) if fault.transient else error
-
-
-def _no_answer(file_id: int, origin: str, fault: TransportError) -> DirectIOAPIError:
-    if fault.proxy:
-        advice = proxy_advice(fault, "settings.api.ssl")
-        text = f"The portal at {origin} was not reached: {fault.reason}{advice}"
-        kind = BlockListTimeout if fault.kind == "timeout" else BlockListConnectionError
+def _no_answer(file_id: int, origin: str, cause: TransportError) -> DirectIOAPIError:
+    if cause.proxy:
+        advice = proxy_advice(cause, "settings.api.ssl")
+        text = f"The portal at {origin} was not reached: {cause.reason}{advice}"
+        kind = BlockListTimeout if cause.kind == "timeout" else BlockListConnectionError
         return kind(text, file_id)
-    if fault.kind == "timeout":
-        text = f"The portal did not answer in time ({fault.reason}): raise settings.api.timeout"
+    if cause.kind == "timeout":
+        text = f"The portal did not answer in time ({cause.reason}): raise settings.api.timeout"
         return BlockListTimeout(text, file_id)
-    if fault.kind == "tls":
+    if cause.kind == "tls":
         text = (
-            f"No secure connection to the portal at {origin}: {fault.reason}"
-            f"{tls_advice(fault, 'settings.api.ssl')}"
+            f"No secure connection to the portal at {origin}: {cause.reason}"
+            f"{tls_advice(cause, 'settings.api.ssl')}"
         )
         return BlockListConnectionError(text, file_id)
-    if fault.kind == "url":
-        return BlockListConnectionError(f"The portal's URL cannot be used: {fault.reason}", file_id)
-    if fault.kind == "long":
-        return DirectIOAPIError(f"The portal's answer is not a block list: {fault.reason}", file_id)
-    text = f"No answer from the portal at {origin}: {fault.reason}. Check its URL and the network"
+    if cause.kind == "url":
+        return BlockListConnectionError(f"The portal's URL cannot be used: {cause.reason}", file_id)
+    if cause.kind == "long":
+        return DirectIOAPIError(f"The portal's answer is not a block list: {cause.reason}", file_id)
+    text = f"No answer from the portal at {origin}: {cause.reason}. Check its URL and the network"
     return BlockListConnectionError(text, file_id)
 
 
 def _same_origin(file_id: int, url: str, status: int, location: Optional[str]) -> SignedURL:
-    """Where a redirect goes. Only to the same origin do the credentials follow."""
+    """Return where a redirect goes. The credentials are sent to the same origin only."""
     problem = None
     try:
         target = SignedURL(redirect_target(url, status, location))
@@ -314,155 +312,8 @@ def _same_origin(file_id: int, url: str, status: int, location: Optional[str]) -
             problem = (
                 f"The portal redirects to {origin_of(target)}: if that is right, use it as baseurl"
             )
-    except TransportError as fault:
-        problem = f"The portal's answer cannot be followed: {fault.reason}. Check the portal's URL"
+    except TransportError as cause:
+        problem = f"The portal's answer cannot be followed: {cause.reason}. Check the portal's URL"
     if problem is not None:
         raise DirectIOAPIError(problem, file_id)
     return target
-
-
-class RenewableBlockList:
-    """A block list that can be renewed: what the blocks of one call are fetched by.
-
-    ``metadata`` is the newest; ``etags`` the ETag of each object that is read in parts, by block
-    index; ``html`` whether each of these is a web page; ``prefixed`` the indexes of those found to begin
-    with Azure's MD5 prefix. ``latest`` is what the portal listed last, and ``changed`` is set once those
-    are other blocks than at first. ``unproven`` counts the renewals since the storage last accepted a
-    URL, and ``renewed`` is when the last of them was, by the monotonic clock.
-    """
-
-    def __init__(self, metadata: Metadata) -> None:
-        self.metadata = metadata
-        self.latest = metadata
-        self.unproven = 0
-        self.renewed = 0.0
-        self.etags: dict[int, str] = {}
-        self.html: dict[int, bool] = {}
-        self.prefixed: set[int] = set()
-        self.changed = False
-
-    def adopt(self, stale: Metadata, fresh: Metadata) -> None:
-        """Take ``fresh`` in place of ``stale``, or note that the file changed. Safe to repeat."""
-        if self.latest is not stale or fresh is stale:
-            return
-        if fresh.fingerprint == stale.fingerprint:
-            self.metadata = fresh
-            self.unproven += 1
-            self.renewed = time.monotonic()
-        else:
-            self.changed = True
-        # Set last: a thread that sees it must see the rest as well.
-        self.latest = fresh
-
-
-# --- reading the answer --------------------------------------------------------------------------------
-
-
-def parse_listing(file_id: int, document: Any, secret_access_key: Optional[str] = None) -> Metadata:
-    """Return the Metadata that the portal's JSON describes (PROTOCOL section 1). Pure.
-
-    Raises:
-        BlocksNotFoundError: The list is empty, and the file is not.
-        DecryptKeyError: The file's key cannot be unwrapped.
-        DirectIOAPIError: A member is wrong, which the text names.
-    """
-    try:
-        return _parse(file_id, document, secret_access_key)
-    except _Malformed as caught:
-        text = f"The portal's answer is not a block list: {caught}"
-    raise DirectIOAPIError(text, file_id)
-
-
-def _parse(file_id: int, document: Any, secret_access_key: Optional[str]) -> Metadata:
-    """:func:`parse_listing`, but _Malformed where the answer has another shape."""
-    if not isinstance(document, dict):
-        raise _Malformed("the answer is not an object")
-    wrapped_key, cipher = _encryption(document, file_id)
-    compression = _one_of(
-        file_id, "compression_type", document.get("compression_type"),
-        (None, "SNAPPY", "GZIP", "NONE", "LZ4"),
-    )  # fmt: skip
-    start, file_size = _actual_range(document.get("actual_blocks_range"))
-    raw = document.get("chunks")
-    if raw is not None and not isinstance(raw, list):
-        raise _Malformed("'chunks' is not a list")
-    if not raw and file_size != 0:
-        raise BlocksNotFoundError(
-            "The portal lists no blocks for the file: it may be empty, or not yet uploaded", file_id
-        )
-    plaintext = wrapped_key is None and compression == "NONE"
-    chunks = _chunks(raw or [], start, None if plaintext else _ENCODED_BLOCK_LIMIT)
-    end = chunks[-1].offset + chunks[-1].length if chunks else start
-    if file_size is not None and file_size < end:
-        raise _Malformed(f"its blocks end at {end}, past the file's size, {file_size}")
-    return Metadata(
-        file_id,
-        end if file_size is None else file_size,
-        chunks,
-        encryption_key=(
-            None if wrapped_key is None else unwrap(wrapped_key, secret_access_key, file_id)
-        ),
-        cipher=cipher,
-        compressed=compression != "NONE",
-        compression_library=compression,
-    )
-
-
-def _encryption(document: dict[str, Any], file_id: int) -> tuple[Optional[str], str]:
-    """The wrapped key, None where the data is not encrypted, and the cipher."""
-    info = document.get("encrypt_info")
-    if "encrypt_info" not in document and "wrapped_key" in document:
-        info = {"data_encrypted": True, "wrapped_key": document["wrapped_key"]}  # Before 8.3.
-    if not isinstance(info, dict) or not isinstance(info.get("data_encrypted"), bool):
-        raise _Malformed("'encrypt_info.data_encrypted' is not a boolean")
-    cipher = _one_of(
-        file_id, "encrypt_info.cipher", info.get("cipher"), (None, "AES-CBC", "AES-GCM")
-    )
-    if not info["data_encrypted"]:
-        return None, cipher or "AES-CBC"
-    if not isinstance(info.get("wrapped_key"), str):
-        raise _Malformed("'wrapped_key' is not a string")
-    return Token(info["wrapped_key"]), cipher or "AES-CBC"
-
-
-def _one_of(file_id: int, name: str, value: Any, known: tuple[Any, ...]) -> Any:
-    if value is None or (isinstance(value, str) and value in known):
-        return value
-    text = f"The portal says {name} {str(value)[:40]!r}, which this version cannot read: upgrade it"
-    raise DirectIOAPIError(text, file_id)
-
-
-def _actual_range(value: Any) -> tuple[int, Optional[int]]:
-    """Offset of the first listed block and the file's size, None where it is not told."""
-    if value is None:
-        return 0, None
-    if not isinstance(value, dict):
-        raise _Malformed("'actual_blocks_range' is not an object")
-    size = value.get("file_size")
-    if size is not None and not _is_length(size):
-        raise _Malformed("'actual_blocks_range.file_size' is not a length")
-    text = value.get("range", "0-")
-    start = text.partition("-")[0] if isinstance(text, str) else ""
-    if not (start.isascii() and start.isdigit() and len(start) < 20):
-        raise _Malformed("'actual_blocks_range.range' does not begin with an offset")
-    return int(start), size
-
-
-def _chunks(raw: list[Any], start: int, limit: Optional[int]) -> list[Chunk]:
-    chunks, offset = [], start
-    for number, item in enumerate(raw, 1):
-        length: Any = item.get("len") if isinstance(item, dict) else None
-        if not _is_length(length) or offset + length > _MAX_OFFSET:
-            raise _Malformed(f"'len' of block {number} is not a length")
-        if limit is not None and length > limit:
-            raise _Malformed(f"block {number} is of {length} bytes, more than can be decoded")
-        url = item.get("url")
-        if not isinstance(url, str) or not url:
-            raise _Malformed(f"'url' of block {number} is not a string")
-        chunks.append(Chunk(number, offset, length, SignedURL(url)))
-        offset += length
-    return chunks
-
-
-def _is_length(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_OFFSET

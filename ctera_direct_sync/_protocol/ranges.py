@@ -1,4 +1,4 @@
-"""From a byte range to the pieces of blocks that cover it. Pure: no I/O, no state."""
+"""Find the pieces of blocks that cover a byte range. Pure: no I/O, no state."""
 
 from __future__ import annotations
 
@@ -9,38 +9,46 @@ from ..types import ByteRange, Chunk
 
 __all__ = ["PART_SIZE", "Piece", "clip", "covered", "piece_at", "pieces"]
 
-#: Bytes of one HTTP range request to a plaintext object (DESIGN, failure policy).
+#: Bytes of one HTTP range request to a plaintext object.
 PART_SIZE = 8 * 1024 * 1024
 
 
 class Piece(NamedTuple):
-    """Bytes ``start`` to ``stop`` (excluded) of the plaintext of the list's element ``block``."""
+    """A part of the plaintext of one block, or all of it."""
 
     block: int
+    """Index of the block in the block list."""
     chunk: Chunk
+    """The block as listed."""
     start: int
+    """Offset in the block of the first byte."""
     stop: int
+    """Offset in the block of the byte past the last one."""
 
     @property
     def offset(self) -> int:
-        """Offset of the piece in the file."""
+        """Offset in the file of the first byte."""
         return self.chunk.offset + self.start
 
     @property
     def length(self) -> int:
-        """Bytes in the piece."""
+        """Length in bytes."""
         return self.stop - self.start
 
     @property
     def whole(self) -> bool:
-        """Whether the piece is all of its block."""
+        """Whether the piece is its whole block."""
         return self.start == 0 and self.stop == self.chunk.length
 
 
 def clip(byte_range: Optional[ByteRange], size: int) -> tuple[int, int]:
-    """First byte and the one past the last that ``byte_range`` means in a file of ``size`` bytes.
+    """Return the first byte of a range, and the one past its last.
 
-    The two are equal where the range starts at or past the end of the file.
+    The two are equal if the range starts at or past the end of the file.
+
+    Args:
+        byte_range: The range, or None for the whole file.
+        size: The size of the file in bytes.
     """
     if byte_range is None:
         return 0, size
@@ -49,7 +57,7 @@ def clip(byte_range: Optional[ByteRange], size: int) -> tuple[int, int]:
 
 
 def covered(chunks: Sequence[Chunk], start: int, stop: int) -> bool:
-    """Whether the listed blocks hold every byte from ``start`` to ``stop`` (excluded)."""
+    """Return whether the listed blocks hold every byte from `start` to `stop` (excluded)."""
     if start == stop:
         return True
     if not chunks:
@@ -66,10 +74,15 @@ def pieces(
     whole: bool = False,
     part_size: Optional[int] = None,
 ) -> Iterator[Piece]:
-    """The pieces that cover bytes ``start`` to ``stop`` (excluded), in file order, none empty.
+    """Yield the pieces that cover a range, in file order. None is empty.
 
-    ``part_size``: blocks are cut at multiples of it, for objects of which any range can be fetched.
-    ``whole``: blocks, or parts of them, are entire, not trimmed to the range.
+    Args:
+        chunks: The block list.
+        start: The first byte of the range.
+        stop: The byte past its last one.
+        whole: Whether to yield whole blocks or parts. Otherwise they are trimmed to the range.
+        part_size: Where to cut blocks: at its multiples. It is for objects of which any range can be
+            fetched. None leaves the blocks as they are listed.
     """
     for index in range(_first(chunks, start), len(chunks)):
         chunk = chunks[index]
@@ -90,7 +103,7 @@ def pieces(
 
 
 def _first(chunks: Sequence[Chunk], offset: int) -> int:
-    """Index of the first block that ends past ``offset``."""
+    """Return the index of the first block that ends past `offset`."""
     low, high = 0, len(chunks)
     while low < high:
         middle = (low + high) // 2
@@ -110,12 +123,12 @@ def piece_at(
     *,
     part_size: Optional[int] = None,
 ) -> Optional[Piece]:
-    """Return the one of :func:`pieces` that begins at ``offset``; None where none does."""
+    """Return the piece of those that `pieces` yields that begins at `offset`, or None."""
     if not start <= offset < stop:
         return None
     piece = next(pieces(chunks, offset, stop, part_size=part_size), None)
     if piece is None or piece.offset != offset:
         return None
-    # Cut as if the range began here: right only where a piece of the whole range begins, too.
+    # It was cut as if the range began here. That is right only if a piece of the whole range begins here.
     begins = offset == start or piece.start % (part_size or piece.chunk.length) == 0
     return piece if begins else None

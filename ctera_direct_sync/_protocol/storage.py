@@ -1,7 +1,7 @@
-"""The storage's side: one piece of a block from its pre-signed URL to verified plaintext.
+"""The storage: one piece of a block, from its pre-signed URL to verified plaintext.
 
-Read :meth:`Storage.fetch` first: it is a block's whole way, and the one place where a failure is
-judged (DESIGN, failure policy).
+Read `Storage.fetch` first. It is a block's whole way through this package: `_Fetch.attempt` fetches,
+verifies and decodes, and `retry_call` retries.
 """
 
 from __future__ import annotations
@@ -9,513 +9,463 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import time
 from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple, NoReturn, Optional, Union
+from typing import NamedTuple, NoReturn, Optional, Union
 
 from .. import codec
-from .._base.buffers import BufferPool, PooledBuffer, tune_allocator
+from .._base.buffers import BufferPool, PooledBuffer
 from .._base.cancellation import CancelScope
 from .._base.observer import Observer
-from .._base.retry import (
-    TRANSIENT_STATUSES,
-    FailedAttempt,
-    Recovery,
-    RetryPolicy,
-    retry_call,
-)
-from .._net.content_coding import described, removable_codings, take_off
-from .._net.errors import TransportError, proxy_advice, tls_advice
-from .._net.session import (
-    HTTP,
-    MAX_REDIRECTS,
-    REDIRECTS,
-    Response,
-    retry_after,
-)
-from .._net.urls import origin_of, redirect_target
+from .._base.retry import FailedAttempt, Recovery, RetryPolicy, retry_call
+from .._base.sync import perf_counter
+from .._net.content_coding import describe_codings, removable_codings, remove_codings
+from .._net.errors import TransportError
+from .._net.session import MAX_REDIRECTS, REDIRECTS, Response, SessionPool
+from .._net.urls import redirect_target
 from ..exceptions import (
     BlockError,
     BlockInfo,
     BlockValidationException,
     DecompressBlockError,
     DecryptBlockError,
-    DirectIOError,
-    DownloadConnectionError,
     DownloadError,
-    DownloadTimeout,
-    NotFoundError,
 )
-from ..types import Chunk, Metadata, SignedURL
-from .answers import Part, WrongSize, is_html, page_instead, read_part, unusable_coding
-from .checksums import AZURE_PREFIX, Mismatch, azure_host, split_azure_prefix, verify
-from .portal import RenewableBlockList
+from ..types import Block, Chunk, SignedURL
+from .answers import (
+    Part,
+    WrongSize,
+    failure_of_status,
+    failure_of_transport,
+    is_html,
+    page_instead,
+    read_part,
+    unusable_coding,
+)
+from .block_list import RenewableBlockList
+from .checksums import (
+    AZURE_DOMAIN,
+    AZURE_PREFIX,
+    DIGEST_HEADERS,
+    Mismatch,
+    azure_host,
+    split_azure_prefix,
+    verify,
+)
 from .ranges import Piece
 
 __all__ = ["Fetched", "Storage"]
 
 _log = logging.getLogger(__name__)
 
-_REFUSED = frozenset({400, 401, 403})
-#: Renewals in a row whose URLs the storage refused as well, before further ones have to wait.
-_MAX_UNPROVEN = 3
-#: Seconds after which a file whose new URLs were refused as well is listed once more.
-_RENEWAL_REST = 10.0
-#: What a stored object may be longer than its plaintext: no compressor in use needs half of it.
-_OBJECT_SLACK = 64 * 1024
+#: How much longer than its plaintext a stored object may be: no compressor in use needs half of it.
+_OBJECT_SLACK_BYTES = 64 * 1024
 #: Bytes that one stored byte can become: deflate's 258 bytes in two bits are the most of all formats.
 _MAX_INFLATION = 1032
 
 
 class Fetched(NamedTuple):
-    """A piece's plaintext and its CRC32C, which is None where nobody asked for it."""
+    """The plaintext of a piece."""
 
     data: Union[bytes, memoryview]
+    """The bytes."""
     crc32c: Optional[int]
+    """Their CRC32C, or None if the caller gave no buffer."""
 
 
 class _Stored(NamedTuple):
-    """A stored object as it came: its bytes, its Content-Encoding if that is more than "identity"."""
+    """A stored object as it came."""
 
     body: Union[bytes, memoryview]
+    headers: Mapping[str, str]
     coding: str
-    removable: tuple[str, ...]
-    html: bool
+    """Its Content-Encoding, or "" if that is missing or "identity"."""
 
 
 class Storage:
-    """Fetches pieces of blocks. Thread-safe: each thread asks ``http`` for its own session."""
+    """Fetches pieces of blocks. Thread-safe: `sessions` has one for each thread.
+
+    Attributes:
+        buffers: Memory for stored objects, and for callers that pass a buffer to `fetch`.
+    """
 
     def __init__(
         self,
-        http: Callable[[], HTTP],
-        renew: Callable[[RenewableBlockList, Metadata, CancelScope], bool],
+        sessions: SessionPool,
         policy: RetryPolicy,
         checksums: frozenset[str],
         observer: Observer,
     ) -> None:
-        self._http = http
-        self._renew = renew
-        self._policy = policy
-        self._checksums = checksums
-        self._observer = observer
+        self.sessions = sessions
+        self.policy = policy
+        self.checksums = checksums
+        self.observer = observer
         self.buffers = BufferPool()
-        tune_allocator()
 
     def fetch(
         self,
-        listing: RenewableBlockList,
+        block_list: RenewableBlockList,
         piece: Piece,
         scope: CancelScope,
         buffer: Optional[PooledBuffer] = None,
     ) -> Fetched:
-        """The piece's plaintext, verified; retried, and listed again, as the failure policy has it.
+        """Return the verified plaintext of a piece.
 
-        With ``buffer``, as a download has it, the data may lie in its memory, valid as long as that is,
-        and has a CRC32C; else it is new bytes, without.
-        BlockError and its subclasses; DirectIOAPIError where the file had to be listed again and the
-        portal refused; Cancelled once the scope is.
-        """
-        metadata = listing.metadata
+        The request is retried by the policy. Expired URLs are renewed.
 
-        def attempt(number: int) -> Fetched:
-            nonlocal metadata
-            metadata = listing.metadata
-            try:
-                fetched = self._attempt(metadata, listing, piece, scope, buffer)
-            except FailedAttempt as caught:
-                failure = caught
-            else:
-                listing.unproven = 0
-                return fetched
-            if failure.error.errno == errno.ENOENT:
-                self._check_unchanged(listing, metadata, piece, scope)
-            raise failure
-
-        def renew(failure: FailedAttempt) -> bool:
-            if listing.changed:
-                _changed(metadata, piece)
-            if not _may_renew(listing, metadata):
-                return False
-            self._tell_retry(metadata, piece, failure, 0.0)
-            if not self._renew(listing, metadata, scope):
-                _changed(metadata, piece)
-            return True
-
-        def tell(failure: FailedAttempt, number: int, delay: float) -> None:
-            self._tell_retry(metadata, piece, failure, delay)
-
-        return retry_call(self._policy, attempt, scope=scope, on_retry=tell, renew=renew)
-
-    def _check_unchanged(
-        self, listing: RenewableBlockList, metadata: Metadata, piece: Piece, scope: CancelScope
-    ) -> None:
-        """Raise DownloadError (ESTALE) if an object is gone because the file changed.
+        Args:
+            block_list: The file.
+            piece: The bytes to fetch.
+            scope: The cancel scope of the caller.
+            buffer: Memory for the plaintext. The result may lie in it, and is valid as long as it is.
+                Without it the result is new bytes.
 
         Raises:
-            NotFoundError: The portal says that the file is gone.
+            BlockError: The piece could not be fetched or decoded. Subclasses say why.
+            DirectIOAPIError: The URLs had to be renewed, and the portal refused.
+            Cancelled: The scope was cancelled.
         """
-        if not listing.changed and _may_renew(listing, metadata):
-            try:
-                self._renew(listing, metadata, scope)
-            except NotFoundError:
-                raise
-            except DirectIOError:
-                pass  # The portal cannot tell, so the storage's own answer is the one to report.
-        if listing.changed:
-            _changed(metadata, piece)
+        fetch = _Fetch(self, block_list, piece, scope, buffer)
+        return retry_call(
+            self.policy, fetch.attempt, scope=scope, on_retry=fetch.tell_retry, renew=fetch.renew
+        )
 
-    def _attempt(
+    def fetch_block(
+        self, block_list: RenewableBlockList, file_id: int, piece: Piece, scope: CancelScope
+    ) -> Block:
+        """Return a piece as a block for the user.
+
+        Args:
+            block_list: The file.
+            file_id: The ID to show in the block.
+            piece: The bytes to fetch.
+            scope: The cancel scope of the caller.
+
+        Raises:
+            Exception: What `fetch` raises.
+        """
+        data = bytes(self.fetch(block_list, piece, scope).data)
+        chunk = piece.chunk
+        return Block(file_id, chunk.number, chunk.offset + piece.start, len(data), data)
+
+
+class _Fetch:
+    """The fetching of one piece, with all its attempts. It belongs to one thread."""
+
+    __slots__ = (
+        "_block",
+        "_block_list",
+        "_buffer",
+        "_chunk",
+        "_metadata",
+        "_observer",
+        "_piece",
+        "_scope",
+        "_storage",
+    )
+
+    def __init__(
         self,
-        metadata: Metadata,
-        listing: RenewableBlockList,
+        storage: Storage,
+        block_list: RenewableBlockList,
         piece: Piece,
         scope: CancelScope,
         buffer: Optional[PooledBuffer],
-    ) -> Fetched:
-        """One try: GET, verify what the storage declares, decode. FailedAttempt where it fails."""
-        file_id, chunk = metadata.file_id, metadata.chunks[piece.block]
-        block = BlockInfo(file_id, chunk.number, chunk.offset, chunk.length)
+    ) -> None:
+        self._storage = storage
+        self._observer = storage.observer
+        self._block_list = block_list
+        self._piece = piece
+        self._scope = scope
+        self._buffer = buffer
+        self._use_newest_list()
+
+    def _use_newest_list(self) -> None:
+        self._metadata = metadata = self._block_list.metadata
+        self._chunk = chunk = metadata.chunks[self._piece.block]
+        self._block = BlockInfo(metadata.file_id, chunk.number, chunk.offset, chunk.length)
+
+    # --- attempts ------------------------------------------------------------------------------------
+
+    def attempt(self, number: int) -> Fetched:
+        """Fetch, verify and decode once. Raise `FailedAttempt` if that fails."""
+        if self._metadata is not self._block_list.metadata:
+            self._use_newest_list()
+        piece, chunk = self._piece, self._chunk
         try:
-            if not piece.whole and metadata.plaintext:
-                return self._get_part(listing, chunk, piece, block, scope, buffer)
-            with self.buffers.acquire() as memory:
-                stored = self._get_object(metadata, chunk, block, scope, memory)
-                if stored.coding:
-                    return self._decode_labelled(metadata, piece, block, stored, buffer)
-                return self._decode(metadata, piece, block, stored.body, stored.html, buffer)
+            if self._block_list.plaintext and piece.stop - piece.start != chunk.length:
+                fetched = self._fetch_part()
+            else:
+                with self._storage.buffers.acquire() as memory:
+                    stored = self._fetch_object(memory)
+                    if stored.coding:
+                        fetched = self._decode_labelled(stored)
+                    else:
+                        fetched = self._decode(stored)
+            self._block_list.unproven = 0
+            return fetched
+        except FailedAttempt as caught:
+            failure = caught
         except TransportError as caught:
-            failure = _from_fault(caught, chunk.url, block)
+            failure = failure_of_transport(caught, chunk.url, self._block)
         except (MemoryError, OverflowError):
             text = (
                 f"A block of {chunk.length} bytes does not fit into memory: stream() and iter_blocks() "
                 "take large plaintext objects in parts"
             )
-            failure = FailedAttempt(DownloadError(text, block, errno=errno.ENOMEM))
-        raise failure
+            failure = FailedAttempt(DownloadError(text, self._block, errno=errno.ENOMEM))
+        try:
+            # An object may be gone because the file changed: the portal knows.
+            if failure.error.errno == errno.ENOENT and not self._block_list.check_unchanged(
+                self._metadata, self._scope
+            ):
+                self._raise_changed()
+            raise failure
+        finally:
+            del failure  # Its traceback leads to this frame.
+
+    def renew(self, failure: FailedAttempt) -> bool:
+        """Renew the block list after the storage refused a URL. Return False if that would not help."""
+        if self._block_list.changed:
+            self._raise_changed()
+        if not self._block_list.can_renew(self._metadata):
+            return False
+        self.tell_retry(failure, 0, 0.0)
+        if not self._block_list.renew(self._metadata, self._scope):
+            self._raise_changed()
+        return True
+
+    def tell_retry(self, failure: FailedAttempt, number: int, delay: float) -> None:
+        """Log that another attempt follows after `delay` seconds, and tell the observer."""
+        _log.warning(
+            "file %s block %d: %s; trying again in %.2f s",
+            self._metadata.file_id,
+            self._chunk.number,
+            failure.error.strerror,
+            delay,
+        )
+        self._emit("retried", 0, type(failure.error).__name__)
+
+    def _emit(self, name: str, nbytes: int, detail: str = "") -> None:
+        self._observer.emit(name, self._metadata.file_id, self._chunk, nbytes, detail)
+
+    def _raise_changed(self) -> NoReturn:
+        raise DownloadError(
+            "The file changed on the portal while it was being read: start again from its beginning",
+            self._block,
+            errno=errno.ESTALE,
+        )
 
     # --- the object, or a part of it -----------------------------------------------------------------
 
-    def _get_object(
-        self,
-        metadata: Metadata,
-        chunk: Chunk,
-        block: BlockInfo,
-        scope: CancelScope,
-        memory: PooledBuffer,
-    ) -> _Stored:
-        """A whole stored object, without Azure's prefix unless it is labelled with a coding."""
-        limit = _object_limit(metadata, chunk)
-        started = time.perf_counter()
-        with self._open(metadata.file_id, chunk, block, scope) as response:
+    def _fetch_object(self, memory: PooledBuffer) -> _Stored:
+        """Return a whole stored object, without Azure's prefix unless it is labelled with a coding."""
+        chunk = self._chunk
+        limit = self._object_limit()
+        started = perf_counter()
+        with self._open() as response:
             if response.status != 200:
-                raise _from_status(response, block)
+                raise failure_of_status(response, self._block)
             headers = response.headers
-            coding = described(headers) if "content-encoding" in headers else ""
+            coding = describe_codings(headers) if "content-encoding" in headers else ""
             if coding:
                 limit += limit // 64 + 1024  # What deflate may add, RFC 1951, section 3.2.4.
             body = response.read(limit, memory)
-            html = is_html(response)
         if self._observer.active:
-            self._observer.emit("received", metadata.file_id, chunk, len(body))
+            self._emit("received", len(body))
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug(
                 "file %s block %d: %d bytes in %.3f s",
-                metadata.file_id,
+                self._metadata.file_id,
                 chunk.number,
                 len(body),
-                time.perf_counter() - started,
+                perf_counter() - started,
             )
-        names = self._verify(body, headers, block)
-        if not coding:
+        names = self._verify(body, headers)
+        # Most storages declare nothing and are not Azure: this spares each block a few calls.
+        if not coding and AZURE_DOMAIN in str.lower(chunk.url):
             body, prefixed = _without_prefix(body, chunk)
             names += prefixed
         for name in names:
-            self._observer.emit("verified", metadata.file_id, chunk, len(body), name)
-        return _Stored(body, coding, removable_codings(headers) if coding else (), html)
+            self._emit("verified", len(body), name)
+        return _Stored(body, headers, coding)
 
-    def _get_part(
-        self,
-        listing: RenewableBlockList,
-        chunk: Chunk,
-        piece: Piece,
-        block: BlockInfo,
-        scope: CancelScope,
-        buffer: Optional[PooledBuffer],
-    ) -> Fetched:
-        """A byte range of a plaintext object (RFC 9110, section 14), all parts of one version of it."""
-        file_id = listing.metadata.file_id
-        shift = AZURE_PREFIX if piece.block in listing.prefixed else 0
+    def _object_limit(self) -> int:
+        """Return how many bytes a stored object may have, by the length of its plaintext."""
+        length = self._chunk.length
+        if self._block_list.plaintext:
+            return length + AZURE_PREFIX
+        return 2 * length + AZURE_PREFIX + _OBJECT_SLACK_BYTES
+
+    def _fetch_part(self) -> Fetched:
+        """Fetch a byte range of a plaintext object (RFC 9110, section 14).
+
+        All parts of an object come from one version of it.
+        """
+        block_list, piece, chunk = self._block_list, self._piece, self._chunk
+        shift = AZURE_PREFIX if piece.block in block_list.prefixed else 0
         first, last = piece.start + shift, piece.stop - 1 + shift
         headers = {"Range": f"bytes={first}-{last}"}
-        known = listing.etags.get(piece.block)
+        known = block_list.etags.get(piece.block)
         if known is not None:
             headers["If-Match"] = known
-        with self._open(file_id, chunk, block, scope, headers) as response:
+        with self._open(headers) as response:
             if response.status == 412:
-                _changed(listing.metadata, piece)
+                self._raise_changed()
             if response.status not in (200, 206):
-                raise _from_status(response, block)
-            self._check_version(listing, piece, response)
+                raise failure_of_status(response, self._block)
+            self._check_version(response)
             part = Part(first, piece.length, chunk.length + shift)
             try:
-                body = read_part(response, part, block, buffer)
+                body = read_part(response, part, self._block, self._buffer)
             except WrongSize as caught:
                 # The MD5 in front of an object shows in its size. To learn of it costs no attempt.
                 if shift or caught.size != part.size + AZURE_PREFIX or not azure_host(chunk.url):
                     raise
-                listing.prefixed.add(piece.block)
+                block_list.prefixed.add(piece.block)
                 body = None
             else:
-                self._check_type(listing, piece, response, block)
+                self._check_type(response)
         if body is None:
-            return self._get_part(listing, chunk, piece, block, scope, buffer)
+            return self._fetch_part()
         if self._observer.active:
-            self._observer.emit("received", file_id, chunk, len(body))
-        return Fetched(body, None if buffer is None else codec.crc32c(body))
+            self._emit("received", len(body))
+        return Fetched(body, None if self._buffer is None else codec.crc32c(body))
 
-    def _open(
-        self,
-        file_id: int,
-        chunk: Chunk,
-        block: BlockInfo,
-        scope: CancelScope,
-        headers: Optional[Mapping[str, str]] = None,
-    ) -> Response:
-        """The response to a GET of the block's URL, redirects followed: no credentials are at stake."""
-        http, url = self._http(), chunk.url
+    def _open(self, headers: Optional[Mapping[str, str]] = None) -> Response:
+        """Return the response to a GET of the block's URL.
+
+        Redirects are followed: the request carries no credentials.
+        """
+        sessions, url = self._storage.sessions, self._chunk.url
         for _ in range(MAX_REDIRECTS + 1):
-            response = http.get(url, scope, headers)
+            response = sessions.get(url, self._scope, headers)
             if response.status not in REDIRECTS:
                 if self._observer.active:
-                    self._observer.emit("first-byte", file_id, chunk, response.length or 0)
+                    self._emit("first-byte", response.length or 0)
                 return response
             with response:
                 location = response.headers.get("location")
                 url = SignedURL(redirect_target(url, response.status, location))
-        raise FailedAttempt(DownloadError("The storage redirects in a circle", block))
+        raise FailedAttempt(DownloadError("The storage redirects in a circle", self._block))
 
-    def _check_version(self, listing: RenewableBlockList, piece: Piece, response: Response) -> None:
-        """Hold all parts of an object to the first one's ETag; a weak one proves nothing."""
+    def _check_version(self, response: Response) -> None:
+        """Hold all parts of an object to the first one's ETag. A weak ETag proves nothing."""
         etag = response.headers.get("etag", "")
-        if (
-            etag
-            and not etag.startswith("W/")
-            and listing.etags.setdefault(piece.block, etag) != etag
-        ):
-            _changed(listing.metadata, piece)
+        if not etag or etag.startswith("W/"):
+            return
+        if self._block_list.etags.setdefault(self._piece.block, etag) != etag:
+            self._raise_changed()
 
-    def _check_type(
-        self, listing: RenewableBlockList, piece: Piece, response: Response, block: BlockInfo
-    ) -> None:
-        """Refuse a web page of just the object's length, in place of what is not a page."""
-        html = is_html(response)
-        if listing.html.setdefault(piece.block, html) != html and response.status == 200 and html:
-            raise FailedAttempt(page_instead(block), Recovery.RETRY)
+    def _check_type(self, response: Response) -> None:
+        """Refuse a web page of just the object's length, if earlier parts were not from a page."""
+        html = is_html(response.headers)
+        known = self._block_list.html.setdefault(self._piece.block, html)
+        if known != html and response.status == 200 and html:
+            raise FailedAttempt(page_instead(self._block), Recovery.RETRY)
 
-    def _verify(
-        self, body: Union[bytes, memoryview], headers: Mapping[str, str], block: BlockInfo
-    ) -> list[str]:
+    def _verify(self, body: Union[bytes, memoryview], headers: Mapping[str, str]) -> list[str]:
+        """Return the names of the digests that the storage declares, after verifying them."""
+        checksums = self._storage.checksums
+        if DIGEST_HEADERS.isdisjoint(headers) and "etag" not in checksums:
+            return []
         try:
-            return verify(body, headers, self._checksums)
+            return verify(body, headers, checksums)
         except Mismatch as caught:
             text = f"The object was damaged on its way: its {caught}"
-        raise FailedAttempt(DownloadError(text, block), Recovery.RETRY)
+        raise FailedAttempt(DownloadError(text, self._block), Recovery.RETRY)
 
     # --- plaintext -----------------------------------------------------------------------------------
 
-    def _decode(
-        self,
-        metadata: Metadata,
-        piece: Piece,
-        block: BlockInfo,
-        stored: Union[bytes, memoryview],
-        html: bool,
-        buffer: Optional[PooledBuffer],
-    ) -> Fetched:
-        failure: BlockError
-        length = piece.chunk.length
-        data: Union[bytes, memoryview]
-        crc32c: Optional[int]
-        if length > _OBJECT_SLACK + _MAX_INFLATION * len(stored):
+    def _decode(self, stored: _Stored) -> Fetched:
+        """Return the plaintext of an object."""
+        body, buffer, piece = stored.body, self._buffer, self._piece
+        length = self._chunk.length
+        if length > _OBJECT_SLACK_BYTES + _MAX_INFLATION * len(body):
             # Said before memory is set aside for a length that the wire made up.
-            text = f"The stored object of {len(stored)} bytes cannot hold a block of {length}"
-            failure = BlockValidationException(text, block)
-            raise FailedAttempt(page_instead(block) if html else failure, Recovery.REFETCH)
-        options = _codec_options(metadata, piece)
-        # In borrowed memory the object is ours to decrypt in place.
-        options["overwrite_input"] = isinstance(stored, memoryview)
+            text = f"The stored object of {len(body)} bytes cannot hold a block of {length}"
+            raise self._undecodable(stored, BlockValidationException(text, self._block))
+        # In borrowed memory the object may be decrypted in place.
+        overwrite = isinstance(body, memoryview) and not body.readonly
+        data: Union[bytes, memoryview]
+        crc32c: Optional[int] = None
         try:
             if buffer is None:
-                data, crc32c = codec.decode_bytes(stored, length=length, **options), None
+                data, _ = codec.decode_stored(
+                    body,
+                    self._block_list.options,
+                    length=length,
+                    number=self._chunk.number,
+                    overwrite_input=overwrite,
+                    checksum=False,
+                )
             else:
                 data = buffer.view(length)
-                crc32c = codec.decode_into(stored, data, **options)
-        except (DecryptBlockError, DecompressBlockError, BlockValidationException) as error:
-            failure = type(error)(str(error.strerror), block, errno=error.errno)
+                crc32c = codec.decode_stored_into(
+                    body,
+                    data,
+                    self._block_list.options,
+                    number=self._chunk.number,
+                    overwrite_input=overwrite,
+                )
+        except (DecryptBlockError, DecompressBlockError, BlockValidationException) as caught:
+            error = type(caught)(str(caught.strerror), self._block, errno=caught.errno)
         else:
             if self._observer.active:
-                self._observer.emit("decoded", metadata.file_id, piece.chunk, len(data))
-            if piece.whole:
-                return Fetched(data, crc32c)
-            data = data[piece.start : piece.stop]
-            return Fetched(data, None if buffer is None else codec.crc32c(data))
-        if html:
-            failure = page_instead(block)
-        raise FailedAttempt(failure, Recovery.REFETCH)
+                self._emit("decoded", len(data))
+            if piece.stop - piece.start != length:
+                data = data[piece.start : piece.stop]
+                crc32c = None if buffer is None else codec.crc32c(data)
+            return Fetched(data, crc32c)
+        raise self._undecodable(stored, error)
 
-    def _decode_labelled(
-        self,
-        metadata: Metadata,
-        piece: Piece,
-        block: BlockInfo,
-        stored: _Stored,
-        buffer: Optional[PooledBuffer],
-    ) -> Fetched:
-        """The plaintext of an object that is labelled with a Content-Encoding.
+    def _undecodable(self, stored: _Stored, error: BlockError) -> FailedAttempt:
+        """Return the failure for an object that is not the block."""
+        if is_html(stored.headers):
+            error = page_instead(self._block)
+        return FailedAttempt(error, Recovery.REFETCH)
+
+    def _decode_labelled(self, stored: _Stored) -> Fetched:
+        """Return the plaintext of an object that is labelled with a Content-Encoding.
 
         The label may be the object's metadata, or a coding of the answer. The reading that gives the
-        listed block is the right one; where both give one, and not the same, neither is certain.
+        listed block is the right one. If both do, and the blocks differ, neither is certain.
         """
+        piece, chunk = self._piece, self._chunk
         readings = [bytes(stored.body)]
-        if stored.removable:
+        removable = removable_codings(stored.headers)
+        if removable:
             with contextlib.suppress(TransportError):
-                limit = _object_limit(metadata, piece.chunk)
-                readings.append(take_off(readings[0], stored.removable, limit))
+                readings.append(remove_codings(readings[0], removable, self._object_limit()))
         found: set[bytes] = set()
         what = ""
         for reading in readings:
-            body, _ = _without_prefix(reading, piece.chunk)
+            body, _ = _without_prefix(reading, chunk)
             try:
-                options = _codec_options(metadata, piece)
-                found.add(codec.decode_bytes(body, length=piece.chunk.length, **options))
+                data, _ = codec.decode_stored(
+                    body,
+                    self._block_list.options,
+                    length=chunk.length,
+                    number=chunk.number,
+                    checksum=False,
+                )
+                found.add(data)
             except (DecryptBlockError, DecompressBlockError, BlockValidationException) as error:
                 what = what or str(error.strerror)
         if len(found) == 1:
             data = found.pop()[piece.start : piece.stop]
             if self._observer.active:
-                self._observer.emit("decoded", metadata.file_id, piece.chunk, len(data))
-            return Fetched(data, None if buffer is None else codec.crc32c(data))
-        if stored.html:
-            raise FailedAttempt(page_instead(block), Recovery.REFETCH)
+                self._emit("decoded", len(data))
+            return Fetched(data, None if self._buffer is None else codec.crc32c(data))
         what = "it decodes in two ways" if found else what
-        raise FailedAttempt(unusable_coding(stored.coding, block, what), Recovery.REFETCH)
-
-    def _tell_retry(
-        self, metadata: Metadata, piece: Piece, failure: FailedAttempt, delay: float
-    ) -> None:
-        _log.warning(
-            "file %s block %d: %s; trying again in %.2f s",
-            metadata.file_id,
-            piece.chunk.number,
-            failure.error.strerror,
-            delay,
-        )
-        self._observer.emit(
-            "retried", metadata.file_id, piece.chunk, 0, type(failure.error).__name__
-        )
-
-
-# --- judging answers -----------------------------------------------------------------------------------
-
-
-def _may_renew(listing: RenewableBlockList, refused: Metadata) -> bool:
-    """Whether listing again may help: not for every block of a storage that refuses all of them."""
-    if listing.metadata is not refused or listing.unproven < _MAX_UNPROVEN:
-        return True
-    return time.monotonic() - listing.renewed > _RENEWAL_REST
-
-
-def _from_status(response: Response, block: BlockInfo) -> FailedAttempt:
-    status = response.status
-    if status in _REFUSED:
-        text = (
-            f"The storage refuses the block's URL, even newly listed (HTTP {status}): check the "
-            "storage node's credentials and clock on the portal"
-        )
-        return FailedAttempt(DownloadError(text, block, errno=errno.EACCES), Recovery.RELIST)
-    if status in TRANSIENT_STATUSES or status >= 500:
-        text = f"The storage is busy or failing (HTTP {status}): try again later"
-        return FailedAttempt(
-            DownloadError(text, block), Recovery.RETRY, retry_after(response.headers)
-        )
-    if status == 404:
-        text = (
-            "The storage has no such object (HTTP 404): the file may have been deleted or changed"
-        )
-        return FailedAttempt(DownloadError(text, block, errno=errno.ENOENT))
-    if status == 416:
-        text = "The stored object is shorter than the portal lists it (HTTP 416)"
-        return FailedAttempt(DownloadError(text, block))
-    return FailedAttempt(DownloadError(f"The storage answered HTTP {status}, not the block", block))
-
-
-def _from_fault(fault: TransportError, url: str, block: BlockInfo) -> FailedAttempt:
-    if fault.kind == "long":
-        text = f"The stored object cannot be the block: {fault.reason}"
-        return FailedAttempt(BlockValidationException(text, block), Recovery.REFETCH)
-    return FailedAttempt(
-        _no_answer(fault, url, block), Recovery.RETRY if fault.transient else Recovery.NONE
-    )
-
-
-def _no_answer(fault: TransportError, url: str, block: BlockInfo) -> BlockError:
-    if fault.proxy:
-        advice = proxy_advice(fault, "settings.storage.ssl")
-        text = f"The storage at {origin_of(url)} was not reached: {fault.reason}{advice}"
-        kind = DownloadTimeout if fault.kind == "timeout" else DownloadConnectionError
-        return kind(text, block)
-    if fault.kind == "timeout":
-        text = f"The storage was silent ({fault.reason}): raise settings.storage.timeout"
-        return DownloadTimeout(text, block)
-    if fault.kind == "url":
-        text = f"The block's URL cannot be fetched: {fault.reason}"
-        return DownloadError(text, block, errno=errno.EINVAL)
-    origin = origin_of(url)
-    if fault.kind == "tls":
-        text = (
-            f"No secure connection to the storage at {origin}: {fault.reason}"
-            f"{tls_advice(fault, 'settings.storage.ssl')}"
-        )
-        return DownloadConnectionError(text, block)
-    if fault.kind == "connection":
-        text = f"No answer from the storage at {origin}: {fault.reason}"
-        return DownloadConnectionError(text, block)
-    return DownloadError(
-        f"The answer of the storage at {origin} is unusable: {fault.reason}", block
-    )
-
-
-def _object_limit(metadata: Metadata, chunk: Chunk) -> int:
-    """Bytes that a stored object may have at most, by the length of its plaintext."""
-    limit = chunk.length + AZURE_PREFIX
-    return limit if metadata.plaintext else limit + chunk.length + _OBJECT_SLACK
-
-
-def _codec_options(metadata: Metadata, piece: Piece) -> dict[str, Any]:
-    return {
-        "key": metadata.encryption_key,
-        "cipher": metadata.cipher,
-        "compression": metadata.compression,
-        "number": piece.chunk.number,
-    }
+        raise self._undecodable(stored, unusable_coding(stored.coding, self._block, what))
 
 
 def _without_prefix(
     body: Union[bytes, memoryview], chunk: Chunk
 ) -> tuple[Union[bytes, memoryview], list[str]]:
-    """An object without Azure's prefix, and the names of the digests that this verified."""
+    """Return an object without Azure's prefix, and the names of the digests that this verified."""
     host = azure_host(chunk.url)
     if host is None:
         return body, []
     body, prefixed = split_azure_prefix(body, host)
     return body, ["azure-md5"] if prefixed else []
-
-
-def _changed(metadata: Metadata, piece: Piece) -> NoReturn:
-    chunk = piece.chunk
-    raise DownloadError(
-        "The file changed on the portal while it was being read: start again from its beginning",
-        BlockInfo(metadata.file_id, chunk.number, chunk.offset, chunk.length),
-        errno=errno.ESTALE,
-    )

@@ -4,7 +4,6 @@ from PyInstaller.utils.hooks import can_import_module
 
 hiddenimports = [
     # Imported when a name of theirs is first used.
-    "ctera_direct_sync._readers.batch",
     "ctera_direct_sync.client",
     "ctera_direct_sync.codec",
     "ctera_direct_sync._readers.stream",

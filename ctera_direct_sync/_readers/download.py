@@ -1,4 +1,4 @@
-"""A file, or a range of one, to a path or a writable file object."""
+"""Downloading a file, or a range of it, to a path or a writable file object."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import io
 import logging
 import operator
 import os
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
 from typing import IO, Any, Callable, NamedTuple, Optional, Union
 
 from .. import codec
 from .._base.cancellation import Cancelled, CancelScope
+from .._base.sync import CancelledError, perf_counter
 from .._engine.engine import ClientClosed
 from .._engine.iteration import as_completed
 from .._protocol.ranges import Piece
@@ -30,24 +29,59 @@ __all__ = ["Finished", "Progress", "Target", "Verify", "download"]
 
 _log = logging.getLogger(__name__)
 
-#: Called with the bytes done and the bytes in all, in the caller's thread.
+#: Called with the bytes done and the bytes in total, on the caller's thread.
 Progress = Callable[[int, int], object]
 
-#: Called with the path of the complete file, before it gets its final name, and its CRC32C. What it
-#: raises ends the download, and leaves the target as it was.
+#: Called with the path of the complete file, before it gets its final name, and its CRC32C. An error
+#: that it raises ends the download, and the target stays as it was.
 Verify = Callable[[str, int], object]
 Target = Union[str, "os.PathLike[str]", IO[bytes]]
 
 
 class Finished(NamedTuple):
-    """A download, and whether there was nothing to do: the target was complete, and still is it."""
+    """The outcome of a download.
+
+    Attributes:
+        download: What the target holds now.
+        unchanged: Whether the target was complete already, so that nothing was fetched.
+    """
 
     download: Download
     unchanged: bool
 
 
+class _Written(NamedTuple):
+    """What a target holds now.
+
+    Attributes:
+        crc32c: The CRC32C of all bytes.
+        unchanged: Whether the target was complete already.
+    """
+
+    crc32c: int
+    unchanged: bool
+
+
+class _Options(NamedTuple):
+    """How to download a file.
+
+    Attributes:
+        resume: Whether to continue an earlier download, and to keep the progress of this one.
+        progress: The callback for progress.
+        max_workers: The most concurrent downloads of blocks. None leaves it to the engine.
+        verify: The callback that accepts or refuses the complete file.
+        scope: The scope that cancels the download.
+    """
+
+    resume: bool
+    progress: Progress
+    max_workers: Optional[int]
+    verify: Optional[Verify]
+    scope: CancelScope
+
+
 def download(
-    source: ListedFile,
+    file: ListedFile,
     target: Target,
     start: int,
     stop: int,
@@ -58,84 +92,93 @@ def download(
     verify: Optional[Verify] = None,
     scope: Optional[CancelScope] = None,
 ) -> Finished:
-    """Bytes ``start`` to ``stop`` (excluded) of a file to ``target``.
+    """Download a range of a file.
 
-    ``verify`` is for a path: bytes that went into a file object or device cannot be taken back.
-    ``scope`` ends a download to a path from another thread, as closing the client does.
+    Args:
+        file: The file.
+        target: A path, an opened `Place`, or a writable file object.
+        start: The offset of the first byte.
+        stop: The offset past the last byte.
+        resume: Whether to continue an earlier download, and to keep the progress of this one.
+        progress: Called with the bytes done and the bytes in total.
+        max_workers: The most concurrent downloads of blocks. None leaves it to the engine.
+        verify: Called before the complete file gets its name. Only for a path: bytes that went into a
+            file object or a device cannot be taken back.
+        scope: Cancels a download to a path from another thread, as the end of the client does.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        DirectIOError: A block could not be had, or the client was closed.
+        OSError: The target cannot be written.
+        ValueError: `verify` was given for a stream.
     """
-    began = time.perf_counter()
-    report = progress or _no_progress
-    scope = scope or CancelScope()
-    unchanged = False
+    began = perf_counter()
+    options = _Options(
+        resume, progress or _no_progress, max_workers, verify, scope or CancelScope()
+    )
     path: Optional[str] = None
     if hasattr(target, "write"):
-        _refuse_verify(verify)
-        crc32c = _to_file(source, target, start, stop, report, max_workers)
+        _refuse_verify(options)
+        written = _Written(_to_stream(file, target, start, stop, options), False)
     elif isinstance(target, Place):
         path = os.fspath(target)
-        plan = DownloadPlan(source.metadata, start, stop)
-        crc32c, unchanged = _to_place(
-            source, target, plan, resume, report, max_workers, verify, scope
-        )
+        written = _to_place(file, target, DownloadPlan(file.metadata, start, stop), options)
     else:
         name = os.fsdecode(os.fspath(target))
         path = os.path.realpath(name)
         if os.path.isdir(path) or name.endswith(("/", os.sep)):
             raise IsADirectoryError(errno.EISDIR, "the target is a folder: name a file in it", name)
         if is_stream(name):
-            _refuse_verify(verify)
+            _refuse_verify(options)
             path = name
             with open_stream(name) as stream:
-                crc32c = _to_file(source, stream, start, stop, report, max_workers)
+                written = _Written(_to_stream(file, stream, start, stop, options), False)
                 stream.check(stop - start)
         else:
-            plan = DownloadPlan(source.metadata, start, stop)
+            plan = DownloadPlan(file.metadata, start, stop)
             with Place.of(path) as place:
-                crc32c, unchanged = _to_place(
-                    source, place, plan, resume, report, max_workers, verify, scope
-                )
-    took = time.perf_counter() - began
-    return Finished(Download(path, stop - start, crc32c, took), unchanged)
+                written = _to_place(file, place, plan, options)
+    seconds = perf_counter() - began
+    return Finished(Download(path, stop - start, written.crc32c, seconds), written.unchanged)
 
 
 def _no_progress(done: int, total: int) -> None:
     pass
 
 
-def _refuse_verify(verify: Optional[Verify]) -> None:
-    if verify is not None:
+def _refuse_verify(options: _Options) -> None:
+    if options.verify is not None:
         raise ValueError("verify needs a regular file as target: it is called before the renaming")
 
 
-def _to_file(
-    source: ListedFile,
-    file: Any,
-    start: int,
-    stop: int,
-    progress: Progress,
-    max_workers: Optional[int],
-) -> int:
-    """In order, from the caller's thread, as a file object wants it. StreamError as a stream."""
+def _to_stream(file: ListedFile, stream: Any, start: int, stop: int, options: _Options) -> int:
+    """Write a range to a file object, in order, on the caller's thread. Return its CRC32C.
+
+    Raises:
+        StreamError: As an iteration over the blocks.
+    """
     crc32c, total, written = 0, stop - start, 0
-    progress(0, total)
-    streamer = Streamer(source, start, stop, max_workers)
+    options.progress(0, total)
+    streamer = Streamer(file, start, stop, options.max_workers)
     try:
         for block in streamer.start():
             if block.offset != start + written or len(block.data) > total - written:
-                raise _went_wrong(source.file_id, start, written, total)
-            _write_all(file, memoryview(block.data))
+                raise _wrong_count(file.file_id, start, written, total)
+            _write_all(stream, memoryview(block.data))
             written += len(block.data)
             crc32c = codec.crc32c(block.data, crc32c)
-            progress(written, total)
+            options.progress(written, total)
     finally:
         streamer.stop()
-    # Counted here, whatever the stream thinks: nothing may end as if it were whole.
+    # Counted here, independently of the stream: a short file must not look whole.
     if written != total:
-        raise _went_wrong(source.file_id, start, written, total)
+        raise _wrong_count(file.file_id, start, written, total)
     return crc32c
 
 
-def _went_wrong(file_id: int, start: int, written: int, total: int) -> StreamError:
+def _wrong_count(file_id: int, start: int, written: int, total: int) -> StreamError:
     return StreamError(
         f"The stream ended, or gave other bytes than were due, after {written} of {total} bytes: resume "
         f"from offset {start + written}",
@@ -144,14 +187,19 @@ def _went_wrong(file_id: int, start: int, written: int, total: int) -> StreamErr
     )
 
 
-def _write_all(file: Any, view: memoryview) -> None:
-    """Write everything, as often as ``file`` takes only a part, or raise."""
+def _write_all(stream: Any, view: memoryview) -> None:
+    """Write all bytes, by several calls if the file object takes only a part of them.
+
+    Raises:
+        OSError: The file object takes no more.
+        TypeError: Its `write` returns something else than a number or None.
+    """
     while view:
-        # A raw file may take less than it is given, and answers None for nothing at all; from other
-        # objects None says that they had no more to say.
-        written = file.write(view)
+        written = stream.write(view)
+        # None from a raw file means that it took nothing (io.RawIOBase). Other objects return None if
+        # their `write` has no return value.
         if written is None:
-            if isinstance(file, io.RawIOBase):
+            if isinstance(stream, io.RawIOBase):
                 raise BlockingIOError(
                     errno.EAGAIN, "the target is in non-blocking mode, and takes no more now"
                 )
@@ -160,7 +208,7 @@ def _write_all(file: Any, view: memoryview) -> None:
 
 
 def _count(written: object, given: int) -> int:
-    """Return how many bytes a ``write()`` took, from what it returned."""
+    """Return how many bytes a call of `write` took, from its return value."""
     if isinstance(written, bool) or not hasattr(written, "__index__"):
         raise TypeError(
             f"write() of the target returned {type(written).__name__}: it must return the number of "
@@ -175,70 +223,68 @@ def _count(written: object, given: int) -> int:
     return count
 
 
-def _to_place(
-    source: ListedFile,
-    place: Place,
-    plan: DownloadPlan,
-    resume: bool,
-    progress: Progress,
-    max_workers: Optional[int],
-    verify: Optional[Verify],
-    scope: CancelScope,
-) -> tuple[int, bool]:
-    """In parallel: each worker writes its own piece at its offset. CRC32C, and whether unchanged."""
-    path = os.fspath(place)
-    with _cancellable(source.file_id), PartFile(place, plan, resume=resume) as part_file:
+def _to_place(file: ListedFile, place: Place, plan: DownloadPlan, options: _Options) -> _Written:
+    """Write a range to a path. Each worker writes its own pieces at their offsets."""
+    path, scope = os.fspath(place), options.scope
+    with _cancellable(file.file_id), PartFile(place, plan, resume=options.resume) as part_file:
         complete = part_file.completed()
         if complete is not None:
             part_file.discard()
-            if verify is not None:
-                verify(path, complete)
-            _log.info("file %s: %s is complete already", source.file_id, path)
-            progress(plan.size, plan.size)
-            return complete, True
+            if options.verify is not None:
+                options.verify(path, complete)
+            _log.info("file %s: %s is complete already", file.file_id, path)
+            options.progress(plan.size, plan.size)
+            return _Written(complete, True)
         recovered = part_file.recover(scope.check)
         if recovered.reason:
-            _log.warning("file %s: %s: starting over, %s", source.file_id, path, recovered.reason)
+            _log.warning("file %s: %s: starting over, %s", file.file_id, path, recovered.reason)
         tally = _Tally(plan)
         for run in recovered.runs:
             tally.add(run)
-        _fetch_rest(source, plan, part_file, recovered.runs, tally, progress, max_workers, scope)
-        crc32c = tally.finish(source.file_id)
-        if verify is not None:
-            _verify(verify, part_file, crc32c)
+        _fetch_missing(file, plan, part_file, recovered.runs, tally, options)
+        crc32c = tally.finish(file.file_id)
+        if options.verify is not None:
+            _verify(options.verify, part_file, crc32c)
         scope.check()
         part_file.commit(crc32c)
-    return crc32c, False
+    return _Written(crc32c, False)
 
 
 class _Tally:
-    """Counts what is in the part file, and makes the CRC32C of the whole from its pieces'.
+    """Counts the bytes in the part file, and combines the CRC32C of the pieces to that of the whole.
 
-    Pieces come nearly in order, so that few wait for those before them.
+    Pieces come nearly in order, so few of them wait for earlier ones.
+
+    Attributes:
+        nbytes: The bytes in the part file.
     """
 
     def __init__(self, plan: DownloadPlan) -> None:
         self.nbytes = 0
         self._plan = plan
-        self._at = plan.start
+        self._offset = plan.start
         self._crc32c = 0
-        self._ahead: dict[int, Run] = {}
+        self._pending: dict[int, Run] = {}
 
     def add(self, run: Run) -> None:
-        """Count bytes that were written."""
-        self._ahead[run.offset] = run
+        """Count a run that was written."""
+        self._pending[run.offset] = run
         self.nbytes += run.length
-        while (following := self._ahead.pop(self._at, None)) is not None:
-            length = following.length
-            self._crc32c = codec.crc32c_combine(self._crc32c, following.crc32c, length)
-            self._at += length
+        while (next_run := self._pending.pop(self._offset, None)) is not None:
+            length = next_run.length
+            self._crc32c = codec.crc32c_combine(self._crc32c, next_run.crc32c, length)
+            self._offset += length
 
     def finish(self, file_id: int) -> int:
-        """Return the CRC32C of the whole. DirectIOError where a byte is missing, or one too many."""
+        """Return the CRC32C of the whole.
+
+        Raises:
+            DirectIOError: A byte is missing, or there is one too many.
+        """
         plan = self._plan
-        if self._ahead or self._at != plan.stop or self.nbytes != plan.size:
+        if self._pending or self._offset != plan.stop or self.nbytes != plan.size:
             raise DirectIOError(
-                f"Only {self._at - plan.start} of {plan.size} bytes in a row were written when the "
+                f"Only {self._offset - plan.start} of {plan.size} bytes in a row were written when the "
                 "download ended, so nothing was put in place: download again, and please report this",
                 file_id,
             )
@@ -247,7 +293,7 @@ class _Tally:
 
 @contextlib.contextmanager
 def _cancellable(file_id: int) -> Iterator[None]:
-    """Tell the caller what a cancelled download means to it."""
+    """Turn a cancellation into an error for the caller."""
     try:
         yield
     except (Cancelled, CancelledError, ClientClosed):
@@ -258,30 +304,31 @@ def _cancellable(file_id: int) -> Iterator[None]:
         ) from None
 
 
-def _fetch_rest(
-    source: ListedFile,
+def _fetch_missing(
+    file: ListedFile,
     plan: DownloadPlan,
     part_file: PartFile,
     runs: Sequence[Run],
     tally: _Tally,
-    progress: Progress,
-    max_workers: Optional[int],
-    scope: CancelScope,
+    options: _Options,
 ) -> None:
-    """Fetch and write every piece of the plan that is in none of the runs, and count it."""
+    """Fetch, write and count each piece of the plan that is in none of the runs."""
+    progress, scope = options.progress, options.scope
 
     def work(piece: Piece, transfer_scope: CancelScope) -> Run:
         offset = piece.offset
-        with source.storage.buffers.acquire() as buffer:
-            data, crc32c = source.fetch_into(buffer, piece, transfer_scope)
+        with file.storage.buffers.acquire() as buffer:
+            data, crc32c = file.fetch_into(buffer, piece, transfer_scope)
             transfer_scope.check()
             part_file.write(offset, data, crc32c)
             return Run(offset, len(data), crc32c)
 
     progress(tally.nbytes, plan.size)
     missing = plan.missing(runs)
-    transfer = source.transfer(missing, work, ordered=False, max_workers=max_workers, keep=False)
-    engine = source.engine
+    transfer = file.transfer(
+        missing, work, ordered=False, max_workers=options.max_workers, keep=False
+    )
+    engine = file.engine
     jobs = as_completed(engine, transfer)
     try:
         try:
@@ -289,20 +336,18 @@ def _fetch_rest(
             engine.start(transfer)
             for job in jobs:
                 tally.add(job.future.result())
-                if source.observer.active:
-                    source.observer.emit(
-                        "delivered", source.file_id, job.piece.chunk, job.piece.length
-                    )
+                if file.observer.active:
+                    file.observer.emit("delivered", file.file_id, job.piece.chunk, job.piece.length)
                 progress(tally.nbytes, plan.size)
-            # A transfer that was cancelled from elsewhere may look as if it had ended.
+            # A transfer that another thread cancelled may look as if it had ended.
             if tally.nbytes != plan.size:
                 transfer.scope.check()
         finally:
-            # An interrupt may strike here as well, amid the way of another error.
+            # An interrupt may strike here as well, while another error passes.
             scope.detach()
             jobs.close()
     finally:
-        # The part file may be closed only when no worker writes to it any more.
+        # The part file may be closed only once no worker writes to it.
         engine.drain(transfer)
 
 
@@ -312,6 +357,6 @@ def _verify(verify: Verify, part_file: PartFile, crc32c: int) -> None:
     except Cancelled:
         raise
     except Exception:
-        # What is complete but wrong is nothing to resume from.
+        # A complete but wrong file must not be resumed.
         part_file.discard()
         raise

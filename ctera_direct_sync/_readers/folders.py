@@ -1,8 +1,10 @@
-"""Folders that other people may write to: what is opened in one is ours, and stays in it.
+"""Opening files in folders that other users may write to.
 
-Where the platform has it, a folder is opened once and its files are named relative to that descriptor
-(``openat``). A part of the path that somebody replaces by a symbolic link then changes nothing. No file
-is ever opened through a symbolic link.
+A file that is opened for writing belongs to this process's user, and lies in the folder. No file is
+ever opened through a symbolic link.
+
+If the platform allows it, a folder is opened once, and its files are named relative to that descriptor
+(`openat`). So it changes nothing if a part of the path becomes a symbolic link meanwhile.
 """
 
 from __future__ import annotations
@@ -23,26 +25,35 @@ __all__ = ["Folder", "ForeignFileError", "Place", "flush"]
 
 _WINDOWS = os.name == "nt"
 _HAS_DIR_FD = {os.open, os.stat, os.unlink, os.mkdir, os.rename} <= os.supports_dir_fd
-_COMMON = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-_FILE = _COMMON | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-# With O_PATH a folder can be opened that may be written to but not read (mode 0333).
-_FOLDER = _COMMON | getattr(os, "O_PATH", 0) | getattr(os, "O_DIRECTORY", 0)
+_COMMON_FLAGS = (
+    getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+)
+_FILE_FLAGS = _COMMON_FLAGS | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+# O_PATH also opens a folder that may be written to but not read (mode 0333).
+_FOLDER_FLAGS = _COMMON_FLAGS | getattr(os, "O_PATH", 0) | getattr(os, "O_DIRECTORY", 0)
 
 #: The longest file name on common file systems, in bytes or UTF-16 units (Windows).
 _NAME_MAX_BYTES = 255
 
-#: What the systems answer to O_NOFOLLOW at a symbolic link: Linux and macOS, FreeBSD, NetBSD.
+#: The errors of O_NOFOLLOW at a symbolic link: Linux and macOS, FreeBSD, NetBSD.
 _LINK_ERRNOS = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
 
 
 class ForeignFileError(PermissionError):
-    """A file in a place of our own belongs to another user, or has another name elsewhere."""
+    """A part file, journal or lock file belongs to another user, or has a second name (a hard link)."""
 
 
 class Folder:
-    """A folder to open files in. A context manager; its ``path`` is for messages and programs.
+    """A folder to open files in, and a context manager that closes it.
 
     Each OSError of a method names the file by its whole path.
+
+    Args:
+        path: The path of the folder.
+        fd: A descriptor of the folder; None: its files are named by their whole paths.
+
+    Attributes:
+        path: The path of the folder, for messages.
     """
 
     def __init__(self, path: str, fd: Optional[int]) -> None:
@@ -51,14 +62,17 @@ class Folder:
 
     @classmethod
     def open(cls, path: str) -> Folder:
-        """Open the folder at ``path``, whose last part must not be a symbolic link."""
+        """Open the folder at a path, whose last part must not be a symbolic link."""
         return cls(path, _open_folder(path, path, None) if _HAS_DIR_FD else None)
 
     def child(self, name: str) -> Folder:
-        """Open the folder ``name`` in this one, made if it is not there.
+        """Open a folder in this one. It is made if it does not exist.
+
+        Args:
+            name: The name of the folder.
 
         Raises:
-            NotADirectoryError: A file or a symbolic link is in its place.
+            NotADirectoryError: The name belongs to a file or a symbolic link.
         """
         path = self.path_of(name)
         with contextlib.suppress(FileExistsError):
@@ -70,7 +84,7 @@ class Folder:
         return Folder(path, _open_folder(name, path, self._fd))
 
     def close(self) -> None:
-        """Close the folder's descriptor; do it once nothing in the folder is needed any more."""
+        """Close the descriptor of the folder. Its methods can no longer be used."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
@@ -95,8 +109,19 @@ class Folder:
         return os.path.join(self.path, name)
 
     def create(self, name: str, flags: int) -> int:
-        """Make a new file and open it; FileExistsError where anything has the name, a link included."""
-        flags |= os.O_CREAT | os.O_EXCL | _FILE
+        """Make a new file and open it.
+
+        Args:
+            name: The name of the file.
+            flags: Flags for `os.open`.
+
+        Returns:
+            The descriptor.
+
+        Raises:
+            FileExistsError: The name is taken, if only by a symbolic link.
+        """
+        flags |= os.O_CREAT | os.O_EXCL | _FILE_FLAGS
         try:
             return os.open(self._name(name), flags, 0o666, dir_fd=self._fd)
         except OSError as error:
@@ -104,20 +129,27 @@ class Folder:
             raise
 
     def open_own(self, name: str, flags: int) -> int:
-        """Open a file that is there: a regular one, of this process's user.
+        """Open an existing regular file of this process's user.
+
+        Args:
+            name: The name of the file.
+            flags: Flags for `os.open`.
+
+        Returns:
+            The descriptor.
 
         Raises:
             ForeignFileError: The file belongs to another user.
-            FileExistsError: A symbolic link, a folder, a pipe or a device has the name.
+            FileExistsError: The name belongs to a symbolic link, a folder, a pipe or a device.
         """
         path = self.path_of(name)
         if not hasattr(os, "O_NOFOLLOW"):
             self._check_regular(self.lstat(name), path)
         try:
-            fd = os.open(self._name(name), flags | _FILE, dir_fd=self._fd)
+            fd = os.open(self._name(name), flags | _FILE_FLAGS, dir_fd=self._fd)
         except OSError as error:
             error.filename = path
-            # A folder, a socket or a device without a driver is refused by the system's own rules.
+            # The system itself refuses a folder, a socket and a device without a driver.
             if error.errno in _LINK_ERRNOS | {errno.EISDIR, errno.ENXIO}:
                 raise _not_a_file(path) from None
             raise
@@ -135,24 +167,24 @@ class Folder:
 
     @staticmethod
     def _check_regular(found: os.stat_result, path: str) -> None:
-        # Windows: a junction or another reparse point leads elsewhere, as a symbolic link does.
+        # On Windows a junction or another reparse point leads elsewhere, as a symbolic link does.
         reparse = getattr(found, "st_file_attributes", 0) & 0x400
         if not stat.S_ISREG(found.st_mode) or reparse:
             raise _not_a_file(path)
 
     def _check_owner(self, owner: int, path: str) -> None:
-        """Raise ForeignFileError unless this file system gives all our files to that user.
+        """Raise ForeignFileError unless a new file of this process gets the same owner.
 
-        Network file systems may map users (``all_squash``), and FAT has one owner for all files.
+        Network file systems may map users (`all_squash`), and FAT has one owner for all files.
         """
         name = f".ctera-{os.getpid()}-{os.urandom(8).hex()}.ctera-part"
         fd = self.create(name, os.O_WRONLY)
         try:
-            ours = os.fstat(fd).st_uid
+            own_uid = os.fstat(fd).st_uid
         finally:
             os.close(fd)
             self.unlink(name)
-        if owner != ours:
+        if owner != own_uid:
             raise ForeignFileError(
                 errno.EACCES,
                 "this file of an earlier download belongs to another user: remove it, or choose "
@@ -161,7 +193,7 @@ class Folder:
             )
 
     def lstat(self, name: str) -> os.stat_result:
-        """Return what is known of a name; of a symbolic link itself, not of what it leads to."""
+        """Return the status of a name: of a symbolic link itself, not of the file that it leads to."""
         try:
             return os.stat(self._name(name), dir_fd=self._fd, follow_symlinks=False)
         except OSError as error:
@@ -169,11 +201,16 @@ class Folder:
             raise
 
     def unlink(self, name: str) -> None:
-        """Remove a file, or a link, but not what it leads to."""
+        """Remove a file, or a symbolic link itself."""
         os.unlink(self._name(name), dir_fd=self._fd)
 
     def replace(self, name: str, target: str) -> None:
-        """Give a file another name, in place of what has that name."""
+        """Rename a file, and replace the file that has the new name.
+
+        Args:
+            name: The present name.
+            target: The new name.
+        """
         try:
             if self._fd is None:
                 os.replace(self._name(name), self._name(target))
@@ -184,7 +221,7 @@ class Folder:
             raise
 
     def flush(self) -> None:
-        """Make renamings durable. Windows has no way to; the folder must be readable."""
+        """Flush renamings to the disk. The folder must be readable. On Windows this does nothing."""
         if _WINDOWS:
             return
         flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
@@ -196,7 +233,7 @@ class Folder:
             os.close(fd)
 
     def longest_name(self) -> int:
-        """Return how many bytes a file name may have: 255, or fewer, as with eCryptfs (143)."""
+        """Return how many bytes a file name may have: 255, or fewer, such as 143 (eCryptfs)."""
         try:
             where: Any = self.path if self._fd is None else self._fd
             return min(os.pathconf(where, "PC_NAME_MAX"), _NAME_MAX_BYTES)
@@ -204,11 +241,11 @@ class Folder:
             return _NAME_MAX_BYTES
 
     def is_mount_point(self, name: str) -> bool:
-        """Return whether a file is mounted by itself, as a Docker volume of one file. Linux only."""
+        """Return whether a file is a mount point, such as a Docker volume of one file. Linux only."""
         if self._fd is None or not hasattr(os, "O_PATH"):
             return False
         try:
-            fd = os.open(name, os.O_PATH | _COMMON, dir_fd=self._fd)
+            fd = os.open(name, os.O_PATH | _COMMON_FLAGS, dir_fd=self._fd)
             try:
                 return _mount_id(fd) != _mount_id(self._fd)
             finally:
@@ -221,9 +258,18 @@ class Folder:
 
 
 class Place:
-    """Where a file is to be: a name in an opened folder. A context manager that closes the folder.
+    """The place of a file: a name in an opened folder.
 
-    ``shared``: the folder is another's, which closes it.
+    It is a context manager that closes the folder.
+
+    Args:
+        folder: The folder.
+        name: The name in the folder.
+        shared: Whether the caller closes the folder, instead of the context manager.
+
+    Attributes:
+        folder: The folder.
+        name: The name in the folder.
     """
 
     def __init__(self, folder: Folder, name: str, *, shared: bool = False) -> None:
@@ -233,7 +279,7 @@ class Place:
 
     @classmethod
     def of(cls, path: str) -> Place:
-        """Open the folder of a path; symbolic links in it should be resolved before."""
+        """Open the folder of a path, from which symbolic links should be resolved before."""
         folder, name = os.path.split(path)
         return cls(Folder.open(folder or os.curdir), name)
 
@@ -253,10 +299,10 @@ class Place:
             self.folder.close()
 
     def check(self) -> Optional[os.stat_result]:
-        """Return what is known of the file that is there, or None where nothing is.
+        """Return the status of the file, or None if the name is free.
 
         Raises:
-            FileExistsError: Something else than a regular file has the name.
+            FileExistsError: The name belongs to something else than a regular file.
         """
         try:
             found = self.folder.lstat(self.name)
@@ -268,28 +314,28 @@ class Place:
 
 
 def flush(fd: int) -> None:
-    """Make a file, or a folder, durable."""
+    """Flush a file or a folder to the disk, by its descriptor."""
     os.fsync(fd)
-    # macOS: fsync reaches the drive, F_FULLFSYNC the medium.
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is not None:
-        # Not every file system there knows it, network ones for example.
+    # On macOS, fsync only reaches the drive. F_FULLFSYNC reaches the medium.
+    full_sync = getattr(fcntl, "F_FULLFSYNC", None)
+    if full_sync is not None:
+        # Some file systems do not know it, such as network ones.
         with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, full)
+            fcntl.fcntl(fd, full_sync)
 
 
 def _open_folder(name: str, path: str, dir_fd: Optional[int]) -> Optional[int]:
     try:
-        return os.open(name, _FOLDER, dir_fd=dir_fd)
+        return os.open(name, _FOLDER_FLAGS, dir_fd=dir_fd)
     except PermissionError as error:
         error.filename = path
         if hasattr(os, "O_PATH") or dir_fd is not None:
             raise
-        # A folder that cannot be read: its files are named by their whole paths.
+        # The folder cannot be read, so its files are named by their whole paths.
         return None
     except OSError as error:
         error.filename = path
-        # A folder that the caller named is told as the system does; below it, a link may be planted.
+        # Below the folder that the caller named, another user may have planted a link.
         if dir_fd is not None and error.errno in _LINK_ERRNOS | {errno.ENOTDIR}:
             raise _not_a_folder(path) from None
         raise
@@ -298,14 +344,14 @@ def _open_folder(name: str, path: str, dir_fd: Optional[int]) -> Optional[int]:
 def _not_a_file(path: str) -> FileExistsError:
     return FileExistsError(
         errno.EEXIST,
-        "a symbolic link, or another thing than a regular file, is here: remove it",
+        "a symbolic link, or something else than a regular file, is here: remove it",
         path,
     )
 
 
 def _not_a_folder(path: str) -> NotADirectoryError:
     return NotADirectoryError(
-        errno.ENOTDIR, "a symbolic link, or another thing than a folder, is here: remove it", path
+        errno.ENOTDIR, "a symbolic link, or something else than a folder, is here: remove it", path
     )
 
 

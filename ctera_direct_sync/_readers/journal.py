@@ -1,9 +1,11 @@
-"""The journal beside a target: which pieces are in its part file, and which download completed it.
+"""The journal beside a target: which pieces are in its part file, or which download completed it.
 
-The first line is JSON: ``version``, ``identity`` (of the file, its blocks and the range) and, once the
-download is complete, ``complete``, ``size``, ``crc32c``, ``mtime_ns`` and ``inode`` of the file. Before
-that, each further line is a piece: its offset in the file and its CRC32C, in hexadecimal. A journal is
-only ever replaced as a whole or appended to, and what it says is a claim that its reader checks.
+The first line is JSON. Its members are `version` and `identity` (of the file, its blocks and the
+range). Once the download is complete it also has `complete`, `size`, `crc32c`, `mtime_ns` and `inode`
+of the file. Until then each further line is a piece: its offset in the file and its CRC32C, in
+hexadecimal.
+
+A journal is only replaced as a whole, or appended to. Its reader checks whether it is true.
 """
 
 from __future__ import annotations
@@ -24,23 +26,30 @@ _log = logging.getLogger(__name__)
 _VERSION = 2
 _LINE_BYTES = 26  # "offset crc32c\n": 16 and 8 hexadecimal digits
 
-#: Failures that cost the journal, but need not cost the download: no inode or room for one more file,
-#: no descriptor, a folder whose other files may not be replaced.
-_BEARABLE = {
+#: Errors that prevent the journal, but not the download: no inode or room for another file, no
+#: descriptor, a folder whose other files may not be replaced.
+_TOLERABLE_ERRNOS = {
     *(errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPERM, errno.EACCES),
     *(errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)),
 }
 
-#: Steps in which file systems and archives keep times: FAT 2 s, ext3 and tar 1 s, exFAT 10 ms,
+#: The resolutions of times in file systems and archives: FAT 2 s, ext3 and tar 1 s, exFAT 10 ms,
 #: databases and older tools 1 ms and 1 us, NTFS 100 ns.
 _TIME_STEPS_NS = (2_000_000_000, 1_000_000_000, 10_000_000, 1_000_000, 1_000, 100)
 
-#: CRC32C of pieces by their offset.
+#: The CRC32C of pieces, by their offset in the file.
 Entries = dict[int, int]
 
 
 class Completion(NamedTuple):
-    """What a journal says of a complete file: bytes, CRC32C, and time and inode of the file then."""
+    """What a journal says of a complete file.
+
+    Attributes:
+        size: The bytes of the file.
+        crc32c: The CRC32C of the file.
+        mtime_ns: The modification time, in nanoseconds.
+        inode: The inode number that the part file had.
+    """
 
     size: int
     crc32c: int
@@ -48,29 +57,37 @@ class Completion(NamedTuple):
     inode: int
 
     def fits(self, found: os.stat_result) -> bool:
-        """Return whether a file has the size and the time, as exactly as both times are kept."""
+        """Return whether a file has this size and this time, at the lower resolution of both times."""
         step = max(_time_step(self.mtime_ns), _time_step(found.st_mtime_ns))
         return found.st_size == self.size and abs(found.st_mtime_ns - self.mtime_ns) < step
 
 
 class Journal:
-    """The journal ``name`` in a folder, for the download ``identity``. Reads once, when it is made.
+    """The journal of one download. The file is read once, when the object is made.
 
-    ``entries`` and ``completion`` are what it said of this very download. ``reason`` says why it says
-    nothing, where there was a journal: it is damaged, of another release, another download or user.
-    ``fresh`` is the name of its replacement while that is written.
+    Args:
+        folder: The folder of the target.
+        name: The name of the journal.
+        new_name: The name of its replacement while that is written.
+        identity: The identity of the download.
+
+    Attributes:
+        entries: The pieces that the journal lists for this download.
+        completion: What the journal says of this download, if it is complete.
+        reason: Why an existing journal cannot be used: it is damaged, or belongs to another release,
+            download or user. Empty if there is no such reason.
 
     Raises:
-        FileExistsError: A symbolic link, or another thing than a file, has the name.
+        FileExistsError: The name belongs to a symbolic link, or to something else than a file.
     """
 
-    def __init__(self, folder: Folder, name: str, fresh: str, identity: str) -> None:
+    def __init__(self, folder: Folder, name: str, new_name: str, identity: str) -> None:
         self._folder = folder
         self._name = name
-        self._fresh = fresh
+        self._new_name = new_name
         self._identity = identity
         self._fd: Optional[int] = None
-        self._broken = False
+        self._is_broken = False
         self.entries: Entries = {}
         self.completion: Optional[Completion] = None
         self.reason = ""
@@ -109,40 +126,44 @@ class Journal:
             self.completion = Completion(*members)
 
     def begin(self, entries: Entries) -> None:
-        """Replace the journal by one with these entries, and open it for :meth:`append`.
+        """Replace the journal by one with these entries, and open it for `append`.
 
-        Without room for it the download goes on without a journal: it then cannot be resumed.
+        If there is no room for it, the download continues without a journal. It can then not be
+        resumed.
+
+        Args:
+            entries: The pieces that are in the part file.
         """
         record = {"version": _VERSION, "identity": self._identity}
         lines = b"".join(b"%016x %08x\n" % entry for entry in entries.items())
         self._replace(record, lines, keep=True)
 
     def append(self, offset: int, crc32c: int) -> None:
-        """Note a piece that is in the part file. Any thread."""
+        """Note a piece that is in the part file. Any thread may call this."""
         fd = self._fd
-        if fd is None or self._broken:
+        if fd is None or self._is_broken:
             return
         line = b"%016x %08x\n" % (offset, crc32c)
         try:
-            # One write call on a descriptor in append mode: lines of threads do not mix.
+            # Lines of several threads do not mix: each is one write call on a descriptor in append mode.
             if os.write(fd, line) == len(line):
                 return
             problem = os.strerror(errno.ENOSPC)
         except OSError as error:
             problem = error.strerror or str(error)
-        # What comes after half a line cannot be read: that one is the last. The descriptor stays open:
+        # Nothing after half a line can be read, so this line is the last. The descriptor stays open:
         # another thread may be about to use it.
-        self._broken = True
+        self._is_broken = True
         self._warn(problem)
 
     def complete(self, completion: Completion) -> None:
-        """Replace the journal by a note that the download is complete, as far as there is room for it."""
+        """Replace the journal by one that says that the download is complete, if there is room for it."""
         self.close()
         record = {"version": _VERSION, "identity": self._identity, "complete": True}
         self._replace({**record, **completion._asdict()}, b"", keep=False)
 
     def remove(self) -> None:
-        """Remove the journal: it speaks of a file that is about to be replaced."""
+        """Remove the journal, because the file that it describes is about to be replaced."""
         self.close()
         try:
             self._folder.unlink(self._name)
@@ -152,7 +173,7 @@ class Journal:
             self._warn(error.strerror or str(error))
 
     def close(self) -> None:
-        """Note nothing more."""
+        """Close the journal. Later calls of `append` do nothing."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
@@ -161,33 +182,33 @@ class Journal:
         try:
             self._write(json.dumps(record).encode() + b"\n" + lines, keep)
         except OSError as error:
-            if error.errno not in _BEARABLE or isinstance(error, ForeignFileError):
+            if error.errno not in _TOLERABLE_ERRNOS or isinstance(error, ForeignFileError):
                 raise
             self._warn(error.strerror or str(error))
 
     def _write(self, content: bytes, keep: bool) -> None:
         flags = os.O_WRONLY | os.O_APPEND
         try:
-            fd = self._folder.create(self._fresh, flags)
+            fd = self._folder.create(self._new_name, flags)
         except FileExistsError:
-            # A crash left it, or somebody put it there: what is not a file of ours is refused.
-            os.close(self._folder.open_own(self._fresh, os.O_RDONLY))
-            self._folder.unlink(self._fresh)
-            fd = self._folder.create(self._fresh, flags)
+            # A crash left it, or another user put it there, whose file `open_own` refuses.
+            os.close(self._folder.open_own(self._new_name, os.O_RDONLY))
+            self._folder.unlink(self._new_name)
+            fd = self._folder.create(self._new_name, flags)
         try:
             view = memoryview(content)
             while view:
                 view = view[os.write(fd, view) :]
-            if os.name == "nt":  # An open file cannot be renamed there.
+            if os.name == "nt":  # Windows cannot rename an open file.
                 os.close(fd)
                 fd = -1
-            self._folder.replace(self._fresh, self._name)
+            self._folder.replace(self._new_name, self._name)
             if keep:
                 self._fd = fd if fd >= 0 else self._folder.open_own(self._name, flags)
                 fd = -1
         except BaseException:
             with contextlib.suppress(OSError):
-                self._folder.unlink(self._fresh)
+                self._folder.unlink(self._new_name)
             raise
         finally:
             if fd >= 0:
@@ -203,7 +224,7 @@ class Journal:
 
 
 def _parse_header(line: bytes) -> Optional[dict[str, Any]]:
-    """Return the first line's members, ``version`` and ``identity`` among them; None if damaged."""
+    """Return the members of the first line, or None if the line is damaged."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -216,10 +237,10 @@ def _parse_header(line: bytes) -> Optional[dict[str, Any]]:
 
 
 def _parse_lines(lines: bytes) -> Entries:
-    """Return the entries; a line cut by a crash and all after a malformed one are left out."""
+    """Return the entries, without a last line that a crash cut, and without all after a malformed one."""
     entries: Entries = {}
-    for at in range(0, len(lines) - _LINE_BYTES + 1, _LINE_BYTES):
-        line = lines[at : at + _LINE_BYTES]
+    for start in range(0, len(lines) - _LINE_BYTES + 1, _LINE_BYTES):
+        line = lines[start : start + _LINE_BYTES]
         try:
             entries[int(line[:16], 16)] = int(line[17:25], 16)
         except ValueError:
@@ -228,5 +249,5 @@ def _parse_lines(lines: bytes) -> Entries:
 
 
 def _time_step(time_ns: int) -> int:
-    """Return in which steps a file's time seems to be kept, in nanoseconds."""
+    """Return the resolution that a file's time seems to have, in nanoseconds."""
     return next((step for step in _TIME_STEPS_NS if time_ns % step == 0), 1)

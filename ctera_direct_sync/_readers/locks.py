@@ -1,4 +1,7 @@
-"""Files of our own that one holder at a time may have, and what to do where no locks are to be had."""
+"""Files that only one holder at a time may have.
+
+Some file systems have no locks. There, two holders in one process still exclude each other.
+"""
 
 from __future__ import annotations
 
@@ -22,26 +25,33 @@ __all__ = ["LockedFile"]
 _log = logging.getLogger(__name__)
 
 _WINDOWS = os.name == "nt"
-#: What file systems answer that have no locks: some network and FUSE file systems.
-_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+#: The errors of file systems without locks, such as some network and FUSE file systems.
+_NO_LOCK_ERRNOS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
-#: How often a file may vanish between its opening and its locking.
+#: How often a file may disappear between its opening and its locking.
 _MAX_ATTEMPTS = 1000
 
-#: Files that this process holds where its file system has no locks, by process, device and inode.
+#: The files that this process holds on file systems without locks, by process, device and inode.
 _held: dict[tuple[int, int, int], LockedFile] = {}
 _warned: set[str] = set()
 
 
 class LockedFile:
-    """A file of ours, opened for reading and writing, made if it was not there.
+    """A locked file of this process's user, open for reading and writing. It is made if needed.
 
-    ``fd`` is its descriptor. :meth:`release` lets it go; a forked child's copy of it never does.
+    `release` unlocks it. A forked child's copy of the object never does.
+
+    Args:
+        folder: The folder of the file.
+        name: The name of the file.
+
+    Attributes:
+        fd: The descriptor; -1 after `release`.
 
     Raises:
-        BlockingIOError: It has a holder, in this process or another.
-        ForeignFileError: It belongs to another user, or has another name elsewhere.
-        FileExistsError: A symbolic link, or another thing than a file, has the name.
+        BlockingIOError: Another object or process holds the file.
+        ForeignFileError: The file belongs to another user, or has a second name (a hard link).
+        FileExistsError: The name belongs to a symbolic link, or to something else than a file.
     """
 
     def __init__(self, folder: Folder, name: str) -> None:
@@ -50,20 +60,20 @@ class LockedFile:
         self._process = os.getpid()
         self._key = (0, 0, 0)
         self.fd = -1
-        # Each holder in turn may remove the file amid our steps. One that is never the one that was opened
-        # lies on a file system without lasting inode numbers.
+        # A holder may remove the file between opening and locking it here. If the locked file never is
+        # the one in the folder, the file system has no lasting inode numbers.
         for _ in range(_MAX_ATTEMPTS):
             if self._open():
                 return
         raise self._busy()
 
     def __del__(self) -> None:
-        # An interrupt may come between the making and the `with`: the lock must not stay for ever. No lock
-        # of the interpreter's is taken here, so the collector may call this at any moment.
+        # An interrupt may come between the making and the `with`, and the lock must not stay for ever.
+        # This takes no lock of a thread, so the collector may call it at any moment.
         self.release(remove=False)
 
     def _open(self) -> bool:
-        """Open and lock the file; False where its holder has just removed or renamed it."""
+        """Open and lock the file. Return False if its holder has just removed or renamed it."""
         folder, name = self._folder, self._name
         try:
             self.fd, made = folder.create(name, os.O_RDWR), True
@@ -72,10 +82,10 @@ class LockedFile:
                 self.fd, made = folder.open_own(name, os.O_RDWR), False
             except FileNotFoundError:
                 return False
-        kept = False
+        is_kept = False
         try:
             self._lock(made)
-            # Only now is it certain that no holder is about to rename it.
+            # Now that it is locked, no holder can rename it.
             with contextlib.suppress(FileNotFoundError):
                 found = os.fstat(self.fd)
                 if os.path.samestat(found, folder.lstat(name)):
@@ -86,11 +96,11 @@ class LockedFile:
                             "link): remove it",
                             folder.path_of(name),
                         )
-                    kept = True
+                    is_kept = True
         finally:
-            if not kept:
+            if not is_kept:
                 self.release(remove=False)
-        return kept
+        return is_kept
 
     def _lock(self, made: bool) -> None:
         try:
@@ -98,7 +108,7 @@ class LockedFile:
         except BlockingIOError:
             raise self._busy() from None
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in _NO_LOCK_ERRNOS:
                 if made:
                     with contextlib.suppress(OSError):
                         self._folder.unlink(self._name)
@@ -109,7 +119,7 @@ class LockedFile:
     def _hold_without_lock(self, error: OSError) -> None:
         found = os.fstat(self.fd)
         key = (os.getpid(), found.st_dev, found.st_ino)
-        # One step of the interpreter, so that two threads cannot both be first.
+        # setdefault is atomic, so two threads cannot both be first.
         if _held.setdefault(key, self) is not self:
             raise self._busy() from None
         self._key = key
@@ -134,21 +144,31 @@ class LockedFile:
         return os.getpid() != self._process
 
     def is_in_place(self, name: str, fd: Optional[int] = None) -> bool:
-        """Return whether it is this very file that has a name in the folder."""
+        """Return whether a name in the folder belongs to this very file.
+
+        Args:
+            name: The name.
+            fd: A descriptor of the file; None: `self.fd`.
+        """
         with contextlib.suppress(OSError):
             own = os.fstat(self.fd if fd is None else fd)
             return os.path.samestat(own, self._folder.lstat(name))
         return False
 
     def release(self, *, remove: bool) -> None:
-        """Let the file go, and ``remove`` it before another can hold it. Again: nothing happens."""
+        """Unlock and close the file. A second call does nothing.
+
+        Args:
+            remove: Whether to remove the file before another holder can lock it.
+        """
         fd, self.fd = self.fd, -1
         if fd < 0:
             return
         try:
             if self.is_child():
                 return  # The lock and the file are the parent's.
-            # Windows removes no open file. Elsewhere it goes first: the next holder makes a new one.
+            # Windows cannot remove an open file. Elsewhere the file is removed before it is unlocked, so
+            # that the next holder makes a new one.
             if remove and not _WINDOWS and self.is_in_place(self._name, fd):
                 self._remove()
             self._unlock(fd)
@@ -162,7 +182,7 @@ class LockedFile:
             self._folder.unlink(self._name)
 
     def _unlock(self, fd: Optional[int] = None) -> None:
-        """Let the lock go, also from the copies of the descriptor that forked children have."""
+        """Unlock the file, also for the copies of the descriptor in forked children."""
         if _held.get(self._key) is self:
             del _held[self._key]
         elif fcntl is not None:
@@ -175,7 +195,7 @@ def _lock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
     try:
-        # Far past any data: Windows locks are mandatory for the range that they cover.
+        # Far past any data, because locks on Windows are mandatory for the range that they cover.
         os.lseek(fd, 2**62, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
     except OSError as error:

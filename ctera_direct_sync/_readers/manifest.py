@@ -1,9 +1,11 @@
-"""A batch's list of files as CSV (RFC 4180): ``id,path`` or ``id,path,checksum`` on each line.
+"""Reading the list of files of a batch.
 
-UTF-8, with or without a byte order mark. Semicolons or tabs may stand for the commas, as spreadsheets write
-them: the first line that is not empty decides for all lines. It may name the columns: ``id``, ``path``, and
-``sha256``, ``crc32c`` or ``checksum``, in any order. Without it they are as above, and the checksum is a
-SHA-256 or a CRC32C in hexadecimal, told apart by its length.
+A manifest is CSV (RFC 4180) in UTF-8, with or without a byte order mark. Each line is `id,path` or
+`id,path,checksum`. Spreadsheets may write semicolons or tabs instead of commas: the first line that is
+not empty decides for all lines.
+
+The first line may name the columns in any order: `id`, `path`, and `sha256`, `crc32c` or `checksum`.
+Without names, the columns are as above. The length of a checksum tells a SHA-256 from a CRC32C.
 """
 
 from __future__ import annotations
@@ -13,23 +15,30 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple, Optional
 
-from .batch import BatchItem, Checksum
+from .._base.checksums import Checksum
+from ..types import BatchItem
 
 __all__ = ["ManifestError", "Row", "read_manifest"]
 
 _COLUMNS = ("id", "path", "checksum")
 _NAMES = {"id", "file_id", "path", "checksum", "sha256", "crc32c"}
-#: Characters between columns, and what messages call them; the first is the default.
+#: The characters between columns, and their names in messages. The first one is the default.
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class ManifestError(ValueError):
-    """The manifest as a whole cannot be read; the text says why."""
+    """The manifest as a whole cannot be read. The message says why."""
 
 
 class Row(NamedTuple):
-    """A line that is not empty: its number from 1, and the item in it, or what is wrong with it."""
+    """A line that is not empty.
+
+    Attributes:
+        line: The number of the line, from 1.
+        item: The item; None if the line is malformed.
+        problem: What is wrong with the line; empty if nothing is.
+    """
 
     line: int
     item: Optional[BatchItem]
@@ -37,49 +46,71 @@ class Row(NamedTuple):
 
 
 def read_manifest(file: IO[bytes]) -> list[Row]:
-    """The rows of a manifest. ManifestError where its first line or its encoding is none of ours."""
+    """Return the rows of a manifest.
+
+    Args:
+        file: A binary file, which is read to its end.
+
+    Raises:
+        ManifestError: The columns have unknown names, or the encoding is UTF-16.
+    """
     content = file.read()
     if content.startswith(_UTF16):
         raise ManifestError("the manifest is in UTF-16: save it as UTF-8")
-    # Bytes that are no UTF-8 become lone surrogates, so that the line that holds them can be named.
+    # Malformed UTF-8 becomes lone surrogates, so that an error can name the line.
     text = content.decode("utf-8-sig", "surrogateescape")
-    delimiter = _delimiter(text)
-    rows = list(_lines(text, delimiter))
+    delimiter = _find_delimiter(text)
+    lines = list(_read_lines(text, delimiter))
     columns: Sequence[str] = _COLUMNS
-    if rows and _is_header(rows[0][1]):
-        columns = _header(rows.pop(0)[1])
-    return [problem or _row(line, cells, columns, delimiter) for line, cells, problem in rows]
+    if lines and _is_header(lines[0].cells):
+        columns = _parse_header(lines.pop(0).cells)
+    return [line.malformed or _row(line.number, line.cells, columns, delimiter) for line in lines]
 
 
-def _delimiter(text: str) -> str:
-    """Return what the columns of a manifest are told apart by.
+class _Line(NamedTuple):
+    """A line that is not empty.
 
-    A delimiter must split the first line into a header, or into an ID and a path. No line is split so by
-    two of them: what follows the digits, or lies between the names, is one character.
+    Attributes:
+        number: The number of the line, from 1.
+        cells: Its cells.
+        malformed: The row to return if the line is not CSV, else None.
+    """
+
+    number: int
+    cells: list[str]
+    malformed: Optional[Row] = None
+
+
+def _find_delimiter(text: str) -> str:
+    """Return the character that separates the columns of a manifest.
+
+    It must split the first line into a header, or into an ID and a path. Only one character does: the
+    one after the digits of the ID, or between the names.
     """
     for delimiter in _DELIMITERS:
-        _, cells, problem = next(_lines(text, delimiter), (0, [], None))
-        if problem is None and len(cells) > 1 and (_is_header(cells) or _is_id(cells[0])):
+        line = next(_read_lines(text, delimiter), _Line(0, []))
+        cells = line.cells
+        if not line.malformed and len(cells) > 1 and (_is_header(cells) or _is_id(cells[0])):
             return delimiter
     return next(iter(_DELIMITERS))
 
 
-def _lines(text: str, delimiter: str) -> Iterator[tuple[int, list[str], Optional[Row]]]:
-    """Each line's number and cells, or what is wrong with it; empty lines are left out."""
+def _read_lines(text: str, delimiter: str) -> Iterator[_Line]:
+    """Yield the lines that are not empty."""
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
     )
     while True:
-        line = reader.line_num + 1
+        number = reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, [], Row(line, None, f"is no CSV: {error}")
+            yield _Line(number, [], Row(number, None, f"is not CSV: {error}"))
             continue
         if any(cell.strip() for cell in cells):
-            yield line, cells, None
+            yield _Line(number, cells)
 
 
 def _is_header(cells: list[str]) -> bool:
@@ -92,7 +123,7 @@ def _is_id(cell: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _header(cells: list[str]) -> list[str]:
+def _parse_header(cells: list[str]) -> list[str]:
     names = [cell.strip().lower() for cell in cells]
     unknown = [name for name in names if name not in _NAMES]
     if unknown:
@@ -112,35 +143,35 @@ def _header(cells: list[str]) -> list[str]:
 
 def _row(line: int, cells: list[str], columns: Sequence[str], delimiter: str) -> Row:
     try:
-        return Row(line, _item(cells, columns, _DELIMITERS[delimiter]))
+        return Row(line, _parse_item(cells, columns, _DELIMITERS[delimiter]))
     except ValueError as error:
         return Row(line, None, str(error))
 
 
-def _item(cells: list[str], columns: Sequence[str], delimiter: str) -> BatchItem:
+def _parse_item(cells: list[str], columns: Sequence[str], delimiter_name: str) -> BatchItem:
     if not 2 <= len(cells) <= len(columns):
         wanted = "2" if len(columns) == 2 else f"2 to {len(columns)}"
         raise ValueError(
-            f"has {len(cells)} columns, not {wanted}: put a path that holds a {delimiter} between "
+            f"has {len(cells)} columns, not {wanted}: put a path that holds a {delimiter_name} between "
             "double quotes"
         )
     for cell in cells:
         if any("\ud800" <= character <= "\udfff" for character in cell):
-            raise ValueError("is no UTF-8")
+            raise ValueError("is not UTF-8")
     values = dict(zip(columns, cells))
     file_id = values["id"].strip()
     if not _is_id(file_id):
-        raise ValueError(f"{file_id!r} is no file ID, which is a number")
+        raise ValueError(f"{file_id!r} is not a file ID: give its number")
     if not values.get("path"):
         raise ValueError("has no path")
     return BatchItem(int(file_id), values["path"], _checksum(values))
 
 
 def _checksum(values: dict[str, str]) -> Optional[str]:
-    """The strongest one that the line gives, as ``algorithm:digest``."""
+    """Return the text of the strongest checksum of a line, or None if it has none."""
     for column in ("sha256", "checksum", "crc32c"):
         text = values.get(column, "").strip()
         if text:
             named = text if column == "checksum" or ":" in text else f"{column}:{text}"
-            return "{0.algorithm}:{0.digest}".format(Checksum.parse(named))
+            return str(Checksum.parse(named))
     return None

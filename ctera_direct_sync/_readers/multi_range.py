@@ -1,4 +1,4 @@
-"""Several byte ranges of a file at once: each block that they need is fetched once."""
+"""Reading several byte ranges of a file at once. Each block that they need is fetched once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import errno
 import io
 import weakref
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
 from typing import Optional, Union
 
 from .._base.cancellation import Cancelled
+from .._base.sync import CancelledError
 from .._engine.engine import STREAM, Job
 from .._engine.iteration import in_order
 from .._protocol.ranges import Piece
@@ -20,32 +20,45 @@ from .stream import describe_end
 
 __all__ = ["MultiRangeReader", "Span"]
 
-#: First byte and the one past the last.
+#: A byte range: the offset of its first byte, and the offset past its last byte.
 Span = tuple[int, int]
 
-#: Of an object of which any range can be fetched, this many bytes in vain cost less than a request.
-_GAP = 64 * 1024
+#: Two spans of a plaintext object with a gap of at most this size are fetched at once: bytes that are
+#: not needed cost less than a request.
+_MAX_GAP_BYTES = 64 * 1024
 
 
 class MultiRangeReader:
-    """Byte ranges of a file, all within its listed part, under way until they are read or it is closed."""
+    """Downloads byte ranges of a file until they are read, or the reader is closed.
 
-    def __init__(self, source: ListedFile, spans: Sequence[Span]) -> None:
-        self._source = source
+    Args:
+        file: The file.
+        spans: The ranges, all within the part of the file that the block list covers.
+    """
+
+    def __init__(self, file: ListedFile, spans: Sequence[Span]) -> None:
+        self._file = file
         self._spans = spans
-        self._transfer = source.transfer(_wanted(source, spans), source.block, priority=STREAM)
-        # A reader that is dropped unread fetches nothing more.
-        weakref.finalize(self, source.engine.cancel, self._transfer)
-        source.engine.start(self._transfer)
+        self._transfer = file.transfer(_cover(file, spans), file.block, priority=STREAM)
+        # The downloads of a reader that is dropped unread are cancelled.
+        weakref.finalize(self, file.engine.cancel, self._transfer)
+        file.engine.start(self._transfer)
 
     def close(self) -> None:
-        """Fetch nothing more."""
-        self._source.engine.cancel(self._transfer)
+        """Cancel the downloads that are left."""
+        self._file.engine.cancel(self._transfer)
 
     def read(self, *, fail_fast: bool) -> list[Union[bytes, DirectIOError]]:
-        """The bytes of each span, in the order given, or what went wrong with one of its blocks.
+        """Wait for the bytes of the spans. A reader can be read once.
 
-        ``fail_fast``: raise the first error instead, and fetch nothing more. Once.
+        Args:
+            fail_fast: Whether to raise the first error, and cancel the downloads that are left.
+
+        Returns:
+            One result per span, in the given order: its bytes, or the error of one of its blocks.
+
+        Raises:
+            DirectIOError: With `fail_fast`, a block could not be had. Without it, not all bytes came.
         """
         try:
             return self._read(fail_fast)
@@ -79,33 +92,33 @@ class MultiRangeReader:
 
     def _jobs(self) -> Iterator[Job[Block]]:
         try:
-            yield from in_order(self._source.engine, self._transfer)
+            yield from in_order(self._file.engine, self._transfer)
         except Cancelled:
-            raise self._cut_off() from None
+            raise self._cut_off_error() from None
 
     def _result(self, job: Job[Block]) -> Block:
         try:
             return job.future.result()
         except (Cancelled, CancelledError):
-            raise self._cut_off() from None
+            raise self._cut_off_error() from None
 
-    def _cut_off(self) -> DirectIOError:
-        text = f"Not all bytes came: {describe_end(self._source, self._transfer)}"
-        return DirectIOError(text, self._source.file_id, errno=errno.ECANCELED)
+    def _cut_off_error(self) -> DirectIOError:
+        text = f"Not all bytes came: {describe_end(self._file, self._transfer)}"
+        return DirectIOError(text, self._file.file_id, errno=errno.ECANCELED)
 
     def _join(self, span: Span, parts: _Parts) -> bytes:
         """Return the bytes of a span. DirectIOError if they are not all that are due."""
         data = parts.join()
         if len(data) != max(0, span[1] - span[0]):
             text = f"{len(data)} of {span[1] - span[0]} bytes came: please report this"
-            raise DirectIOError(text, self._source.file_id, errno=errno.EIO)
+            raise DirectIOError(text, self._file.file_id, errno=errno.EIO)
         return data
 
 
 class _Parts:
-    """The bytes of a span, which grow block by block.
+    """Collects the bytes of a span, block by block.
 
-    Joining a list of blocks would take the memory of the span twice.
+    Joining a list of blocks would need the memory of the span twice.
     """
 
     def __init__(self) -> None:
@@ -115,7 +128,7 @@ class _Parts:
     def add(self, data: bytes) -> None:
         """Append the bytes of the next block."""
         if not self._first:
-            self._first = data  # A span of one block needs no copy of it.
+            self._first = data  # A span within one block is not copied.
             return
         if self._rest is None:
             self._rest = io.BytesIO()
@@ -128,26 +141,26 @@ class _Parts:
 
 
 def _overlap(block: Block, start: int, stop: int) -> bytes:
-    """The block's bytes between two offsets in the file; no copy where that is all of them."""
+    """Return the bytes of a block between two offsets in the file. All of them are not copied."""
     return block.data[max(0, start - block.offset) : max(0, stop - block.offset)]
 
 
-def _wanted(source: ListedFile, spans: Sequence[Span]) -> Iterator[Piece]:
-    """The pieces that cover the spans, in file order, no block of them twice."""
+def _cover(file: ListedFile, spans: Sequence[Span]) -> Iterator[Piece]:
+    """Yield the pieces that cover the spans, in file order, each block once."""
     begin = end = 0
     for start, stop in sorted(span for span in spans if span[0] < span[1]):
-        if begin < end and start < _reach(source, end):
+        if begin < end and start < _mergeable_until(file, end):
             end = max(end, stop)
             continue
-        yield from source.pieces(begin, end)
+        yield from file.pieces(begin, end)
         begin, end = start, stop
-    yield from source.pieces(begin, end)
+    yield from file.pieces(begin, end)
 
 
-def _reach(source: ListedFile, end: int) -> int:
-    """Up to where a span may begin to be fetched along with one that ends at ``end``."""
-    if source.metadata.plaintext:
-        return end + _GAP
-    # A stored block comes whole, whatever of it is wanted.
-    last = next(source.pieces(end - 1, end, whole=True))
+def _mergeable_until(file: ListedFile, end: int) -> int:
+    """Return the limit for the start of a span that is fetched along with one that ends at `end`."""
+    if file.metadata.plaintext:
+        return end + _MAX_GAP_BYTES
+    # A stored block is always fetched whole.
+    last = next(file.pieces(end - 1, end, whole=True))
     return last.offset + last.length

@@ -1,12 +1,13 @@
-"""The file beside the target that a download grows in, and the names of what lies beside a target.
+"""The part file that a download to a path is written to, and the names of the files beside a target.
 
-``DIR/NAME`` is written as ``DIR/.NAME.ctera-part``, locked, and renamed when complete. With resume,
-``DIR/.NAME.ctera-journal`` lists the pieces that are in the part file, each with its CRC32C. A journal
-is a claim, not a proof: what it lists is read back and checked before it is believed, so neither a
-crash nor a power cut can make a wrong byte pass. The completed download's journal stays, as one line,
-so that the next resume can tell that there is nothing to do.
+The download of `DIR/NAME` is written to `DIR/.NAME.ctera-part`, which is locked, and is renamed when
+it is complete. With resume, `DIR/.NAME.ctera-journal` lists the pieces in the part file, each with its
+CRC32C. The next download reads each listed piece back and checks it. So neither a crash nor a power
+cut can make a wrong byte pass. After the download one line of the journal stays: it tells the next
+resume that there is nothing to do.
 
-Everything that the lock protects happens before the renaming: the part file takes its lock along.
+The lock belongs to the part file, so the renaming ends its protection. Everything that it protects
+happens before.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import hashlib
 import logging
 import os
 import stat
-import threading
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Callable, NamedTuple, Optional, Union
 
 from .. import codec
+from .._base.sync import Lock
 from .._protocol.ranges import PART_SIZE, Piece, piece_at, pieces
 from ..types import Metadata
 from .folders import Place, flush
@@ -35,32 +36,38 @@ _log = logging.getLogger(__name__)
 
 _PART, _JOURNAL, _NEW = ".ctera-part", ".ctera-journal", ".new"
 _READ_SIZE_BYTES = 1024 * 1024
-#: Offsets in a file are signed numbers of 64 bits to every system.
+#: Every system takes offsets in a file as signed numbers of 64 bits.
 _MAX_SIZE_BYTES = 2**63 - 1
 
-#: Names up to here need no look at how long names may be in the folder.
+#: A name of at most this length fits into any folder, so the folder is not asked for its limit.
 _SHORT_NAME_BYTES = 100
 
 
 def is_own_name(name: str) -> bool:
-    """Return whether a file name is one that a download to a neighbour of it may use.
+    """Return whether a download may use a file name for its part file or journal.
 
-    In any case of letters, since some file systems do not tell them apart.
+    The case of letters does not matter, because some file systems ignore it.
     """
     name = name.lower()
     return name.startswith(".") and name.endswith((_PART, _JOURNAL, _JOURNAL + _NEW))
 
 
 class OwnNames(NamedTuple):
-    """Names of a target's part file, its journal, and the journal's replacement."""
+    """The names of the files beside a target.
+
+    Attributes:
+        part: The part file.
+        journal: The journal.
+        new_journal: The journal's replacement while it is written.
+    """
 
     part: str
     journal: str
-    fresh_journal: str
+    new_journal: str
 
     @classmethod
     def of(cls, place: Place) -> OwnNames:
-        """Return the names for a target; short ones, by a hash, where the target's is too long."""
+        """Return the names for a target. If its own name is too long, they contain a hash instead."""
         stem = f".{place.name}"
         size = len(os.fsencode(stem + _JOURNAL + _NEW))
         if size > _SHORT_NAME_BYTES and size > place.folder.longest_name():
@@ -70,9 +77,19 @@ class OwnNames(NamedTuple):
 
 
 class DownloadPlan:
-    """What a download will consist of: bytes ``start`` to ``stop`` (excluded) of a listed file.
+    """The pieces that a download consists of.
 
-    Its pieces are computed when they are asked for: the listing's numbers make nothing large.
+    Pieces are computed when they are needed, so no number in the block list sizes anything.
+
+    Args:
+        metadata: The block list of the file.
+        start: The offset of the first byte.
+        stop: The offset past the last byte.
+
+    Attributes:
+        start: The offset of the first byte.
+        stop: The offset past the last byte.
+        size: The number of bytes.
     """
 
     def __init__(self, metadata: Metadata, start: int, stop: int) -> None:
@@ -85,14 +102,14 @@ class DownloadPlan:
 
     @property
     def identity(self) -> str:
-        """Digest of the file and the range; two downloads of equal ``identity`` can continue each other."""
+        """A digest of the file and the range. Downloads of equal identity can continue each other."""
         if not self._identity:
             parts = f"{self._metadata.fingerprint} {self.start} {self.stop} {self._part_size}\n"
             self._identity = hashlib.sha256(parts.encode()).hexdigest()
         return self._identity
 
     def piece_at(self, offset: int) -> Optional[Piece]:
-        """Return the piece that begins at an offset in the file; None where none does."""
+        """Return the piece that begins at an offset in the file, or None."""
         return piece_at(
             self._metadata.chunks, self.start, self.stop, offset, part_size=self._part_size
         )
@@ -104,14 +121,20 @@ class DownloadPlan:
 
     def missing(self, runs: Sequence[Run]) -> Iterator[Piece]:
         """Return the pieces that are in none of the runs, in file order."""
-        at = self.start
+        offset = self.start
         for run in [*runs, Run(self.stop, 0, 0)]:
-            yield from pieces(self._metadata.chunks, at, run.offset, part_size=self._part_size)
-            at = run.offset + run.length
+            yield from pieces(self._metadata.chunks, offset, run.offset, part_size=self._part_size)
+            offset = run.offset + run.length
 
 
 class Run(NamedTuple):
-    """Pieces in a row that are in the part file: offset in the file, bytes, and their CRC32C."""
+    """Adjacent pieces that are in the part file.
+
+    Attributes:
+        offset: The offset of the first byte in the downloaded file.
+        length: The number of bytes.
+        crc32c: The CRC32C of the bytes.
+    """
 
     offset: int
     length: int
@@ -119,20 +142,36 @@ class Run(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """What an earlier attempt left that is right, in file order, and why it left nothing, if known."""
+    """What an earlier download left.
+
+    Attributes:
+        runs: The pieces that were read back and are right, in file order.
+        reason: Why the journal says nothing, if that is known; else empty.
+    """
 
     runs: list[Run]
     reason: str
 
 
 class PartFile:
-    """The part file of one target. A context manager: left without :meth:`commit` it removes the part
-    file, or, with ``resume``, keeps it for the next time. ``path`` is its path.
+    """The part file of one target.
+
+    It is a context manager. If the block ends without `commit`, the part file is removed. With
+    `resume` it stays for the next download.
+
+    Args:
+        place: The place of the target.
+        plan: The pieces of the download.
+        resume: Whether to use what an earlier download left, and to keep the progress of this one.
+
+    Attributes:
+        path: The path of the part file.
 
     Raises:
-        FileExistsError: Something else than a regular file is the target, or lies in a place of ours.
+        FileExistsError: The target, the part file or the journal exists and is not a regular file.
         BlockingIOError: Another download to the target is under way.
-        OSError: The folder cannot be written, the target is a mount point, or the file too large.
+        OSError: The folder cannot be written to, the target is a mount point, or the file is too
+            large.
     """
 
     def __init__(self, place: Place, plan: DownloadPlan, *, resume: bool) -> None:
@@ -142,7 +181,7 @@ class PartFile:
         self.path = self._folder.path_of(self._names.part)
         self._plan = plan
         self._resume = resume
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._writers = 0
         self._sealed = False
         self._closed = False
@@ -154,14 +193,14 @@ class PartFile:
             if resume:
                 names = self._names
                 self._journal = Journal(
-                    self._folder, names.journal, names.fresh_journal, plan.identity
+                    self._folder, names.journal, names.new_journal, plan.identity
                 )
         except BaseException:
             self._close()
             raise
 
     def _check_target(self) -> None:
-        """Refuse what can be known to fail only after all bytes were fetched."""
+        """Refuse a target for which `commit` would fail, before anything is fetched."""
         if self._plan.size > _MAX_SIZE_BYTES:
             raise OSError(errno.EFBIG, "no file can be that large", os.fspath(self._place))
         if self._place.check() is not None and self._folder.is_mount_point(self._place.name):
@@ -187,9 +226,10 @@ class PartFile:
         self._close()
 
     def completed(self) -> Optional[int]:
-        """Return the CRC32C of the target, if this very download made it, and it is as it was then.
+        """Return the CRC32C of the target if an equal download made it, and it has not changed since.
 
-        None where it is not known to be: its size or its time is another, or there is no journal.
+        Returns:
+            The CRC32C. None if the target's size or time differs, or if there is no journal.
         """
         completion = None if self._journal is None else self._journal.completion
         if completion is None or completion.size != self._plan.size:
@@ -197,37 +237,43 @@ class PartFile:
         target = self._place.check()
         if target is None or not completion.fits(target):
             return None
-        # The note is written before the renaming. A crash between the two left the part file there.
+        # The journal is written before the renaming. After a crash in between the part file is there.
         part = os.fstat(self._file.fd)
         if part.st_size and part.st_ino == completion.inode:
             return None
         return completion.crc32c
 
     def recover(self, check: Callable[[], object]) -> Recovered:
-        """Return what an earlier attempt left that is right, and make ready for :meth:`write`.
+        """Read back what an earlier download left, and prepare for `write`.
 
-        Without resume: nothing, and the part file is emptied. ``check`` is called now and then; what
-        it raises breaks off, and leaves all as it was.
+        Without resume the part file is emptied.
+
+        Args:
+            check: Called now and then. An error that it raises ends the reading, and all files stay as
+                they were.
+
+        Returns:
+            The pieces that are right.
         """
         if self._journal is None:
             os.ftruncate(self._file.fd, 0)
             return Recovered([], "")
         entries, runs = self._verify(self._journal, check)
-        # What is past the end would stay there: the last time's file may have been longer.
+        # The earlier file may have been longer. Bytes past the end would stay.
         found = os.fstat(self._file.fd).st_size
         if found > self._plan.size or not runs:
             os.ftruncate(self._file.fd, min(found, self._plan.size) if runs else 0)
-        # One piece is complete or not there: a journal amid the download would cost, and tell nothing.
+        # A single piece is complete or missing, so a journal during the download would tell nothing.
         if not self._plan.is_one_piece():
             self._journal.begin(entries)
         return Recovered(runs, self._journal.reason)
 
     def _verify(self, journal: Journal, check: Callable[[], object]) -> tuple[Entries, list[Run]]:
-        """Read back what the journal claims."""
+        """Read back the pieces that the journal lists. Return the right ones, as entries and as runs."""
         start, size = self._plan.start, self._plan.size
         completion = journal.completion
         if completion is not None:
-            # A crash came between the note that all is complete and the renaming.
+            # A crash came after the journal said that all is complete, and before the renaming.
             whole = Run(start, size, completion.crc32c)
             if size and os.fstat(self._file.fd).st_size == size and self._is_right(whole, check):
                 return {}, [whole]
@@ -242,37 +288,46 @@ class PartFile:
             kept[offset] = crc32c
             if runs and runs[-1].offset + runs[-1].length == offset:
                 last = runs.pop()
-                crc = codec.crc32c_combine(last.crc32c, crc32c, run.length)
-                run = Run(last.offset, last.length + run.length, crc)
+                combined = codec.crc32c_combine(last.crc32c, crc32c, run.length)
+                run = Run(last.offset, last.length + run.length, combined)
             runs.append(run)
         return kept, runs
 
     def _is_right(self, run: Run, check: Callable[[], object]) -> bool:
-        """Whether the part file holds what the journal claims."""
-        left, crc = run.length, 0
+        """Return whether the bytes of a run have its CRC32C."""
+        remaining, crc32c = run.length, 0
         with open(self._file.fd, "rb", closefd=False, buffering=0) as file:
             file.seek(run.offset - self._plan.start)
-            while left:
+            while remaining:
                 check()
-                data = file.read(min(left, _READ_SIZE_BYTES))
+                data = file.read(min(remaining, _READ_SIZE_BYTES))
                 if not data:
                     return False
-                crc = codec.crc32c(data, crc)
-                left -= len(data)
-        return crc == run.crc32c
+                crc32c = codec.crc32c(data, crc32c)
+                remaining -= len(data)
+        return crc32c == run.crc32c
 
     def write(self, offset: int, data: Union[bytes, memoryview], crc32c: int) -> None:
-        """Write a piece at its ``offset`` in the source file, then note it. Any thread.
+        """Write a piece, then note it in the journal. Any thread may call this.
 
-        ValueError once the part file is committed or closed. While a thread writes, the descriptor
-        stays open, whatever ends the download: its number cannot become another file's.
+        The descriptor stays open while a thread writes, whatever ends the download. Otherwise another
+        file could get its number.
+
+        Args:
+            offset: The offset of the piece in the downloaded file.
+            data: The bytes.
+            crc32c: The CRC32C of the bytes.
+
+        Raises:
+            OSError: The bytes cannot be written.
+            ValueError: The part file was committed or closed.
         """
         with self._lock:
             if self._sealed or self._closed:
                 raise ValueError(f"{self.path}: the download has ended, and takes no more pieces")
             self._writers += 1
         try:
-            self._write_at(offset - self._plan.start, memoryview(data))
+            self._write_at(memoryview(data), offset - self._plan.start)
             if self._journal is not None:
                 self._journal.append(offset, crc32c)
         except OSError as error:
@@ -286,22 +341,28 @@ class PartFile:
             if last:
                 self._release()
 
-    def _write_at(self, at: int, view: memoryview) -> None:
+    def _write_at(self, view: memoryview, position: int) -> None:
         fd = self._file.fd
         if hasattr(os, "pwrite"):
             while view:
-                written = os.pwrite(fd, view, at)
-                view, at = view[written:], at + written
+                written = os.pwrite(fd, view, position)
+                view, position = view[written:], position + written
             return
         with self._lock:
-            os.lseek(fd, at, os.SEEK_SET)
+            os.lseek(fd, position, os.SEEK_SET)
             while view:
                 view = view[os.write(fd, view) :]
 
     def commit(self, crc32c: int) -> None:
-        """Make the part file the target: durable first, then under its name.
+        """Flush the part file to the disk, and rename it to the target.
 
-        Once it has its name the download is a success. What fails from then on is logged.
+        After the renaming the download is a success. Later failures are logged.
+
+        Args:
+            crc32c: The CRC32C of the whole file.
+
+        Raises:
+            OSError: The part file cannot be renamed, or was touched by another program.
         """
         with self._lock:
             if self._writers:
@@ -318,7 +379,7 @@ class PartFile:
             self._replace_closed()
         else:
             self._replace()
-        self._keep = True  # There is no part file any more.
+        self._keep = True  # The part file has become the target.
         self._check_renamed(found)
         try:
             self._folder.flush()
@@ -340,7 +401,7 @@ class PartFile:
             raise
 
     def _replace_closed(self) -> None:
-        """As :meth:`_replace`, on Windows, where an open file cannot be renamed."""
+        """Close the part file and rename it, on Windows, which cannot rename an open file."""
         keep, self._keep = self._keep, True
         self._close()
         try:
@@ -352,7 +413,7 @@ class PartFile:
             raise
 
     def _prepare_commit(self, crc32c: int) -> None:
-        """Everything before the renaming: from then on another download may begin."""
+        """Do everything that must happen before the renaming, after which another download may begin."""
         fd = self._file.fd
         size = os.fstat(fd).st_size
         if size != self._plan.size:
@@ -369,7 +430,7 @@ class PartFile:
             )
         older = self._place.check()
         if older is not None:
-            # Set-user-ID and set-group-ID belong to the content that they were given to.
+            # Set-user-ID and set-group-ID were granted to the old content, not to the new one.
             with contextlib.suppress(OSError, AttributeError):
                 os.fchmod(fd, stat.S_IMODE(older.st_mode) & 0o777)
         flush(fd)
@@ -382,7 +443,7 @@ class PartFile:
             self._remove_journal()
 
     def _remove_journal(self) -> None:
-        """Remove what an earlier download with resume noted about the target."""
+        """Remove the journal that an earlier download with resume left."""
         try:
             self._folder.unlink(self._names.journal)
         except FileNotFoundError:
@@ -391,12 +452,12 @@ class PartFile:
             _log.warning("%s: an old journal stays beside it (%s)", os.fspath(self._place), error)
 
     def _check_renamed(self, found: os.stat_result) -> None:
-        """Make sure that it was our file that was renamed, in a folder where others may rename, too."""
+        """Check that it was this file that was renamed: other users may rename files in the folder."""
         with contextlib.suppress(FileNotFoundError):
             target = self._folder.lstat(self._place.name)
             # Some network file systems give a renamed file another inode number.
-            facts = (target.st_mode, target.st_size, target.st_mtime_ns)
-            if os.path.samestat(found, target) or facts == (
+            attributes = (target.st_mode, target.st_size, target.st_mtime_ns)
+            if os.path.samestat(found, target) or attributes == (
                 found.st_mode,
                 found.st_size,
                 found.st_mtime_ns,
@@ -409,12 +470,12 @@ class PartFile:
         )
 
     def discard(self) -> None:
-        """Remove the part file in the end, as when the target is complete: nothing is to be resumed."""
+        """Have the part file removed in the end, because there is nothing to resume."""
         self._keep = False
 
     def _close(self) -> None:
         if self._file.is_child():
-            # In a forked child a thread of the parent's may hold the lock for ever.
+            # In a forked child the lock may be held for ever, by a thread of the parent.
             self._closed = True
             self._release()
             return
@@ -423,17 +484,17 @@ class PartFile:
                 return
             self._closed = True
             last = not self._writers
-        # Otherwise the last thread that writes does it: a number is not closed under its hands.
+        # Otherwise the last thread that writes does it: the descriptor must stay open until then.
         if last:
             self._release()
 
     def _release(self) -> None:
-        """Close the files, and let the next download in. The last who uses them does it."""
+        """Close the files and release the lock. The last thread that uses the files does this."""
         if self._journal is not None:
             self._journal.close()
         keep = self._keep
         if keep and not self._sealed:
-            # There is nothing in an empty part file that could be resumed.
+            # An empty part file holds nothing to resume.
             with contextlib.suppress(OSError):
                 keep = os.fstat(self._file.fd).st_size > 0
         self._file.release(remove=not keep)

@@ -1,8 +1,8 @@
-"""Streams as targets: what takes bytes in order, and must never be replaced by a renamed file.
+"""Streams as targets of a download: they are written in order, and never replaced by a renaming.
 
-A stream is a pipe, a device, a socket or an open descriptor. A path names a descriptor where it leads
-to ``/dev/fd/N`` or ``/proc/self/fd/N``, as ``/dev/stdout`` does. What is behind the descriptor may be a
-regular file: it is then written where the descriptor stands, as ``cat >> file`` in a shell writes it.
+A stream is a pipe, a device, a socket or an open descriptor. A path names a descriptor if it leads to
+`/dev/fd/N` or `/proc/self/fd/N`, as `/dev/stdout` does. A regular file behind a descriptor is written
+at the descriptor's offset, as `cat >> file` does in a shell.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamFile", "descriptor_of", "is_stream", "open_stream", "read_all"]
 
-#: Symbolic links that a path may lead through, as Linux bounds them (path_resolution(7)).
+#: How many symbolic links a path may lead through: the limit of Linux (path_resolution(7)).
 _MAX_LINKS = 40
 
 _READ_SIZE_BYTES = 1024 * 1024
@@ -35,7 +35,7 @@ _NO_TERMINAL = getattr(os, "O_NOCTTY", 0)
 
 
 def is_stream(path: str) -> bool:
-    """Return whether a path is to be written to in order, rather than replaced when complete."""
+    """Return whether a path names a stream."""
     if _is_descriptor(*_before_descriptor(path)):
         return True
     try:
@@ -46,7 +46,7 @@ def is_stream(path: str) -> bool:
 
 
 def descriptor_of(path: str) -> Optional[int]:
-    """Return the number of this process's descriptor that a path names, or None."""
+    """Return the number of the descriptor of this process that a path names, or None."""
     folder, name = _before_descriptor(path)
     if not _is_descriptor(folder, name):
         return None
@@ -56,21 +56,21 @@ def descriptor_of(path: str) -> Optional[int]:
 
 
 def open_stream(path: str) -> StreamFile:
-    """Open a stream for writing: where its descriptor stands, or at its end.
+    """Open a stream for writing, at the offset of its descriptor or at its end.
 
     Args:
         path: A path for which `is_stream` is true.
 
     Raises:
-        OSError: The stream cannot be written to; its file name is `path`.
+        OSError: The stream cannot be written to. The file name of the error is `path`.
     """
     number = descriptor_of(path)
     try:
         if number is not None:
-            # A copy shares the offset and O_APPEND; to open the path anew would begin at offset 0.
+            # A copy shares the offset and O_APPEND. To open the path again would begin at offset 0.
             fd = os.dup(number)
         else:
-            # Without O_CREAT and O_TRUNC: what became a regular file meanwhile stays as it is.
+            # Without O_CREAT and O_TRUNC a path that became a regular file meanwhile stays as it is.
             fd = os.open(path, os.O_WRONLY | _BINARY | _NO_TERMINAL)
         try:
             _check(fd, number is not None)
@@ -83,12 +83,12 @@ def open_stream(path: str) -> StreamFile:
     return StreamFile(fd, path)
 
 
-def _check(fd: int, own: bool) -> None:
-    """Refuse what is not a stream, or cannot be written to."""
+def _check(fd: int, is_own: bool) -> None:
+    """Raise OSError for a descriptor that is not a stream, or cannot be written to."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "the target is a folder: name a file in it")
-    if stat.S_ISREG(mode) and not own:
+    if stat.S_ISREG(mode) and not is_own:
         # The other process's next write would go to its own offset, over the bytes written here.
         raise OSError(
             errno.EINVAL, "the target is a file that another process has open: give its own path"
@@ -105,9 +105,9 @@ def _is_descriptor(folder: str, name: str) -> bool:
 
 
 def _before_descriptor(path: str) -> tuple[str, str]:
-    """Return folder and name of what a path leads to; links are followed as far as a descriptor.
+    """Return the folder and the name that a path leads to. Links of descriptors are not followed.
 
-    ``/proc/self/fd/1`` is itself a link, to the file that is open: to follow it loses the descriptor.
+    `/proc/self/fd/1` is itself a link, to the open file. To follow it would lose the descriptor.
     """
     folder, name = os.path.split(path)
     for _ in range(_MAX_LINKS):
@@ -125,11 +125,17 @@ def _before_descriptor(path: str) -> tuple[str, str]:
 
 
 class StreamFile(io.RawIOBase):
-    """A descriptor to write to: each call writes all that it is given.
+    """A file object that writes to a descriptor. Each call writes all bytes.
 
-    Where the descriptor is in non-blocking mode, and full, `write` waits until it takes more.
+    If the descriptor is in non-blocking mode and full, `write` waits until it takes more.
+
+    Args:
+        fd: The descriptor.
+        name: The path, for messages.
+        closefd: Whether `close` closes the descriptor.
 
     Attributes:
+        name: The path, for messages.
         written: Bytes written so far.
     """
 
@@ -149,7 +155,7 @@ class StreamFile(io.RawIOBase):
         return True
 
     def write(self, data: Buffer, /) -> int:
-        """Write all of `data`; return its length in bytes."""
+        """Write all of `data`. Return its length in bytes."""
         with memoryview(data) as given, given.cast("B") as view:
             done = 0
             while done < len(view):
@@ -172,7 +178,7 @@ class StreamFile(io.RawIOBase):
             )
 
     def close(self) -> None:
-        """Close the descriptor, if it is this object's own."""
+        """Close the file object, and its descriptor if `closefd` was true."""
         if not self.closed:
             super().close()
             if self._closefd:
@@ -180,7 +186,7 @@ class StreamFile(io.RawIOBase):
 
 
 def read_all(fd: int) -> bytes:
-    """Return all bytes to the end of a descriptor, which may be in non-blocking mode."""
+    """Return all bytes up to the end of a descriptor, which may be in non-blocking mode."""
     parts: list[bytes] = []
     while True:
         try:
@@ -194,10 +200,10 @@ def read_all(fd: int) -> bytes:
 
 
 def _wait(fd: int, *, writing: bool) -> None:
-    """Wait until a descriptor is ready, or broken: the next call then says how."""
+    """Wait until a descriptor is ready, or broken: the next call on it then raises."""
     if hasattr(select, "poll"):
         poller = select.poll()
         poller.register(fd, select.POLLOUT if writing else select.POLLIN)
         poller.poll()
-    else:  # Windows, and programs that gevent has patched.
+    else:  # On Windows, and in programs that gevent has patched.
         select.select([] if writing else [fd], [fd] if writing else [], [])

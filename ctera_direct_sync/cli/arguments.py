@@ -6,11 +6,21 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import IO, Any, Callable, NamedTuple, NoReturn, Optional, Union
+from typing import IO, Any, Callable, NoReturn, Optional, Union
 
+from .._base.checksums import Checksum
 from .output import complain, print_text
 
-__all__ = ["Checksum", "ChecksumOption", "Parser", "file_id", "number_of_workers", "range_of_bytes"]
+__all__ = [
+    "ChecksumOption",
+    "Parser",
+    "add_file_id",
+    "add_portal",
+    "add_transfer",
+    "file_id",
+    "positive_number",
+    "range_of_bytes",
+]
 
 _USAGE = 2
 
@@ -82,32 +92,15 @@ class Option(argparse.Action):
         return value
 
 
-class Checksum(NamedTuple):
-    """What a file must hash to."""
-
-    algorithm: str
-    """``sha256`` or ``crc32c``."""
-
-    digest: str
-    """The digest in hexadecimal, lower case."""
-
-
-#: Hexadecimal digits of each checksum that --checksum takes.
-_DIGITS = {"sha256": 64, "crc32c": 8}
-
-
 class ChecksumOption(Option):
     """``--checksum ALGORITHM DIGEST``."""
 
     def convert(self, values: Any) -> Checksum:
         """Return the checksum."""
-        algorithm, digest = (value.lower() for value in values)
-        digits = _DIGITS.get(algorithm)
-        if digits is None:
-            raise argparse.ArgumentTypeError(f"not known; use {' or '.join(_DIGITS)}")
-        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", digest):
-            raise argparse.ArgumentTypeError(f"{algorithm} takes {digits} hexadecimal digits")
-        return Checksum(algorithm, digest)
+        try:
+            return Checksum.of(*values)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def file_id(text: str) -> int:
@@ -117,8 +110,8 @@ def file_id(text: str) -> int:
     return int(text)
 
 
-def number_of_workers(text: str) -> int:
-    """Return a number of concurrent downloads."""
+def positive_number(text: str) -> int:
+    """Return a number of 1 or more."""
     if not (text.isascii() and text.isdigit() and int(text)):
         raise argparse.ArgumentTypeError("not a number of 1 or more")
     return int(text)
@@ -135,3 +128,66 @@ def range_of_bytes(text: str) -> tuple[Optional[int], Optional[int]]:
     if first is not None and last is not None and last < first:
         raise argparse.ArgumentTypeError("ends before it begins; put the smaller number first")
     return first, last
+
+
+def add_file_id(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the file."""
+    parser.add_argument(
+        "-f", "--file-id", required=True, type=file_id, metavar="ID", help="file ID"
+    )
+
+
+def add_portal(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the portal and the credentials."""
+    group = parser.add_argument_group("portal")
+    group.add_argument(
+        "-e",
+        "--endpoint",
+        metavar="URL",
+        help="the portal, such as https://tenant.ctera.com (default: CTERA_DIRECT_URL)",
+    )
+    group.add_argument(
+        "-a",
+        "--access",
+        metavar="ID",
+        help="access key ID (default: CTERA_DIRECT_ACCESS_KEY_ID)",
+    )
+    group.add_argument(
+        "-s",
+        "--secret",
+        metavar="KEY",
+        help="secret access key (default: CTERA_DIRECT_SECRET_ACCESS_KEY, which is the better place: "
+        "every user of this machine can read the arguments of a process)",
+    )
+    group.add_argument(
+        "-b",
+        "--bearer",
+        metavar="TOKEN",
+        help="bearer token, for files that are not encrypted (default: CTERA_DIRECT_BEARER)",
+    )
+    group.add_argument(
+        "-k",
+        "--no-verify-ssl",
+        action="store_true",
+        help="trust any certificate, of portal and storage; to trust one authority more, set "
+        "REQUESTS_CA_BUNDLE to its certificate's path instead",
+    )
+    parser.add_argument(
+        "-d", "--debug", action="store_true", help="log each step to standard error"
+    )
+
+
+def add_transfer(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a transfer: range and number of workers."""
+    parser.add_argument(
+        "--range",
+        type=range_of_bytes,
+        metavar="A-B",
+        help="bytes A to B, both included, counted from 0; A- to the end, -N the last N",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive_number,
+        metavar="N",
+        help="concurrent downloads of blocks (default: found by measuring)",
+    )

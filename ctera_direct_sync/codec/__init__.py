@@ -1,14 +1,19 @@
-"""One stored object to plaintext: decrypt, decompress, check the length, checksum (PROTOCOL 3, 5).
+"""Decode stored objects: decrypt, decompress, check the length, and calculate a checksum.
 
-Two backends do the same, byte for byte and error for error: ``native``, the C library behind one
-call that lets other threads run, and ``portable``, made of packages from PyPI. Two liberties are
-left to the libraries behind them. A gzip or LZ4 payload that is damaged and so runs over its length
-may be refused for either reason. DEFLATE that breaks a rule of RFC 1951 without being ambiguous may
-be accepted if CRC-32 and length confirm the result; ``csrc/ctera_codec.h`` lists these rules. After
-a failure no local variable of this package holds a key or plaintext.
-``backend`` says which one is in use. The environment variable ``CTERA_DIRECT_CODEC`` (``native`` or
-``portable``), read once at import, forces one; ImportError where ``native`` is forced and cannot be
-loaded, ValueError for another value.
+PROTOCOL, sections 3 and 5, describes the formats. Two backends give the same bytes and raise the same
+errors. `native` is a library in C, called once per object, during which other threads run. `portable`
+uses packages from PyPI.
+
+The backends may differ in two ways, which their libraries decide. A damaged gzip or LZ4 payload that
+also exceeds its length may be refused for either reason. DEFLATE that breaks a rule of RFC 1951 without
+being ambiguous may be accepted if CRC-32 and length confirm the result. `csrc/ctera_codec.h` lists
+these rules.
+
+After a failure no local variable of this package holds a key or plaintext.
+
+`backend` is the name of the backend in use. The environment variable `CTERA_DIRECT_CODEC` (`native` or
+`portable`) forces one. It is read once, at import. The import then raises ImportError if the native
+backend was forced and cannot be loaded, and ValueError for another name.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from ctera_direct_sync.codec.errors import DecodeStatus
+from ctera_direct_sync.codec.options import KEY_LENGTHS, DecodeOptions, is_readonly
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -40,10 +46,6 @@ __all__ = [
     "prepare",
 ]
 
-CIPHERS = ("AES-CBC", "AES-GCM")
-COMPRESSIONS = ("SNAPPY", None, "GZIP", "NONE", "LZ4")
-
-_KEY_LENGTHS = (16, 24, 32)
 _HOW_TO_BUILD = (
     "To build it, install a C compiler and the libraries' headers (Debian: apt-get install gcc "
     "python3-dev libssl-dev libdeflate-dev liblz4-dev libxxhash-dev), then, in the source tree: "
@@ -52,7 +54,7 @@ _HOW_TO_BUILD = (
 
 
 def _choose() -> tuple[str, Any]:
-    """The backend's name and module, as the environment asks."""
+    """Return the name and the module of the backend that the environment asks for."""
     wanted = os.environ.get("CTERA_DIRECT_CODEC", "")
     if wanted not in ("", "native", "portable"):
         raise ValueError(
@@ -78,9 +80,13 @@ def _choose() -> tuple[str, Any]:
 
 
 def _advice(error: ImportError) -> str:
-    """What to do about a native codec that cannot be loaded."""
-    # PyPy, or a Python without ctypes: a build would not help there.
-    return "Use CPython for it." if error.name in ("ctypes", "_ctypes") else _HOW_TO_BUILD
+    """Return what to do about a native codec that cannot be loaded."""
+    # Its extension is for CPython alone, and it needs ctypes, which some builds of Python lack.
+    if sys.implementation.name != "cpython" or error.name in ("ctypes", "_ctypes"):
+        return "Use CPython for it."
+    if error.name in ("cffi", "_cffi_backend"):
+        return "It needs the package cffi: pip install cffi."
+    return _HOW_TO_BUILD
 
 
 if TYPE_CHECKING:
@@ -94,20 +100,30 @@ else:
 def prepare() -> None:
     """Import all that decoding needs, before there are threads.
 
-    In a child forked while another thread imports a module, nobody can import that module any more:
-    they would wait for a lock whose holder is not there.
+    If a process forks while another thread imports a module, the child can never import that module:
+    it would wait for a lock whose holder does not exist there.
     """
     _backend.prepare()
 
 
 class DecodedBlock(NamedTuple):
-    """A block's plaintext and its CRC32C (RFC 3720, as an unsigned 32-bit integer)."""
+    """A decoded block."""
 
     data: bytes
+    """The plaintext."""
     crc32c: int
+    """The CRC32C of the plaintext (RFC 3720), an unsigned 32-bit integer."""
 
     def __repr__(self) -> str:
         return f"DecodedBlock(length={len(self.data)}, crc32c={self.crc32c:#010x})"
+
+
+#: Decode one stored object, without checking the arguments: for callers that made the options once.
+#: `decode_stored(object, options, *, length, number, overwrite_input=False, checksum=True)` returns the
+#: plaintext and its CRC32C, or 0 without `checksum`. With `overwrite_input` the object must be writable.
+#: `decode_stored_into(object, out, options, *, number, overwrite_input=False)` returns the CRC32C.
+decode_stored = _backend.decode
+decode_stored_into = _backend.decode_into
 
 
 def decode(
@@ -120,29 +136,47 @@ def decode(
     number: Optional[int] = None,
     overwrite_input: bool = False,
 ) -> DecodedBlock:
-    """One stored object to its plaintext of exactly ``length`` bytes.
+    """Decode one stored object to its plaintext of exactly `length` bytes.
 
-    ``object``: any contiguous buffer. ``key``: the file key, 16, 24 or 32 bytes; None where the
-    object has no envelope. ``cipher``: AES-CBC or AES-GCM. ``compression``: SNAPPY, GZIP and None
-    all mean "told by the payload's first bytes"; NONE and LZ4 are taken at their word. ``number``:
-    the block's number, which AES-GCM authenticates. ``overwrite_input`` allows the codec to overwrite
-    ``object`` where that saves memory; without it, or on a read-only buffer, it never does.
+    Args:
+        object: The stored object, in any contiguous buffer.
+        key: The file key, 16, 24 or 32 bytes. None if the object has no envelope.
+        cipher: The cipher of the envelope: AES-CBC or AES-GCM.
+        compression: NONE and LZ4 are taken at their word.
+            With SNAPPY, GZIP and None the payload's first bytes tell the format.
+        length: The length of the plaintext in bytes, as the portal lists it.
+        number: The block's number, which AES-GCM authenticates.
+        overwrite_input: Whether the codec may overwrite `object` where that saves memory.
+            A read-only buffer is never overwritten.
 
-    DecryptBlockError: wrong key or envelope. DecompressBlockError: malformed payload.
-    BlockValidationException: not ``length`` bytes. TypeError, ValueError: a wrong argument.
+    Returns:
+        The plaintext and its CRC32C.
+
+    Raises:
+        DecryptBlockError: The key or the envelope is wrong.
+        DecompressBlockError: The payload is malformed.
+        BlockValidationException: The plaintext has another length.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has a wrong value.
+
+    Example:
+        >>> decode(b"hello", compression="NONE", length=5).data
+        b'hello'
     """
+    options = None
     try:
-        overwrite_input = _check(object, key, cipher, compression, number, overwrite_input)
+        options = DecodeOptions.create(key, cipher, compression)
+        overwrite_input = _check(object, options, length, number, overwrite_input)
         return DecodedBlock(
-            *_decode(
-                object, key, cipher, compression, length, number, overwrite_input, checksum=True
+            *_backend.decode(
+                object, options, length=length, number=number, overwrite_input=overwrite_input
             )
         )
     except BaseException as error:
         _forget_locals(error)
         raise
     finally:
-        del object, key
+        del object, key, options
 
 
 def decode_bytes(
@@ -155,46 +189,28 @@ def decode_bytes(
     number: Optional[int] = None,
     overwrite_input: bool = False,
 ) -> bytes:
-    """As :func:`decode`, the plaintext alone: its CRC32C costs 2 to 15% of the time, by the format.
+    """Decode like `decode`, but calculate no CRC32C, which saves 2 to 15% of the time.
 
-    What the object itself carries, padding, tag and the compressed formats' own checksums, is
-    verified all the same.
+    Everything that the object itself carries is still verified: padding, tag, and the checksums
+    of the compressed formats.
     """
+    options = None
     try:
-        overwrite_input = _check(object, key, cipher, compression, number, overwrite_input)
-        return _decode(
-            object, key, cipher, compression, length, number, overwrite_input, checksum=False
+        options = DecodeOptions.create(key, cipher, compression)
+        overwrite_input = _check(object, options, length, number, overwrite_input)
+        return _backend.decode(
+            object,
+            options,
+            length=length,
+            number=number,
+            overwrite_input=overwrite_input,
+            checksum=False,
         )[0]
     except BaseException as error:
         _forget_locals(error)
         raise
     finally:
-        del object, key
-
-
-def _decode(
-    object: Buffer,
-    key: Optional[Buffer],
-    cipher: str,
-    compression: Optional[str],
-    length: int,
-    number: Optional[int],
-    overwrite_input: bool,
-    checksum: bool,
-) -> tuple[bytes, int]:
-    if not 0 <= operator.index(length) <= sys.maxsize:
-        raise ValueError(f"length is {length}: give the block's plaintext length in bytes")
-    plaintext: tuple[bytes, int] = _backend.decode(
-        object,
-        key=key,
-        cipher=cipher,
-        compression=compression,
-        length=length,
-        number=number,
-        overwrite_input=overwrite_input,
-        checksum=checksum,
-    )
-    return plaintext
+        del object, key, options
 
 
 def decode_into(
@@ -207,49 +223,53 @@ def decode_into(
     number: Optional[int] = None,
     overwrite_input: bool = False,
 ) -> int:
-    """As :func:`decode`, filling the writable buffer ``out`` exactly; returns the CRC32C.
+    """Decode like `decode` into the writable buffer `out`, which the plaintext must fill exactly.
 
-    After an exception the content of ``out`` is unspecified. ``object`` and ``out`` must not
-    overlap.
+    After an exception the content of `out` is unspecified. `object` and `out` must not overlap.
+
+    Returns:
+        The CRC32C of the plaintext.
     """
+    options = None
     try:
-        overwrite_input = _check(object, key, cipher, compression, number, overwrite_input)
-        if _is_readonly(out, "out"):
+        options = DecodeOptions.create(key, cipher, compression)
+        overwrite_input = _check(object, options, 0, number, overwrite_input)
+        if is_readonly(out, "out"):
             raise TypeError("out is read-only: give a writable buffer, such as a bytearray")
         return _backend.decode_into(
-            object,
-            out,
-            key=key,
-            cipher=cipher,
-            compression=compression,
-            number=number,
-            overwrite_input=overwrite_input,
+            object, out, options, number=number, overwrite_input=overwrite_input
         )
     except BaseException as error:
         _forget_locals(error)
         raise
     finally:
-        del object, out, key
+        del object, out, key, options
 
 
 def _forget_locals(error: BaseException) -> None:
-    """Clear the local variables of the frames below the caller's in the traceback of ``error``.
+    """Clear the local variables of the frames that `error` came through, the caller's excepted.
 
     They hold the file key, decrypted data, and memory that an earlier block may have filled.
-    Programs that log tracebacks with local variables must not show any of it.
+    Some programs log tracebacks with local variables, and must not show any of these.
     """
     traceback.clear_frames(error.__traceback__)
 
 
 def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
-    """``data``, whole AES blocks, decrypted by AES-ECB without padding (NIST SP 800-38A, section 6.1).
+    """Decrypt AES-ECB without padding (NIST SP 800-38A, section 6.1).
 
-    A file's key is wrapped by it (PROTOCOL section 2). ValueError for a key that is not 16, 24 or 32
-    bytes long, or data that is no multiple of 16; DecryptBlockError where the cryptographic library
-    refuses to work.
+    File keys are wrapped by it (PROTOCOL, section 2).
+
+    Args:
+        data: Whole AES blocks.
+        key: The key, 16, 24 or 32 bytes.
+
+    Raises:
+        ValueError: `key` has another length, or the length of `data` is not a multiple of 16.
+        DecryptBlockError: The cryptographic library refuses to work.
     """
     try:
-        if len(key) not in _KEY_LENGTHS:
+        if len(key) not in KEY_LENGTHS:
             raise ValueError("key must be 16, 24 or 32 bytes long")
         if len(data) % 16:
             raise ValueError("data must be whole AES blocks, a multiple of 16 bytes")
@@ -262,74 +282,55 @@ def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:
-    """CRC32C (RFC 3720) of ``data``, going on from the CRC32C ``value`` of what came before it."""
+    """Return the CRC32C (RFC 3720) of `data`, continuing from `value`, that of the data before it."""
     if type(data) is not bytes:
-        _is_readonly(data, "data")
+        is_readonly(data, "data")
     return _backend.crc32c(data, _checksum(value, 32))
 
 
 def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
-    """CRC32C of two pieces in a row, from that of each and the second one's length in bytes."""
+    """Return the CRC32C of two pieces in a row.
+
+    Args:
+        crc1: The CRC32C of the first piece.
+        crc2: The CRC32C of the second piece.
+        length2: The length of the second piece in bytes.
+    """
     if not 0 <= operator.index(length2) < 1 << 64:
         raise ValueError(f"length2 is {length2}: give the second piece's length in bytes")
     return _backend.crc32c_combine(_checksum(crc1, 32), _checksum(crc2, 32), length2)
 
 
 def crc64nvme(data: Buffer, value: int = 0) -> int:
-    """CRC-64/NVME of ``data`` (``x-amz-checksum-crc64nvme``), going on from ``value``."""
+    """Return the CRC-64/NVME of `data`, continuing from `value`, that of the data before it.
+
+    Storages declare it as `x-amz-checksum-crc64nvme`.
+    """
     if type(data) is not bytes:
-        _is_readonly(data, "data")
+        is_readonly(data, "data")
     return _backend.crc64nvme(data, _checksum(value, 64))
 
 
 def _check(
     object: Buffer,
-    key: Optional[Buffer],
-    cipher: str,
-    compression: Optional[str],
+    options: DecodeOptions,
+    length: int,
     number: Optional[int],
     overwrite_input: bool,
 ) -> bool:
-    """Refuse wrong arguments; whether the object may really be overwritten."""
-    if type(object) is not bytes:
-        overwrite_input = not _is_readonly(object, "object") and overwrite_input
-    else:
+    """Refuse wrong arguments. Return whether the object may really be overwritten."""
+    if type(object) is bytes:
         overwrite_input = False
-    if cipher not in CIPHERS:
-        raise _unknown("cipher", cipher, "AES-CBC or AES-GCM")
-    if compression not in COMPRESSIONS:
-        raise _unknown("compression", compression, "SNAPPY, GZIP, LZ4, NONE or None")
-    if number is not None and not 0 <= operator.index(number) < 1 << 64:
-        raise ValueError(f"number is {number}: a block number lies in 0..2^64-1")
-    if key is not None:
-        if not isinstance(key, bytes):
-            _is_readonly(key, "key")
-        if memoryview(key).nbytes not in _KEY_LENGTHS:
-            raise ValueError("key must be 16, 24 or 32 bytes long")
-        if number is None and cipher == "AES-GCM":
-            raise ValueError("AES-GCM authenticates the block's number: pass number")
+    else:
+        overwrite_input = not is_readonly(object, "object") and overwrite_input
+    if not 0 <= operator.index(length) <= sys.maxsize:
+        raise ValueError(f"length is {length}: give the block's plaintext length in bytes")
+    if number is not None:
+        if not 0 <= operator.index(number) < 1 << 64:
+            raise ValueError(f"number is {number}: a block number lies in 0..2^64-1")
+    elif options.cipher == "AES-GCM" and options.key is not None:
+        raise ValueError("AES-GCM authenticates the block's number: pass number")
     return overwrite_input
-
-
-def _is_readonly(buffer: Buffer, name: str) -> bool:
-    """Whether ``buffer`` is read-only; TypeError for what is no contiguous buffer."""
-    try:
-        view = memoryview(buffer)
-    except TypeError:
-        raise TypeError(
-            f"{name} must be a buffer such as bytes, bytearray, memoryview or mmap, "
-            f"not {type(buffer).__name__}"
-        ) from None
-    with view:
-        if not view.c_contiguous:
-            raise TypeError(f"{name} must be a contiguous buffer: copy the slice with bytes()")
-        return view.readonly
-
-
-def _unknown(name: str, value: object, known: str) -> Exception:
-    if isinstance(value, str):
-        return ValueError(f"unknown {name} {value!r}: give {known}")
-    return TypeError(f"{name} must be {known}, not {type(value).__name__}")
 
 
 def _checksum(value: int, bits: int) -> int:

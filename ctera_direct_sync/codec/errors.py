@@ -1,4 +1,4 @@
-"""What a codec can find wrong, and the exception that says so: one table for both backends."""
+"""The ways in which decoding can fail, and the exception for each: one table for both backends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["DecodeStatus", "raise_status"]
 
 
 class DecodeStatus(IntEnum):
-    """Outcome of decoding one object. The numbers are those of ``csrc/ctera_codec.h``, for good."""
+    """The outcome of decoding one object. The numbers never change: `csrc/ctera_codec.h` has the same."""
 
     OK = 0
     ARGUMENT = 1
@@ -42,7 +42,7 @@ _SENTENCES: dict[DecodeStatus, tuple[type[BlockError], str]] = {
     ),
     DecodeStatus.ENVELOPE: (
         DecryptBlockError,
-        "the stored object is no encrypted block: it is cut short, or was written in another "
+        "the stored object is not an encrypted block: it is cut short, or was written in another "
         "format; download it again, and if that does not help, the object in the storage is "
         "damaged or of a newer format than this version reads",
     ),
@@ -93,15 +93,24 @@ _SENTENCES: dict[DecodeStatus, tuple[type[BlockError], str]] = {
 
 
 def raise_status(code: int, number: Optional[int], length: Optional[int]) -> NoReturn:
-    """Raise what ``code``, a :class:`DecodeStatus` other than OK, means for block ``number``.
+    """Raise the exception for a status.
 
-    ``length`` is the plaintext length in bytes that the block should have. DecryptBlockError,
-    DecompressBlockError or BlockValidationException; ARGUMENT is ValueError, MEMORY MemoryError.
+    Args:
+        code: A `DecodeStatus` other than OK, or its number.
+        number: The number of the block, or None if it is not known.
+        length: The length in bytes that the plaintext should have.
+
+    Raises:
+        DecryptBlockError: The key or the envelope is wrong, or AES is not available.
+        DecompressBlockError: The payload is malformed.
+        BlockValidationException: The plaintext has another length.
+        ValueError: The status is ARGUMENT.
+        MemoryError: The status is MEMORY.
     """
-    fault = DecodeStatus(code)
-    if fault is DecodeStatus.ARGUMENT:
+    status = DecodeStatus(code)
+    if status is DecodeStatus.ARGUMENT:
         raise ValueError("the codec was called with an argument that it does not take")
-    if fault is DecodeStatus.MEMORY:
+    if status is DecodeStatus.MEMORY:
         raise MemoryError(f"no memory to decode a block of {length} bytes: use fewer workers")
-    exception, sentence = _SENTENCES[fault]
+    exception, sentence = _SENTENCES[status]
     raise exception(sentence, BlockInfo(file_id=None, number=number, offset=None, length=length))

@@ -1,7 +1,7 @@
-"""Run the codec in C (``csrc/``): one call per object, during which other threads run.
+"""Run the codec in C (`csrc/`): one call per object, during which other threads run.
 
-This is the only module that imports the extension. The package's ``__init__`` checks all arguments.
-A wrong argument that reaches this module raises another exception, but never crashes.
+This is the only module that imports the extension. Callers check the arguments. If a wrong one reaches
+this module, it may raise another exception than documented, but it never crashes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ctera_direct_sync.codec._native import ffi, lib
 from ctera_direct_sync.codec.errors import DecodeStatus, raise_status
-from ctera_direct_sync.codec.limits import longest_plaintext
+from ctera_direct_sync.codec.options import SLACK_BYTES
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from ctera_direct_sync.codec.options import DecodeOptions
 
 __all__ = [
     "crc32c",
@@ -66,73 +68,69 @@ def prepare() -> None:
 
 def decode(
     object: Buffer,
+    options: DecodeOptions,
     *,
-    key: Optional[Buffer],
-    cipher: str,
-    compression: Optional[str],
     length: int,
     number: Optional[int],
     overwrite_input: bool = False,
     checksum: bool = True,
 ) -> tuple[bytes, int]:
-    """Return the plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`.
+    """Return the plaintext of one object and its CRC32C, or 0 without `checksum`.
 
-    Without ``checksum`` the CRC32C is not calculated, and 0 is returned in its place.
+    See `ctera_direct_sync.codec.decode_stored`.
     """
     with _from_buffer(_BYTES, object, overwrite_input) as source:
         # The system provides the pages of a large buffer when they are written, so a buffer that
         # stays empty costs little. A length that no object of this size can have is not allocated.
-        possible = length <= longest_plaintext(len(source), compression)
+        possible = length <= options.expansion * (len(source) + SLACK_BYTES)
         data: bytes = _new_bytes(None, length if possible else 0)
         # Bytes are never resized, so their memory needs no lock that a context would release.
         target = _from_buffer(_BYTES, data)
-        error, crc = _decode(
-            source, target, key, cipher, compression, number, overwrite_input, checksum
-        )
-    if not possible and not 0 < error < DecodeStatus.CORRUPT:
-        error = DecodeStatus.TOO_SHORT
-    if error:
-        raise_status(error, number, length)
+        status, crc = _decode(source, target, options, number, overwrite_input, checksum)
+    if not possible and not 0 < status < DecodeStatus.CORRUPT:
+        status = DecodeStatus.TOO_SHORT
+    if status:
+        # A traceback may show local variables, and these may hold a part of the plaintext.
+        del data, target
+        raise_status(status, number, length)
     return data, crc
 
 
 def decode_into(
     object: Buffer,
     out: Buffer,
+    options: DecodeOptions,
     *,
-    key: Optional[Buffer],
-    cipher: str,
-    compression: Optional[str],
     number: Optional[int],
     overwrite_input: bool = False,
 ) -> int:
-    """Return the CRC32C of the plaintext in ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
+    """Return the CRC32C of the plaintext in `out`.
+
+    See `ctera_direct_sync.codec.decode_stored_into`.
+    """
     with (
         _from_buffer(_BYTES, object, overwrite_input) as source,
         _from_buffer(_BYTES, out, True) as target,
     ):
         length = len(target)
-        error, crc = _decode(
-            source, target, key, cipher, compression, number, overwrite_input, True
-        )
-    if error:
-        raise_status(error, number, length)
+        status, crc = _decode(source, target, options, number, overwrite_input, True)
+    if status:
+        raise_status(status, number, length)
     return crc
 
 
 def _decode(
     source: Any,
     target: Any,
-    key: Optional[Buffer],
-    cipher: str,
-    compression: Optional[str],
+    options: DecodeOptions,
     number: Optional[int],
     overwrite_input: bool,
     checksum: bool,
 ) -> tuple[int, int]:
-    """Return the ``DecodeStatus`` of ctera_decode(), or 0, and the CRC32C, or 0 without ``checksum``."""
+    """Return the `DecodeStatus` of ctera_decode() as a number, and the CRC32C."""
     if not hasattr(_thread, "ready"):
         _prepare_thread()
+    key, cipher, compression, _ = options
     secret = _NO_BYTES
     secret_size = 0
     if key is not None:
@@ -156,19 +154,19 @@ def _decode(
             checksum,
         ),
     )
-    error: int = _run_decode(call)
-    return error, call.crc32c
+    status: int = _run_decode(call)
+    return status, call.crc32c
 
 
 def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
-    """Decrypt AES-ECB without padding; see :func:`ctera_direct_sync.codec.decrypt_ecb`."""
+    """Decrypt AES-ECB without padding; see `ctera_direct_sync.codec.decrypt_ecb`."""
     if not hasattr(_thread, "ready"):
         _prepare_thread()
     text: bytes = _new_bytes(None, len(data))
     with _from_buffer(_BYTES, text) as target:
-        error: int = lib.ctera_decrypt_ecb(key, len(key), data, len(data), target)
-    if error:
-        raise_status(error, None, len(data))
+        status: int = lib.ctera_decrypt_ecb(key, len(key), data, len(data), target)
+    if status:
+        raise_status(status, None, len(data))
     return text
 
 
@@ -180,7 +178,7 @@ def _prepare_thread() -> None:
     """Make OpenSSL set up this thread's state, which it does under a lock of the process.
 
     A fork at that moment would copy the held lock into the child, where no thread could ever release
-    it. So forks wait for ``_preparing``.
+    it. Therefore forks wait for `_preparing`.
     """
     with _preparing:
         # This object is not a valid block. Its decoding serves only to use libcrypto once.
@@ -209,20 +207,20 @@ if hasattr(os, "register_at_fork"):
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:
-    """Return the CRC32C; see :func:`ctera_direct_sync.codec.crc32c`."""
+    """Return the CRC32C; see `ctera_direct_sync.codec.crc32c`."""
     with _from_buffer(_BYTES, data) as source:
         crc: int = lib.ctera_crc32c(value, source, len(source))
     return crc
 
 
 def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
-    """Return the CRC32C of a concatenation; see :func:`ctera_direct_sync.codec.crc32c_combine`."""
+    """Return the CRC32C of a concatenation; see `ctera_direct_sync.codec.crc32c_combine`."""
     crc: int = lib.ctera_crc32c_combine(crc1, crc2, length2)
     return crc
 
 
 def crc64nvme(data: Buffer, value: int = 0) -> int:
-    """Return the CRC-64/NVME; see :func:`ctera_direct_sync.codec.crc64nvme`."""
+    """Return the CRC-64/NVME; see `ctera_direct_sync.codec.crc64nvme`."""
     with _from_buffer(_BYTES, data) as source:
         crc: int = lib.ctera_crc64nvme(value, source, len(source))
     return crc

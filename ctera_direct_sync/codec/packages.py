@@ -1,8 +1,8 @@
-"""The packages that the portable codec works with, and what stands in for those that fail to load.
+"""Load the packages that the portable codec uses, and replace those that fail to load.
 
-An extension can be installed and still refuse to load: a second subinterpreter of one process
-(mod_wsgi with two sites) cannot load cramjam or anycrc. Slower code in Python then takes the
-package's place, and one warning names it. isal and anycrc are optional: without them nothing is said.
+An installed extension may still refuse to load: a second subinterpreter of one process (mod_wsgi with
+two sites) cannot load cramjam or anycrc. Slower code in Python then replaces the package, and one
+warning names it. isal and anycrc are optional: if they are missing, there is no warning.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CRC64NVME_POLYNOMIAL = 0x9A6C9329AC4BC9B5  # reflected
 
 
 def _load(name: str, consequence: str) -> Any:
-    """Import the module ``name``; warn of ``consequence`` and return None if that fails."""
+    """Import the module `name`. If that fails, warn of `consequence` and return None."""
     try:
         with warnings.catch_warnings():
             # Without its C part google-crc32c warns on import that it is slow.
@@ -57,9 +57,9 @@ def _load(name: str, consequence: str) -> Any:
 
 
 def _load_zlib() -> types.ModuleType:
-    """Return isal's zlib if it is there and works, else the standard one.
+    """Return isal's zlib if it is installed and works, else the standard one.
 
-    isal before 1.9 reports a wrong ``unused_data`` at the end of a DEFLATE stream. Members after
+    isal before 1.9 reports a wrong `unused_data` at the end of a DEFLATE stream. Members after
     the first are then refused, and surplus bytes before a trailer are accepted.
     """
     try:
@@ -73,7 +73,7 @@ def _load_zlib() -> types.ModuleType:
 
 
 def _reports_unused_data(module: Any) -> bool:
-    """Whether a decompressor of ``module`` says exactly what follows its DEFLATE stream."""
+    """Return whether a decompressor of `module` says exactly what follows its DEFLATE stream."""
     compressor = standard_zlib.compressobj(wbits=-15)
     raw = compressor.compress(b"the end of a stream") + compressor.flush()
     for surplus in (b"", b"123", b"12345678", bytes(range(100))):
@@ -91,7 +91,7 @@ zlib: Any = _load_zlib()
 
 
 def decompress_snappy(block: memoryview, out: bytearray) -> bool:
-    """Decompress a raw snappy block into ``out``, which has the length that the block announces.
+    """Decompress a raw snappy block into `out`, which has the length that the block announces.
 
     Return whether the block is well-formed.
     """
@@ -105,7 +105,7 @@ def decompress_snappy(block: memoryview, out: bytearray) -> bool:
 
 
 def _decompress_snappy_by_python(block: bytes, out: bytearray) -> bool:
-    """Do what :func:`decompress_snappy` does (google/snappy, format_description.txt)."""
+    """Do what `decompress_snappy` does (google/snappy, format_description.txt)."""
     position = next((i + 1 for i, byte in enumerate(block[:5]) if byte < 0x80), len(block))
     filled = 0
     while position < len(block):
@@ -144,7 +144,7 @@ def _decompress_snappy_by_python(block: bytes, out: bytearray) -> bool:
 
 _cramjam = _load("cramjam", "Snappy is decompressed in Python, which is about 50 times slower.")
 
-# LZ4 frames: lz4, or none
+# LZ4 frames: lz4, without a substitute
 
 #: None: it cannot be loaded, and LZ4 payloads cannot be decoded.
 lz4_frame = _load("lz4.frame", "Blocks that are compressed by LZ4 cannot be read.")
@@ -152,7 +152,7 @@ lz4_frame = _load("lz4.frame", "Blocks that are compressed by LZ4 cannot be read
 
 @functools.lru_cache(maxsize=64)
 def xxh32(data: bytes) -> int:
-    """Return XXH32 (seed 0) of fewer than 16 bytes, by which a frame descriptor is checked."""
+    """Return the XXH32 (seed 0) of fewer than 16 bytes: it checks the descriptor of a frame."""
     prime1, prime2, prime3 = 2654435761, 2246822519, 3266489917
     prime4, prime5 = 668265263, 374761393
     digest = prime5 + len(data)
@@ -206,7 +206,7 @@ def _crc64nvme_by_table(data: Any, value: int) -> int:
 
 _google_crc32c = _load("google_crc32c", "CRC32C is calculated in Python, at about 10 MB/s.")
 
-#: CRC32C of the bytes ``data``, continuing from the CRC32C ``value``: ``extend_crc32c(value, data)``.
+#: CRC32C of the bytes `data`, continuing from the CRC32C `value`: `extend_crc32c(value, data)`.
 extend_crc32c: Callable[[int, bytes], int] = (
     _extend_crc32c_by_table if _google_crc32c is None else _google_crc32c.extend
 )
@@ -230,5 +230,5 @@ def load_crc64nvme() -> Callable[[Any, int], int]:
 
 
 def crc64nvme(data: Buffer, value: int) -> int:
-    """Return CRC-64/NVME of ``data``, continuing from ``value``."""
+    """Return the CRC-64/NVME of `data`, continuing from `value`."""
     return load_crc64nvme()(data, value)

@@ -1,14 +1,14 @@
-"""The codec without an extension of ours: the same contract, put together from PyPI's packages.
+"""Decode with packages from PyPI: the same contract as the native codec, without an extension.
 
-AES by pycryptodome, snappy by cramjam, LZ4 blocks by python-lz4 (liblz4's own frame decoder), gzip
-by isal where it is installed, else zlib; CRC32C by google-crc32c; CRC-64/NVME by anycrc where it is
-installed, else by a table in Python (about 10 MB/s). What takes the place of a package that cannot
-be loaded is in ``packages.py``.
+pycryptodome does AES, cramjam snappy, and python-lz4 LZ4 (by liblz4's frame decoder). isal inflates
+gzip if it is installed, else zlib. google-crc32c calculates CRC32C. anycrc calculates CRC-64/NVME if it
+is installed, else a table in Python does (about 10 MB/s). `packages.py` has the substitutes for packages
+that cannot be loaded.
 
-The order of judgement is that of ``csrc/ctera_codec.h``. No decompressor is given room for more
-than the block's length and one byte, nor for more than the payload could possibly hold. Faults
-travel as a private exception up to the public call, which lets go of all buffers before it raises
-the real one: a kept exception never pins a caller's bytearray or mmap.
+Errors are judged in the order of `csrc/ctera_codec.h`. No decompressor gets memory for more than the
+block's length and one byte, nor for more than the payload can possibly hold. A private exception carries
+each refusal up to `decode`, which releases all buffers before it raises the real one. So an exception
+that a program keeps never pins a bytearray or mmap of its caller.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ from Crypto.Cipher import AES
 
 from ctera_direct_sync.codec import packages
 from ctera_direct_sync.codec.errors import DecodeStatus, raise_status
-from ctera_direct_sync.codec.limits import LZ4_EXPANSION, SNAPPY_EXPANSION, longest_plaintext
+from ctera_direct_sync.codec.options import (
+    LZ4_EXPANSION,
+    SLACK_BYTES,
+    SNAPPY_EXPANSION,
+    DecodeOptions,
+)
 from ctera_direct_sync.codec.packages import extend_crc32c, zlib
 from ctera_direct_sync.exceptions import BlockInfo, DecompressBlockError
 
@@ -45,19 +50,19 @@ _LZ4_MAGIC_SKIPPABLE = b"\x2a\x4d\x18"  # behind a byte 50 to 5F
 
 
 class _Refused(Exception):
-    """The object cannot be decoded. Never leaves this module."""
+    """The object cannot be decoded. It never leaves this module."""
 
-    def __init__(self, fault: DecodeStatus) -> None:
-        self.fault = fault
+    def __init__(self, status: DecodeStatus) -> None:
+        self.status = status
 
 
 _Data = Union[bytes, bytearray, memoryview]
 
 
 def prepare() -> None:
-    """Import what is otherwise imported late.
+    """Import what would otherwise be imported late.
 
-    pycryptodome imports a mode when the first cipher of it is made.
+    pycryptodome imports each mode when its first cipher is made.
     """
     packages.load_crc64nvme()
     AES.new(bytes(16), AES.MODE_ECB)
@@ -67,32 +72,35 @@ def prepare() -> None:
 
 def decode(
     object: Buffer,
+    options: DecodeOptions,
     *,
-    key: Optional[Buffer],
-    cipher: str,
-    compression: Optional[str],
     length: int,
     number: Optional[int],
     overwrite_input: bool = False,
     checksum: bool = True,
 ) -> tuple[bytes, int]:
-    """Plaintext and CRC32C of one object; see :func:`ctera_direct_sync.codec.decode`.
+    """Return the plaintext of one object and its CRC32C, or 0 without `checksum`.
 
-    Without ``checksum`` the CRC32C is 0. This backend ignores ``overwrite_input``, which is a permission.
+    See `ctera_direct_sync.codec.decode_stored`. `overwrite_input` is a permission that this backend
+    does not use.
     """
+    key, cipher, compression, expansion = options
     _require_lz4(compression, number, length)
+    status = DecodeStatus.OK
+    data = b""
     try:
-        with _octets(object) as stored:
-            payload = stored if key is None else _decrypt(stored, _octets(key), cipher, number)
-            if length > longest_plaintext(len(stored), compression):
+        with _view_bytes(object) as stored:
+            payload = stored if key is None else _decrypt(stored, _view_bytes(key), cipher, number)
+            if length > expansion * (len(stored) + SLACK_BYTES):
                 raise _Refused(DecodeStatus.TOO_SHORT)
             data = bytes(_decompress(payload, compression, length))
     except _Refused as refused:
-        fault = refused.fault
-    else:
-        fault = DecodeStatus.OK
-    if fault:
-        raise_status(fault, number, length)
+        status = refused.status
+    # A traceback may show local variables: let go of the key, and of what was decrypted.
+    del key, options
+    payload = stored = memoryview(b"")
+    if status:
+        raise_status(status, number, length)
     return data, crc32c(data) if checksum else 0
 
 
@@ -108,31 +116,30 @@ def _require_lz4(compression: Optional[str], number: Optional[int], length: int)
 def decode_into(
     object: Buffer,
     out: Buffer,
+    options: DecodeOptions,
     *,
-    key: Optional[Buffer],
-    cipher: str,
-    compression: Optional[str],
     number: Optional[int],
     overwrite_input: bool = False,
 ) -> int:
-    """CRC32C of the plaintext put into ``out``; see :func:`ctera_direct_sync.codec.decode_into`."""
+    """Return the CRC32C of the plaintext in `out`.
+
+    See `ctera_direct_sync.codec.decode_stored_into`.
+    """
     with memoryview(out) as view:
         length = view.nbytes
-    data, crc = decode(
-        object, key=key, cipher=cipher, compression=compression, length=length, number=number
-    )
-    with _octets(out) as room:
-        room[:] = data
+    data, crc = decode(object, options, length=length, number=number)
+    with _view_bytes(out) as target:
+        target[:] = data
     return crc
 
 
 def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
-    """AES-ECB without padding; see :func:`ctera_direct_sync.codec.decrypt_ecb`."""
+    """Decrypt AES-ECB without padding; see `ctera_direct_sync.codec.decrypt_ecb`."""
     return bytes(AES.new(key, AES.MODE_ECB).decrypt(data))
 
 
-def _octets(buffer: Buffer) -> memoryview:
-    """The bytes of a contiguous buffer, of whatever items and shape."""
+def _view_bytes(buffer: Buffer) -> memoryview:
+    """Return a view of the bytes of a contiguous buffer, whatever its items and shape."""
     view = memoryview(buffer)
     return view.cast("B") if view.nbytes else memoryview(bytearray())
 
@@ -148,7 +155,10 @@ def _decrypt(stored: memoryview, key: memoryview, cipher: str, number: Optional[
 
 
 def _decrypt_cbc(stored: memoryview, key: memoryview) -> memoryview:
-    """Format byte (ignored), IV, ciphertext with PKCS#7 padding (RFC 5652, section 6.3)."""
+    """Decrypt an AES-CBC envelope.
+
+    It has a format byte (ignored), an IV, and ciphertext with PKCS#7 padding (RFC 5652, section 6.3).
+    """
     ciphertext = stored[17:]
     if not ciphertext or len(ciphertext) % 16:
         raise _Refused(DecodeStatus.ENVELOPE)
@@ -161,7 +171,10 @@ def _decrypt_cbc(stored: memoryview, key: memoryview) -> memoryview:
 
 
 def _decrypt_gcm(stored: memoryview, key: memoryview, number: int) -> memoryview:
-    """Format byte 2, nonce, ciphertext, tag; the block number is the additional data."""
+    """Decrypt an AES-GCM envelope.
+
+    It has the format byte 2, a nonce, ciphertext and a tag. The block number is the additional data.
+    """
     if len(stored) < 29 or stored[0] != 2:
         raise _Refused(DecodeStatus.ENVELOPE)
     ciphertext = stored[13:-16]
@@ -175,7 +188,7 @@ def _decrypt_gcm(stored: memoryview, key: memoryview, number: int) -> memoryview
     return memoryview(plaintext)
 
 
-# Payloads: each function gives exactly ``length`` bytes, or refuses
+# Payloads: each function returns exactly `length` bytes, or refuses
 
 
 def _decompress(payload: memoryview, compression: Optional[str], length: int) -> _Data:
@@ -198,7 +211,7 @@ def _require_length(found: int, wanted: int) -> None:
 
 
 def _snappy_length(block: memoryview) -> int:
-    """The plaintext length that a raw block announces, a varint of at most 32 bits."""
+    """Return the plaintext length that a raw block announces, a varint of at most 32 bits."""
     length = 0
     for index, byte in enumerate(block[:5]):
         length |= (byte & 0x7F) << 7 * index
@@ -210,7 +223,7 @@ def _snappy_length(block: memoryview) -> int:
 
 
 def _snappy_elements(block: memoryview, length: int) -> bytearray:
-    """A raw block, whose announced ``length`` has been judged."""
+    """Decompress a raw block, whose announced `length` was judged before."""
     if length > SNAPPY_EXPANSION * len(block):
         raise _Refused(DecodeStatus.CORRUPT)
     out = bytearray(length)
@@ -220,10 +233,10 @@ def _snappy_elements(block: memoryview, length: int) -> bytearray:
 
 
 def _snappy_stream(payload: memoryview, length: int) -> bytearray:
-    """snappy-java: magic, two versions, then raw blocks, each after its length.
+    """Decompress a snappy-java stream: magic, two versions, then raw blocks, each after its length.
 
-    The whole header may recur where a length is due, as in snappy-java's own reader. That reader
-    ignores the compatible version; here it decides how a defect is reported, no more.
+    The whole header may recur instead of a length: snappy-java's own reader accepts that. That reader
+    ignores the compatible version. Here it only decides how a defect is reported.
     """
     out = bytearray()
     position = 0
@@ -244,7 +257,7 @@ def _snappy_stream(payload: memoryview, length: int) -> bytearray:
             out += _snappy_elements(chunk, announced)
             position = end
     except _Refused as refused:
-        if newer and refused.fault is DecodeStatus.CORRUPT:
+        if newer and refused.status is DecodeStatus.CORRUPT:
             raise _Refused(DecodeStatus.UNSUPPORTED) from None
         raise
     _require_length(len(out), length)
@@ -252,7 +265,7 @@ def _snappy_stream(payload: memoryview, length: int) -> bytearray:
 
 
 def _check_snappy_versions(versions: memoryview) -> int:
-    """Return the compatible version of a header whose two versions are ``versions``."""
+    """Return the compatible version of a header, after checking both versions."""
     if len(versions) < 8:
         raise _Refused(DecodeStatus.CORRUPT)
     if int.from_bytes(versions[:4], "big") < 1:
@@ -261,7 +274,10 @@ def _check_snappy_versions(versions: memoryview) -> int:
 
 
 def _gunzip(payload: memoryview, length: int) -> bytes:
-    """One gzip member or several (RFC 1952), then nothing or zero padding, as gzip(1) accepts it."""
+    """Decompress one gzip member or several (RFC 1952).
+
+    Zero padding may follow, which gzip(1) accepts.
+    """
     pieces: list[bytes] = []
     produced = position = 0
     while position < len(payload):
@@ -282,7 +298,7 @@ def _gunzip(payload: memoryview, length: int) -> bytes:
 
 
 def _gzip_header_size(member: memoryview) -> int:
-    """Size of a member's header with its optional fields (RFC 1952, section 2.3)."""
+    """Return the size of a member's header with its optional fields (RFC 1952, section 2.3)."""
     if len(member) < 10:
         raise _Refused(DecodeStatus.CORRUPT)
     method, flags, size = member[2], member[3], 10
@@ -314,10 +330,19 @@ def _after_zero(member: memoryview, start: int) -> int:
 def _inflate(
     payload: memoryview, start: int, room: int, pieces: list[bytes]
 ) -> tuple[int, int, int]:
-    """Inflate from ``start``; where the trailer begins, CRC-32 and size of what went to ``pieces``.
+    """Inflate one member into `pieces`.
 
-    Fed in steps that double, so that what zlib hands back as unused stays in proportion: many tiny
-    members take linear time. The payload's last 8 bytes belong to a trailer, whatever they hold.
+    The input is fed in steps that double. So the unused input that zlib copies stays in proportion, and
+    many tiny members take linear time. The payload's last 8 bytes belong to a trailer, whatever they are.
+
+    Args:
+        payload: All members.
+        start: Where the member's DEFLATE stream begins.
+        room: The most bytes that the member may become.
+        pieces: Gets the plaintext.
+
+    Returns:
+        Where the trailer begins, and the CRC-32 and size of the plaintext.
     """
     source = payload[start : max(start, len(payload) - 8)]
     stream = zlib.decompressobj(wbits=-15)
@@ -340,7 +365,7 @@ def _inflate(
 
 
 def _lz4_frames(payload: memoryview, length: int) -> bytes:
-    """LZ4 frames, skippable ones among them (LZ4 Frame Format 1.6.4)."""
+    """Decompress LZ4 frames, and pass over skippable ones (LZ4 Frame Format 1.6.4)."""
     context = packages.lz4_frame.create_decompression_context()
     pieces: list[bytes] = []
     produced = position = 0
@@ -365,7 +390,7 @@ def _lz4_frames(payload: memoryview, length: int) -> bytes:
 
 
 def _lz4_frame(context: Any, frame: memoryview, room: int) -> tuple[bytes, int]:
-    """The plaintext and size of the frame at the start of ``frame``; liblz4 verifies its checksums."""
+    """Return the plaintext and size of the frame that `frame` begins with. liblz4 verifies checksums."""
     declared = _read_lz4_descriptor(frame[4:23])
     if declared is not None and declared > room:
         raise _Refused(DecodeStatus.TOO_LONG)
@@ -399,9 +424,10 @@ def _read_lz4_descriptor(descriptor: memoryview) -> Optional[int]:
 
 
 def _lz4_blocks(context: Any, frame: memoryview, room: int) -> tuple[bytes, int]:
-    """A whole frame's plaintext and size. A frame that gives more is asked for one byte of it.
+    """Return a whole frame's plaintext and size.
 
-    That byte is asked for without new input first, so that no defect behind it is met before it.
+    If the frame may hold more than `room` bytes, one more byte is asked for, at first without new input:
+    so a defect behind that byte is not met before it.
     """
     decompress = packages.lz4_frame.decompress_chunk
     room = min(room, LZ4_EXPANSION * len(frame))
@@ -424,10 +450,10 @@ _COPY_LIMIT = 1 << 18
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:
-    """CRC32C; see :func:`ctera_direct_sync.codec.crc32c`."""
+    """Return the CRC32C; see `ctera_direct_sync.codec.crc32c`."""
     if isinstance(data, bytes):
         return extend_crc32c(value, data)
-    with _octets(data) as view:
+    with _view_bytes(data) as view:
         # google-crc32c takes bytes alone: copy in pieces that stay in the cache.
         for start in range(0, len(view), _COPY_LIMIT):
             value = extend_crc32c(value, bytes(view[start : start + _COPY_LIMIT]))
@@ -435,12 +461,12 @@ def crc32c(data: Buffer, value: int = 0) -> int:
 
 
 def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
-    """CRC32C of a concatenation; see :func:`ctera_direct_sync.codec.crc32c_combine`."""
+    """Return the CRC32C of a concatenation; see `ctera_direct_sync.codec.crc32c_combine`."""
     return _multiply(_shift(length2), crc1) ^ crc2
 
 
 def _multiply(a: int, b: int) -> int:
-    """Product of two polynomials over GF(2), modulo CRC32C's; bit 31 is the coefficient of 1."""
+    """Return the product of two polynomials over GF(2), modulo CRC32C's. Bit 31 is the coefficient of 1."""
     product = 0
     for bit in range(31, -1, -1):
         if a >> bit & 1:
@@ -451,18 +477,18 @@ def _multiply(a: int, b: int) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _square(power: int) -> int:
-    """x^(8 * 2^power) modulo CRC32C's polynomial."""
+    """Return x^(8 * 2^power) modulo CRC32C's polynomial."""
     return _multiply(_square(power - 1), _square(power - 1)) if power else 1 << 31 - 8
 
 
 @functools.lru_cache(maxsize=1024)
 def _shift(nbytes: int) -> int:
-    """What ``nbytes`` zero bytes multiply a CRC by: x^(8 * nbytes)."""
+    """Return what `nbytes` zero bytes multiply a CRC by: x^(8 * nbytes)."""
     powers = (_square(power) for power in range(nbytes.bit_length()) if nbytes >> power & 1)
     return functools.reduce(_multiply, powers, 1 << 31)
 
 
 def crc64nvme(data: Buffer, value: int = 0) -> int:
-    """CRC-64/NVME; see :func:`ctera_direct_sync.codec.crc64nvme`."""
-    with _octets(data) as view:
+    """Return the CRC-64/NVME; see `ctera_direct_sync.codec.crc64nvme`."""
+    with _view_bytes(data) as view:
         return packages.crc64nvme(view, value)

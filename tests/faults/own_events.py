@@ -18,6 +18,7 @@ from unittest import mock
 
 from ctera_direct_sync import BlockEvent, DirectIO
 from ctera_direct_sync._base import worker_pool as pools
+from ctera_direct_sync._core import ClientCore
 from ctera_direct_sync.emulator import faults
 from tests.faults.matrix import DATA, RECOVERED, Arrange, Row, World, on_block
 
@@ -62,10 +63,10 @@ def at_block(deed: Deed) -> Around:
 
     @contextlib.contextmanager
     def around(world: World) -> Iterator[None]:
-        made, done = DirectIO._open, []
+        made, done = ClientCore.prepare, []
 
-        def open_hooked(client: DirectIO) -> None:
-            hook = client._on_event
+        def open_hooked(client: ClientCore) -> None:
+            hook = client.on_event
 
             def note(event: BlockEvent) -> None:
                 if hook is not None:
@@ -74,10 +75,10 @@ def at_block(deed: Deed) -> Around:
                     done.append(event)
                     deed(client, world)
 
-            client._on_event = note
+            client.on_event = note
             made(client)
 
-        with mock.patch.object(DirectIO, "_open", open_hooked):
+        with mock.patch.object(ClientCore, "prepare", open_hooked):
             yield
 
     return around

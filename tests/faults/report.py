@@ -15,9 +15,11 @@ from pathlib import Path
 
 from .cells import Worlds, run
 from .matrix import CELLS, GCM, RETRIES, ROWS, WAYS, Cell, Row, expected, name_of
-from .peer import RESULTS
 
-PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
+_ROOT = Path(__file__).parents[2]
+PAGE = _ROOT / "docs" / "fault-matrix.md"
+#: What cterasdk makes of the same faults: bench/faults/peer.py measured it.
+_PEER = _ROOT / "bench" / "faults" / "peer.json"
 
 _INTRODUCTION = f"""\
 # The fault matrix
@@ -42,7 +44,7 @@ What the entries mean:
 - **-**: the API does not meet this fault.
 - *once*: the first request meets the fault; *always*: all do. With {RETRIES} retries here (4 by default).
 - Last column: `cterasdk.direct` 2.20.50 by its streamer, under the same faults, its pauses between
-  attempts left out and its read timeout set to 1 s (`python -m tests.faults.peer`).
+  attempts left out and its read timeout set to 1 s (`python -m bench.faults.peer`).
 
 [What no client can see](reliability.md#what-no-client-can-see) is not in the table: damage to plaintext,
 snappy, or AES-CBC without compression, while the storage declares no checksum.
@@ -51,7 +53,7 @@ snappy, or AES-CBC without compression, while the storage declares no checksum.
 
 def page() -> str:
     """The page, as the table has it."""
-    peer: dict[str, str] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    peer: dict[str, str] = json.loads(_PEER.read_text())
     lines = [_INTRODUCTION.format(cells=len(CELLS))]
     for group, rows in itertools.groupby(ROWS, key=lambda row: row.group):
         lines += [f"## {group}", "", *_table(list(rows), peer), ""]

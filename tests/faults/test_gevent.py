@@ -45,6 +45,7 @@ def test_gevent_workers_over_https(
 _PATCHED_LATE = """
 import sys, warnings
 from ctera_direct_sync import DirectIO, Settings
+from ctera_direct_sync._core import core_of
 file_id, verify = int(sys.argv[1]), sys.argv[2] or False
 settings = Settings(retries=0)
 settings.api.ssl = settings.storage.ssl = verify
@@ -55,7 +56,7 @@ from gevent import monkey
 monkey.patch_all()
 with DirectIO(settings=settings) as client:
     after = b"".join(block.data for block in client.stream(file_id))
-    context = client._api_tls.context
+    context = core_of(client).api_tls.context
 assert before == after and len(after) == 5000
 print(context.minimum_version.name, context.verify_mode.name, context.check_hostname)
 """

@@ -209,7 +209,7 @@ def test_folder_of_a_batch_is_a_link_when_its_turn_comes(
 
     def run() -> None:
         items = [(file_id, "first"), (file_id, "sub/r.pdf")]
-        results.extend(client.download_many(items, folder, resume=False, workers=1))
+        results.extend(client.download_many(items, folder, resume=False, max_files=1))
 
     thread = threading.Thread(target=run)
     thread.start()

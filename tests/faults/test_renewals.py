@@ -74,8 +74,9 @@ def test_a_change_is_listed_once(portal: Emulator, client: DirectIO, file_id: in
     portal.replace(file_id, DATA[::-1], block_size=700)
     portal.expire_urls()
     portal.log.clear()
-    for future in client.executor(metadata, max_workers=3)():
-        assert getattr(future.exception(30), "errno", None) == errno.ESTALE
+    futures = client.executor(metadata, max_workers=3)()
+    errors = [future.exception(30) for future in futures]
+    assert [getattr(error, "errno", None) for error in errors] == [errno.ESTALE] * 3
     assert portal.log.total("portal") == 1
 
 
@@ -85,8 +86,8 @@ def test_objects_that_are_gone_with_the_old_version(
     """A block that is gone because the file was replaced is a change, not a missing file."""
     metadata = client.metadata(file_id)
     portal.replace(file_id, DATA[::-1], block_size=700, keep_old=False)
-    for future in client.executor(metadata)():
-        assert getattr(future.exception(30), "errno", None) == errno.ESTALE
+    errors = [future.exception(30) for future in client.executor(metadata)()]
+    assert [getattr(error, "errno", None) for error in errors] == [errno.ESTALE] * 3
 
 
 def test_objects_that_are_gone_with_the_file(
@@ -104,10 +105,9 @@ def test_objects_that_are_gone_for_no_reason(
 ) -> None:
     """A block that is gone although the file is the same costs few listings, and says so."""
     portal.faults.add("storage", times=None, action=faults.status(404))
-    for future in client.blocks(file_id):
-        error = future.exception(30)
-        assert isinstance(error, DownloadError)
-        assert error.errno == errno.ENOENT
+    errors = [future.exception(30) for future in client.blocks(file_id)]
+    assert [type(error) for error in errors] == [DownloadError] * 3
+    assert [getattr(error, "errno", None) for error in errors] == [errno.ENOENT] * 3
     assert portal.log.total("portal") <= 4
     assert portal.log.total("storage") == 3
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import ByteRange, DirectIO, Settings
+from ctera_direct_sync._core import core_of
+from ctera_direct_sync._protocol import block_list
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import (
     BlockError,
@@ -121,7 +123,7 @@ def test_read_timeout_is_of_silence(portal: Emulator, make_client: Callable[...,
     data = SyntheticSource(60_000, seed=2, kind="random").read(0, 60_000)
     file_id = portal.add(data, block_size=60_000)
     client = make_client(retries=0)
-    client._settings.storage.timeout = (0.3, 0.3)
+    core_of(client).settings.storage.timeout = (0.3, 0.3)
     portal.faults.add("storage", action=faults.throttle(80_000))
     assert whole(client, file_id) == data
 
@@ -332,7 +334,7 @@ def test_refused_for_a_while(
         assert refusing.hits
         portal.faults.clear()
         portal.expire_urls()
-        monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600)
+        monkeypatch.setattr(block_list, "monotonic", lambda: clock() + 3600)
         file.seek(0)
         assert file.read() == DATA
 

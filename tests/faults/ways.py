@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import as_completed
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 from ctera_direct_sync import Block, ByteRange, DirectIO, Metadata
 
@@ -89,7 +89,7 @@ def to_file(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) 
     return {start: file.getvalue()} if file.getvalue() else {}
 
 
-def opened(client: Any, file_id: int, wanted: Optional[ByteRange] = None) -> Pieces:
+def opened(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) -> Pieces:
     """By a seekable file."""
     start = wanted.start if wanted is not None else 0
     size = -1 if wanted is None or wanted.end is None else wanted.end + 1 - start
@@ -120,10 +120,8 @@ EXACT: dict[str, Way] = {
     "download": download,
     "resumable": resumable,
     "to_file": to_file,
+    "open": opened,
 }
 WHOLE: dict[str, Way] = {"blocks": blocks, "iter_blocks": iter_blocks, "executor": executor}
-
-if hasattr(DirectIO, "open"):
-    EXACT["open"] = opened
 
 ALL: dict[str, Way] = {**EXACT, **WHOLE}

@@ -162,7 +162,9 @@ def emulator(command: str, folder: Path) -> Iterator[dict[str, str]]:
                 assert line, "the emulator ended"
                 told += line
             page = (DOCS / "tutorial.md").read_text()
-            for row in re.findall(r"^ *\d+ +\d+ .*txt$", told, re.MULTILINE):
+            rows = re.findall(r"^ *\d+ +\d+ .*txt$", told, re.MULTILINE)
+            assert rows, told
+            for row in rows:
                 assert " ".join(row.split()) in " ".join(page.split()), (
                     "the page shows another table"
                 )

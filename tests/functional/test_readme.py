@@ -118,7 +118,8 @@ def test_every_block_is_known() -> None:
 def test_the_two_commands_exist() -> None:
     """The commands that are not run here are targets of the Makefile."""
     makefile = (README.parent / "Makefile").read_text()
-    wanted = re.findall(r"^make (\w+)", SNIPPETS[0].code, re.MULTILINE)
+    code = "\n".join(snippet.code for snippet in SNIPPETS if snippet.excuse)
+    wanted = re.findall(r"^make (\w+)", code, re.MULTILINE)
     assert wanted == ["demo", "test"]
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in wanted)
 
@@ -127,9 +128,11 @@ def test_tables_name_what_exists() -> None:
     """Exceptions and settings in the tables are those of the package."""
     text = README.read_text(encoding="utf-8")
     exceptions = text.partition("| Exception | Means |")[2].partition("\n\n")[0]
-    for name in re.findall(r"^\| (.*?) \|", exceptions, re.MULTILINE)[1:]:
-        for each in re.findall(r"`(\w+)`", name):
-            assert issubclass(getattr(ctera_direct, each), ctera_direct.DirectIOError)
+    cells = re.findall(r"^\| (.*?) \|", exceptions, re.MULTILINE)[1:]
+    named = [each for cell in cells for each in re.findall(r"`(\w+)`", cell)]
+    assert len(named) > 5
+    for each in named:
+        assert issubclass(getattr(ctera_direct, each), ctera_direct.DirectIOError)
     rows = re.findall(
         r"^\| (`.*?`) \| (.*?) \|", text.partition("| Setting | Default |")[2], re.MULTILINE
     )

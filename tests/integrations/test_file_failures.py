@@ -11,9 +11,18 @@ from typing import Any
 
 import pytest
 
-import ctera_direct_sync._readers.file
-import ctera_direct_sync._readers.file_cache
 from ctera_direct_sync import DirectIO, DirectIOError, DownloadError
+from ctera_direct_sync._core import core_of
+from ctera_direct_sync._readers import (
+    block_cache,
+    block_memory,
+    duckdb,
+    error_checking_lock,
+    raw_file,
+    read_buffer,
+    readahead,
+)
+from ctera_direct_sync._readers import file as file_module
 from ctera_direct_sync._readers.file import DirectFile
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 
@@ -72,7 +81,7 @@ def file(
     if request.param == "open":
         file: DirectFile = client.open(file_id)
     else:
-        file = client._open_shared_file(client.metadata(file_id))
+        file = core_of(client).open_shared(client.metadata(file_id))
     with file:
         yield file
 
@@ -162,9 +171,18 @@ class _InterruptAt:
     The interpreter runs signal handlers as a Python function begins and after a call of a C function.
     """
 
-    _files = (
-        ctera_direct_sync._readers.file.__file__,
-        ctera_direct_sync._readers.file_cache.__file__,
+    _files = frozenset(
+        module.__file__
+        for module in (
+            block_cache,
+            block_memory,
+            duckdb,
+            error_checking_lock,
+            file_module,
+            raw_file,
+            read_buffer,
+            readahead,
+        )
     )
 
     def __init__(self, number: int) -> None:
@@ -200,7 +218,7 @@ def test_interrupted_read_does_not_move(
     number = 0
     while True:
         number += 1
-        opened = serial_client._open_shared_file(metadata)
+        opened = core_of(serial_client).open_shared(metadata)
         with opened if shared else serial_client.open(metadata.file_id) as file:
             file.seek(START)
             with _InterruptAt(number) as interrupt:
@@ -285,8 +303,8 @@ def test_block_that_is_short_is_an_error(
 
     fetch = ListedFile.block
 
-    def cut(source: ListedFile, piece: Any, scope: Any) -> Any:
-        block = fetch(source, piece, scope)
+    def cut(file: ListedFile, piece: Any, scope: Any) -> Any:
+        block = fetch(file, piece, scope)
         short = block.data[:-1] if piece.offset == 2 * BLOCK else block.data
         return type(block)(block.file_id, block.number, block.offset, len(short), short)
 
@@ -306,7 +324,7 @@ def test_stop_iteration_is_not_the_end(portal: Emulator, client: DirectIO) -> No
         raise StopIteration
 
     file_id = portal.add(DATA, block_size=BLOCK)
-    client._session = broken
+    core_of(client).session = broken
     with client.open(file_id) as file:
         with pytest.raises(RuntimeError):
             next(file)

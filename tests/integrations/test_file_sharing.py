@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO, DirectIOError, Settings, UnAuthorized
+from ctera_direct_sync._core import core_of
 from ctera_direct_sync._readers.file import DirectFile
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 
@@ -50,7 +51,7 @@ def file(
     else:
         if request.param != "fs.open":
             monkeypatch.setitem(sys.modules, "duckdb", types.ModuleType("duckdb"))
-        file = client._open_shared_file(client.metadata(file_id))
+        file = core_of(client).open_shared(client.metadata(file_id))
     with file:
         yield file
 
@@ -86,7 +87,7 @@ def test_to_thread(portal: Emulator, client: DirectIO) -> None:
     metadata = client.metadata(portal.add(DATA[:3000], block_size=700))
 
     async def read() -> bytes:
-        with client._open_shared_file(metadata) as file:
+        with core_of(client).open_shared(metadata) as file:
             await asyncio.to_thread(file.seek, 1_000)
             await asyncio.to_thread(file.seek, 10)
             parts = []

@@ -19,6 +19,7 @@ import pytest
 from fsspec.callbacks import Callback
 
 from ctera_direct_sync import DirectIOError, DownloadError, NotFoundError, Settings, UnAuthorized
+from ctera_direct_sync._core import core_of
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.filesystem import CteraFileSystem, NoSuchFileError
 from ctera_direct_sync.types import Token
@@ -153,7 +154,7 @@ def test_keys_of_the_environment_go_to_their_portal_alone(
         fsspec.open(f"ctera://evil.example.com/{file_id}")
     assert portal.access_key_id not in str(caught.value)
     made = CteraFileSystem("other.example.com", access_key_id="a", secret_access_key="b")
-    assert made.client._baseurl == "https://other.example.com"
+    assert core_of(made.client).baseurl == "https://other.example.com"
 
 
 def test_missing_keys() -> None:
@@ -166,9 +167,10 @@ def test_settings_as_a_mapping(options: dict[str, Any], file_id: int) -> None:
     """Settings may be a Settings or, for configuration files, a mapping; a wrong name is an error."""
     given = {"memory": 12345, "storage": {"timeout": 5, "ssl": False}}
     made = CteraFileSystem(**options, settings=given)
-    assert made.client._settings.memory == 12345
-    assert made.client._settings.storage.timeout == (5.0, 5.0)
-    assert CteraFileSystem(**options, settings=Settings(memory=99)).client._settings.memory == 99
+    assert core_of(made.client).settings.memory == 12345
+    assert core_of(made.client).settings.storage.timeout == (5.0, 5.0)
+    made = CteraFileSystem(**options, settings=Settings(memory=99))
+    assert core_of(made.client).settings.memory == 99
     with pytest.raises(TypeError, match="no setting 'memroy'"):
         CteraFileSystem(**options, settings={"memroy": 1})
 
@@ -447,7 +449,7 @@ def test_tokens_tell_instances_apart(options: dict[str, Any]) -> None:
     first = CteraFileSystem(**{**options, "secret_access_key": Token("one")})
     second = CteraFileSystem(**{**options, "secret_access_key": Token("two")})
     assert first is not second and first != second
-    assert str(second.client._secret) == "two"
+    assert str(core_of(second.client).secret) == "two"
     assert CteraFileSystem(**second.storage_options) is second
     assert CteraFileSystem(**{**options, "secret_access_key": "two"}) is second
     assert pickle.loads(pickle.dumps(second)) is second
@@ -461,7 +463,7 @@ def test_json(fs: CteraFileSystem, options: dict[str, Any], environment: None) -
         assert options["secret_access_key"] not in text
     back = CteraFileSystem.from_json(made.to_json())
     assert back.client is made.client
-    assert back.client._settings.memory == 77
+    assert core_of(back.client).settings.memory == 77
 
 
 def test_import_needs_no_fsspec() -> None:

@@ -202,7 +202,7 @@ def test_what_came_is_counted(
     fs: CteraFileSystem, file_id: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A reader that ends early as if it were whole is an error of each method."""
-    from ctera_direct_sync.filesystem import MultiRangeReader
+    from ctera_direct_sync._readers.multi_range import MultiRangeReader
 
     read = MultiRangeReader.read
     monkeypatch.setattr(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync import filesystem
+from ctera_direct_sync._fsspec import sightings
 from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.filesystem import CteraFileSystem
 
@@ -109,7 +109,7 @@ def test_forgotten_names(fs: Any, portal: Emulator, monkeypatch: pytest.MonkeyPa
         fs.info(f"{one}/right.csv")
     fs.invalidate_cache(f"{one}/right.csv")
     assert fs.info(f"{one}/right.csv")["size"] == 1
-    monkeypatch.setattr(filesystem._shrink, "__defaults__", (1,))
+    monkeypatch.setattr(sightings.shrink, "__defaults__", (1,))
     fs.info(f"{two}/x.csv")
     assert list(fs._sightings.names) == [two]
     assert fs.info(f"{one}/other.csv")["size"] == 1

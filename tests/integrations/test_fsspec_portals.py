@@ -9,6 +9,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from ctera_direct_sync._core import core_of
 from ctera_direct_sync._fsspec.instances import PortalHost
 from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.filesystem import CteraFileSystem
@@ -166,7 +167,7 @@ def test_environment_that_changes(
     assert second.cat_file("1001") == THERE
     monkeypatch.setenv("CTERA_DIRECT_SECRET_ACCESS_KEY", "another secret")
     assert fsspec.filesystem("ctera") is not second
-    assert str(fsspec.filesystem("ctera").client._secret) == "another secret"
+    assert str(core_of(fsspec.filesystem("ctera").client).secret) == "another secret"
 
 
 @pytest.mark.parametrize("form", ["pickle", "json"])
@@ -234,7 +235,7 @@ def test_duckdb_and_dask(
     connection.register_filesystem(fs)
     query = "select * from read_csv('{}', header=false)"
     assert connection.execute(query.format(url)).fetchall() == [(HERE.decode(),)]
-    with pytest.raises(Exception, match="is of portal"):
+    with pytest.raises(duckdb.Error, match="is of portal"):
         connection.execute(query.format(foreign_url)).fetchall()
     connection.close()
     with pytest.raises(ValueError, match="is of portal"):

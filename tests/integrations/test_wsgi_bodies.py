@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO, StreamError
+from ctera_direct_sync._core import core_of
 from ctera_direct_sync.emulator import Emulator, faults
 from ctera_direct_sync.types import Block
 
@@ -174,7 +175,7 @@ class ShortStreamer:
 def streaming(client: DirectIO, monkeypatch: pytest.MonkeyPatch, *pieces: bytes) -> ShortStreamer:
     """Have the client stream these pieces, whatever the file holds."""
     streamer = ShortStreamer(*pieces)
-    monkeypatch.setattr(client, "_streamer", lambda metadata, byte_range: streamer)
+    monkeypatch.setattr(core_of(client), "streamer", lambda metadata, byte_range: streamer)
     return streamer
 
 

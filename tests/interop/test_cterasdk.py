@@ -14,12 +14,13 @@ import itertools
 import sys
 from collections.abc import Iterator
 from concurrent.futures import as_completed
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import pytest
 import requests
 
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
+from tests.support.pairs import covering
 
 by_vendor = pytest.mark.skipif(
     sys.version_info < (3, 10), reason="cterasdk 2.20.50 needs Python 3.10"
@@ -50,11 +51,15 @@ RANGES = {
 
 
 class Case(NamedTuple):
-    """A file as it is stored, under a name for the test's ID."""
+    """A file as it is stored, under a name for the test's ID; the names of what it combines."""
 
     name: str
     content: str
     options: dict[str, Any]
+    cipher: str = "CBC-256"
+    compression: str = "snappy-java"
+    blocks: str = "64K"
+    listing: str = "8.3"
 
 
 CIPHERS: dict[str, dict[str, Any]] = {
@@ -93,47 +98,59 @@ LZ4 = {
 }
 
 
-def cross(*tables: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every choice of one row from each table, merged."""
+def cross(*tables: dict[str, dict[str, Any]]) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Yield every choice of one row from each table: their names, and their options merged."""
     for rows in itertools.product(*(table.items() for table in tables)):
         merged: dict[str, Any] = {}
         for _, options in rows:
             merged.update(options)
-        yield " ".join(name for name, _ in rows), merged
+        yield [name for name, _ in rows], merged
 
 
 def shared_cases() -> Iterator[Case]:
     """Yield what both clients support."""
-    for name, options in cross(CIPHERS, COMPRESSIONS, BLOCKS):
-        yield Case(name, "mixed", options)
-    for name, options in cross({key: CIPHERS[key] for key in ("CBC-256", "plain")}, COMPRESSIONS):
+    for names, options in cross(CIPHERS, COMPRESSIONS, BLOCKS):
+        yield Case(" ".join(names), "mixed", options, *names)
+    for names, options in cross({key: CIPHERS[key] for key in ("CBC-256", "plain")}, COMPRESSIONS):
+        name, stored = " ".join(names), {"block_size": 64 * KIB, **options}
         for content in ("text", "random", "zeros", "byte"):
-            yield Case(f"{name} of {content}", content, {"block_size": 64 * KIB, **options})
+            yield Case(f"{name} of {content}", content, stored, *names)
         yield Case(
-            f"{name} ranged", "mixed", {"block_size": 64 * KIB, "listing": "ranged", **options}
+            f"{name} ranged", "mixed", {"listing": "ranged", **stored}, *names, listing="ranged"
         )
-    yield Case("native", "mixed", {"native": True})
-    yield Case("native ranged", "mixed", {"native": True, "listing": "ranged"})
+    native = ("mixed", {"native": True}, "none", "none", "native")
+    yield Case("native", *native)
+    yield Case(
+        "native ranged", "mixed", {"native": True, "listing": "ranged"}, *native[2:], "ranged"
+    )
 
 
 def our_cases() -> Iterator[Case]:
     """Yield what only ours supports."""
-    for name, options in cross({"GCM": GCM}, {**COMPRESSIONS, **LZ4}, BLOCKS):
-        yield Case(name, "mixed", options)
-    for name, options in cross({key: CIPHERS[key] for key in ("CBC-256", "plain")}, LZ4, BLOCKS):
-        yield Case(name, "mixed", options)
+    for names, options in cross({"GCM": GCM}, {**COMPRESSIONS, **LZ4}, BLOCKS):
+        yield Case(" ".join(names), "mixed", options, *names)
+    for names, options in cross({key: CIPHERS[key] for key in ("CBC-256", "plain")}, LZ4, BLOCKS):
+        yield Case(" ".join(names), "mixed", options, *names)
     compressed = {key: COMPRESSIONS[key] for key in ("snappy-java", "snappy-raw", "gzip")}
-    for name, options in cross(compressed, BLOCKS):
-        for cipher in ("AES-CBC", "AES-GCM", None):
+    for names, options in cross(compressed, BLOCKS):
+        for cipher, key in (("AES-CBC", "CBC-256"), ("AES-GCM", "GCM"), (None, "plain")):
             yield Case(
-                f"untyped {cipher} {name}",
+                " ".join([f"untyped {cipher}", *names]),
                 "mixed",
                 {"listing": "untyped", "cipher": cipher, **options},
+                *(key, *names, "untyped"),
             )
-    for name, options in cross({**compressed, "none": COMPRESSIONS["none"]}, BLOCKS):
-        yield Case(f"pre-8.3 {name}", "mixed", {"listing": "pre-8.3", **options})
+    for names, options in cross({**compressed, "none": COMPRESSIONS["none"]}, BLOCKS):
+        yield Case(
+            " ".join(["pre-8.3", *names]),
+            "mixed",
+            {"listing": "pre-8.3", **options},
+            *("plain", *names, "pre-8.3"),
+        )
     for listing in ("8.3", "ranged"):
-        yield Case(f"empty {listing}", "empty", {"listing": listing})
+        yield Case(
+            f"empty {listing}", "empty", {"listing": listing}, blocks="none", listing=listing
+        )
 
 
 SHARED = list(shared_cases())
@@ -166,6 +183,29 @@ def digest(data: bytes) -> str:
 def identify(case: Case) -> str:
     """Return a test's ID for a case."""
     return case.name.replace(" ", "-")
+
+
+def by_pairs(cases: list[Case], ways: list[Callable[..., Any]]) -> list[Any]:
+    """Return the parameters of every case by every way; what adds no pair of values is nightly."""
+    rows = list(itertools.product(cases, ways))
+    values = [
+        {
+            **dict(zip(Case._fields[3:], case[3:])),
+            "content": case.content,
+            "native": "native" in case.options,
+            "way": way.__name__,
+        }
+        for case, way in rows
+    ]
+    kept = covering(values)
+    return [
+        pytest.param(
+            *(case, way),
+            id=f"{identify(case)}-{way.__name__}",
+            marks=[] if at in kept else [pytest.mark.nightly],
+        )
+        for at, (case, way) in enumerate(rows)
+    ]
 
 
 def expected(data: bytes, start: Optional[int], end: Optional[int]) -> bytes:
@@ -222,9 +262,11 @@ def vendor(emulator: Emulator, access_key_id: Optional[str] = None) -> Any:
     )
 
 
+VENDOR_WAYS: list[Callable[..., Any]] = [vendor_blocks, vendor_stream]
+
+
 @by_vendor
-@pytest.mark.parametrize("way", [vendor_blocks, vendor_stream])
-@pytest.mark.parametrize("case", SHARED, ids=identify)
+@pytest.mark.parametrize(("case", "way"), by_pairs(SHARED, VENDOR_WAYS))
 def test_vendor_downloads(emulator, case, way, record_property):
     """The vendor's client gets the file's bytes, however they are stored."""
     data = content_of(case)
@@ -303,6 +345,30 @@ def test_vendor_matrix_is_whole():
     assert len(RANGED) == 6
 
 
+def test_every_pair_is_kept():
+    """Of the combinations that are not nightly, some hold each cipher, compression and way together."""
+    rows = by_pairs(SHARED + OURS, WAYS)
+    kept = [row.values for row in rows if not row.marks]
+    assert len(kept) < len(rows) / 5
+
+    def pairs(rows: list[Any]) -> set[Any]:
+        return {
+            pair
+            for case, way in rows
+            for pair in (
+                (case.cipher, case.compression),
+                (case.compression, way),
+                (case.cipher, way),
+                (case.blocks, way),
+                (case.blocks, case.compression),
+                (case.listing, way),
+                (case.content, way),
+            )
+        }
+
+    assert pairs(kept) == pairs([row.values for row in rows])
+
+
 # --- our client ---------------------------------------------------------------------------------
 
 
@@ -354,8 +420,7 @@ def client(emulator: Emulator) -> Iterator[Any]:
 WAYS = [our_blocks, our_iter_blocks, our_stream, our_download]
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", SHARED + OURS, ids=identify)
+@pytest.mark.parametrize(("case", "way"), by_pairs(SHARED + OURS, WAYS))
 def test_ours_downloads(emulator, client, case, way, record_property):
     """Our client gets the same, and the formats that the vendor's does not know."""
     data = content_of(case)

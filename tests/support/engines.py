@@ -10,9 +10,9 @@ from typing import Any, Callable
 
 from ctera_direct_sync import DirectIO
 from ctera_direct_sync._base.cancellation import CancelScope
+from ctera_direct_sync._core import core_of, make_cancelled_error
 from ctera_direct_sync._engine.engine import Engine, Transfer
 from ctera_direct_sync._protocol.ranges import Piece
-from ctera_direct_sync.client import _cancelled
 from ctera_direct_sync.types import Chunk, SignedURL
 
 #: Seconds that a test waits for what must happen.
@@ -53,7 +53,7 @@ class InlineEngine(Engine):
 
 def run_inline(client: DirectIO) -> DirectIO:
     """Make a client do its downloads on the calling thread, one after the other."""
-    client._engine = InlineEngine(1, cancelled_error=_cancelled)
+    core_of(client).engine = InlineEngine(1, cancelled_error=make_cancelled_error)
     return client
 
 

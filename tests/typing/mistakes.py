@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ctera_direct_sync import ByteRange, DirectIO, Settings
 from ctera_direct_sync.emulator import Emulator, PortalOptions
+from ctera_direct_sync.settings import Endpoint
 
 
 def mistakes(client: DirectIO) -> None:
@@ -15,6 +16,9 @@ def mistakes(client: DirectIO) -> None:
     client.download_many([5], ".")  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     client.upload  # type: ignore[attr-defined]  # noqa: B018  # pyright: ignore
     ByteRange(0, 9).end = 5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    Settings(max_worker=8)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Settings(checksums=["crc16"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    Endpoint(time_out=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Settings().max_workers = "8"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -34,6 +34,8 @@ from ctera_direct_sync import (
 from ctera_direct_sync.codec import DecodedBlock, decode
 from ctera_direct_sync.emulator import Emulator, faults
 from ctera_direct_sync.exceptions import BlockInfo
+from ctera_direct_sync.settings import Endpoint
+from ctera_direct_sync.types import BlockEventName, Outcome
 from ctera_direct_sync.wsgi import FileResponse, file_response
 
 
@@ -44,7 +46,8 @@ def session() -> requests.Session:
 
 def heard(event: BlockEvent) -> None:
     """A listener."""
-    assert_type(event.name, str)
+    name: BlockEventName = event.name
+    assert_type(name, BlockEventName)
     assert_type(event.nbytes, int)
 
 
@@ -114,14 +117,15 @@ def batches(client: DirectIO) -> None:
     results = client.download_many(
         [(1, "a"), (2, "b", None), (3, "c", "sha256:..."), BatchItem(4, "d")],
         Path("folder"),
-        workers=2,
+        max_files=2,
         resume=False,
         progress=shown,
     )
     assert_type(results, list[BatchResult])
     for result in results:
         assert_type(result.item.checksum, Optional[str])
-        assert_type(result.outcome, str)
+        outcome: Outcome = result.outcome
+        assert_type(outcome, Outcome)
         assert_type(result.download, Optional[Download])
         assert_type(result.error, Optional[Exception])
         assert_type(result.ok, bool)
@@ -147,7 +151,8 @@ def errors(client: DirectIO) -> None:
 
 def settings() -> None:
     """One client's, and the process's."""
-    own = Settings(retries=0)
+    own = Settings(retries=0, checksums="all", api=Endpoint(ssl=Path("ca.pem"), timeout=5))
+    Settings(checksums=["md5", "sha256"], tune_allocator=False, filter_logs=False)
     own.api.ssl = "ca.pem"
     own.storage.timeout = (5.0, 30.0)
     own.memory = 1024

@@ -42,7 +42,8 @@ SIGNATURES = {
     "executor": lambda self, metadata, file_id=None, byte_range=None, max_workers=None: 0,
     "download": lambda self, file_id, target, *, byte_range=None, resume=False, progress=None,
     max_workers=None: 0,
-    "download_many": lambda self, items, folder, *, workers=None, resume=True, progress=None: 0,
+    "download_many": lambda self, items, folder, *, max_files=None, resume=True, progress=None,
+    workers=None: 0,
     "open": lambda self, file_id, *, readahead=None: 0,
     "close": lambda self: 0,
 }  # fmt: skip

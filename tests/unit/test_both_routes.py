@@ -10,8 +10,8 @@ import requests
 
 from ctera_direct_sync._base.cancellation import CancelScope
 from ctera_direct_sync._net.errors import TransportError
-from ctera_direct_sync._net.pool import TLS
-from ctera_direct_sync._net.session import HTTP
+from ctera_direct_sync._net.session import HTTPSession
+from ctera_direct_sync._net.tls import TLS
 from ctera_direct_sync.settings import Endpoint
 from tests.support.net import always, proxy_handler, serving
 
@@ -100,7 +100,7 @@ def test_answer(monkeypatch: pytest.MonkeyPatch, route: str, case: str) -> None:
             proxy = stack.enter_context(serving(proxy_handler()))
             monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
         session = hooked() if "session" in route else None
-        client = HTTP(Endpoint(timeout=10), TLS(True), session=session)
+        client = HTTPSession(Endpoint(timeout=10), TLS(True), session=session)
         stack.callback(client.close)
         result: Any
         try:
@@ -117,7 +117,7 @@ def test_headers(route: str) -> None:
     reply = OK + b"X-A: 1\r\nx-a: 2\r\nETag: \xe4\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
     with serving(always(reply)) as server:
         session = hooked() if route == "session" else None
-        client = HTTP(Endpoint(timeout=10), TLS(True), session=session)
+        client = HTTPSession(Endpoint(timeout=10), TLS(True), session=session)
         with client.get(f"http://127.0.0.1:{server.port}/o", CancelScope()) as response:
             found = response.headers["x-a"], response.headers["etag"]
         client.close()
@@ -129,7 +129,7 @@ def test_connection_of_a_session_is_kept() -> None:
     """A session's connection serves the next request, where the answer allows it."""
     reply = OK + b"Content-Length: 5\r\n\r\n12345"
     with serving(lambda connection, line, head: connection.sendall(reply)) as server:
-        client = HTTP(Endpoint(timeout=10), TLS(True), session=hooked())
+        client = HTTPSession(Endpoint(timeout=10), TLS(True), session=hooked())
         for _ in range(3):
             with client.get(f"http://127.0.0.1:{server.port}/o", CancelScope()) as response:
                 assert response.read(LIMIT) == b"12345"

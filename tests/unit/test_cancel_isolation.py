@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
-from ctera_direct_sync._net.pool import TLS
-from ctera_direct_sync._net.session import HTTP
+from ctera_direct_sync._net.session import HTTPSession
+from ctera_direct_sync._net.tls import TLS
 from ctera_direct_sync.settings import Endpoint
 from tests.support.net import Server
 
@@ -51,13 +51,13 @@ def server(answers: TwoAnswers) -> Iterator[Server]:
 
 
 @pytest.fixture(params=["fast", "session"])
-def client(request: pytest.FixtureRequest) -> Iterator[HTTP]:
+def client(request: pytest.FixtureRequest) -> Iterator[HTTPSession]:
     """An HTTP on each route."""
     session = None
     if request.param == "session":
         session = requests.Session()
         session.hooks["response"] = [lambda response, **_: None]
-    made = HTTP(Endpoint(timeout=(5, PATIENCE)), TLS(True), session=session)
+    made = HTTPSession(Endpoint(timeout=(5, PATIENCE)), TLS(True), session=session)
     try:
         yield made
     finally:
@@ -65,7 +65,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[HTTP]:
 
 
 def test_cancel_after_the_connection_went_on(
-    client: HTTP, server: Server, answers: TwoAnswers
+    client: HTTPSession, server: Server, answers: TwoAnswers
 ) -> None:
     """A connection whose body was read serves another call, which the first one's end leaves alone."""
     url = f"http://127.0.0.1:{server.port}"
@@ -83,7 +83,7 @@ def test_cancel_before_the_response_is_left(server: Server, answers: TwoAnswers)
     """By a session the connection is free once its body was read, also while the response is held."""
     session = requests.Session()
     session.hooks["response"] = [lambda response, **_: None]
-    client = HTTP(Endpoint(timeout=(5, PATIENCE)), TLS(True), session=session)
+    client = HTTPSession(Endpoint(timeout=(5, PATIENCE)), TLS(True), session=session)
     url = f"http://127.0.0.1:{server.port}"
     first, second = CancelScope(), CancelScope()
     try:
@@ -98,7 +98,7 @@ def test_cancel_before_the_response_is_left(server: Server, answers: TwoAnswers)
         client.close()
 
 
-def test_connection_that_was_shut_is_not_kept(client: HTTP, server: Server) -> None:
+def test_connection_that_was_shut_is_not_kept(client: HTTPSession, server: Server) -> None:
     """Where the scope's end came amid the request, the next one gets a connection of its own."""
     url = f"http://127.0.0.1:{server.port}"
     scope = CancelScope()

@@ -22,15 +22,17 @@ import requests
 from ctera_direct_sync._base.buffers import PooledBuffer
 from ctera_direct_sync._base.cancellation import CancelScope
 from ctera_direct_sync._net.errors import TransportError
-from ctera_direct_sync._net.pool import _KERNEL_COUNTS, TLS, Pool
-from ctera_direct_sync._net.session import _MAX_IDLE_S, _MAX_ORIGINS, HTTP
+from ctera_direct_sync._net.linux import HAS_KERNEL_TIMEOUTS
+from ctera_direct_sync._net.pool import Pool
+from ctera_direct_sync._net.session import _MAX_IDLE_S, _MAX_ORIGINS, HTTPSession
+from ctera_direct_sync._net.tls import TLS
 from ctera_direct_sync.emulator.tls import Certificates
 from ctera_direct_sync.settings import Endpoint
 from tests.support.net import Server, answer, serving
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 SHORT = 0.05
-needs_kernel = pytest.mark.skipif(not _KERNEL_COUNTS, reason="Python counts on this system")
+needs_kernel = pytest.mark.skipif(not HAS_KERNEL_TIMEOUTS, reason="Python counts on this system")
 
 
 class Listener:
@@ -74,9 +76,9 @@ def listening(reply: bytes, context: ssl.SSLContext | None = None) -> Iterator[s
 
 
 @contextlib.contextmanager
-def opened(timeout: float, bundle: bool | str = True) -> Iterator[HTTP]:
+def opened(timeout: float, bundle: bool | str = True) -> Iterator[HTTPSession]:
     """An HTTP with that read timeout."""
-    client = HTTP(Endpoint(timeout=(5, timeout)), TLS(bundle))
+    client = HTTPSession(Endpoint(timeout=(5, timeout)), TLS(bundle))
     try:
         yield client
     finally:
@@ -105,7 +107,7 @@ def in_worker(call: Callable[[], None]) -> None:
         pool.submit(call).result()
 
 
-def connection_of(client: HTTP, url: str) -> object:
+def connection_of(client: HTTPSession, url: str) -> object:
     """The one connection that a client has, not in use."""
     pool = client._routes[url.rpartition("/")[0]].pool
     assert isinstance(pool, Pool)
@@ -135,7 +137,7 @@ def test_the_kernel_counts(timeout: float, expected: tuple[int, int] | None) -> 
             assert counted(sock) == expected
 
 
-def fetch(client: HTTP, url: str) -> None:
+def fetch(client: HTTPSession, url: str) -> None:
     """GET an empty body."""
     with client.get(url, CancelScope()) as response:
         assert response.read(0) == b""
@@ -223,13 +225,13 @@ def origins(count: int) -> Iterator[list[Server]]:
         ]
 
 
-def ask(client: HTTP, server: Server) -> None:
+def ask(client: HTTPSession, server: Server) -> None:
     """GET one byte."""
     with client.get(f"http://127.0.0.1:{server.port}/o", CancelScope()) as response:
         assert response.read(1) == b"x"
 
 
-def connected(client: HTTP) -> int:
+def connected(client: HTTPSession) -> int:
     """How many connections a client keeps."""
     manager = client._session.get_adapter("http://a").poolmanager  # type: ignore[attr-defined]
     # Its container's own: asking it for one would make that the one used last.
@@ -241,7 +243,7 @@ def connected(client: HTTP) -> int:
 @pytest.mark.parametrize("session", [None, requests.Session])
 def test_connections_to_the_last_origins_are_kept(session: type | None) -> None:
     """A session keeps connections to some origins, those that were asked last, not to all."""
-    client = HTTP(Endpoint(timeout=10), TLS(True), session=session() if session else None)
+    client = HTTPSession(Endpoint(timeout=10), TLS(True), session=session() if session else None)
     with origins(_MAX_ORIGINS + 3) as servers:
         for server in servers:
             ask(client, server)
@@ -258,7 +260,7 @@ def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that is no longer asked loses its connection while others are asked."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    client = HTTP(Endpoint(timeout=10), TLS(True))
+    client = HTTPSession(Endpoint(timeout=10), TLS(True))
     with origins(2) as (left, asked):
         ask(client, left)
         ask(client, asked)

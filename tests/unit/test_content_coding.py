@@ -10,9 +10,9 @@ import pytest
 from ctera_direct_sync._net.content_coding import (
     CodingError,
     Decoder,
-    described,
+    describe_codings,
     removable_codings,
-    take_off,
+    remove_codings,
 )
 from ctera_direct_sync._net.errors import TransportError
 
@@ -56,52 +56,52 @@ CODED = {
 def test_words_of_the_header(value, shown, removable):
     """Codings that can be taken off are told from words that only describe the object."""
     headers = {"content-encoding": value}
-    assert (described(headers), removable_codings(headers)) == (shown, removable)
+    assert (describe_codings(headers), removable_codings(headers)) == (shown, removable)
 
 
 def test_no_header():
     """A missing header names nothing."""
-    assert (described({}), removable_codings({})) == ("", ())
+    assert (describe_codings({}), removable_codings({})) == ("", ())
 
 
 @pytest.mark.parametrize("kind", [bytes, memoryview])
 @pytest.mark.parametrize("coding", CODED)
 def test_coding_is_taken_off(coding, kind):
     """Each known coding comes off."""
-    assert take_off(kind(CODED[coding]), [coding], LIMIT) == TEXT
+    assert remove_codings(kind(CODED[coding]), [coding], LIMIT) == TEXT
 
 
 def test_deflate_without_its_header():
     """Deflate is understood without zlib's header as well (RFC 9110, section 8.4.1.2)."""
-    assert take_off(raw_deflate(TEXT), ["deflate"], LIMIT) == TEXT
+    assert remove_codings(raw_deflate(TEXT), ["deflate"], LIMIT) == TEXT
 
 
 def test_codings_come_off_in_reverse_order():
     """The coding that was applied last comes off first."""
-    assert take_off(compress(zlib.compress(TEXT)), ["deflate", "gzip"], LIMIT) == TEXT
+    assert remove_codings(compress(zlib.compress(TEXT)), ["deflate", "gzip"], LIMIT) == TEXT
 
 
 def test_gzip_of_several_members():
     """A gzip body may have several members (RFC 1952, section 2.2): none is dropped."""
     body = compress(TEXT) + compress(b"and more")
-    assert take_off(body, ["gzip"], LIMIT) == TEXT + b"and more"
+    assert remove_codings(body, ["gzip"], LIMIT) == TEXT + b"and more"
     with pytest.raises(TransportError) as caught:
-        take_off(body, ["gzip"], len(TEXT) + 7)
+        remove_codings(body, ["gzip"], len(TEXT) + 7)
     assert caught.value.kind == "long"
 
 
 def test_gzip_with_zero_padding():
     """Zeros after the last member are padding, as gzip(1) takes them, and nothing follows them."""
-    assert take_off(CODED["gzip"] + bytes(100), ["gzip"], LIMIT) == TEXT
+    assert remove_codings(CODED["gzip"] + bytes(100), ["gzip"], LIMIT) == TEXT
     with pytest.raises(TransportError, match="not what"):
-        take_off(CODED["gzip"] + bytes(100) + CODED["gzip"], ["gzip"], LIMIT)
+        remove_codings(CODED["gzip"] + bytes(100) + CODED["gzip"], ["gzip"], LIMIT)
 
 
 @pytest.mark.parametrize("coding", CODED)
 def test_bytes_after_a_coded_body(coding):
     """What follows the end of a coded body is not silently dropped."""
     with pytest.raises(TransportError) as caught:
-        take_off(CODED[coding] + b"rest", [coding], LIMIT)
+        remove_codings(CODED[coding] + b"rest", [coding], LIMIT)
     assert caught.value.kind == "protocol"
 
 
@@ -121,14 +121,14 @@ def test_bytes_after_a_coded_body(coding):
 def test_coding_that_fails(coding, body, kind):
     """Malformed, cut or inflating past the limit: each is a fault of its kind."""
     with pytest.raises(TransportError) as caught:
-        take_off(body, [coding], LIMIT)
+        remove_codings(body, [coding], LIMIT)
     assert caught.value.kind == kind
     assert caught.value.__cause__ is None
 
 
 def test_coding_up_to_the_limit():
     """Exactly the limit is allowed."""
-    assert take_off(compress(bytes(LIMIT)), ["gzip"], LIMIT) == bytes(LIMIT)
+    assert remove_codings(compress(bytes(LIMIT)), ["gzip"], LIMIT) == bytes(LIMIT)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])

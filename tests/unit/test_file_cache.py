@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO
+from ctera_direct_sync._readers.block_memory import BlockMemory
 from ctera_direct_sync._readers.file import DirectFile
-from ctera_direct_sync._readers.file_cache import BlockMemory
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
 from tests.support.engines import run_inline
 
@@ -60,7 +60,7 @@ def test_counts_are_mended_after_an_interrupt(files: list[DirectFile]) -> None:
     memory = memory_of(files[0])
     read_blocks(files[0], 10)
     right = memory.held_bytes
-    memory._held_bytes, memory._dirty = 10**9, True
+    memory._held_bytes, memory._is_dirty = 10**9, True
     files[0].raw._cache.ahead_bytes = 10**9
     memory._read.clear()
     read_blocks(files[0], 1)
@@ -87,22 +87,28 @@ def test_files_that_read_on_share_what_is_fetched_ahead(files: list[DirectFile])
 
 
 def test_collector_amid_a_method(files: list[DirectFile]) -> None:
-    """A file that the collector closes while a method runs is given back by the next method."""
+    """The memory of a file that the collector closes amid a method is given back after the method."""
     memory = memory_of(files[0])
     read_blocks(files[0], 3)
     read_blocks(files[1], 3)
-    with memory._lock:
+
+    def close() -> None:
         files[1].close()
         assert files[1].raw._cache.blocks
-    read_blocks(files[0], 1)
+
+    memory.run_exclusively(close)
     assert not files[1].raw._cache.blocks
 
 
 def test_signal_handler_amid_a_method(files: list[DirectFile]) -> None:
     """A handler that reads another file amid a method is told so, and its file reads on later."""
     memory = memory_of(files[0])
-    with memory._lock, pytest.raises(RuntimeError, match="signal handler"):
-        files[0].read(10)
+
+    def handle() -> None:
+        with pytest.raises(RuntimeError, match="signal handler"):
+            files[0].read(10)
+
+    memory.run_exclusively(handle)
     assert files[0].tell() == 0
     assert len(files[0].read(10)) == 10
 

@@ -82,7 +82,7 @@ def test_links_are_not_opened(
     """A link is refused by the system's flag, or, without one, by a look at it before."""
     if not no_follow:
         monkeypatch.delattr(os, "O_NOFOLLOW")
-        monkeypatch.setattr(folders, "_FILE", os.O_CLOEXEC)
+        monkeypatch.setattr(folders, "_FILE_FLAGS", os.O_CLOEXEC)
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")
     with pytest.raises(FileExistsError, match="symbolic link") as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, NamedTuple, Optional
 
+from ctera_direct_sync.codec.options import DecodeOptions
 from ctera_direct_sync.exceptions import BlockError
 
 
@@ -22,3 +23,19 @@ def outcome(decode: Callable[..., tuple[bytes, int]], stored: Any, **arguments: 
     except BlockError as error:
         return Outcome(None, None, type(error).__name__)
     return Outcome(data, crc, None)
+
+
+def decode_by(
+    backend: Any,
+    stored: Any,
+    *,
+    key: Optional[bytes] = None,
+    cipher: str = "AES-CBC",
+    compression: Optional[str],
+    length: int,
+    number: Optional[int] = None,
+) -> tuple[bytes, int]:
+    """Decode by one backend's module, with the arguments of the public function."""
+    options = DecodeOptions.create(key, cipher, compression)
+    data, crc = backend.decode(stored, options, length=length, number=number)
+    return data, crc

@@ -58,7 +58,7 @@ def list_file(client: ctera_direct.DirectIO, file_id: int) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-def one_block(client: ctera_direct.DirectIO, metadata: ctera_direct.Metadata) -> float:
+def one_block(client: ctera_direct.DirectIO, metadata: Any) -> float:
     """One block alone, listed before."""
     start = time.perf_counter()
     [future] = client.executor(metadata)()

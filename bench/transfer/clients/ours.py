@@ -23,7 +23,7 @@ def main() -> None:
     settings = ctera_direct.Settings(**task.get("settings", {}))
     if task.get("ca"):
         settings.api.ssl = settings.storage.ssl = task["ca"]
-    events: list[ctera_direct.BlockEvent] = []
+    events: list[Any] = []  # Older commits have another name for their type.
     hook = events.append if "events" in task else None
     way = WAYS[task["way"]]
     with (

@@ -106,7 +106,7 @@ def test_some_fail(run: Any, portal: Emulator, manifest: Path, tmp_path: Path) -
     lines = sorted(err.splitlines())
     starts = [
         "line 5: gone.bin: ",
-        "line 6: 'x' is no file ID",
+        "line 6: 'x' is not a file ID",
         "line 7: ../out: ",
         "line 8: a.bin: ",
     ]
@@ -204,12 +204,25 @@ def test_manifests_that_cannot_be_read(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["m.csv"], ["m.csv", "f", "--workers", "0"], ["a", "b", "c"]]
+    "arguments", [[], ["m.csv"], ["m.csv", "f", "--files", "0"], ["a", "b", "c"]]
 )
 def test_usage(run: Any, arguments: list[str]) -> None:
     """Wrong usage is one line and exit code 2."""
     code, out, err = run(*arguments)
     assert (code, out) == (2, "") and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--files", "--workers"])
+def test_files_at_once(
+    portal: Emulator, run: Any, manifest: Path, tmp_path: Path, option: str
+) -> None:
+    """With one file at a time, each file is complete before the next one is asked for."""
+    code, _, _ = run(manifest, tmp_path / "folder", option, "1")
+    requests = [record for record in portal.requests if record.where == "portal"]
+    assert code == 0 and [record.file_id for record in requests] == [1, 2, 3]
+    times = [portal.requests.index(record) for record in requests]
+    fetched = [index for index, record in enumerate(portal.requests) if record.where == "storage"]
+    assert [sum(index < end for index in fetched) for end in times] == [0, 6, 12]
 
 
 def test_one_batch_per_folder(portal: Emulator, run: Any, manifest: Path, tmp_path: Path) -> None:
@@ -244,7 +257,7 @@ def test_interrupted(
     last = events(out.decode())[-1]
     assert (last["event"], last["left"], last["done"]) == ("interrupted", 3, 0)
     assert len(err.splitlines()) == 1
-    assert all(path.name.startswith(".") for path in folder.rglob("*") if path.is_file())
+    assert {path.name[:1] for path in folder.rglob("*") if path.is_file()} == {"."}
     held.release()
     portal.faults.clear()
     assert run(manifest, folder, "--quiet") == (0, "", "")

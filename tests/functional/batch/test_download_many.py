@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import BatchItem, BatchResult, DirectIO, DirectIOError, NotFoundError, codec
-from ctera_direct_sync._readers.batch import check_path
+from ctera_direct_sync._readers.batch_paths import check_path
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 
 SIZE = 20_000
@@ -173,7 +173,7 @@ def test_workers(portal: Emulator, client: DirectIO, ids: list[int], tmp_path: P
 
     with ThreadPoolExecutor(1) as aside:
         released = aside.submit(release)
-        client.download_many([(i, f"f{i}") for i in ids], tmp_path, workers=2, resume=False)
+        client.download_many([(i, f"f{i}") for i in ids], tmp_path, max_files=2, resume=False)
         released.result()
     assert len(running) == 2 and all(name.startswith("ctera-direct-batch") for name in running)
 
@@ -344,13 +344,15 @@ def test_items_of_another_shape(client: DirectIO, tmp_path: Path, item: Any) -> 
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize(("workers", "kind"), [(0, ValueError), (-1, ValueError), (1.5, TypeError)])
-def test_workers_that_cannot_be(
-    client: DirectIO, tmp_path: Path, workers: Any, kind: type[Exception]
+@pytest.mark.parametrize(
+    ("max_files", "kind"), [(0, ValueError), (-1, ValueError), (1.5, TypeError)]
+)
+def test_max_files_that_cannot_be(
+    client: DirectIO, tmp_path: Path, max_files: Any, kind: type[Exception]
 ) -> None:
-    """workers is a number from 1."""
+    """max_files is a number from 1."""
     with pytest.raises(kind):
-        client.download_many([], tmp_path, workers=workers)
+        client.download_many([], tmp_path, max_files=max_files)
 
 
 def test_folder_that_cannot_be(client: DirectIO, ids: list[int], tmp_path: Path) -> None:
@@ -410,7 +412,7 @@ def test_closing_ends_a_batch(
     held = portal.faults.add(where, ids[1], times=None, action=faults.stall())
     client = make_client()
     items = [(ids[0], "a"), (ids[1], "b"), (ids[2], "c")]
-    batch = aside.submit(client.download_many, items, tmp_path, workers=1)
+    batch = aside.submit(client.download_many, items, tmp_path, max_files=1)
     assert held.wait()
     client.close()
     results = batch.result(10)
@@ -449,7 +451,7 @@ import sys
 from ctera_direct_sync import DirectIO
 with DirectIO(sys.argv[1], sys.argv[2], sys.argv[3]) as client:
     try:
-        client.download_many([(int(i), i) for i in sys.argv[5:]], sys.argv[4], workers=2)
+        client.download_many([(int(i), i) for i in sys.argv[5:]], sys.argv[4], max_files=2)
     except KeyboardInterrupt:
         sys.exit(42)
 """
@@ -469,7 +471,7 @@ def test_interrupted(portal: Emulator, client: DirectIO, ids: list[int], tmp_pat
             assert process.wait(30) == 42
         finally:
             process.kill()
-    assert all(name.startswith(".") for name in os.listdir(tmp_path))
+    assert {name[:1] for name in os.listdir(tmp_path)} == {"."}
     held.release()
     portal.faults.clear()
     before = blocks_fetched(portal)

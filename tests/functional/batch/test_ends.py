@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO, DirectIOError
+from ctera_direct_sync._core import ClientCore
 from ctera_direct_sync._readers import batch
+from ctera_direct_sync._readers.names_on_disk import ClaimedPaths
 from ctera_direct_sync.emulator import Emulator
 
 pytestmark = pytest.mark.keeps_partial
@@ -38,14 +40,14 @@ def test_download_that_a_hook_breaks_off(
     client: DirectIO, ids: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
     """An item whose download is ended by a BaseException on its thread fails; the others are done."""
-    original = DirectIO._download_one
+    original = ClientCore._download_one
 
-    def raising(self: DirectIO, file_id: int, *arguments: Any, **options: Any) -> Any:
+    def raising(self: ClientCore, file_id: int, *arguments: Any, **options: Any) -> Any:
         if file_id == ids[1]:
             raise kind
         return original(self, file_id, *arguments, **options)
 
-    monkeypatch.setattr(DirectIO, "_download_one", raising)
+    monkeypatch.setattr(ClientCore, "_download_one", raising)
     items = [(file_id, f"f{file_id}") for file_id in ids]
     results = client.download_many(items, tmp_path)
     assert [result.outcome for result in results] == ["done", "failed", "done"]
@@ -63,16 +65,16 @@ def test_exception_amid_the_submissions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ctrl-C while items are being submitted leaves no thread and no lock; the next batch goes on."""
-    original = batch._Batch._place
+    original = batch._Batch._claim_path
 
-    def interrupt(self: Any, item: Any, position: int, taken: Any) -> str:
+    def interrupt(self: Any, item: Any, position: int, claimed: Any) -> str:
         if position == 2:
             signal.raise_signal(signal.SIGINT)
-        return original(self, item, position, taken)
+        return original(self, item, position, claimed)
 
     items = [(file_id, f"f{file_id}") for file_id in ids]
     with monkeypatch.context() as patch:
-        patch.setattr(batch._Batch, "_place", interrupt)
+        patch.setattr(batch._Batch, "_claim_path", interrupt)
         with pytest.raises(KeyboardInterrupt):
             client.download_many(items, tmp_path)
     assert not any("direct-batch" in thread.name for thread in threading.enumerate())
@@ -93,7 +95,7 @@ def test_every_item_is_told_once(
 
     monkeypatch.setattr(batch._Batch, "_work", twice)
     with pytest.raises(RuntimeError, match="twice"):
-        client.download_many([(i, f"f{i}") for i in ids], tmp_path, workers=1)
+        client.download_many([(i, f"f{i}") for i in ids], tmp_path, max_files=1)
 
 
 # --- names that are one file's -------------------------------------------------------------------------
@@ -127,18 +129,18 @@ def test_names_as_a_disk_has_them(
     tmp_path: Path, fold: Callable[[str], str], expected: list[int]
 ) -> None:
     """Two items have one place exactly where the disk does not tell their names apart."""
-    taken = batch._Taken(str(tmp_path), fake_disk(fold))
+    claimed = ClaimedPaths(str(tmp_path), fake_disk(fold))
     paths = ["a.txt", "A.txt", NFC, NFD, "d/x", "D/X", "d/x.txt"]
-    assert [taken.take(str(tmp_path / path), at) for at, path in enumerate(paths)] == expected
+    assert [claimed.claim(str(tmp_path / path), at) for at, path in enumerate(paths)] == expected
 
 
 def test_a_disk_is_asked_once(tmp_path: Path) -> None:
     """A thousand pairs of names that differ in their case cost one look at the folder."""
     probe = fake_disk(lambda name: name)
-    taken = batch._Taken(str(tmp_path), probe)
+    claimed = ClaimedPaths(str(tmp_path), probe)
     for number in range(1000):
         for at, name in enumerate((f"file{number}", f"File{number}")):
-            assert taken.take(str(tmp_path / name), 2 * number + at) == 2 * number + at
+            assert claimed.claim(str(tmp_path / name), 2 * number + at) == 2 * number + at
     assert probe.asked == [(tmp_path.name, "file0", "File0")]  # type: ignore[attr-defined]
 
 
@@ -148,7 +150,7 @@ def test_two_cases_in_one_batch(
     """On a disk that does not tell cases apart the second item fails, and says so."""
     items = [(ids[0], "d/a.txt"), (ids[1], "D/A.TXT"), (ids[2], "d/b.txt")]
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "_is_same_on_disk", fake_disk(str.casefold))
+        patch.setattr(batch, "is_same_on_disk", fake_disk(str.casefold))
         results = client.download_many(items, tmp_path / "1")
     assert [result.outcome for result in results] == ["done", "failed", "done"]
     assert "does not tell the two names apart" in str(results[1].error)

@@ -108,16 +108,16 @@ def test_names_of_all_kinds() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("x,a", "no file ID"),
-        ("-1,a", "no file ID"),
-        ("\uff11,a", "no file ID"),
+        ("x,a", "not a file ID"),
+        ("-1,a", "not a file ID"),
+        ("\uff11,a", "not a file ID"),
         ("7", "1 columns"),
         ("7,a,b,c", "comma"),
         ("7,", "no path"),
         ("7,a,beef", "checksum"),
         (f"7,a,sha256:{CRC}", "sha256"),
-        ('7,"a"b', "no CSV"),
-        (b"7,\xff", "no UTF-8"),
+        ('7,"a"b', "not CSV"),
+        (b"7,\xff", "not UTF-8"),
     ],
 )
 def test_malformed_lines(line: str | bytes, problem: str) -> None:

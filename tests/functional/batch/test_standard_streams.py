@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync import DirectIO
+from ctera_direct_sync._core import ClientCore
 from ctera_direct_sync.emulator import Emulator
 
 DATA = bytes(range(251)) * 20
@@ -104,14 +104,14 @@ def test_results_are_counted(
     """A batch that ends without a result for each line is an error, however it came about."""
     from ctera_direct_sync.cli import program as cli
 
-    run = DirectIO._run_batch
+    run = ClientCore.run_batch
 
-    def short(self: DirectIO, items: Any, *arguments: Any, **keywords: Any) -> Iterator[Any]:
+    def short(self: ClientCore, items: Any, *arguments: Any, **keywords: Any) -> Iterator[Any]:
         results = list(run(self, items, *arguments, **keywords))
         # One result is lost, or another one came twice in its place.
         yield from results[1:] if lost else [results[1], *results[1:]]
 
-    monkeypatch.setattr(DirectIO, "_run_batch", short)
+    monkeypatch.setattr(ClientCore, "run_batch", short)
     (tmp_path / "list").write_text("1,a\n1,b\n1,c\n")
     assert cli.main(["batch", str(tmp_path / "list"), str(tmp_path / "folder")]) == 1
     err = capfd.readouterr().err

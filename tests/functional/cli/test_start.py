@@ -51,7 +51,7 @@ def test_option_given_twice(run: Run, arguments: str, option: str) -> None:
 
 def test_every_option_with_a_value_is_given_once() -> None:
     """No option of any command takes the last of several values."""
-    parser = cli._parser()
+    parser = cli.make_parser()
     commands = next(action.choices for action in parser._actions if action.choices)
     assert isinstance(commands, dict) and len(commands) == 5
     for command in commands.values():

@@ -16,6 +16,7 @@ from concurrent.futures import (
 import pytest
 
 from ctera_direct_sync import DirectIO
+from ctera_direct_sync._core import core_of
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import DownloadError
 
@@ -168,7 +169,7 @@ def test_streams_are_within_the_clients_number(
         begun = threading.Barrier(41)
 
         def consume() -> bytes:
-            streamer = client._streamer(metadata, None)
+            streamer = core_of(client).streamer(metadata, None)
             begun.wait(20)
             return b"".join(block.data for block in streamer.start())
 

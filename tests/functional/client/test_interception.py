@@ -200,6 +200,7 @@ def test_package_that_is_first_imported_inside_a_mock(library: str, tmp_path: Pa
         + """
 with mock:
     from ctera_direct_sync import DirectIO, Settings
+    from ctera_direct_sync._core import core_of
     from ctera_direct_sync.emulator import Emulator
     portal = Emulator().__enter__()
     keys = portal.access_key_id, portal.secret_access_key
@@ -213,7 +214,7 @@ with mock:
         raise SystemExit("the network answered")
     assert not portal.requests
 assert b"".join(block.data for block in client.stream(file_id)) == b"x" * 3000
-assert client._portal._http._routes[portal.url].pool is not None, "not by the fast route"
+assert core_of(client).portal._http._routes[portal.url].pool is not None, "not by the fast route"
 client.close()
 portal.__exit__(None, None, None)
 """

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO
+from ctera_direct_sync._core import core_of
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
 
 MIB = 1024 * 1024
@@ -119,7 +120,7 @@ def test_span_is_in_memory_once(portal: Emulator, make_client: Callable[..., Dir
     metadata = client.metadata(file_id)
     tracemalloc.start()
     try:
-        (data,) = client._read_spans(metadata, [(0, size)]).read(fail_fast=True)
+        (data,) = core_of(client).read_spans(metadata, [(0, size)]).read(fail_fast=True)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO, Settings
+from ctera_direct_sync._core import core_of
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from tests.faults import ways
 from tests.unit.codec.conftest import BACKENDS
@@ -176,7 +177,7 @@ def test_pickled_client(portal: Emulator, client: DirectIO, file_id: int) -> Non
     """A copy is equal in all that was given, works, and lives apart from the original."""
     read(client, file_id)
     copy = pickle.loads(pickle.dumps(client))
-    assert copy._settings == client._settings
+    assert core_of(copy).settings == core_of(client).settings
     client.close()
     with copy:
         read(copy, file_id)
@@ -310,7 +311,7 @@ def test_import_is_silent_and_starts_nothing(portal: Emulator, tmp_path: Path) -
     """Importing the package starts no thread and imports neither emulator nor command line."""
     code = (
         "import sys, threading, ctera_direct_sync; assert threading.active_count() == 1; "
-        "assert not [n for n in sys.modules if 'emulator' in n or n.endswith('.cli')]"
+        "assert not [n for n in sys.modules if 'emulator' in n or n.endswith('.cli.program')]"
     )
     done = run_python(portal, "-X", "dev", "-W", "error", "-c", code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -15,7 +15,7 @@ import trustme
 from requests.adapters import HTTPAdapter
 
 from ctera_direct_sync import DirectIO, Metadata, Settings
-from ctera_direct_sync._protocol.portal import parse_listing
+from ctera_direct_sync._protocol.block_list import parse_block_list
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
 from ctera_direct_sync.exceptions import (
     BlockListConnectionError,
@@ -388,4 +388,4 @@ def test_client_certificate(tmp_path: Path, presented: bool) -> None:
 
 
 def _listed_by(emulator: Emulator, file_id: int) -> Metadata:
-    return parse_listing(file_id, emulator.listing(file_id), emulator.secret_access_key)
+    return parse_block_list(file_id, emulator.listing(file_id), emulator.secret_access_key)

@@ -159,16 +159,16 @@ def test_close_in_a_handler(
 def test_handler_that_raises(
     client: DirectIO, file_id: int, call: Callable[[DirectIO, int], bytes]
 ) -> None:
-    """After a hundred interrupted calls the same client works, close() returns, no thread stays."""
+    """After fifty interrupted calls the same client works, close() returns, no thread stays."""
 
     def strike() -> None:
         raise SoftLimit
 
     struck = 0
     with struck_by(strike) as after:
-        for number in range(100):
+        for number in range(50):
             try:
-                with after(STEP_S * (1 + number)):
+                with after(2 * STEP_S * (1 + number)):
                     assert call(client, file_id) == DATA
             except SoftLimit:
                 struck += 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import DirectIO
+from ctera_direct_sync._core import core_of
 from ctera_direct_sync._engine.stream_start import StreamStartWindow
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
 
@@ -47,8 +48,8 @@ WAYS: dict[str, tuple[Callable[[DirectIO, int], Any], list[str]]] = {
     # The second read finds its block in the cache.
     "open": (_open, ["open", "close"]),
     "spans": (
-        lambda client, file_id: client._read_spans(client.metadata(file_id), [(5, 15)]).read(
-            fail_fast=True
+        lambda client, file_id: (
+            core_of(client).read_spans(client.metadata(file_id), [(5, 15)]).read(fail_fast=True)
         ),
         ["open", "close"],
     ),
@@ -60,7 +61,7 @@ WAYS: dict[str, tuple[Callable[[DirectIO, int], Any], list[str]]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_makes_way(portal: Emulator, client: DirectIO, way: str) -> None:
     """Bulk work is held up by what somebody waits for, until that is there, and by nothing else."""
-    noted = client._engine._window = Noted()
+    noted = core_of(client).engine._window = Noted()
     call, expected = WAYS[way]
     call(client, portal.add(DATA, block_size=1000))
     assert noted.calls == expected

@@ -12,12 +12,12 @@ import sys
 
 import pytest
 
+from ctera_direct_sync.cli.emulator import add_arguments, describe, run
 from ctera_direct_sync.emulator import Emulator
-from ctera_direct_sync.emulator.command import add_arguments, describe, run
 
 SCRIPT = """
 import argparse, sys
-from ctera_direct_sync.emulator.command import add_arguments, run
+from ctera_direct_sync.cli.emulator import add_arguments, run
 parser = argparse.ArgumentParser()
 add_arguments(parser)
 sys.exit(run(parser.parse_args()))

@@ -33,6 +33,12 @@ print(codec.backend)
 for record in records:
     print(record.name, record.levelname, record.getMessage(), sep="|")
 """
+ENCRYPTED = """
+from tests.vectors.envelopes import KEY, cbc
+from tests.vectors.payloads import snappy_stream
+stored = cbc(snappy_stream(b"text" * 999))
+assert codec.decode(stored, key=KEY, length=3996).data == b"text" * 999
+"""
 
 
 def run(program: str, *options: str, codec: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -131,6 +137,30 @@ def test_native_forced_on_a_python_without_the_c_api() -> None:
     done = run(WITHOUT_PYTHONAPI + REPORT, codec="native")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("ImportError: CTERA_DIRECT_CODEC=native")
+
+
+def test_a_python_without_cffi_falls_back() -> None:
+    """Without cffi portable decodes encrypted blocks, too, and installing cffi is advised."""
+    program = """
+import sys
+sys.modules["_cffi_backend"] = sys.modules["cffi"] = None
+"""
+    done = run(program + REPORT + ENCRYPTED)
+    assert done.returncode == 0, done.stderr
+    backend, record = done.stdout.splitlines()
+    assert backend == "portable"
+    assert "pip install cffi" in record
+    assert "compiler" not in record
+
+
+def test_another_python_is_not_told_to_compile() -> None:
+    """PyPy cannot load the extension, however it is built."""
+    done = run(WITHOUT_EXTENSION + "sys.implementation.name = 'pypy'\n" + REPORT)
+    assert done.returncode == 0, done.stderr
+    backend, record = done.stdout.splitlines()
+    assert backend == "portable"
+    assert "Use CPython" in record
+    assert "compiler" not in record
 
 
 def test_ctypes_is_left_as_it_is() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from functools import partial
 from types import ModuleType
 from typing import Any, Optional
 
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from ctera_direct_sync.exceptions import BlockError
 from tests.vectors import hostile, payloads, snappy_elements
 from tests.vectors.envelopes import KEY, cbc, gcm
-from tests.vectors.outcomes import outcome
+from tests.vectors.outcomes import decode_by, outcome
 from tests.vectors.plaintexts import KINDS, plaintext
 
 Both = tuple[ModuleType, ModuleType]
@@ -33,7 +34,6 @@ BOUNDED = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 COMPRESSIONS = [None, "NONE", "LZ4"]
-BARE: dict[str, Any] = {"key": None, "cipher": "AES-CBC", "number": None}
 
 
 def compare(both: Both, payload: bytes, stored: Optional[bytes] = None, **arguments: Any) -> None:
@@ -41,9 +41,10 @@ def compare(both: Both, payload: bytes, stored: Optional[bytes] = None, **argume
 
     ``stored``: the payload in an envelope, where it has one.
     """
-    arguments = {"key": None, "cipher": "AES-CBC", "number": None, **arguments}
     stored = payload if stored is None else stored
-    native, portable = (outcome(backend.decode, stored, **arguments) for backend in both)
+    native, portable = (
+        outcome(partial(decode_by, backend), stored, **arguments) for backend in both
+    )
     gzip = arguments["compression"] not in ("NONE", "LZ4") and payload[:2] == b"\x1f\x8b"
     if native == portable:
         return
@@ -69,9 +70,7 @@ def test_hostile_payloads_in_the_same_words(both: Both) -> None:
         sentences = set()
         for backend in both:
             try:
-                backend.decode(
-                    case.payload, compression=case.compression, length=case.length, **BARE
-                )
+                decode_by(backend, case.payload, compression=case.compression, length=case.length)
             except BlockError as error:
                 sentences.add(str(error))
         assert len(sentences) == (0 if case.error is None else 1), name
@@ -169,9 +168,9 @@ def test_snappy_programs(both: Both, data: st.DataObject) -> None:
         length = data.draw(st.integers(4, 11) if kind == 1 else st.integers(1, 64))
         program.copy(offset, length, kind)
     plain = bytes(program.plaintext)
-    arguments = {"key": None, "cipher": "AES-CBC", "number": None, "compression": "SNAPPY"}
     for backend in both:
-        assert backend.decode(program.block, length=len(plain), **arguments)[0] == plain
+        found = decode_by(backend, program.block, compression="SNAPPY", length=len(plain))
+        assert found[0] == plain
     broken = bytearray(program.block)
     broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
     compare(both, bytes(broken), compression="SNAPPY", length=len(plain))

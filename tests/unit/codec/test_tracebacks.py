@@ -97,9 +97,9 @@ def test_an_interruption_holds_no_bytes(
     def interrupt(data: object, key: object) -> None:
         raise error
 
-    def decode(object: bytes, *, key: bytes, **_: Any) -> tuple[bytes, int]:
+    def decode(object: bytes, options: Any, **_: Any) -> tuple[bytes, int]:
         data = bytearray(DATA)
-        interrupt(data, key)
+        interrupt(data, options.key)
         return bytes(data), 0
 
     monkeypatch.setattr(codec._backend, "decode", decode)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import wait
+from concurrent.futures import CancelledError, wait
 from typing import Any, Callable
 
 import pytest
 
 from ctera_direct_sync._base.cancellation import Cancelled
 from ctera_direct_sync._base.worker_pool import WorkerPool
-from ctera_direct_sync._engine.engine import STREAM, Engine
+from ctera_direct_sync._engine.engine import STREAM, ClientClosed, Engine
 from ctera_direct_sync._engine.iteration import as_completed, in_order
 from tests.support.engines import (
     PATIENCE,
+    CutOff,
     Held,
     engine_threads,
     futures,
@@ -27,6 +28,8 @@ from tests.support.interrupts import at_statement, interrupt
 
 #: More statements than any consumer here runs on its own thread.
 MANY = 1000
+#: Fewer statements than any of them runs: a test that ends below it has struck nothing.
+FEW = 20
 COUNT = 6
 
 
@@ -83,6 +86,7 @@ def test_interrupt_at_any_statement(consume):
                 pass
             check_well(made)
         if statements.count < number:
+            assert number > FEW
             return
     pytest.fail("the consumer has more statements than this test strikes")
 
@@ -95,14 +99,13 @@ def test_close_in_a_signal_handler_at_any_statement(consume):
             try:
                 with at_statement(number, made.close) as statements:
                     assert consume(made) == list(range(COUNT))
-            except (Cancelled, ValueError):
+            except (Cancelled, CancelledError, ClientClosed, CutOff):
                 pass
-            except BaseException as error:
-                assert "cancel" in type(error).__name__.lower() or "CutOff" in repr(error), error
             assert made.closed or statements.count < number
             made.close()
             assert engine_threads() == []
         if statements.count < number:
+            assert number > FEW
             return
     pytest.fail("the consumer has more statements than this test strikes")
 
@@ -130,6 +133,7 @@ def test_collector_ends_an_iteration_at_any_statement(consume):
             made.drain(started)
             check_well(made)
         if statements.count < number:
+            assert number > FEW
             return
     pytest.fail("the consumer has more statements than this test strikes")
 
@@ -146,6 +150,7 @@ def test_close_at_any_statement_of_close(monkeypatch):
                 made.close()
             assert engine_threads() == []
         if statements.count < number:
+            assert number > FEW
             return
     pytest.fail("close has more statements than this test strikes")
 

@@ -367,6 +367,7 @@ def test_start_races_with_close():
             raced.close()
             for each in starters:
                 each.join(PATIENCE)
+            assert len(ended) == 2
             for found in ended:
                 _, left = wait(found, timeout=PATIENCE)
                 assert not left

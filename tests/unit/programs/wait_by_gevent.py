@@ -10,12 +10,12 @@ import gevent  # noqa: E402
 
 from ctera_direct_sync._base.cancellation import CancelScope  # noqa: E402
 from ctera_direct_sync._net.errors import TransportError  # noqa: E402
-from ctera_direct_sync._net.pool import TLS  # noqa: E402
-from ctera_direct_sync._net.session import HTTP  # noqa: E402
+from ctera_direct_sync._net.session import HTTPSession  # noqa: E402
+from ctera_direct_sync._net.tls import TLS  # noqa: E402
 from ctera_direct_sync.settings import Endpoint  # noqa: E402
 
 
-def outcome(client: HTTP) -> str:
+def outcome(client: HTTPSession) -> str:
     """The kind of the fault that ends the read."""
     try:
         with client.get(sys.argv[1], CancelScope()) as response:
@@ -27,7 +27,7 @@ def outcome(client: HTTP) -> str:
 
 def main() -> None:
     """Two greenlets, one after the other's connection."""
-    client = HTTP(Endpoint(timeout=(5, 0.05)), TLS(True))
+    client = HTTPSession(Endpoint(timeout=(5, 0.05)), TLS(True))
     for greenlet in gevent.joinall([gevent.spawn(outcome, client) for _ in range(2)]):
         print(greenlet.get())
     client.close()

@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-from ctera_direct_sync import DirectIO, Event, Settings
+from ctera_direct_sync import BlockEvent, DirectIO, Settings
 from ctera_direct_sync.emulator import SyntheticSource
 
 STEP = 1024 * 1024
@@ -23,7 +23,7 @@ class Progress:
         self._changed = threading.Condition()
         self._count = 0
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: BlockEvent) -> None:
         if event.name == "received":
             with self._changed:
                 self._count += 1

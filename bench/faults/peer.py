@@ -1,7 +1,7 @@
-"""The matrix run by the vendor's asynchronous client, for a column beside ours.
+"""The fault matrix by the vendor's asynchronous client, for a column beside ours.
 
-``python -m tests.faults.peer`` takes minutes and writes ``peer.json``, from which ``report.py`` makes
-the column. It has the blocks, stream and metadata ways in; the column tells of the stream.
+``python -m bench.faults.peer`` takes minutes and writes ``peer.json``. From that file
+``tests/faults/report.py`` makes the last column of the page. The column tells of the vendor's streamer.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .cells import Worlds
-from .matrix import ROWS, Cell, Row
+from tests.faults.cells import Worlds
+from tests.faults.matrix import ROWS, Cell, Row
 
 RESULTS = Path(__file__).with_name("peer.json")
 

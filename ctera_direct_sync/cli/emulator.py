@@ -1,4 +1,4 @@
-"""The command `ctera-direct emulator FOLDER`."""
+"""``ctera-direct emulator FOLDER``: a portal and its object storage on loopback."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Optional
 
-from .emulator import Emulator
-from .options import CIPHERS, COMPRESSIONS
+from ..emulator import Emulator
+from ..emulator.options import CIPHERS, COMPRESSIONS
+
+__all__ = ["add_arguments", "describe", "run"]
 
 Write = Callable[[bytes], None]
 
@@ -28,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host",
         metavar="ADDRESS",
         default="127.0.0.1",
-        help="address to listen on, such as ::1; if it is not a loopback address, other machines "
-        "with the keys can read the folder (default: %(default)s)",
+        help="address to listen on, such as ::1. Off loopback, other machines that have the keys "
+        "can read the folder (default: %(default)s)",
     )
     parser.add_argument(
         "--port", type=_port, default=0, help="port to listen on (default: a free one)"
@@ -70,11 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(namespace: argparse.Namespace, write: Optional[Write] = None) -> int:
-    """Serve until SIGINT, SIGTERM or SIGHUP, and return the exit code.
+    """Serve until SIGINT, SIGTERM or SIGHUP comes.
 
     Args:
-        namespace: The parsed arguments.
-        write: Takes what is written to standard output. An error that it raises ends the command.
+        namespace: The command's options.
+        write: Takes text for standard output. An exception that it raises ends the command.
+
+    Returns:
+        The exit code.
     """
     cipher = None if namespace.cipher == "NONE" else namespace.cipher
     try:
@@ -115,7 +120,7 @@ def _encoding() -> str:
 
 
 def describe(emulator: Emulator, folder: Path) -> str:
-    """Return how to use a running emulator: lines for the environment, and the table of files."""
+    """Return what a user needs for a running emulator: lines for a shell, and a table of its files."""
     lines = [
         f"CTERA Direct IO emulator: {folder} at {emulator.url}",
         "",
@@ -161,22 +166,22 @@ def _table(emulator: Emulator) -> Iterator[str]:
 
 
 def _printable(name: str) -> str:
-    """Return a name in a form that standard output can encode, for file names may be any bytes."""
+    """Return a name that any terminal can show. File names may be any bytes."""
     return name.encode(_encoding(), "backslashreplace").decode(_encoding())
 
 
 @contextmanager
 def _signalled() -> Iterator[queue.SimpleQueue[int]]:
-    """Yield a queue of the signals that ask the command to end, and restore their handlers afterwards."""
-    # A signal handler may put into a SimpleQueue, because its put is reentrant. No lock is.
+    """Yield a queue of received signals that end the command. Restore their handlers afterwards."""
+    # A signal handler may only use SimpleQueue: no other queue has a reentrant put.
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def stop(number: int, _: Optional[FrameType]) -> None:
         done.put(number)
 
     numbers = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none.
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup ignores it
         numbers.append(hangup)
     handlers: dict[int, Any] = {number: signal.signal(number, stop) for number in numbers}
     try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import pytest
 
-from ctera_direct_sync._protocol.portal import RenewableBlockList, parse_listing
+from ctera_direct_sync._base.cancellation import CancelScope
+from ctera_direct_sync._protocol.block_list import RenewableBlockList, parse_block_list
 from ctera_direct_sync.exceptions import BlocksNotFoundError, DecryptKeyError, DirectIOAPIError
 from ctera_direct_sync.types import Chunk, FileKey, Metadata, SignedURL
 
@@ -39,7 +40,7 @@ def answer(*without: str, **changes: Any) -> dict[str, Any]:
 
 def parse(document: Any, secret: Optional[str] = SECRET) -> Metadata:
     """The list that the document describes."""
-    return parse_listing(42, document, secret)
+    return parse_block_list(42, document, secret)
 
 
 def refusal(document: Any) -> str:
@@ -192,12 +193,12 @@ def test_document_is_not_changed():
     assert document == ANSWER
 
 
-# --- what is no block list -------------------------------------------------------------------------------
+# --- other answers -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("document", [None, [], [1], "text", 5, True, 1.5])
 def test_answer_that_is_no_object(document):
-    """JSON of another shape is said to be no object."""
+    """JSON of another shape is refused by name."""
     assert (
         refusal(document) == "The portal's answer is not a block list: the answer is not an object"
     )
@@ -213,7 +214,7 @@ def test_chunks_that_are_no_list(chunks):
     "length", [None, -1, 1.0, "100", True, [], 2**63, 2**63 - 100, float("nan")]
 )
 def test_block_whose_length_is_none(length):
-    """A length that is no number of bytes, or leads past what offsets can hold, names its block."""
+    """A length that is not a number of bytes, or leads past what offsets can hold, names its block."""
     document = answer(**PLAIN)
     document["chunks"][2]["len"] = length
     assert refusal(document).endswith("'len' of block 3 is not a length")
@@ -333,14 +334,41 @@ def renewed(**changes: Any) -> Metadata:
     return parse(document)
 
 
-def test_listing_adopts_new_urls():
-    """A list with the same blocks replaces the stale one, whoever comes second changes nothing."""
+class Answers:
+    """A portal that answers with block lists that were made before."""
+
+    def __init__(self, *answers: Metadata) -> None:
+        self.answers = list(answers)
+
+    def fetch_block_list(self, file_id: int, scope: CancelScope) -> Metadata:
+        """Return the next answer."""
+        return self.answers.pop(0)
+
+    def share_renewal(
+        self, file_id: int, fetch: Callable[[], Metadata], scope: CancelScope
+    ) -> Metadata:
+        """Make the call: no other thread shares it."""
+        return fetch()
+
+
+def test_renewal_brings_new_urls():
+    """A list with the same blocks replaces the stale one."""
     stale, fresh = parse(answer()), renewed()
-    listing = RenewableBlockList(stale)
-    listing.adopt(stale, fresh)
-    listing.adopt(stale, renewed())
-    assert listing.metadata is fresh
-    assert not listing.changed
+    block_list = RenewableBlockList(stale, Answers(fresh))
+    assert block_list.renew(stale, CancelScope())
+    assert block_list.metadata is fresh
+    assert not block_list.changed
+
+
+def test_a_list_is_renewed_once():
+    """A thread that asks for the renewal of a list that was renewed before asks the portal nothing."""
+    stale, fresh = parse(answer()), renewed()
+    portal = Answers(fresh, renewed())
+    block_list = RenewableBlockList(stale, portal)
+    assert block_list.renew(stale, CancelScope())
+    assert block_list.renew(stale, CancelScope())
+    assert block_list.metadata is fresh
+    assert len(portal.answers) == 1
 
 
 @pytest.mark.parametrize(
@@ -355,10 +383,26 @@ def test_listing_adopts_new_urls():
         {"actual_blocks_range": {"file_size": 500}},
     ],
 )
-def test_listing_notes_that_the_file_changed(changes):
+def test_renewal_notes_that_the_file_changed(changes):
     """Other blocks, another key or another format: the file is another now."""
     stale = parse(answer())
-    listing = RenewableBlockList(stale)
-    listing.adopt(stale, renewed(**copy.deepcopy(changes)))
-    assert listing.changed
-    assert listing.metadata is stale
+    block_list = RenewableBlockList(stale, Answers(renewed(**copy.deepcopy(changes))))
+    assert not block_list.renew(stale, CancelScope())
+    assert block_list.changed
+    assert block_list.metadata is stale
+
+
+def test_renewals_in_vain_have_to_wait(monkeypatch):
+    """A storage that refuses every URL costs a few renewals at once, then one in a while."""
+    now = [1000.0]
+    monkeypatch.setattr("ctera_direct_sync._protocol.block_list.monotonic", lambda: now[0])
+    block_list = RenewableBlockList(parse(answer()), Answers(*[renewed() for _ in range(9)]))
+    for _ in range(3):
+        assert block_list.can_renew(block_list.metadata)
+        block_list.renew(block_list.metadata, CancelScope())
+    assert not block_list.can_renew(block_list.metadata)
+    now[0] += 11
+    assert block_list.can_renew(block_list.metadata)
+    block_list.unproven = 0
+    now[0] -= 11
+    assert block_list.can_renew(block_list.metadata)

@@ -1,0 +1,487 @@
+"""The implementation of `DirectIO`, and the one door to it for other packages.
+
+`DirectIO` has signatures and docstrings. The command line, WSGI and fsspec need more than those.
+`core_of` returns the `ClientCore` of a client, which has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import operator
+import os
+import weakref
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Callable, SupportsIndex, cast
+
+import requests
+
+from . import codec
+from ._base.buffers import tune_allocator
+from ._base.cancellation import Cancelled, CancelScope
+from ._base.credentials import (
+    check_baseurl,
+    find_argument,
+    find_credentials,
+    warn_unprotected,
+)
+from ._base.observer import Observer
+from ._base.retry import RetryPolicy
+from ._engine.engine import Engine
+from ._net.log_filter import install_log_filter
+from ._net.session import HTTPSession, SessionPool
+from ._net.tls import TLS
+from ._protocol.block_list import RenewableBlockList
+from ._protocol.portal import Portal
+from ._protocol.ranges import Piece, clip, covered
+from ._protocol.storage import Storage
+from ._readers import batch
+from ._readers.batch import BatchProgress, Item
+from ._readers.download import Finished, Progress, Target, Verify, download
+from ._readers.file import DirectFile, SharedFile, open_file, open_shared_file
+from ._readers.listed_file import ListedFile
+from ._readers.multi_range import MultiRangeReader, Span
+from ._readers.stream import Streamer, iterate, whole_bytes
+from .exceptions import BlockInfo, DirectIOAPIError, DirectIOError, DownloadError
+from .settings import Settings
+from .types import BatchResult, Block, BlockEvent, ByteRange, Download, Metadata, Token
+
+if TYPE_CHECKING:
+    from .client import DirectIO
+
+__all__ = ["ClientCore", "core_of", "make_cancelled_error"]
+
+#: Connections to the portal that are kept for reuse by concurrent calls.
+_PORTAL_CONNECTIONS = 16
+
+
+class ClientCore:
+    """The state of a client, and the work of its methods.
+
+    Attributes:
+        baseurl: The portal's URL.
+        token: The access key ID or bearer token.
+        secret: The secret access key, or None.
+        settings: The client's own copy of its settings.
+        session: The factory of the sessions that fetch blocks, or None.
+        on_event: The function that is called with each `BlockEvent`, or None.
+        engine: Runs the downloads.
+        portal: Fetches block lists. A forked child gives it new connections.
+        storage: Fetches blocks. A forked child has a new one.
+        observer: Calls `on_event`.
+    """
+
+    baseurl: str
+    token: Token
+    secret: Token | None
+    settings: Settings
+    session: Callable[[], requests.Session] | None
+    on_event: Callable[[BlockEvent], object] | None
+    #: The client lives as long as this object, so that those who share it find and close it.
+    client: DirectIO | None = None
+
+    def __init__(self, baseurl: str | None) -> None:
+        """Keep the portal's URL. `configure` does the rest, so that a `repr` can show the URL."""
+        self.baseurl = check_baseurl(find_argument("baseurl", baseurl))
+
+    def configure(
+        self,
+        access_key_id: str | None,
+        secret_access_key: str | None,
+        bearer: str | None,
+        settings: Settings | None,
+        session: Callable[[], requests.Session] | None,
+        on_event: Callable[[BlockEvent], object] | None,
+    ) -> None:
+        """Take the other arguments of `DirectIO`, and prepare for work."""
+        self.token, self.secret = find_credentials(access_key_id, secret_access_key, bearer)
+        warn_unprotected(self.baseurl)
+        self.settings = Settings(**(vars(settings) if settings is not None else {}))
+        self.session = session
+        self.on_event = on_event
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make the engine and all that holds connections, none of which is opened yet."""
+        settings = self.settings
+        codec.prepare()
+        if settings.tune_allocator:
+            tune_allocator()
+        if settings.filter_logs:
+            install_log_filter()
+        self.api_tls = TLS(settings.api.ssl)
+        self.storage_tls = (
+            self.api_tls if settings.storage.ssl == settings.api.ssl else TLS(settings.storage.ssl)
+        )
+        self.observer = Observer(self.on_event)
+        self.engine = Engine(
+            settings.max_workers,
+            cancelled_error=make_cancelled_error,
+            forked_error=_make_forked_error,
+        )
+        # A client that is dropped without being closed leaves no thread behind.
+        weakref.finalize(self, self.engine.close, wait=False).atexit = False
+        self._policy = RetryPolicy.from_settings(settings)
+        # Block lists keep it for renewals, so a forked child keeps it, too.
+        self.portal = Portal(self.baseurl, self.token, self.secret, self._policy)
+        self.connect()
+        _cores.add(self)
+
+    def connect(self) -> None:
+        """Make what owns sockets. A forked child does so again: the parent's are not its own."""
+        settings = self.settings
+        self._scopes: set[CancelScope] = set()
+        self.portal.connect(
+            HTTPSession(settings.api, self.api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
+        )
+        self._sessions = SessionPool(settings.storage, self.storage_tls, self.session)
+        self.storage = Storage(self._sessions, self._policy, settings.checksums, self.observer)
+
+    # --- listing -------------------------------------------------------------------------------------
+
+    def file_id_of(self, file: SupportsIndex) -> int:
+        """Return the ID of a file that a user names.
+
+        Each public method that takes a file calls this, once.
+
+        Args:
+            file: The file's ID.
+
+        Raises:
+            TypeError: `file` does not name a file.
+            ValueError: The ID is negative.
+        """
+        number = operator.index(file)
+        if number < 0:
+            raise ValueError(f"file ID {number} is negative")
+        return number
+
+    def metadata(self, file: SupportsIndex) -> Metadata:
+        """Return the block list of a file, unless the client is closed meanwhile.
+
+        Raises:
+            DirectIOAPIError: The portal refused, or the client was closed.
+            DecryptKeyError: The file's key cannot be unwrapped.
+            ValueError: The client is closed already.
+        """
+        with self.scope() as scope:
+            try:
+                return self.block_list(file, scope)
+            except Cancelled:
+                pass
+        raise DirectIOAPIError(
+            "The client was closed before the portal answered",
+            self.file_id_of(file),
+            errno=errno.ECANCELED,
+        )
+
+    def block_list(self, file: SupportsIndex, scope: CancelScope) -> Metadata:
+        """Return the block list of a file, unless `scope` is cancelled meanwhile.
+
+        Raises:
+            Cancelled: The scope was cancelled.
+            DirectIOError: As `metadata` raises.
+            ValueError: The client is closed.
+        """
+        file_id = self.file_id_of(file)
+        self.check_open()
+        return self.portal.fetch_block_list(file_id, scope)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[CancelScope]:
+        """Open a scope that closing the client cancels."""
+        scope = CancelScope()
+        self._scopes.add(scope)
+        try:
+            yield scope
+        finally:
+            self._scopes.discard(scope)
+
+    def check_open(self) -> None:
+        """Raise ValueError if the client is closed."""
+        self.engine.check_process()
+        if self.engine.closed:
+            raise ValueError("the client is closed: make a new DirectIO")
+
+    def whole(self, metadata: Metadata) -> ListedFile:
+        """Return a file that was listed.
+
+        Raises:
+            DirectIOAPIError: The portal listed only a part of it.
+        """
+        return self._select(metadata)[0]
+
+    def _select(
+        self, metadata: Metadata, byte_range: ByteRange | None = None, file_id: int | None = None
+    ) -> tuple[ListedFile, int, int]:
+        """Return a listed file, and the first byte and the one past the last of a range of it.
+
+        Raises:
+            DirectIOAPIError: The portal listed only a part of the range.
+        """
+        start, stop = clip(byte_range, metadata.size)
+        _check_covered(metadata, start, stop)
+        return self._source(metadata, file_id), start, stop
+
+    def _source(self, metadata: Metadata, file_id: int | None = None) -> ListedFile:
+        return ListedFile(
+            self.engine,
+            self.storage,
+            RenewableBlockList(metadata, self.portal),
+            metadata.file_id if file_id is None else file_id,
+            self.settings.memory,
+            self.observer,
+        )
+
+    # --- blocks --------------------------------------------------------------------------------------
+
+    def check_call(self, byte_range: ByteRange | None, max_workers: int | None) -> None:
+        """Raise TypeError or ValueError for arguments of a call that make no sense."""
+        if byte_range is not None and not isinstance(byte_range, ByteRange):
+            raise TypeError("byte_range is a ByteRange, such as ByteRange(0, 1023), or None")
+        if max_workers is not None and operator.index(max_workers) < 1:
+            raise ValueError("max_workers is at least 1, or None to leave it to the client")
+
+    def blocks(
+        self,
+        metadata: Metadata,
+        file_id: int | None,
+        byte_range: ByteRange | None,
+        max_workers: int | None,
+    ) -> list[Future[Block]]:
+        """Start to download the whole blocks of a range, and return their futures in file order."""
+        source, start, stop = self._select(metadata, byte_range, file_id)
+        transfer = source.transfer(
+            source.pieces(start, stop, whole=True, part_size=None),
+            source.block,
+            max_workers=max_workers,
+            bounded=False,
+            shared=True,
+        )
+        try:
+            self.engine.start(transfer)
+            jobs = transfer.take_admitted()
+            # Independent of the engine's accounts: the caller could not see that a future is missing.
+            if sum(job.piece.length for job in jobs) != whole_bytes(
+                source, start, stop, part_size=None
+            ):
+                text = "Not every block has a future: please report this"
+                raise DirectIOError(text, source.file_id, errno=errno.EIO)
+            return [cast("Future[Block]", job.future) for job in jobs]
+        except BaseException:
+            # The caller gets no futures, so it could not end what was begun.
+            self.engine.cancel(transfer)
+            raise
+
+    def iterate(
+        self, metadata: Metadata, byte_range: ByteRange | None, max_workers: int | None
+    ) -> Iterator[Block]:
+        """Return an iterator over the whole blocks of a range, as they complete."""
+        source, start, stop = self._select(metadata, byte_range)
+        return iterate(source, start, stop, max_workers)
+
+    def streamer(
+        self, metadata: Metadata, byte_range: ByteRange | None, max_workers: int | None = None
+    ) -> Streamer:
+        """Return a streamer over a range."""
+        source, start, stop = self._select(metadata, byte_range)
+        return Streamer(source, start, stop, max_workers)
+
+    # --- files ---------------------------------------------------------------------------------------
+
+    def download(
+        self,
+        metadata: Metadata,
+        target: Target,
+        byte_range: ByteRange | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+        max_workers: int | None = None,
+        verify: Verify | None = None,
+    ) -> Download:
+        """Download a listed file, or a range of it.
+
+        Args:
+            metadata: The file's block list.
+            target: As for `DirectIO.download`, as all arguments but the last.
+            byte_range: The range.
+            resume: Whether to continue an earlier download.
+            progress: Called with bytes done and bytes in all.
+            max_workers: The most concurrent downloads.
+            verify: Called with the path and CRC32C of the complete file, before it gets its name.
+        """
+        source, start, stop = self._select(metadata, byte_range)
+        return download(
+            source,
+            target,
+            start,
+            stop,
+            resume=resume,
+            progress=progress,
+            max_workers=max_workers,
+            verify=verify,
+        ).download
+
+    def run_batch(
+        self,
+        items: Iterable[Item],
+        folder: str | os.PathLike[str],
+        *,
+        max_files: int | None = None,
+        resume: bool = True,
+        progress: BatchProgress | None = None,
+    ) -> Generator[tuple[int, BatchResult], None, None]:
+        """Download many files. Yield each item's position and result, as the items end."""
+        self.check_open()
+        if max_files is not None and operator.index(max_files) < 1:
+            raise ValueError("max_files is at least 1, or None to leave it to the client")
+        with self.scope() as scope:
+            yield from batch.run(
+                self._download_one,
+                scope,
+                items,
+                folder,
+                max_files=max_files,
+                resume=resume,
+                progress=progress,
+            )
+
+    def _download_one(
+        self,
+        file_id: SupportsIndex,
+        target: Target,
+        scope: CancelScope,
+        *,
+        resume: bool,
+        progress: Progress | None,
+        verify: Verify | None,
+    ) -> Finished:
+        try:
+            source, start, stop = self._select(self.block_list(file_id, scope))
+            return download(
+                source,
+                target,
+                start,
+                stop,
+                resume=resume,
+                progress=progress,
+                verify=verify,
+                scope=scope,
+            )
+        except ValueError:
+            # The client may be closed already while it has yet to cancel the scope.
+            if self.engine.closed:
+                raise Cancelled from None
+            raise
+
+    def check_readahead(self, readahead: int | None) -> None:
+        """Raise TypeError or ValueError for a number of bytes that makes no sense."""
+        if readahead is not None and operator.index(readahead) < 0:
+            raise ValueError("readahead is a number of bytes, 0 for none")
+
+    def open(self, metadata: Metadata, readahead: int | None = None) -> DirectFile:
+        """Open a listed file for one reader."""
+        return open_file(self.whole(metadata), readahead, self)
+
+    def open_shared(self, metadata: Metadata, readahead: int | None = None) -> SharedFile:
+        """Open a listed file for several threads."""
+        return open_shared_file(self.whole(metadata), readahead, self)
+
+    def read_spans(self, metadata: Metadata, spans: Sequence[Span]) -> MultiRangeReader:
+        """Begin to read several ranges of a listed file."""
+        for start, stop in spans:
+            _check_covered(metadata, start, stop)
+        return MultiRangeReader(self._source(metadata), spans)
+
+    # --- life ----------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        # A traceback with locals shows clients whose constructor raised, too.
+        engine = getattr(self, "engine", None)
+        state = "unfinished" if engine is None else "closed" if engine.closed else "open"
+        return f"<DirectIO {getattr(self, 'baseurl', '?')} {state}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed."""
+        return self.engine.closed
+
+    def close(self) -> None:
+        """End what is under way, the threads and the connections. Safe to call again."""
+        # Listings and batches end first, so that nothing new begins.
+        self.engine.closed = True
+        if not self.engine.is_parents():
+            for scope in self._scopes.copy():
+                scope.cancel()
+        self.engine.close()
+        if self.engine.is_parents():
+            return  # What is under way belongs to the parent, and so do the connections.
+        self._sessions.close()
+        self.portal.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "baseurl": self.baseurl,
+            "token": self.token,
+            "secret": self.secret,
+            "settings": self.settings,
+            "session": self.session,
+            "on_event": self.on_event,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.prepare()
+
+
+def core_of(client: DirectIO) -> ClientCore:
+    """Return the implementation of a client."""
+    return client._core
+
+
+# --- arguments and errors ----------------------------------------------------------------------------
+
+
+def _check_covered(metadata: Metadata, start: int, stop: int) -> None:
+    if not covered(metadata.chunks, start, stop):
+        raise DirectIOAPIError(
+            f"The portal listed only a part of the file, which lacks some of bytes {start} to "
+            f"{stop - 1}: ask for less by byte_range",
+            metadata.file_id,
+        )
+
+
+def make_cancelled_error(piece: Piece, file_id: int | None) -> BaseException:
+    """Return the error of a piece that is not downloaded because its transfer was cancelled."""
+    chunk = piece.chunk
+    return DownloadError(
+        "The download was cut off: the client was closed, or the call that wanted it ended",
+        BlockInfo(file_id, chunk.number, chunk.offset, chunk.length),
+        errno=errno.ECANCELED,
+    )
+
+
+def _make_forked_error(piece: Piece, file_id: int | None) -> BaseException:
+    chunk = piece.chunk
+    return DownloadError(
+        "The download was begun before this process was forked, so start it anew here",
+        BlockInfo(file_id, chunk.number, chunk.offset, chunk.length),
+        errno=errno.ECANCELED,
+    )
+
+
+# --- fork --------------------------------------------------------------------------------------------
+
+_cores: weakref.WeakSet[ClientCore] = weakref.WeakSet()
+
+
+def _reconnect() -> None:
+    """In a forked child: replace what holds the parent's sockets and locks."""
+    for core in list(_cores):
+        core.connect()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reconnect)

@@ -1,0 +1,196 @@
+"""From a path to the block list of a file."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import errno
+import time
+from collections import OrderedDict
+from typing import Any, Callable
+
+from .._core import core_of
+from ..client import DirectIO
+from ..exceptions import DirectIOError
+from ..types import Metadata
+from .errors import translate, translated
+from .files import Listed
+from .instances import PortalHost, shared_client
+from .paths import SCHEME, is_file_id, is_side_car, split, strip_scheme
+from .read_only import ReadOnlyFileSystem
+from .sightings import Sightings, shrink
+
+__all__ = ["ListedFileSystem"]
+
+
+class _Paths:
+    """The method `_strip_protocol`, of the class and of an instance, which knows its own host."""
+
+    def __get__(
+        self, instance: ListedFileSystem | None, owner: type | None = None
+    ) -> Callable[[Any], Any]:
+        return strip_scheme if instance is None else instance._own_path
+
+
+class ListedFileSystem(ReadOnlyFileSystem):
+    """A file system that lists files by their ID, and keeps the block lists for a while."""
+
+    _strip_protocol = _Paths()
+
+    host: str
+    """The portal's host, with the port unless it is the default one."""
+    _portal: PortalHost
+    _client: DirectIO
+    _sightings: Sightings
+    _listings: OrderedDict[int, Listed]
+    _max_listings: int | None
+    _expiry: float | None
+
+    @property
+    def client(self) -> DirectIO:
+        """The client, which equal file systems share. If it was closed, a new one is made."""
+        if core_of(self._client).closed:
+            self._client = shared_client(copy.copy(self._client))
+        return self._client
+
+    # --- names -----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
+        text = str(path)
+        if not text.startswith(SCHEME):
+            return {}
+        host = split(text).host
+        return {"host": host} if host else {}
+
+    def unstrip_protocol(self, name: str) -> str:
+        """Return the whole URL of a path of this file system."""
+        return f"{SCHEME}{self._own_path(name)}"
+
+    def _own_path(self, path: Any) -> Any:
+        """Return a path with the portal's host.
+
+        Raises:
+            ValueError: The path is of another portal.
+        """
+        if isinstance(path, (list, tuple)):
+            return [self._own_path(one) for one in path]
+        parts = split(path)
+        if parts.host is None:
+            return f"{self.host}/{parts.rest}".rstrip("/")
+        if self._portal.is_named(parts.host):
+            return f"{self.host}/{parts.rest}".rstrip("/")
+        if parts.is_url or is_file_id(parts.rest.partition("/")[0]):
+            raise ValueError(
+                f"the path is of portal {parts.host}, but this file system is of portal {self.host}: "
+                f"make one for {parts.host}, as fsspec.open does for each URL"
+            )
+        return f"{self.host}/{parts.host}/{parts.rest}".rstrip("/")
+
+    def _file_id_and_name(self, path: str) -> tuple[int, str]:
+        within = self._own_path(path)[len(self.host) + 1 :]
+        first, _, name = within.partition("/")
+        if not is_file_id(first):
+            raise FileNotFoundError(
+                errno.ENOENT, "a path is ctera://<portal-host>/<file_id>[/name.ext]", str(path)
+            )
+        return int(first), name.strip("/")
+
+    def _file_id(self, path: str) -> int:
+        return self._file_id_and_name(path)[0]
+
+    def _check_name(self, path: str, file_id: int, name: str, asking: bool) -> None:
+        """Raise FileNotFoundError if `name` cannot be the name of the file.
+
+        Args:
+            path: The path, for the message.
+            file_id: The file's ID.
+            name: What follows the ID in the path.
+            asking: Whether the caller only asks for the file. Then the name of a side-car is taken for
+                that of a missing file.
+        """
+        known = self._sightings.names.get(file_id, name)
+        if "/" in name:
+            raise FileNotFoundError(
+                errno.ENOENT, f"file {file_id} is not a folder: nothing lies below it", str(path)
+            )
+        if name and known != name:
+            raise FileNotFoundError(
+                errno.ENOENT,
+                f"file {file_id} was first asked for as {known!r}, and has no other name here: use "
+                "that name, or the file ID alone; invalidate_cache() forgets the name",
+                str(path),
+            )
+        if asking and file_id not in self._sightings.names and is_side_car(name):
+            raise FileNotFoundError(
+                errno.ENOENT,
+                f"{name!r} is looked for beside other files, and file {file_id} was not read under "
+                "this name: use the file ID alone",
+                str(path),
+            )
+
+    # --- listings --------------------------------------------------------------------------------------
+
+    def metadata(self, path: str) -> Metadata:
+        """Return the block list of a file, at most `listings_expiry_time` seconds old."""
+        return self._listed(path).metadata
+
+    def listed(self, path: str) -> Listed:
+        """Return the block list of a file as `metadata` does, with the time of the request."""
+        return self._listed(path)
+
+    def _listed(self, path: str, *, asking: bool = False, fresh: bool = False) -> Listed:
+        """Return the block list of a file. From now on the name in the path, if any, is the file's."""
+        file_id, name = self._file_id_and_name(path)
+        self._check_name(path, file_id, name, asking)
+        known = None if fresh else self._listings.get(file_id)
+        if known is None or self._is_expired(known):
+            asked = time.monotonic()
+            with translated(path):
+                known = Listed(self.client.metadata(file_id))
+            known.asked = asked
+            self._listings[file_id] = known
+            with contextlib.suppress(KeyError):  # Another thread was faster.
+                self._listings.move_to_end(file_id)
+            if self._max_listings is not None:
+                shrink(self._listings, self._max_listings)
+        self._keep_name(path, file_id, name)
+        return known
+
+    def _keep_name(self, path: str, file_id: int, name: str) -> None:
+        if name and self._sightings.name(file_id, name) != name:
+            # Meanwhile another thread was first, with another name.
+            self._check_name(path, file_id, name, asking=False)
+
+    def _is_expired(self, listed: Listed) -> bool:
+        return self._expiry is not None and time.monotonic() - listed.asked >= self._expiry
+
+    def describe(self, path: str, listed: Listed) -> dict[str, Any]:
+        """Return what `info` says of a file that was listed before."""
+        metadata = listed.metadata
+        seen = self._sightings.first_seen(metadata.file_id, listed)
+        return {
+            "name": self._own_path(path),
+            "size": metadata.size,
+            "type": "file",
+            "ETag": listed.fingerprint,
+            "mtime": seen.timestamp(),
+            "file_id": metadata.file_id,
+            "blocks": len(metadata.chunks),
+            "encrypted": metadata.encrypted,
+            "compression": metadata.compression_library,
+        }
+
+    def invalidate_listing(self, path: str) -> None:
+        """Forget the block list of a file, so that the next call asks the portal."""
+        self._listings.pop(self._file_id(path), None)
+
+    def read_failed(self, path: str, listed: Listed, error: DirectIOError) -> DirectIOError:
+        """Note that blocks of `listed` could not be read, and return the error to raise.
+
+        The file may have been replaced, so the next call lists it anew.
+        """
+        file_id = listed.metadata.file_id
+        if error.errno != errno.ECANCELED and self._listings.get(file_id) is listed:
+            self._listings.pop(file_id, None)
+        return translate(error, path)

@@ -1,0 +1,137 @@
+"""The paths of a batch's items: which ones are refused, and where the others lead."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+from .folders import Folder, Place
+from .locks import LockedFile
+from .part_file import is_own_name
+from .targets import descriptor_of
+
+__all__ = ["check_path", "lock_folder", "make_target", "resolve_path"]
+
+_LOCK_NAME = ".ctera-batch.lock"
+
+#: Names of devices on Windows, with any extension.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+
+
+def check_path(path: str, *, windows: bool = os.name == "nt") -> None:
+    """Raise an error for a path that might not stay in its folder.
+
+    A path that would lead out of the folder on any system is refused on all, so that a manifest means
+    the same everywhere.
+
+    Args:
+        path: The path, relative to the folder.
+        windows: Whether to refuse names that Windows treats in a special way.
+
+    Raises:
+        ValueError: The path is refused; the message says why.
+    """
+    parts = re.split(r"[/\\]", path)
+    problem = None
+    if not path:
+        problem = "is empty"
+    elif "\0" in path:
+        problem = "holds a NUL character"
+    elif not parts[0] or re.match("[A-Za-z]:", path):
+        problem = "is absolute: give it relative to the folder"
+    elif ".." in parts:
+        problem = "holds '..', which may lead out of the folder"
+    elif parts[-1] in ("", "."):
+        problem = "names a folder: name a file in it"
+    elif is_own_name(parts[-1]) or parts[-1].lower() == _LOCK_NAME:
+        problem = "is a name that downloads keep for themselves"
+    elif windows and any(_is_special_on_windows(part) for part in parts):
+        problem = "holds a name that Windows has another meaning for"
+    if problem:
+        raise ValueError(f"path {path!r} {problem}")
+
+
+def _is_special_on_windows(part: str) -> bool:
+    return bool(":" in part or _DEVICE.fullmatch(part) or part not in (".", part.rstrip(". ")))
+
+
+def resolve_path(root: str, path: str) -> str:
+    """Return the absolute path that an item's path leads to, without symbolic links.
+
+    Args:
+        root: The folder of the batch, without symbolic links.
+        path: The path of the item, relative to the folder.
+
+    Raises:
+        ValueError: The path leads out of the folder, or is refused for another reason.
+    """
+    check_path(path)
+    if descriptor_of(os.path.join(root, path)) is not None:
+        raise ValueError(
+            f"path {path!r} is an open descriptor: name a file, a batch writes no streams"
+        )
+    resolved = os.path.realpath(os.path.join(root, path))
+    if resolved == root or os.path.commonpath([root, resolved]) != root:
+        raise ValueError(f"path {path!r} leads out of the folder by a symbolic link")
+    return resolved
+
+
+@contextlib.contextmanager
+def make_target(root: Folder, resolved: str, path: str) -> Iterator[Place]:
+    """Make the folders above a file, and open the last one.
+
+    The file can then not end up elsewhere: a symbolic link that appears meanwhile is an error.
+
+    Args:
+        root: The folder of the batch.
+        resolved: The absolute path of the file, without symbolic links.
+        path: The path of the item, for errors.
+
+    Yields:
+        The place of the file.
+
+    Raises:
+        NotADirectoryError: A file or a symbolic link has the name of a folder.
+    """
+    # Both are absolute and without symbolic links, so one begins with the other.
+    *folders, name = resolved[len(root.path) :].strip(os.sep).split(os.sep)
+    with contextlib.ExitStack() as stack:
+        folder = root
+        for part in folders:
+            try:
+                folder = stack.enter_context(folder.child(part))
+            except NotADirectoryError as error:
+                raise NotADirectoryError(
+                    errno.ENOTDIR,
+                    f"path {path!r}: a file is in the place of a folder, or a folder became a symbolic "
+                    "link meanwhile",
+                    error.filename,
+                ) from None
+        target = Place(folder, name, shared=True)
+        target.check()
+        yield target
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Folder) -> Iterator[None]:
+    """Keep other batches out of a folder.
+
+    Args:
+        folder: The folder, which holds a lock file meanwhile.
+
+    Raises:
+        BlockingIOError: Another batch fills the folder.
+    """
+    try:
+        lock = LockedFile(folder, _LOCK_NAME)
+    except BlockingIOError:
+        raise BlockingIOError(
+            errno.EAGAIN, "another batch fills this folder: wait until it is done", folder.path
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release(remove=True)

@@ -1,0 +1,1 @@
+"""Simulations: crashes of a download at every moment, and whole clients in virtual time."""

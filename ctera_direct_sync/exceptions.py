@@ -17,8 +17,8 @@
           PathNotFoundError  NotAFolderError  IsAFolderError  AccessDeniedError
           CursorRejectedError  TooManyFoldersError
 
-Each carries `errno`, `strerror` and `filename` (the file ID), survives pickling, and says what to do
-next. None ever holds a key, a token or the query of a URL.
+Each carries `errno`, `strerror` and `filename` (the file ID, or the path), survives pickling, and says
+what to do next. None ever holds a key, a token or the query of a URL.
 """
 
 from __future__ import annotations

@@ -12,13 +12,9 @@ from typing import Any, Callable, TypeVar
 
 import requests
 
-from ._base.account import (
-    check_baseurl,
-    choose_credentials,
-    from_environment,
-    warn_unprotected,
-)
+from ._base.account import choose_credentials, from_environment
 from ._base.cancellation import Cancelled, CancelScope
+from ._base.credentials import check_baseurl, warn_unprotected
 from ._base.retry import RetryPolicy
 from ._base.worker_pool import WorkerPool
 from ._net.api_session import APISession
@@ -97,7 +93,7 @@ class Namespace:
         baseurl = baseurl or from_environment("CTERA_DIRECT_URL")
         if not baseurl:
             raise ValueError("baseurl is missing: pass it, or set CTERA_DIRECT_URL")
-        self._baseurl = check_baseurl(str(baseurl))
+        self._baseurl = check_baseurl(str(baseurl)).rstrip("/")
         self._context = context or str(from_environment("CTERA_DIRECT_CONTEXT") or _CONTEXTS[0])
         if self._context not in _CONTEXTS:
             raise ValueError(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import NamedTuple, Optional, Union
-from urllib.parse import urlsplit
 
 from ..types import Token
 
@@ -15,13 +13,9 @@ __all__ = [
     "Credentials",
     "Password",
     "Ticket",
-    "check_baseurl",
     "choose_credentials",
     "from_environment",
-    "warn_unprotected",
 ]
-
-_log = logging.getLogger(__name__)
 
 
 class Password(NamedTuple):
@@ -133,43 +127,3 @@ def _cookie_value(value: str) -> Token:
     if not text or any(letter in text for letter in ';,"\\'):
         raise ValueError("cookie holds more than one value: pass that of JSESSIONID alone")
     return text
-
-
-def check_baseurl(baseurl: str) -> str:
-    """Return a portal's URL without surrounding blanks and trailing slashes.
-
-    Raises:
-        ValueError: It is not the URL of a portal.
-    """
-    problem = None
-    try:
-        parts = urlsplit(baseurl.strip())
-        port = parts.port
-    except ValueError:
-        problem = "is malformed"
-    else:
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            problem = "must be like https://portal.example.com"
-        elif "@" in parts.netloc:
-            problem = "must not hold a user name or password: pass them as arguments"
-        elif parts.query or parts.fragment:
-            problem = "must not hold a query or fragment"
-        elif port == 0:
-            problem = "has no valid port"
-    if problem is not None:
-        raise ValueError(f"baseurl (CTERA_DIRECT_URL) {problem}")
-    return baseurl.strip().rstrip("/")
-
-
-def warn_unprotected(baseurl: str) -> None:
-    """Log a warning, once for each URL, if secrets travel to this portal unprotected."""
-    parts = urlsplit(baseurl)
-    local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
-    if parts.scheme == "http" and not local and baseurl not in _warned:
-        _warned.add(baseurl)
-        _log.warning(
-            "the portal's URL is http: the password or token travels unprotected; use https"
-        )
-
-
-_warned: set[str] = set()

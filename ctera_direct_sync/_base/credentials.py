@@ -125,5 +125,5 @@ def warn_unprotected(baseurl: str) -> None:
     if parts.scheme == "http" and not is_local and baseurl not in _warned:
         _warned.add(baseurl)
         _log.warning(
-            "the portal's URL is http: the access key travels unprotected; use https where it can"
+            "the portal's URL is http: keys and passwords travel unprotected; use https where it can"
         )

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from ctera_direct_sync import Namespace
-from ctera_direct_sync._base import account
+from ctera_direct_sync._base import credentials
 from ctera_direct_sync._base.account import Bearer, Cookie, Password, Ticket
 
 URL = "https://portal.example.com"
@@ -83,13 +83,13 @@ def test_what_cannot_be(arguments, options, text):
 
 def test_warning_of_an_unprotected_portal(monkeypatch, caplog):
     """A password that travels unprotected is warned of, once for each portal."""
-    monkeypatch.setattr(account, "_warned", set())
+    monkeypatch.setattr(credentials, "_warned", set())
     caplog.set_level(logging.WARNING)
     for _ in range(2):
         made("http://portal.example.com", "alice", "pw")
     made("http://127.0.0.1:80", "alice", "pw")
     assert [record.message for record in caplog.records] == [
-        "the portal's URL is http: the password or token travels unprotected; use https"
+        "the portal's URL is http: keys and passwords travel unprotected; use https where it can"
     ]
 
 

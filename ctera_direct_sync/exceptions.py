@@ -330,12 +330,12 @@ class TooManyFoldersError(NamespaceError):
         strerror: What happened, and what to do.
         limit: The number of folders that the portal takes, or None if it does not tell it.
         errno: The error number; by default that of the class.
-
-    Attributes:
-        limit: The number of folders that the portal takes, or None.
     """
 
     default_errno = _errno.E2BIG
+
+    limit: int | None
+    """The number of folders that the portal takes, or None."""
 
     def __init__(
         self, strerror: str, limit: Optional[int] = None, *, errno: Optional[int] = None

@@ -145,11 +145,17 @@ class Namespace:
         Args:
             path: The path.
 
+        Returns:
+            The entry.
+
         Raises:
             PathNotFoundError: There is nothing at the path, or the user may not see it.
             AccessDeniedError: The user may not read it.
             LoginError: The portal refuses the credentials.
             NamespaceError: The portal does not answer, or not as it should.
+
+        Example:
+            >>> names.stat("/My Files/a.pdf").file_id
         """
         path = check_path(path)
         return self._call(path, lambda scope: self._names.stat(path, scope))
@@ -160,10 +166,16 @@ class Namespace:
         Args:
             path: The path.
 
+        Returns:
+            Whether the portal has something there that the user may see.
+
         Raises:
             AccessDeniedError: The portal does not tell it to this user.
             LoginError: The portal refuses the credentials.
             NamespaceError: The portal does not answer, or not as it should.
+
+        Example:
+            >>> names.exists("/My Files/a.pdf")
         """
         try:
             self.stat(path)
@@ -190,6 +202,10 @@ class Namespace:
             AccessDeniedError: The user may not read the folder.
             LoginError: The portal refuses the credentials.
             NamespaceError: The portal does not answer, or not as it should.
+
+        Example:
+            >>> for entry in names.listdir("/My Files/reports"):
+            ...     print(entry.name, entry.size)
         """
         path = check_path(path)
         return self._read_pages(
@@ -257,6 +273,9 @@ class Namespace:
             AccessDeniedError: The user may not read a folder.
             LoginError: The portal refuses the credentials.
             NamespaceError: The portal does not answer, or not as it should.
+
+        Example:
+            >>> nbytes = sum(entry.size or 0 for entry in names.walk("/My Files"))
         """
         path = check_path(path)
         return self._walk(
@@ -288,6 +307,9 @@ class Namespace:
             AccessDeniedError: The user may not read a folder that can hold a match.
             LoginError: The portal refuses the credentials.
             NamespaceError: The portal does not answer, or not as it should.
+
+        Example:
+            >>> tables = [entry.path for entry in names.glob("/My Files/**/*.parquet")]
         """
         parsed = GlobPattern(pattern)
         return self._walk(
@@ -349,6 +371,9 @@ class Namespace:
             AccessDeniedError: The user may not read the folder.
             LoginError: The portal refuses the credentials.
             NamespaceError: The portal does not answer, or not as it should.
+
+        Example:
+            >>> found = list(names.search("/My Files", name="report", extension="pdf"))
         """
         path = check_path(path)
         extension = extension.lstrip(".") if extension else None
@@ -371,11 +396,17 @@ class Namespace:
         Args:
             path: The file or folder.
 
+        Returns:
+            The versions; `path` leads to each of them.
+
         Raises:
             PathNotFoundError: There is nothing at the path, or the user may not see it.
             AccessDeniedError: The user may not read it.
             LoginError: The portal refuses the credentials.
             NamespaceError: The portal does not answer, or does not keep versions.
+
+        Example:
+            >>> paths = [version.path for version in names.versions("/My Files/a.pdf")]
         """
         path = check_path(path)
         return self._call(path, lambda scope: self._names.versions(path, scope))
@@ -390,6 +421,9 @@ class Namespace:
             AccessDeniedError: The user may not list cloud folders.
             LoginError: The portal refuses the credentials.
             NamespaceError: The portal does not answer, or not as it should.
+
+        Example:
+            >>> ids = {folder.name: folder.folder_id for folder in names.folders()}
         """
         self._check_open()
 
@@ -418,6 +452,9 @@ class Namespace:
             LoginError: The portal refuses the credentials.
             NamespaceError: The portal does not answer, or not as it should. The call is not sent
                 twice, so a pair may have been made.
+
+        Example:
+            >>> client = DirectIO(names.baseurl, *names.create_key_pair())
         """
         return self._call(None, self._names.create_key_pair)
 
@@ -431,6 +468,9 @@ class Namespace:
             NamespaceError: The user has no such pair (ENOENT), or the portal does not answer.
             AccessDeniedError: The user may not delete key pairs.
             LoginError: The portal refuses the credentials.
+
+        Example:
+            >>> names.delete_key_pair(pair.access_key_id)
         """
         hidden = Token(access_key_id)
         del access_key_id

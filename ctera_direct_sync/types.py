@@ -532,20 +532,7 @@ class Metadata:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A file or folder on the portal, as a listing described it.
-
-    Attributes:
-        path: The path that every method takes, such as ``/My Files/reports/a.pdf``.
-        name: The name as the portal gives it.
-        file_id: The ID that the Direct IO calls take, or None if the portal gives none.
-        size: The size of a file in bytes. None for a folder, or if the portal does not tell it.
-        modified: When the content changed, in UTC, or None.
-            The portal tells no time zone: do not compare it with the times of change events.
-        is_dir: Whether it is a folder.
-        is_deleted: Whether it was deleted. Only listings with `include_deleted` have such entries.
-        permalink: A URL for people, or None. It is not in the repr.
-        folder_id: The ID of the cloud folder that it is in, or None outside of cloud folders.
-    """
+    """A file or folder on the portal, as a listing described it."""
 
     __slots__ = (
         "file_id",
@@ -560,14 +547,26 @@ class Entry:
     )
 
     path: str
+    """The path that every method takes, such as ``/My Files/reports/a.pdf``."""
     name: str
+    """The name as the portal gives it."""
     file_id: Optional[int]
+    """The ID that the Direct IO calls take, or None if the portal gives none."""
     size: Optional[int]
+    """The size of a file in bytes. None for a folder, or if the portal does not tell it."""
     modified: Optional[datetime.datetime]
+    """When the content changed, in UTC, or None.
+
+    The portal tells no time zone: do not compare it with the times of change events.
+    """
     is_dir: bool
+    """Whether it is a folder."""
     is_deleted: bool
+    """Whether it was deleted. Only listings with `include_deleted` have such entries."""
     permalink: Optional[str]
+    """A URL for people, or None. It is not in the repr."""
     folder_id: Optional[int]
+    """The ID of the cloud folder that it is in, or None outside of cloud folders."""
 
     def __repr__(self) -> str:
         kind = "folder" if self.is_dir else f"{self.size} bytes"
@@ -580,40 +579,31 @@ class Entry:
 
 
 class Version(NamedTuple):
-    """A previous version of a file or folder.
-
-    Attributes:
-        path: The path of the version, which every method takes.
-        started: When the version began, in UTC, or None. The portal may tell no time zone.
-        current: Whether it is the current version.
-    """
+    """A previous version of a file or folder."""
 
     path: str
+    """The path of the version, which every method takes."""
     started: Optional[datetime.datetime]
+    """When the version began, in UTC, or None. The portal may tell no time zone."""
     current: bool
+    """Whether it is the current version."""
 
 
 class CloudFolder(NamedTuple):
-    """A cloud folder.
-
-    Attributes:
-        folder_id: The ID of the cloud folder, as in `Entry.folder_id`.
-        name: The name of the cloud folder.
-        owner: The owner as the portal names it, or None.
-    """
+    """A cloud folder."""
 
     folder_id: int
+    """The ID of the cloud folder, as in `Entry.folder_id`."""
     name: str
+    """The name of the cloud folder."""
     owner: Optional[str]
+    """The owner as the portal names it, or None."""
 
 
 class KeyPair(NamedTuple):
-    """A key pair for Direct IO: ``DirectIO(url, *pair)``. The repr shows neither key, `str(key)` does.
-
-    Attributes:
-        access_key_id: The access key ID. The portal takes it as a bearer token, so it is hidden, too.
-        secret_access_key: The secret access key. The portal shows it only once.
-    """
+    """A key pair for Direct IO: ``DirectIO(url, *pair)``. The repr shows neither key, `str(key)` does."""
 
     access_key_id: Token
+    """The access key ID. The portal takes it as a bearer token, so it is hidden, too."""
     secret_access_key: Token
+    """The secret access key. The portal shows it only once."""

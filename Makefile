@@ -13,6 +13,7 @@
 #   make bench-smoke    each program of the two, once
 #   make fuzz SECONDS=n the fuzzers                           (csrc/README.md)
 #   make soak MINUTES=n everything at once, with faults      (docs/reliability.md)
+#   make schedules MINUTES=n the engine under seeded schedules (docs/reliability.md)
 #   make wheel          the wheel for this machine            (wheels/README.md)
 
 SHELL := /bin/bash
@@ -23,7 +24,7 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz soak wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz soak schedules wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
@@ -85,6 +86,9 @@ fuzz: $(VENV)/.fuzz
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+
+schedules: $(VENV)/.installed
+	$(BIN)/python -m tests.schedules --minutes $(MINUTES)
 
 wheel: $(VENV)/.system
 	PYTHON=$(PYTHON) wheels/make-wheel.sh

@@ -1,0 +1,246 @@
+"""The parts that the engine is made of, one by one: a model of a few statements meets each race soon."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from ..world import World
+from .registry import model
+
+
+@model
+def gate(world: World) -> None:
+    """All that wait at a gate pass when it opens, at once."""
+    made = world.library.cancellation.Gate()
+    began = world.scheduler.now
+    passed: list[int] = []
+
+    def waiter() -> None:
+        made.wait()
+        world.expect(made.is_open, "a closed gate was passed")
+        passed.append(1)
+
+    for number in range(2):
+        world.spawn(waiter, f"waiter {number}")
+    if world.rng.random() < 0.5:
+        world.spawn(made.open, "opener")
+    made.open()
+    world.join()
+    if not world.scheduler.strategy.early_timeout:
+        world.expect(world.scheduler.now - began < 0.5, "a thread slept at an open gate")
+
+
+@model
+def interrupted_gate(world: World) -> None:
+    """An interrupt of one thread at a gate takes nothing from another."""
+    made = world.library.cancellation.Gate()
+
+    def waiter() -> None:
+        made.wait()
+
+    world.spawn(waiter)
+    world.spawn(made.open, "opener")
+
+    def strike() -> None:
+        raise KeyboardInterrupt
+
+    world.strike(strike)
+    with contextlib.suppress(KeyboardInterrupt):
+        made.wait()
+    world.disarm()
+    world.join()
+
+
+@model
+def cancel_scope(world: World) -> None:
+    """A cancel wakes a blocked thread, and never one that has gone on."""
+    module = world.library.cancellation
+    scope = module.CancelScope()
+    event_of = world.library.package.threading.Event
+
+    def worker() -> None:
+        with contextlib.suppress(module.Cancelled):
+            for _ in range(2):
+                event = event_of()
+                detached: list[bool] = []
+
+                def abort(event: Any = event, detached: Any = detached) -> None:
+                    world.scheduler.point()
+                    world.expect(True not in detached, "an abort came after a clean detach")
+                    event.set()
+
+                scope.attach(abort)
+                event.wait(world.rng.choice((None, None, 1e-4)))
+                world.scheduler.point()
+                detached.append(scope.detach())
+                scope.check()
+
+    world.spawn(worker, "worker one")
+    world.spawn(worker, "worker two")
+    world.pause(0.5)
+    scope.cancel()
+    world.join()
+
+
+@model
+def backoff(world: World) -> None:
+    """A cancel ends a wait of the scope at once."""
+    module = world.library.cancellation
+    scope = module.CancelScope()
+
+    def worker() -> None:
+        with contextlib.suppress(module.Cancelled):
+            scope.wait(100.0)
+            world.expect(False, "a wait outlived its cancel")
+
+    world.spawn(worker, "worker one")
+    world.spawn(worker, "worker two")
+    began = world.scheduler.now
+    scope.cancel()
+    world.join()
+    if not world.scheduler.strategy.early_timeout:
+        world.expect(world.scheduler.now - began < 1.0, "a cancel came late")
+
+
+@model
+def single_flight(world: World) -> None:
+    """Callers share one call's outcome; a cancel of one of them ends that one alone."""
+    module = world.library.cancellation
+    flights = module.SingleFlight()
+    scopes = [module.CancelScope() for _ in range(3)]
+    fails = world.rng.random() < 0.3
+    calls = 0
+    inside = 0
+
+    def caller(number: int) -> None:
+        scope = scopes[number]
+
+        def call() -> int:
+            nonlocal calls, inside
+            calls += 1
+            inside += 1
+            world.expect(inside == 1, "two calls at once")
+            try:
+                scope.wait(1e-3)
+                if fails:
+                    raise LookupError("injected")
+                return 42
+            finally:
+                inside -= 1
+
+        try:
+            found = flights.run("key", call, scope)
+            world.expect(found == 42, f"a caller got {found}")
+        except module.Cancelled:
+            world.expect(scope.cancelled, "a caller was cancelled with another one")
+        except LookupError:
+            world.expect(fails, "an error from nowhere")
+
+    for number in range(3):
+        world.spawn(lambda number=number: caller(number), f"caller {number}")
+    if world.rng.random() < 0.7:
+        world.pause(0.7)
+        scopes[0].cancel()
+    world.join()
+    world.expect(not flights._flights, "a flight is left")
+
+
+@model
+def worker_pool(world: World) -> None:
+    """Each task that a pool took is run or cancelled, and shutdown waits for its threads."""
+    pool = world.library.worker_pool.WorkerPool(world.rng.randint(1, 2))
+    ran: list[int] = []
+    futures: list[Any] = []
+    over = False
+
+    def task(number: int) -> int:
+        world.expect(not over, "a task ran after shutdown() had returned")
+        world.pause(0.3)
+        ran.append(number)
+        return number
+
+    def submitter(first: int) -> None:
+        for number in range(first, first + 2):
+            with contextlib.suppress(RuntimeError):
+                futures.append((number, pool.submit(task, number)))
+
+    other = world.spawn(lambda: submitter(10), "submitter")
+    submitter(0)
+    cancels = world.rng.random() < 0.5
+    joined = world.rng.random() < 0.5
+    if joined:
+        world.scheduler.join(other)
+    pool.shutdown(wait=True, cancel_futures=cancels)
+    over = joined
+    world.join()
+    if joined:
+        for number, future in futures:
+            world.expect(future.done(), f"task {number} is undecided")
+            world.expect(future.cancelled() or number in ran, f"task {number} did not run")
+            world.expect(cancels or not future.cancelled(), f"task {number} was cancelled")
+        world.expect(not pool._running, "threads run after shutdown() had returned")
+
+
+@model
+def unshared_future(world: World) -> None:
+    """A worker and a canceller claim a job; a consumer waits for it."""
+    module = world.library.transfer
+    future = module.UnsharedFuture()
+    ran: list[int] = []
+
+    def worker() -> None:
+        if future.set_running_or_notify_cancel():
+            ran.append(1)
+            future.set_result(42)
+
+    world.spawn(worker)
+    world.spawn(future.cancel, "canceller")
+    try:
+        world.expect(future.result() == 42, "another result")
+        world.expect(ran, "a result of nothing")
+    except world.library.transfer.CancelledError:
+        world.expect(not ran, "a job ran that was cancelled")
+    world.join()
+    world.expect(future.cancelled() != bool(ran), "cancelled and run, or neither")
+
+
+@model
+def shared_future(world: World) -> None:
+    """Several threads wait for a user's future; one cancels it, one is interrupted."""
+    module = world.library.transfer
+    cancelled_error = world.library.package.futures.CancelledError
+    future = module.SharedFuture()
+    called: list[int] = []
+    future.add_done_callback(lambda _: called.append(1))
+
+    def worker() -> None:
+        if future.set_running_or_notify_cancel():
+            world.pause(0.3)
+            future.set_result(42)
+
+    def waiter() -> None:
+        try:
+            world.expect(future.result() == 42, "another result")
+        except cancelled_error:
+            world.expect(future.cancelled(), "CancelledError of what was not cancelled")
+
+    world.spawn(worker)
+    world.spawn(waiter)
+    if world.rng.random() < 0.5:
+        world.spawn(future.cancel, "canceller")
+
+    def strike() -> None:
+        raise KeyboardInterrupt
+
+    began = world.scheduler.now
+    if world.rng.random() < 0.3:
+        world.strike(strike)
+    with contextlib.suppress(KeyboardInterrupt):
+        waiter()
+    world.disarm()
+    world.join()
+    world.expect(future.done(), "an undecided future")
+    world.expect(called == [1], f"the callback was called {len(called)} times")
+    if not world.scheduler.strategy.early_timeout and not world.struck:
+        world.expect(world.scheduler.now - began < 0.5, "a thread slept beside a decided future")

@@ -226,10 +226,12 @@ class WorkerPool(ThreadPoolExecutor):
             while task is not None:
                 _perform(*task)
                 del task  # An idle thread keeps no result alive.
+                # Read first: a task and then the shutdown may come after the queue was found empty.
+                is_shut = self._is_shut
                 try:
                     task = self._tasks.get_nowait()
                 except Empty:
-                    if self._is_shut:
+                    if is_shut:
                         return
                     self._idle.append(None)
                     task = self._tasks.get()

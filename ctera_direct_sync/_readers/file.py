@@ -398,28 +398,29 @@ class RawDirectFile(io.RawIOBase):
         What it raises leaves the position as it was, and so does an exception out of a signal handler
         at any point.
         """
-        start = None
-        try:
-            with self._exclusively():
-                start = self._claim()
+        with self._exclusively():
+            start = self._claim()
+            try:
                 found = read(start, argument)
                 self._position = start + (found if isinstance(found, int) else len(found))
                 return found
-        except BaseException:
-            if start is not None and not self.closed:
-                if self._places is not None:
-                    self._places.put_back(start)
-                self._position = start
-            raise
+            except BaseException:
+                # Under the lock still: another thread's read must not be undone.
+                if not self.closed:
+                    if self._places is not None:
+                        self._places.put_back(start)
+                    self._position = start
+                raise
 
     def _claim(self) -> int:
         """Take the position away from reads without the lock. Return where this read begins."""
-        if self._position < 0:
+        start = self._position
+        if start < 0:
             self._check_open()
-            self._position = self._claimed  # An interrupt amid the end of a read left it.
+            start = self._claimed  # An interrupt amid the end of a read left it.
         if self._places:
-            self._position = self._places.take(self._position)
-        start = self._claimed = self._position
+            start = self._places.take(start)
+        self._claimed = start
         self._position = -1
         return start
 

@@ -493,8 +493,10 @@ class Engine:
             if kind is _CONSUME:
                 self._scheduler.consume(subject)
             elif kind is _START:
+                # Another thread, or a signal handler, may have cancelled it while it was being started.
+                is_wanted = subject.state is State.NEW and not subject.scope.cancelled
                 self._scheduler.add(subject)
-                if self._is_closing:
+                if self._is_closing or not is_wanted:
                     ended.append((subject, self._scheduler.cancel(subject)))
             elif kind is _CANCEL:
                 ended.append((subject, self._scheduler.cancel(subject)))

@@ -14,6 +14,7 @@
 #   make fuzz SECONDS=n the fuzzers                           (csrc/README.md)
 #   make soak MINUTES=n everything at once, with faults      (docs/reliability.md)
 #   make schedules MINUTES=n the engine under seeded schedules (docs/reliability.md)
+#   make mutants        whether the schedules find races that are put back
 #   make wheel          the wheel for this machine            (wheels/README.md)
 
 SHELL := /bin/bash
@@ -24,7 +25,7 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz soak schedules wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz soak schedules mutants wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
@@ -89,6 +90,9 @@ soak: $(VENV)/.installed
 
 schedules: $(VENV)/.installed
 	$(BIN)/python -m tests.schedules --minutes $(MINUTES)
+
+mutants: $(VENV)/.installed
+	$(BIN)/python -m tests.schedules --mutants
 
 wheel: $(VENV)/.system
 	PYTHON=$(PYTHON) wheels/make-wheel.sh

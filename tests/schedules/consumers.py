@@ -63,7 +63,9 @@ class Consumer:
             getattr(self, "_" + self.kind)()
             self.ended_well = True
         except BaseException as error:
-            self.error = error
+            # Its frames would keep alive what is ended when it is dropped.
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self.error = error.with_traceback(None) if interrupted else error
         self._judge()
 
     # --- the ways --------------------------------------------------------------------------------------
@@ -128,9 +130,15 @@ class Consumer:
         size = self.storage.size
         spans = [(0, size // 2), (size // 2, size)]
         reader = module.MultiRangeReader(self.source, spans)
-        for (start, stop), data in zip(spans, reader.read(fail_fast=True)):
-            if start < stop:
+        fail_fast = self.world.rng.random() < 0.5
+        error = None
+        for (start, stop), data in zip(spans, reader.read(fail_fast=fail_fast)):
+            if isinstance(data, DirectIOError):
+                error = data
+            elif start < stop:
                 self._take(start, data)
+        if error is not None:
+            raise error
 
     def _drain(self) -> None:
         """As a download to a path does: workers write, and none may once the file is closed."""
@@ -142,6 +150,7 @@ class Consumer:
         def work(piece: Any, scope: Any) -> tuple[int, int]:
             data = source.storage.fetch(source.listing, piece, scope).data
             scope.check()
+            self.world.pause(0.3)  # A write to a disk takes its time, and is not cut off.
             self.world.scheduler.point()
             self._expect(not closed, "a worker wrote to a closed file")
             written[piece.offset] = data

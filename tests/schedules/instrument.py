@@ -215,6 +215,7 @@ class Package:
         module = types.ModuleType(f"{self.alias}.futures")
         module.__file__ = spec.origin
         self._execute(module, Path(spec.origin), points=True)
+        module.LOGGER = logging.getLogger(f"{self.alias}.futures")  # type: ignore[attr-defined]
         return module
 
     def _execute(

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from typing import Optional
 
 from .models import MODELS
+from .mutants import MUTANTS, Mutant
 from .world import Library, Outcome, run
 
-__all__ = ["main", "replay_command", "run_schedules"]
+__all__ = ["kill", "main", "replay_command", "run_schedules"]
 
 #: Objects of finished runs are collected after this many of them, so that no run is disturbed.
 _RUNS_PER_COLLECTION = 200
@@ -26,7 +27,12 @@ def replay_command(model: str, seed: int) -> str:
 
 
 def run_schedules(
-    library: Library, name: str, seeds: Sequence[int], seconds: Optional[float] = None
+    library: Library,
+    name: str,
+    seeds: Sequence[int],
+    seconds: Optional[float] = None,
+    *,
+    first_only: bool = False,
 ) -> tuple[int, list[tuple[int, Outcome]]]:
     """Run one model under several seeds.
 
@@ -35,6 +41,7 @@ def run_schedules(
         name: The model.
         seeds: The seeds.
         seconds: When to stop. None: after all seeds.
+        first_only: Whether to stop at the first that fails.
 
     Returns:
         How many schedules ran, and the seeds that failed with what was found.
@@ -52,6 +59,8 @@ def run_schedules(
             count += 1
             if outcome.problem is not None:
                 failures.append((seed, outcome))
+                if first_only:
+                    break
             if count % _RUNS_PER_COLLECTION == 0:
                 gc.collect()
     finally:
@@ -102,6 +111,54 @@ def _run_round_robin(names: Sequence[str], minutes: float, first_seed: int) -> i
     return 1 if failed else 0
 
 
+def kill(mutant: Mutant, seconds: float) -> Optional[tuple[str, int, int, float]]:
+    """Run the models of a mutant until one fails.
+
+    Args:
+        mutant: The mutant.
+        seconds: When to give up, in seconds of one core.
+
+    Returns:
+        The model that found it, with which seed, after how many schedules and seconds. None: it lives.
+    """
+    library = Library(mutant.changes)
+    began = time.process_time()
+    count = seed = 0
+    try:
+        while True:
+            for name in mutant.models:
+                ran, failures = run_schedules(
+                    library, name, range(seed, seed + 25), first_only=True
+                )
+                count += ran
+                took = time.process_time() - began
+                if failures:
+                    return name, failures[0][0], count, took
+                if took > seconds:
+                    return None
+            seed += 25
+    finally:
+        library.package.discard()
+
+
+def _run_mutants(mutants: Sequence[Mutant], seconds: float) -> int:
+    """Print how long each mutant lives. Return 1 if one survives."""
+    survivors = []
+    for mutant in mutants:
+        found = kill(mutant, seconds)
+        if found is None:
+            survivors.append(mutant.name)
+            print(f"LIVES                              {mutant.name}", flush=True)
+        else:
+            name, seed, count, took = found
+            print(
+                f"{count:7,} schedules {took:6.2f} s  {mutant.name} ({name}, seed {seed})",
+                flush=True,
+            )
+    print(f"{len(mutants) - len(survivors)} of {len(mutants)} mutants were found")
+    return 1 if survivors else 0
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run what the command line asks for. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.schedules", description=__doc__)
@@ -110,7 +167,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--trace", action="store_true", help="with --seed: print each switch")
     parser.add_argument("--minutes", type=float, default=1.0, help="how long to run (default: 1)")
     parser.add_argument("--first-seed", type=int, help="default: a fresh one")
+    parser.add_argument("--mutants", action="store_true", help="run the mutants instead")
+    parser.add_argument("--mutant", action="append", help="only those whose name has this text")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each mutant (default: 60)")
     options = parser.parse_args(arguments)
+    if options.mutants or options.mutant:
+        texts = options.mutant or [""]
+        chosen = [each for each in MUTANTS if any(text in each.name for text in texts)]
+        return _run_mutants(chosen, options.seconds)
     names = options.model or sorted(MODELS)
     if options.seed is not None:
         return max(_replay(name, options.seed, options.trace) for name in names)

@@ -252,11 +252,22 @@ class World:
         """Let the current task sleep."""
         self.library.sync.sleep(seconds)
 
-    def strike(self, action: Callable[[], object], task: Optional[Task] = None) -> None:
-        """Have `action` happen on a task, as a signal handler does: at any of its statements."""
+    def strike(
+        self,
+        action: Callable[[], object],
+        task: Optional[Task] = None,
+        most: Optional[int] = None,
+    ) -> None:
+        """Have `action` happen on a task, as a signal handler does: at any of its statements.
+
+        Args:
+            action: What happens. It may raise.
+            task: The task. None: the current one.
+            most: The last statement that may be struck. None: one far away.
+        """
         target = task or self.scheduler.current
         assert target is not None
-        at = self.rng.randint(1, self.rng.choice((30, 150, 600)))
+        at = self.rng.randint(1, most or self.rng.choice((30, 150, 600)))
 
         def strike() -> None:
             self.struck = True

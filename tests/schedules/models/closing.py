@@ -40,6 +40,31 @@ def close_amid_dispatch(world: World) -> None:
 
 
 @model
+def close_of_a_stuck_thread(world: World) -> None:
+    """The system gives one thread, which is stuck: a close or a cancel frees it all the same."""
+    engine = world.engine(1)
+    # A bare thread starts the engine's thread.
+    world.library.substitutes.threads_left = 2
+    source = world.source(engine, [1, 1], manner=Manner(slow=0.0, stuck=1.0))
+    mine = Consumer(world, source, world.rng.choice(("stream", "iterate", "drain")))
+    mine.max_workers = world.rng.choice((None, 1))
+
+    def ender() -> None:
+        world.sleep(1e-3)
+        mine.stopped = True
+        if mine.streamer is not None and world.rng.random() < 0.5:
+            mine.streamer.stop()
+        else:
+            world.close(engine)
+
+    world.spawn(ender)
+    mine()
+    world.join()
+    world.library.substitutes.threads_left = None
+    world.finish()
+
+
+@model
 def close_twice(world: World) -> None:
     """Two threads close the client at once, amid a call."""
     engine = world.engine()

@@ -67,17 +67,33 @@ def stream_beside_bulk(world: World) -> None:
 def stop(world: World) -> None:
     """Another thread stops a stream; a download may be stuck until then."""
     engine = world.engine()
+    if world.rng.random() < 0.5:  # The engine has threads, which read the stop amid the start.
+        source = world.source(engine, [1], manner=Manner(slow=0.0))
+        Consumer(world, source, "iterate", slow=0.0)()
     mine = _any_consumer(world, engine, ("stream",), manner=STUCK, slow=0.5)
 
     def stopper() -> None:
-        while mine.streamer is None:
-            world.sleep(1e-4)
+        while mine.streamer is None or mine.streamer._transfer is None:
+            world.sleep(1e-5)
         world.pause(0.7)
         mine.stopped = True
         mine.streamer.stop()
 
     world.spawn(stopper)
     mine()
+    world.expect(mine.error is None, f"a stopped stream raised {mine.error!r}")
+    world.finish()
+
+
+@model
+def stuck_beside(world: World) -> None:
+    """A call whose downloads are all stuck holds up no other."""
+    engine = world.engine(2)
+    source = world.source(engine, [1], manner=Manner(slow=0.0, stuck=1.0))
+    stuck = Consumer(world, source, world.rng.choice(("stream", "iterate", "drain")))
+    world.spawn(stuck, "stuck")
+    _any_consumer(world, engine)()
+    world.close(engine)
     world.finish()
 
 

@@ -323,6 +323,7 @@ def batch(world: World) -> None:
         is_due = result.ok or cancels or position == 2
         world.expect(is_due, f"item {position} failed: {result.error!r}")
         world.expect(position != 2 or not result.ok, "an error was lost")
+    world.sleep(1e-3)  # A bare thread that has started another one may still have to end.
     alive = [task.name for task in world.scheduler.tasks if not task.done]
     early = world.scheduler.strategy.early_timeout
     world.expect(early or len(alive) == 1, f"threads are left: {alive}")

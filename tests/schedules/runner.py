@@ -13,6 +13,7 @@ from typing import Optional
 
 from .models import MODELS
 from .mutants import MUTANTS, Mutant
+from .scheduler import CHOICES, Strategy, sweep_seed
 from .world import Library, Outcome, run
 
 __all__ = ["kill", "main", "replay_command", "run_schedules"]
@@ -141,6 +142,23 @@ def kill(mutant: Mutant, seconds: float) -> Optional[tuple[str, int, int, float]
         library.package.discard()
 
 
+def _sweep(names: Sequence[str], scenario: int) -> int:
+    """Preempt each statement of one scenario of each model once. Return 1 if a schedule fails."""
+    library = Library()
+    failed = 0
+    for name in names:
+        first = run(library, name, MODELS[name], scenario, strategy=Strategy(random.Random(0)))
+        # A preemption may make the run longer.
+        steps = range(1, 2 * first.steps)
+        seeds = [sweep_seed(scenario, step, choice) for step in steps for choice in range(CHOICES)]
+        count, failures = run_schedules(library, name, seeds)
+        failed += len(failures)
+        print(f"{name:30} {count:9,} schedules, {len(failures)} failed", flush=True)
+        for seed, outcome in failures[:1]:
+            print(f"{outcome.problem}\nagain: {replay_command(name, seed)}", flush=True)
+    return 1 if failed else 0
+
+
 def _run_mutants(mutants: Sequence[Mutant], seconds: float) -> int:
     """Print how long each mutant lives. Return 1 if one survives."""
     survivors = []
@@ -167,6 +185,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--trace", action="store_true", help="with --seed: print each switch")
     parser.add_argument("--minutes", type=float, default=1.0, help="how long to run (default: 1)")
     parser.add_argument("--first-seed", type=int, help="default: a fresh one")
+    parser.add_argument(
+        "--sweep", type=int, metavar="N", help="preempt each statement of scenario N"
+    )
     parser.add_argument("--mutants", action="store_true", help="run the mutants instead")
     parser.add_argument("--mutant", action="append", help="only those whose name has this text")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each mutant (default: 60)")
@@ -178,6 +199,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     names = options.model or sorted(MODELS)
     if options.seed is not None:
         return max(_replay(name, options.seed, options.trace) for name in names)
+    if options.sweep is not None:
+        return _sweep(names, options.sweep)
     first = options.first_seed
     if first is None:
         first = random.SystemRandom().randrange(10**9)

@@ -19,7 +19,18 @@ from typing import Any, Callable, Optional
 
 import greenlet
 
-__all__ = ["Deadlock", "Runaway", "Scheduler", "Strategy", "Task", "Wait"]
+__all__ = [
+    "CHOICES",
+    "Deadlock",
+    "Runaway",
+    "Scheduler",
+    "Strategy",
+    "Task",
+    "Wait",
+    "scenario_of",
+    "strategy_of",
+    "sweep_seed",
+]
 
 #: Seconds of virtual time that one statement takes.
 STEP_S = 1e-6
@@ -31,6 +42,11 @@ HORIZON_S = 120.0
 MAX_STEPS = 60_000
 #: Times that a task may block while it is killed. A loop that survives them is left alone.
 MAX_BLOCKS_WHEN_KILLED = 20
+
+#: Seeds from here on are made by `sweep_seed`.
+SWEEP = 1 << 40
+#: How many tasks are tried at one preemption of a sweep.
+CHOICES = 2
 
 _NEVER = sys.maxsize
 _OWN_FILES = ("/schedules/scheduler.py", "/schedules/blocking.py", "/schedules/instrument.py")
@@ -229,16 +245,33 @@ class FewPreemptions(Strategy):
         return ready[int(self.rng.random() * len(ready))]
 
 
-def strategy_of(seed: int, steps: int, timeouts: bool = True) -> Strategy:
+def sweep_seed(scenario: int, step: int, choice: int) -> int:
+    """Return the seed of a run with one preemption.
+
+    Args:
+        scenario: The seed of the model's options.
+        step: The statement at which the task is preempted.
+        choice: Tells apart the tasks that may go on there.
+    """
+    return SWEEP + (scenario << 20) + step * CHOICES + choice
+
+
+def scenario_of(seed: int) -> int:
+    """Return the seed of the model's options."""
+    return seed if seed < SWEEP else (seed - SWEEP) >> 20
+
+
+def strategy_of(seed: int, steps: int) -> Strategy:
     """Return the strategy that a seed stands for.
 
     Args:
         seed: The seed.
         steps: About how many statements a run has.
-        timeouts: Whether time-outs may come early.
     """
     rng = random.Random(seed ^ 0x5CED)
-    early = rng.choice((0.0, 0.0, 0.02)) if timeouts else 0.0
+    if seed >= SWEEP:
+        return FewPreemptions(rng, [(seed - SWEEP) % (1 << 20) // CHOICES])
+    early = rng.choice((0.0, 0.0, 0.02))
     kind = seed % 4
     if kind == 0:
         return RandomWalk(rng, early, rng.choice((0.02, 0.1, 0.3, 0.6)))

@@ -17,7 +17,7 @@ from ctera_direct_sync.exceptions import BlockInfo, DirectIOError, DownloadError
 from ctera_direct_sync.types import Chunk, Metadata, SignedURL
 
 from .instrument import Change, Package
-from .scheduler import Strategy, Task, strategy_of
+from .scheduler import Strategy, Task, scenario_of, strategy_of
 
 __all__ = ["PROMPT", "Library", "Manner", "Storage", "World", "run"]
 
@@ -67,6 +67,8 @@ class Library:
         """Forget what the last run left in module-level state."""
         self.transfers.clear()
         self.engine._engines.clear()
+        self.module("_readers.file")._files.clear()
+        self.module("_readers.file_cache")._memories.clear()
         self.worker_pool._workers.clear()
         self.substitutes.threads_left = None
         self.substitutes.pid = 1
@@ -456,7 +458,7 @@ def run(
     scheduler.reset(strategy)
     if trace:
         scheduler.places = []
-    world = World(library, seed)
+    world = World(library, scenario_of(seed))
 
     scheduler.spawn(lambda: model(world), "main")
     problems: list[str] = []

@@ -175,6 +175,24 @@ def file_closed_by_the_collector(world: World) -> None:
     world.finish()
 
 
+@model
+def fork_with_open_files(world: World) -> None:
+    """A fork between two reads, while another thread reads: the child goes on with both files."""
+    engine = world.engine()
+    memory = world.rng.choice((8, 40))
+    mine = _open(world, engine, memory=memory, manner=Manner(slow=0.3))
+    other = _open(world, engine, memory=memory, manner=Manner(slow=0.3))
+    world.spawn(lambda: _read_some(world, other, 4), "other")
+    _read_some(world, mine, world.rng.randint(0, 3))
+    world.fork()
+    _read_some(world, mine, 3)
+    _read_some(world, other, 3)
+    mine.close()
+    other.close()
+    _check_memory(world, engine)
+    world.finish()
+
+
 # --- expiry --------------------------------------------------------------------------------------------
 
 

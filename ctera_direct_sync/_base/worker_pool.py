@@ -179,11 +179,14 @@ class WorkerPool(ThreadPoolExecutor):
         So only worker threads call it, which Python never interrupts. For any other caller a bare
         thread does.
         """
-        self._requests.append(None)
         try:
+            self._requests.append(None)
             self._request(task)
         except BaseException:
-            self._requests.pop()
+            # An interrupt may have come before the entry was made. To take out another thread's entry
+            # allows for one thread too many.
+            with contextlib.suppress(IndexError):
+                self._requests.pop()
             raise
 
     def _request(self, task: _Task) -> None:

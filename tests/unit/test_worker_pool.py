@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from concurrent.futures import Future
 from typing import Any
 
+import pytest
+
 from ctera_direct_sync._base.worker_pool import WorkerPool
+from tests.support.interrupts import at_statement, interrupt
 
 
 def test_task_right_before_shutdown_is_run() -> None:
@@ -29,3 +33,16 @@ def test_task_right_before_shutdown_is_run() -> None:
     pool.submit(int).result()
     pool.shutdown()
     assert found[0].result(timeout=5) == 7
+
+
+def test_interrupt_at_any_statement_of_submit() -> None:
+    """After a KeyboardInterrupt the pool still runs what it is given."""
+    for number in range(1, 1000):
+        pool = WorkerPool(1)
+        with contextlib.suppress(KeyboardInterrupt), at_statement(number, interrupt) as statements:
+            pool.submit(int)
+        assert pool.submit(int, "7").result(timeout=20) == 7
+        pool.shutdown()
+        if statements.count < number:
+            return
+    pytest.fail("submit has more statements than this test strikes")

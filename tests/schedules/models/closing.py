@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from ..consumers import Consumer
 from ..world import Manner, World
 from .engine_calls import STUCK, _any_consumer
@@ -76,4 +78,54 @@ def close_twice(world: World) -> None:
 
     world.spawn(closer, "closer one")
     world.spawn(closer, "closer two")
+    world.finish()
+
+
+@model
+def close_by_the_collector(world: World) -> None:
+    """The collector closes a forgotten client at any statement of any thread, also the client's own."""
+    engine = world.engine()
+    forgotten = world.engine()
+    source = world.source(forgotten, [1, 1, 1], 1, Manner(slow=0.3))
+    lost = Consumer(world, source, "iterate", leave_after=0)
+    lost()
+    other = world.spawn(_any_consumer(world, engine, manner=Manner(slow=0.3)), "other")
+    victims = [each for each in world.scheduler.tasks if not each.done]
+    world.strike(lambda: forgotten.close(wait=False), world.rng.choice([*victims, other]))
+    _any_consumer(world, engine, manner=Manner(slow=0.3))()
+    world.disarm()
+    world.finish()
+
+
+@model
+def interrupted_close(world: World) -> None:
+    """KeyboardInterrupt at any statement of close(): a second one ends everything."""
+    engine = world.engine()
+    world.spawn(_any_consumer(world, engine, manner=STUCK), "consumer")
+    world.pause(0.5)
+    world.closing = True
+
+    def strike() -> None:
+        raise KeyboardInterrupt
+
+    world.strike(strike)
+    with contextlib.suppress(KeyboardInterrupt):
+        engine.close()
+    world.disarm()
+    world.close(engine)
+    world.finish()
+
+
+@model
+def close_amid_scarce_threads(world: World) -> None:
+    """The system has few threads, and another thread closes the client while calls begin."""
+    engine = world.engine()
+    world.scarce = True
+    world.library.substitutes.threads_left = world.rng.randint(0, 3)
+    world.spawn(_any_consumer(world, engine, manner=STUCK), "first")
+    world.spawn(_any_consumer(world, engine, manner=Manner(slow=0.3)), "second")
+    world.pause(0.5)
+    world.close(engine)
+    world.join()
+    world.library.substitutes.threads_left = None
     world.finish()

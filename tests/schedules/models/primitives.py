@@ -261,3 +261,34 @@ def shared_future(world: World) -> None:
         world.expect(called == [1], f"the callback was called {len(called)} times")
     if not world.scheduler.strategy.early_timeout and not world.struck:
         world.expect(world.scheduler.now - began < 0.5, "a thread slept beside a decided future")
+
+
+@model
+def interrupted_submit(world: World) -> None:
+    """An interrupt at any statement of submit() leaves the pool well."""
+    limit = world.rng.randint(1, 2)
+    pool = world.library.worker_pool.WorkerPool(limit)
+    inside = 0
+
+    def task() -> int:
+        nonlocal inside
+        inside += 1
+        world.expect(inside <= limit + world.struck, f"{inside} tasks at once")
+        world.pause(0.5)
+        inside -= 1
+        return 42
+
+    futures = [pool.submit(task)] if world.rng.random() < 0.5 else []
+
+    def strike() -> None:
+        raise KeyboardInterrupt
+
+    world.strike(strike, most=40)
+    with contextlib.suppress(KeyboardInterrupt):
+        for _ in range(2):
+            futures.append(pool.submit(task))
+    world.disarm()
+    futures += [pool.submit(task) for _ in range(3)]
+    for future in futures:
+        world.expect(future.result() == 42, "another result")
+    pool.shutdown()

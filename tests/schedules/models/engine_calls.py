@@ -347,3 +347,32 @@ def exit_of_the_program(world: World) -> None:
             break
     world.close(engine)
     world.finish()
+
+
+@model
+def hooks(world: World) -> None:
+    """The on_event hook raises, closes the client, or begins another download, on any thread."""
+    engine = world.engine()
+    choice = world.rng.randrange(4)
+    begun: list[Any] = []
+    main = world.scheduler.current
+
+    def hook(event: Any) -> None:
+        if world.rng.random() > 0.3:
+            return
+        if choice == 0:
+            raise LookupError("a hook that raises")
+        if choice == 1 and world.scheduler.current is not main:
+            raise SystemExit
+        if choice == 2 and len(begun) < 2:
+            begun.append(1)
+            other = _any_consumer(world, engine, ("futures",), manner=Manner(slow=0.0))
+            other.start_futures()
+        if choice == 3:
+            world.closing = True
+            engine.close()
+
+    mine = _any_consumer(world, engine, manner=Manner(slow=0.3), hook=hook)
+    mine()
+    world.library.package.futures.wait(world.futures)
+    world.finish()

@@ -83,11 +83,24 @@ def cancel_scope(world: World) -> None:
                 detached.append(scope.detach())
                 scope.check()
 
+    def attaching_twice() -> None:
+        """A thread that attaches anew is done with what it attached before."""
+        called: list[int] = []
+        with contextlib.suppress(module.Cancelled):
+            scope.attach(lambda: called.append(1))
+            scope.attach(lambda: called.append(2))
+            count = called.count(1)
+            world.scheduler.point()
+            world.expect(called.count(1) == count or early, "an abort came for what is over")
+            scope.detach()
+
+    began = world.scheduler.now
     world.spawn(worker, "worker one")
-    world.spawn(worker, "worker two")
+    world.spawn(world.rng.choice((worker, attaching_twice)), "worker two")
     world.pause(0.5)
     scope.cancel()
     world.join()
+    world.expect(early or world.scheduler.now - began < 0.5, "a thread waited for a past abort")
 
 
 @model
@@ -118,6 +131,7 @@ def single_flight(world: World) -> None:
     flights = module.SingleFlight()
     scopes = [module.CancelScope() for _ in range(3)]
     fails = world.rng.random() < 0.3
+    waits = world.rng.random() < 0.5
     calls = 0
     inside = 0
 
@@ -130,7 +144,8 @@ def single_flight(world: World) -> None:
             inside += 1
             world.expect(inside == 1, "two calls at once")
             try:
-                scope.wait(1e-3)
+                if waits:
+                    scope.wait(1e-3)
                 if fails:
                     raise LookupError("injected")
                 return 42
@@ -145,13 +160,45 @@ def single_flight(world: World) -> None:
         except LookupError:
             world.expect(fails, "an error from nowhere")
 
-    for number in range(3):
+    for number in range(world.rng.randint(2, 3)):
         world.spawn(lambda number=number: caller(number), f"caller {number}")
     if world.rng.random() < 0.7:
         world.pause(0.7)
-        scopes[0].cancel()
+        world.rng.choice(scopes).cancel()
     world.join()
     world.expect(not flights._flights, "a flight is left")
+
+
+@model
+def cancel_beside_a_stuck_flight(world: World) -> None:
+    """A caller that waits for another one's call is cancelled alone, at once."""
+    module = world.library.cancellation
+    flights = module.SingleFlight()
+    scope = module.CancelScope()
+    gate = module.Gate()
+
+    def call() -> int:
+        gate.wait()
+        return 42
+
+    def leader() -> None:
+        world.expect(flights.run("key", call, module.CancelScope()) == 42, "another result")
+
+    def follower() -> None:
+        with contextlib.suppress(module.Cancelled):
+            found = flights.run("key", lambda: 42, scope)
+            world.expect(found == 42, f"a cancelled caller got {found}")
+
+    first = world.spawn(leader)
+    while not flights._flights:
+        world.sleep(1e-5)
+    second = world.spawn(follower)
+    world.pause(0.5)
+    scope.cancel()
+    world.scheduler.join(second)
+    world.expect(not first.done, "the leader ended")
+    gate.open()
+    world.join()
 
 
 @model
@@ -166,6 +213,8 @@ def worker_pool(world: World) -> None:
         world.expect(not over, "a task ran after shutdown() had returned")
         world.pause(0.3)
         ran.append(number)
+        if number == 1:
+            raise LookupError
         return number
 
     def submitter(first: int) -> None:
@@ -175,6 +224,7 @@ def worker_pool(world: World) -> None:
 
     other = world.spawn(lambda: submitter(10), "submitter")
     submitter(0)
+    given_up = {number for number, future in futures if number == 10 and future.cancel()}
     cancels = world.rng.random() < 0.5
     # shutdown() waits for only a second for a thread that is being started.
     joined = world.rng.random() < 0.5 and not world.scheduler.strategy.early_timeout
@@ -186,8 +236,14 @@ def worker_pool(world: World) -> None:
     if joined:
         for number, future in futures:
             world.expect(future.done(), f"task {number} is undecided")
-            world.expect(future.cancelled() or number in ran, f"task {number} did not run")
-            world.expect(cancels or not future.cancelled(), f"task {number} was cancelled")
+            is_due = cancels or number in given_up
+            world.expect(future.cancelled() != (number in ran), f"task {number} did not run")
+            world.expect(is_due or not future.cancelled(), f"task {number} was cancelled")
+            if number == 1 and not future.cancelled():
+                world.expect(future.exception() is not None, "an error was lost")
+        with contextlib.suppress(RuntimeError):
+            pool.submit(task, 20)
+            world.expect(False, "a pool that was shut down took a task")
         world.expect(not pool._running, "threads run after shutdown() had returned")
 
 

@@ -6,7 +6,7 @@
 #   make coverage       which lines and branches the unit and functional tests run, into build/coverage
 #   make docs           the documentation, into build/site; warnings are errors
 #   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
-#   make test-nightly   the tests that take a minute or more, and the killed downloads
+#   make test-nightly   the tests that take a minute or more, the killed downloads, the mutants
 #   make test-lowest    the unit tests on the lowest versions of all dependencies
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)
@@ -33,10 +33,11 @@ demo: $(VENV)/.built
 test: $(VENV)/.installed test-c
 	$(BIN)/python -X dev -m pytest -n $(WORKERS)
 
-# What takes minutes and rarely breaks. The kills are a program, not a test.
+# What takes minutes and rarely breaks. The kills and the mutants are programs, not tests.
 test-nightly: $(VENV)/.installed
 	$(BIN)/python -X dev -m pytest -n $(WORKERS) -m nightly
 	$(BIN)/python -m tests.faults.killing
+	$(BIN)/python -m tests.schedules --mutants
 
 test-c: $(VENV)/.system
 	$(MAKE) -C csrc test

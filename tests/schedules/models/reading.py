@@ -298,13 +298,23 @@ def batch(world: World) -> None:
     cancels = world.rng.random() < 0.3
     scope = cancellation.CancelScope()
     over = False
+    inside = 0
     told: list[Any] = []
 
     def fetch(file_id: int, target: Any, scope: Any, **more: Any) -> tuple[Download, bool]:
+        nonlocal inside
         scope.check()
         world.expect(not over, "a download began after the batch had ended")
-        if world.rng.random() < 0.3 and more["progress"] is not None:
-            more["progress"](1, 2)
+        inside += 1
+        try:
+            return download(file_id, scope, more["progress"])
+        finally:
+            world.pause(0.3)  # What tidies up is not cut off.
+            inside -= 1
+
+    def download(file_id: int, scope: Any, progress: Any) -> tuple[Download, bool]:
+        if world.rng.random() < 0.3 and progress is not None:
+            progress(1, 2)
         scope.wait(world.rng.choice((1e-5, 1e-3)))
         world.expect(not over, "a download went on after the batch had ended")
         if file_id == 2:
@@ -335,6 +345,7 @@ def batch(world: World) -> None:
                 break
         iterator.close()
         over = True
+        world.expect(not inside, f"{inside} downloads are under way after the batch had ended")
         world.join()
     world.expect(leaves or len(results) == count, f"{len(results)} results of {count}")
     for position, result in results.items():

@@ -179,11 +179,14 @@ class WorkerPool(ThreadPoolExecutor):
         So only worker threads call it, which Python never interrupts. For any other caller a bare
         thread does.
         """
-        self._requests.append(None)
         try:
+            self._requests.append(None)
             self._request(task)
         except BaseException:
-            self._requests.pop()
+            # An interrupt may have come before the entry was made. To take out another thread's entry
+            # allows for one thread too many.
+            with contextlib.suppress(IndexError):
+                self._requests.pop()
             raise
 
     def _request(self, task: _Task) -> None:
@@ -226,10 +229,12 @@ class WorkerPool(ThreadPoolExecutor):
             while task is not None:
                 _perform(*task)
                 del task  # An idle thread keeps no result alive.
+                # Read first: a task and then the shutdown may come after the queue was found empty.
+                is_shut = self._is_shut
                 try:
                     task = self._tasks.get_nowait()
                 except Empty:
-                    if self._is_shut:
+                    if is_shut:
                         return
                     self._idle.append(None)
                     task = self._tasks.get()

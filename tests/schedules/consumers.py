@@ -148,7 +148,7 @@ class Consumer:
         written: dict[int, bytes] = {}
 
         def work(piece: Any, scope: Any) -> tuple[int, int]:
-            data = source.storage.fetch(source.listing, piece, scope).data
+            data = source.storage.fetch(source.block_list, piece, scope).data
             scope.check()
             self.world.pause(0.3)  # A write to a disk takes its time, and is not cut off.
             self.world.scheduler.point()

@@ -27,7 +27,16 @@ __all__ = ["Change", "Package", "TextNotFound"]
 REAL = "ctera_direct_sync"
 
 #: Loaded anew for each instance, because they block or import what does. All others are the real ones.
-OWN = ("_base", "_engine", "_readers", "_protocol.portal", "_protocol.storage")
+OWN = (
+    "_base",
+    "_core",
+    "_engine",
+    "_readers",
+    "_protocol.answers",
+    "_protocol.block_list",
+    "_protocol.portal",
+    "_protocol.storage",
+)
 #: Of these, the ones that share no state between threads: tasks are not switched within them.
 PLAIN = (
     "_base.sync",
@@ -40,6 +49,7 @@ PLAIN = (
     "_readers.locks",
     "_readers.manifest",
     "_readers.targets",
+    "_protocol.answers",
     "_protocol.storage",
 )
 

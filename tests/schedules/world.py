@@ -14,17 +14,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
 from ctera_direct_sync.exceptions import BlockInfo, DirectIOError, DownloadError
-from ctera_direct_sync.types import Chunk, Metadata, SignedURL
+from ctera_direct_sync.types import Block, Chunk, Metadata, SignedURL
 
 from .instrument import Change, Package
 from .scheduler import Strategy, Task, scenario_of, strategy_of
 
-__all__ = ["PROMPT", "Library", "Manner", "Storage", "World", "run"]
+__all__ = ["PROMPT", "Library", "Manner", "Storage", "World", "block_of", "run"]
 
 FILE_ID = 7
 
 #: Modules that models use, besides those that these import.
 LOADED = (
+    "_protocol.block_list",
     "_protocol.portal",
     "_readers.batch",
     "_readers.file",
@@ -67,8 +68,8 @@ class Library:
         """Forget what the last run left in module-level state."""
         self.transfers.clear()
         self.engine._engines.clear()
-        self.module("_readers.file")._files.clear()
-        self.module("_readers.file_cache")._memories.clear()
+        self.module("_readers.raw_file")._files.clear()
+        self.module("_readers.block_memory")._memories.clear()
         self.worker_pool._workers.clear()
         self.substitutes.threads_left = None
         self.substitutes.pid = 1
@@ -189,6 +190,10 @@ class Storage:
         finally:
             self.inside -= 1
 
+    def fetch_block(self, block_list: Any, file_id: int, piece: Any, scope: Any) -> Block:
+        """Return a piece as a block."""
+        return block_of(self, block_list, file_id, piece, scope)
+
     def release(self, offset: int) -> None:
         """Note that the consumer holds a result no longer."""
         self.held.pop(offset, None)
@@ -202,6 +207,12 @@ class Storage:
         finally:
             scope.detach()
         scope.check()
+
+
+def block_of(storage: Any, block_list: Any, file_id: int, piece: Any, scope: Any) -> Block:
+    """Return a piece as a block, as the real storage does."""
+    data = bytes(storage.fetch(block_list, piece, scope).data)
+    return Block(file_id, piece.chunk.number, piece.offset, len(data), data)
 
 
 class World:
@@ -322,7 +333,8 @@ class World:
         if memory is None:
             memory = rng.choice((1, 5, 10, 20, 1000))
         storage = Storage(self, lengths, memory, manner)
-        block_list = self.library.module("_protocol.portal").RenewableBlockList(storage.metadata)
+        module = self.library.module("_protocol.block_list")
+        block_list = module.RenewableBlockList(storage.metadata, None)
         observer = self.library.module("_base.observer").Observer(hook)
         kind = self.library.module("_readers.listed_file").ListedFile
         return kind(engine, storage, block_list, FILE_ID, memory, observer)

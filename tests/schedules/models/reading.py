@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from types import SimpleNamespace
 from typing import Any, Optional
 
 from ctera_direct_sync.exceptions import DirectIOError
 from ctera_direct_sync.types import Download, Metadata
 
 from ..consumers import Consumer
-from ..world import FILE_ID, Manner, Storage, World
+from ..world import FILE_ID, Manner, Storage, World, block_of
 from .registry import model
 
 
@@ -28,7 +29,7 @@ def _open(world: World, engine: Any, *, memory: int, manner: Manner, lengths: An
 
 
 def _memory_of(world: World, engine: Any) -> Any:
-    return world.library.module("_readers.file_cache")._by_engine[engine]
+    return world.library.module("_readers.block_memory")._memories[engine]
 
 
 def _check_memory(world: World, engine: Any) -> None:
@@ -212,9 +213,13 @@ class _ExpiringStorage:
             self._world.scheduler.point()
             if any(metadata is fresh for fresh in self._portal.lists):
                 return self._inner.fetch(listing, piece, scope, buffer)
-            is_same = self._portal.renew(listing, metadata, scope)
+            is_same = listing.renew(metadata, scope)
             self._world.expect(is_same, "the file is told to have changed")
         raise DirectIOError("the URL is refused again and again", FILE_ID, errno=errno.EACCES)
+
+    def fetch_block(self, listing: Any, file_id: int, piece: Any, scope: Any) -> Any:
+        """Return a piece as a block."""
+        return block_of(self, listing, file_id, piece, scope)
 
 
 def _make_portal(world: World, metadata: Metadata) -> Any:
@@ -225,11 +230,12 @@ def _make_portal(world: World, metadata: Metadata) -> Any:
         """A portal without HTTP."""
 
         def __init__(self) -> None:
-            super().__init__("http://p", "token", None, None, None)
+            super().__init__("http://p", "token", None, None)
+            self.connect(None)
             self.inside = 0
             self.lists: list[Metadata] = []
 
-        def list(self, file_id: int, scope: Any) -> Metadata:
+        def fetch_block_list(self, file_id: int, scope: Any) -> Metadata:
             """Return a new list, after a while in which a cancel may come."""
             world.expect(self.inside == 0, "two lists of a file at once")
             self.inside += 1
@@ -263,7 +269,8 @@ def expiry(world: World) -> None:
         storage = source.storage
         expiring = _ExpiringStorage(world, storage, portal)
         kind = type(source)
-        made = kind(engine, expiring, source.listing, FILE_ID, 1000, source.observer)
+        block_list = type(source.block_list)(storage.metadata, portal)
+        made = kind(engine, expiring, block_list, FILE_ID, 1000, source.observer)
         consumer = Consumer(world, source, world.rng.choice(("stream", "iterate")), slow=0.0)
         consumer.source = made
         consumers.append(consumer)
@@ -301,7 +308,7 @@ def batch(world: World) -> None:
     inside = 0
     told: list[Any] = []
 
-    def fetch(file_id: int, target: Any, scope: Any, **more: Any) -> tuple[Download, bool]:
+    def fetch(file_id: int, target: Any, scope: Any, **more: Any) -> Any:
         nonlocal inside
         scope.check()
         world.expect(not over, "a download began after the batch had ended")
@@ -312,14 +319,14 @@ def batch(world: World) -> None:
             world.pause(0.3)  # What tidies up is not cut off.
             inside -= 1
 
-    def download(file_id: int, scope: Any, progress: Any) -> tuple[Download, bool]:
+    def download(file_id: int, scope: Any, progress: Any) -> Any:
         if world.rng.random() < 0.3 and progress is not None:
             progress(1, 2)
         scope.wait(world.rng.choice((1e-5, 1e-3)))
         world.expect(not over, "a download went on after the batch had ended")
         if file_id == 2:
             raise world.rng.choice((LookupError, SystemExit))
-        return Download("x", 1, 0, 0.0), False
+        return SimpleNamespace(download=Download("x", 1, 0, 0.0), unchanged=False)
 
     class Root:
         """Stands for the folder."""
@@ -331,12 +338,12 @@ def batch(world: World) -> None:
         yield place
 
     made = module._Batch(fetch, scope, Root(), True, lambda *news: told.append(news))
-    made._place = lambda item, position, taken: item.path
+    made._claim_path = lambda item, position, claimed: item.path
     items = [module.BatchItem(number, f"{number}") for number in range(count)]
     results: dict[int, Any] = {}
     if cancels:
         world.spawn(scope.cancel, "canceller")
-    with world.patched(module, "_prepared", prepared):
+    with world.patched(module, "make_target", prepared):
         iterator = made.run(items, world.rng.randint(1, 2))
         for position, result in iterator:
             world.expect(position not in results, f"item {position} ended twice")

@@ -36,7 +36,7 @@ class Mutant(NamedTuple):
 #: The readers' own count of what they delivered, which would report each of these ends by itself.
 _UNCOUNTED = (
     Change("_readers.stream", "if self._offset != self._stop and not self._stopped:", "if False:"),
-    Change("_readers.stream", "    if delivered != due:\n", "    if False:\n"),
+    Change("_readers.stream", "    if delivered != expected:\n", "    if False:\n"),
 )
 
 MUTANTS = (
@@ -349,9 +349,9 @@ MUTANTS = (
                 "_readers.stream",
                 "        self._stopped = True\n"
                 "        if self._transfer is not None:\n"
-                "            self._source.engine.cancel(self._transfer)\n",
+                "            self._file.engine.cancel(self._transfer)\n",
                 "        if self._transfer is not None:\n"
-                "            self._source.engine.cancel(self._transfer)\n"
+                "            self._file.engine.cancel(self._transfer)\n"
                 "        self._stopped = True\n",
             ),
         ),
@@ -531,10 +531,10 @@ MUTANTS = (
         ("expiry",),
         (
             Change(
-                "_protocol.portal",
+                "_protocol.block_list",
                 "        if fresh.fingerprint == stale.fingerprint:\n"
                 "            self.metadata = fresh\n",
-                "        self.latest = fresh\n"
+                "        self._latest = fresh\n"
                 "        if fresh.fingerprint == stale.fingerprint:\n"
                 "            self.metadata = fresh\n",
             ),
@@ -558,8 +558,8 @@ MUTANTS = (
         (
             Change(
                 POOL,
-                "            self._tasks.put(\n                None\n            )",
-                "            (\n                None\n            )",
+                "            self._tasks.put(None)\n",
+                "            pass\n",
             ),
         ),
     ),
@@ -587,25 +587,24 @@ MUTANTS = (
         ("shared-file",),
         (
             Change(
-                "_readers.file",
-                "            except BaseException:\n"
-                "                # Under the lock still: another thread's read must not be undone.\n"
-                "                if not self.closed:\n"
-                "                    if self._places is not None:\n"
-                "                        self._places.put_back(start)\n"
-                "                    self._position = start\n"
-                "                raise\n",
-                "            except LookupError:\n                raise\n",
+                "_readers.raw_file",
+                "            # Still under the lock: another thread's read must not be undone.\n"
+                "            if not self.closed:\n"
+                "                if self.places is not None:\n"
+                "                    self.places.put_back(start)\n"
+                "                self.position = start\n"
+                "            raise\n",
+                "            raise\n",
             ),
             Change(
-                "_readers.file",
-                "        with self._exclusively():\n            start = self._claim()\n",
-                "        try:\n            return self._advance_unsafely(read, argument)\n"
+                "_readers.raw_file",
+                "        result: _Result = self._lock.run(self._advance, read, argument)\n"
+                "        return result\n",
+                "        try:\n"
+                "            return self._lock.run(self._advance, read, argument)\n"
                 "        except BaseException:\n"
-                "            self._position = self._claimed\n"
-                "            raise\n\n"
-                "    def _advance_unsafely(self, read, argument):\n"
-                "        with self._exclusively():\n            start = self._claim()\n",
+                "            self.position = self._claimed\n"
+                "            raise\n",
             ),
         ),
     ),
@@ -614,7 +613,7 @@ MUTANTS = (
         ("open-files",),
         (
             Change(
-                "_readers.file_cache",
+                "_readers.block_memory",
                 "        if cache is None or cache.blocks.get(block.start) is not block:\n"
                 "            return\n"
                 "        block.data, block.job, block.transfer = data, None, None\n",
@@ -629,9 +628,9 @@ MUTANTS = (
         ("open-files",),
         (
             Change(
-                "_readers.file_cache",
-                "        with self._lock:\n            if self._dirty:\n",
-                "        if True:\n            if False:\n",
+                "_readers.block_memory",
+                "        return self._lock.run(self._mend_and_call, call)\n",
+                "        return call()\n",
             ),
         ),
     ),

@@ -12,6 +12,7 @@ import atexit
 import concurrent.futures
 import os
 import queue
+import random
 import threading
 import time
 import types
@@ -41,6 +42,7 @@ class Substitutes:
         pid: The number of the process, which a fork changes.
         after_fork: What was registered to run in a forked child.
         at_exit: What was registered to run at the end of the program.
+        rng: What `random.random` takes its numbers from.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
@@ -49,6 +51,7 @@ class Substitutes:
         self.pid = 1
         self.after_fork: list[Callable[[], object]] = []
         self.at_exit: list[Callable[[], object]] = []
+        self.rng = random.Random(0)
         kinds = _make_kinds(self, scheduler)
         shim = _copy(threading, **kinds)
         self.modules: dict[str, types.ModuleType] = {
@@ -76,6 +79,7 @@ class Substitutes:
                 register_at_fork=self._register_at_fork,
             ),
             "atexit": _copy(atexit, register=self._register_at_exit),
+            "random": _copy(random, random=lambda: self.rng.random()),
             "weakref": _copy(weakref),
         }
 

@@ -31,11 +31,13 @@ OWN = (
     "_base",
     "_core",
     "_engine",
+    "_net.session",
     "_readers",
     "_protocol.answers",
     "_protocol.block_list",
     "_protocol.portal",
     "_protocol.storage",
+    "client",
 )
 #: Of these, the ones that share no state between threads: tasks are not switched within them.
 PLAIN = (
@@ -44,6 +46,7 @@ PLAIN = (
     "_base.retry",
     "_base.observer",
     "_engine.tuner",
+    "_net.session",
     "_readers.folders",
     "_readers.journal",
     "_readers.locks",
@@ -159,9 +162,12 @@ class Package:
 
     Args:
         changes: What is different from the source on disk.
+        points: Whether statements are switch points. Without them, tasks are switched only where they
+            block, and run much faster.
     """
 
-    def __init__(self, changes: Sequence[Change] = ()) -> None:
+    def __init__(self, changes: Sequence[Change] = (), *, points: bool = True) -> None:
+        self._points = points
         self.alias = f"scheduled_{next(_numbers)}"
         self.scheduler = Scheduler()
         self.substitutes = Substitutes(self.scheduler)
@@ -231,6 +237,7 @@ class Package:
     def _execute(
         self, module: types.ModuleType, path: Path, points: bool, changes: Sequence[Change] = ()
     ) -> None:
+        points = points and self._points
         code = None if changes else _compiled.get((str(path), points))
         if code is None:
             source = path.read_text("utf-8")

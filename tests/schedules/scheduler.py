@@ -281,7 +281,15 @@ def strategy_of(seed: int, steps: int) -> Strategy:
 
 
 class Scheduler:
-    """The tasks of one run at a time. `reset` begins the next one."""
+    """The tasks of one run at a time. `reset` begins the next one.
+
+    Attributes:
+        horizon_s: Seconds of virtual time after which a run is a deadlock.
+        max_steps: Statements after which a run is judged to go on for ever.
+    """
+
+    horizon_s = HORIZON_S
+    max_steps = MAX_STEPS
 
     def __init__(self) -> None:
         self.hub = greenlet.getcurrent()
@@ -384,10 +392,10 @@ class Scheduler:
         task = self.current
         if task is None or self.frozen:
             return
-        if self.steps >= MAX_STEPS:
+        if self.steps >= self.max_steps:
             self._give_up(Runaway(f"after {self.steps} statements"))
         self.strategy.preempted(task)
-        self._next_preemption = min(self.strategy.following(self), MAX_STEPS)
+        self._next_preemption = min(self.strategy.following(self), self.max_steps)
         following = self._pick()
         if following is not task:
             self._switch(following)
@@ -463,7 +471,7 @@ class Scheduler:
             Deadlock: No task can run.
             Runaway: There were more statements than a run may have.
         """
-        self._next_preemption = min(self._next_preemption, MAX_STEPS)
+        self._next_preemption = min(self._next_preemption, self.max_steps)
         while not self._failed:
             following = self._pick()
             if following is None:
@@ -514,8 +522,10 @@ class Scheduler:
             else:
                 wait.timed_out = True
             self._make_ready(wait)
-            if self.now > EPOCH_S + HORIZON_S:
+            if self.now > EPOCH_S + self.horizon_s:
                 self._give_up(Deadlock("nothing but time-outs happen"))
+            if not self.ready and timers:
+                return self._pick()  # That time-out was one of a wait that an interrupt has ended.
         if not self.ready:
             return None
         return strategy.choose(self.ready)

@@ -39,10 +39,11 @@ class Library:
 
     Args:
         changes: What is different from the source on disk.
+        points: Whether statements are switch points.
     """
 
-    def __init__(self, changes: Sequence[Change] = ()) -> None:
-        self.package = package = Package(changes)
+    def __init__(self, changes: Sequence[Change] = (), *, points: bool = True) -> None:
+        self.package = package = Package(changes, points=points)
         self.scheduler = package.scheduler
         self.substitutes = package.substitutes
         self.cancellation = package.module("_base.cancellation")

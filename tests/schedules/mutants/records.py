@@ -558,6 +558,7 @@ MUTANTS = (
         (
             Change(
                 POOL,
+                "            # The end is for all threads, also for those that start right now.\n"
                 "            self._tasks.put(None)\n",
                 "            pass\n",
             ),
@@ -640,8 +641,8 @@ MUTANTS = (
         (
             Change(
                 "_readers.batch",
-                "            executor.shutdown(wait=True, cancel_futures=True)\n",
-                "            executor.shutdown(wait=False, cancel_futures=True)\n",
+                "        executor.shutdown(wait=True, cancel_futures=True)\n",
+                "        executor.shutdown(wait=False, cancel_futures=True)\n",
             ),
         ),
     ),

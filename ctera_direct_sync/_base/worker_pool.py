@@ -134,15 +134,15 @@ class WorkerPool(ThreadPoolExecutor):
             wait: Whether to wait for the threads. A thread of the pool never waits for itself.
             cancel_futures: Whether to cancel the work that no thread has begun.
         """
-        self._is_shut = True
-        while cancel_futures:
-            try:
-                task = self._tasks.get_nowait()
-            except Empty:
-                break
-            if task is not None:
-                task[0].cancel()
-        self._tasks.put(None)
+        try:
+            self._is_shut = True
+            if cancel_futures:
+                self._cancel_tasks()
+            self._tasks.put(None)
+        except BaseException:
+            # An interrupt must not leave threads that wait for ever. A second end does no harm.
+            self._tasks.put(None)
+            raise
         if not wait:
             return
         for launch in list(self._launches):
@@ -151,6 +151,16 @@ class WorkerPool(ThreadPoolExecutor):
         for thread in self._started:
             if thread.ident not in (None, get_ident()):
                 self._join(thread)
+
+    def _cancel_tasks(self) -> None:
+        """Cancel the work that no thread has begun."""
+        while True:
+            try:
+                task = self._tasks.get_nowait()
+            except Empty:
+                return
+            if task is not None:
+                task[0].cancel()
 
     def _join(self, thread: Thread) -> None:
         if not is_patched_late():

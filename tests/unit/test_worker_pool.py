@@ -46,3 +46,20 @@ def test_interrupt_at_any_statement_of_submit() -> None:
         if statements.count < number:
             return
     pytest.fail("submit has more statements than this test strikes")
+
+
+def test_interrupt_at_any_statement_of_shutdown() -> None:
+    """A pool that was told to end has no thread left, although KeyboardInterrupt struck."""
+    for number in range(1, 1000):
+        pool = WorkerPool(1)
+        pool.submit(int).result()
+        with contextlib.suppress(KeyboardInterrupt), at_statement(number, interrupt) as statements:
+            pool.shutdown(cancel_futures=True)
+        if not pool._is_shut:
+            pool.shutdown()  # The interrupt came before the first statement.
+        for thread in pool._started:
+            thread.join(timeout=5)
+            assert not thread.is_alive(), f"after an interrupt at statement {number}"
+        if statements.count < number:
+            return
+    pytest.fail("shutdown has more statements than this test strikes")

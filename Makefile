@@ -6,13 +6,15 @@
 #   make coverage       which lines and branches the unit and functional tests run, into build/coverage
 #   make docs           the documentation, into build/site; warnings are errors
 #   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
-#   make test-nightly   the tests that take a minute or more, and the killed downloads
+#   make test-nightly   the tests that take a minute or more, the killed downloads, the mutants
 #   make test-lowest    the unit tests on the lowest versions of all dependencies
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)
 #   make bench-smoke    each program of the two, once
 #   make fuzz SECONDS=n the fuzzers                           (csrc/README.md)
 #   make soak MINUTES=n everything at once, with faults      (docs/reliability.md)
+#   make schedules MINUTES=n the engine under seeded schedules (docs/reliability.md)
+#   make mutants        whether the schedules find races that are put back
 #   make wheel          the wheel for this machine            (wheels/README.md)
 
 SHELL := /bin/bash
@@ -23,7 +25,7 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz fuzz-c fuzz-keys soak wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz fuzz-c fuzz-keys soak schedules mutants wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
@@ -31,10 +33,11 @@ demo: $(VENV)/.built
 test: $(VENV)/.installed test-c
 	$(BIN)/python -X dev -m pytest -n $(WORKERS)
 
-# What takes minutes and rarely breaks. The kills are a program, not a test.
+# What takes minutes and rarely breaks. The kills and the mutants are programs, not tests.
 test-nightly: $(VENV)/.installed
 	$(BIN)/python -X dev -m pytest -n $(WORKERS) -m nightly
 	$(BIN)/python -m tests.faults.killing
+	$(BIN)/python -m tests.schedules --mutants
 
 test-c: $(VENV)/.system
 	$(MAKE) -C csrc test
@@ -91,6 +94,12 @@ fuzz-c: $(VENV)/.fuzz
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+
+schedules: $(VENV)/.installed
+	$(BIN)/python -m tests.schedules --minutes $(MINUTES)
+
+mutants: $(VENV)/.installed
+	$(BIN)/python -m tests.schedules --mutants
 
 wheel: $(VENV)/.system
 	PYTHON=$(PYTHON) wheels/make-wheel.sh

@@ -134,15 +134,15 @@ class WorkerPool(ThreadPoolExecutor):
             wait: Whether to wait for the threads. A thread of the pool never waits for itself.
             cancel_futures: Whether to cancel the work that no thread has begun.
         """
-        self._is_shut = True
-        while cancel_futures:
-            try:
-                task = self._tasks.get_nowait()
-            except Empty:
-                break
-            if task is not None:
-                task[0].cancel()
-        self._tasks.put(None)
+        try:
+            self._is_shut = True
+            if cancel_futures:
+                self._cancel_tasks()
+            self._tasks.put(None)
+        except BaseException:
+            # An interrupt must not leave threads that wait for ever. A second end does no harm.
+            self._tasks.put(None)
+            raise
         if not wait:
             return
         for launch in list(self._launches):
@@ -151,6 +151,16 @@ class WorkerPool(ThreadPoolExecutor):
         for thread in self._started:
             if thread.ident not in (None, get_ident()):
                 self._join(thread)
+
+    def _cancel_tasks(self) -> None:
+        """Cancel the work that no thread has begun."""
+        while True:
+            try:
+                task = self._tasks.get_nowait()
+            except Empty:
+                return
+            if task is not None:
+                task[0].cancel()
 
     def _join(self, thread: Thread) -> None:
         if not is_patched_late():
@@ -179,11 +189,14 @@ class WorkerPool(ThreadPoolExecutor):
         So only worker threads call it, which Python never interrupts. For any other caller a bare
         thread does.
         """
-        self._requests.append(None)
         try:
+            self._requests.append(None)
             self._request(task)
         except BaseException:
-            self._requests.pop()
+            # An interrupt may have come before the entry was made. To take out another thread's entry
+            # allows for one thread too many.
+            with contextlib.suppress(IndexError):
+                self._requests.pop()
             raise
 
     def _request(self, task: _Task) -> None:
@@ -226,10 +239,12 @@ class WorkerPool(ThreadPoolExecutor):
             while task is not None:
                 _perform(*task)
                 del task  # An idle thread keeps no result alive.
+                # Read first: a task and then the shutdown may come after the queue was found empty.
+                is_shut = self._is_shut
                 try:
                     task = self._tasks.get_nowait()
                 except Empty:
-                    if self._is_shut:
+                    if is_shut:
                         return
                     self._idle.append(None)
                     task = self._tasks.get()

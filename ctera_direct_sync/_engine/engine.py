@@ -181,7 +181,7 @@ class Engine:
         Raises:
             ClientClosed: The engine was closed.
             DirectIOError: No thread can be started (EAGAIN).
-            RuntimeError: As `check_process`.
+            RuntimeError: As `check_process`, or a hook forked this process amid the call.
         """
         self.check_process()
         if self.closed:
@@ -196,6 +196,7 @@ class Engine:
             if transfer.priority == STREAM:
                 self._window.open()
             transfer.announce()
+            self._check_generation(transfer)
             self._mail.append((_START, transfer))
             self._ring()
             # Closed meanwhile, the threads may have read their last mail before this one came.
@@ -233,6 +234,16 @@ class Engine:
             raise RuntimeError(
                 "this process was forked without Python's fork hooks, so the client's threads are in its "
                 "parent: set py-call-uwsgi-fork-hooks (uWSGI), or make the client after the fork"
+            )
+
+    def _check_generation(self, transfer: Transfer[Any]) -> None:
+        """Raise RuntimeError in the child of a fork that came while the transfer was being started.
+
+        A hook that hears of queued blocks may fork. The child must not use the parent's lock and pool.
+        """
+        if transfer.generation != self._generation:
+            raise RuntimeError(
+                "this process was forked while a call began: make the call again in the child"
             )
 
     def is_parents(self) -> bool:
@@ -482,8 +493,10 @@ class Engine:
             if kind is _CONSUME:
                 self._scheduler.consume(subject)
             elif kind is _START:
+                # Another thread, or a signal handler, may have cancelled it while it was being started.
+                is_wanted = subject.state is State.NEW and not subject.scope.cancelled
                 self._scheduler.add(subject)
-                if self._is_closing:
+                if self._is_closing or not is_wanted:
                     ended.append((subject, self._scheduler.cancel(subject)))
             elif kind is _CANCEL:
                 ended.append((subject, self._scheduler.cancel(subject)))

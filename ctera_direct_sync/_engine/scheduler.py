@@ -96,7 +96,7 @@ class Scheduler:
 
     def add(self, transfer: Transfer[Any]) -> None:
         """Take in a transfer that has admitted its first pieces."""
-        transfer.state = State.ACTIVE
+        transfer.begin()
         if not transfer.check_complete():
             self.transfers.add(transfer)
             self._offer(transfer)

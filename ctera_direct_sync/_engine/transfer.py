@@ -388,8 +388,9 @@ class Transfer(Generic[T]):
 
     def admit(self) -> None:
         """Queue the next pieces as far as the memory goes."""
-        while self._next_piece is not None:
-            piece, working_bytes, result_bytes = self._next_piece, self._next_bytes, 0
+        # A cancel from another thread may come at any statement before the start.
+        while (piece := self._next_piece) is not None:
+            working_bytes, result_bytes = self._next_bytes, 0
             if self._memory is not None:
                 if self.charged_bytes and self.charged_bytes + working_bytes > self._memory:
                     return
@@ -407,6 +408,14 @@ class Transfer(Generic[T]):
             if self._notify is not None:
                 self._unannounced.append(piece)
             self._advance()
+
+    def begin(self) -> None:
+        """Begin with the jobs that the caller has admitted.
+
+        They are counted anew: another thread may have cancelled the transfer while they were admitted.
+        """
+        self.state = State.ACTIVE
+        self._unfinished = len(self.queue)
 
     def finish(self, job: Job[T]) -> None:
         """Account for a job that a thread has worked on."""

@@ -186,8 +186,16 @@ class _Batch:
                     executor.submit(self._work, position, item, path)
             yield from self._receive(len(batch))
         finally:
-            self._scope.cancel()
-            executor.shutdown(wait=True, cancel_futures=True)
+            try:
+                self._end(executor)
+            except BaseException:
+                # An interrupt of the end itself must not leave a download or a thread.
+                self._end(executor)
+                raise
+
+    def _end(self, executor: WorkerPool) -> None:
+        self._scope.cancel()
+        executor.shutdown(wait=True, cancel_futures=True)
 
     def _claim_path(self, item: BatchItem, position: int, claimed: ClaimedPaths) -> str:
         """Return the absolute path of an item.

@@ -250,37 +250,33 @@ class RawDirectFile(io.RawIOBase):
         Returns:
             The bytes, or their number.
         """
-        claims: list[int] = []
+        result: _Result = self._lock.run(self._advance, read, argument)
+        return result
+
+    def _advance(self, read: Callable[[int, _Argument], _Result], argument: _Argument) -> _Result:
+        start = self._claim()
         try:
-            result: _Result = self._lock.run(self._advance, read, argument, claims)
+            result = read(start, argument)
+            self.position = start + (result if isinstance(result, int) else len(result))
             return result
         except BaseException:
-            if claims and not self.closed:
+            # Still under the lock: another thread's read must not be undone.
+            if not self.closed:
                 if self.places is not None:
-                    self.places.put_back(claims[0])
-                self.position = claims[0]
+                    self.places.put_back(start)
+                self.position = start
             raise
-
-    def _advance(
-        self,
-        read: Callable[[int, _Argument], _Result],
-        argument: _Argument,
-        claims: list[int],
-    ) -> _Result:
-        start = self._claim()
-        claims.append(start)
-        result = read(start, argument)
-        self.position = start + (result if isinstance(result, int) else len(result))
-        return result
 
     def _claim(self) -> int:
         """Hide the position from reads without the lock. Return where this read begins."""
-        if self.position < 0:
+        # Read once: a close on another thread may hide the position at any moment.
+        start = self.position
+        if start < 0:
             self.check_open()
-            self.position = self._claimed  # An interrupt at the end of a read left it hidden.
+            start = self._claimed  # An interrupt at the end of a read left it hidden.
         if self.places:
-            self.position = self.places.take(self.position)
-        start = self._claimed = self.position
+            start = self.places.take(start)
+        self._claimed = start
         self.position = -1
         return start
 

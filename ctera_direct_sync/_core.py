@@ -68,7 +68,7 @@ class ClientCore:
         on_event: The function that is called with each `BlockEvent`, or None.
         engine: Runs the downloads.
         portal: Fetches block lists. A forked child gives it new connections.
-        storage: Fetches blocks. A forked child has a new one.
+        storage: Fetches blocks. A forked child gives it new connections.
         observer: Calls `on_event`.
     """
 
@@ -125,18 +125,21 @@ class ClientCore:
         self._policy = RetryPolicy.from_settings(settings)
         # Block lists keep it for renewals, so a forked child keeps it, too.
         self.portal = Portal(self.baseurl, self.token, self.secret, self._policy)
+        self._sessions = SessionPool(settings.storage, self.storage_tls, self.session)
+        # Streams, futures and files hold the storage. They work on if the program drops the client.
+        self.storage = Storage(
+            self._sessions, self._policy, settings.checksums, self.observer, owner=self
+        )
         self.connect()
         _cores.add(self)
 
     def connect(self) -> None:
         """Make what owns sockets. A forked child does so again: the parent's are not its own."""
-        settings = self.settings
         self._scopes: set[CancelScope] = set()
         self.portal.connect(
-            HTTPSession(settings.api, self.api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
+            HTTPSession(self.settings.api, self.api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
         )
-        self._sessions = SessionPool(settings.storage, self.storage_tls, self.session)
-        self.storage = Storage(self._sessions, self._policy, settings.checksums, self.observer)
+        self._sessions.forget_parent()
 
     # --- listing -------------------------------------------------------------------------------------
 

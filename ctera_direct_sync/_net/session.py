@@ -232,6 +232,10 @@ class SessionPool:
         self._endpoint = endpoint
         self._tls = tls
         self._factory = factory
+        self.forget_parent()
+
+    def forget_parent(self) -> None:
+        """Start without sessions, as a forked child must: the connections are the parent's."""
         self._local = threading.local()
         self._sessions: deque[HTTPSession] = deque()
 

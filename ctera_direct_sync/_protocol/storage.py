@@ -86,6 +86,7 @@ class Storage:
 
     Attributes:
         buffers: Memory for stored objects, and for callers that pass a buffer to `fetch`.
+        owner: An object that lives as long as the storage: the client, whose end would end the work.
     """
 
     def __init__(
@@ -94,11 +95,14 @@ class Storage:
         policy: RetryPolicy,
         checksums: frozenset[str],
         observer: Observer,
+        *,
+        owner: object = None,
     ) -> None:
         self.sessions = sessions
         self.policy = policy
         self.checksums = checksums
         self.observer = observer
+        self.owner = owner
         self.buffers = BufferPool()
 
     def fetch(

@@ -33,6 +33,9 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 #: A file that was not read for this long no longer protects what was fetched ahead for it.
 _IDLE_S = 2.0
 
+#: The most downloads that one call looks at, on average, to find those that have ended.
+_LOOKS_PER_SETTLE = 16
+
 _REFUSAL = "a signal handler read a file amid another read: read elsewhere"
 
 
@@ -119,6 +122,7 @@ class BlockMemory:
         self._process = os.getpid()
         self._is_dirty = False
         self._held_bytes = 0
+        self._calls_since_settled = 0
         self._read: OrderedDict[CachedBlock, None] = OrderedDict()
         self._downloading: dict[CachedBlock, None] = {}
         self._evicted: deque[Transfer[Block]] = deque()
@@ -354,7 +358,15 @@ class BlockMemory:
             self._remove(block)
 
     def _settle(self) -> None:
-        """Charge each block only once whose download has ended."""
+        """Charge each block only once whose download has ended.
+
+        A file of many small blocks has thousands of downloads under way. To look at all of them in each
+        call would cost more time than the downloads themselves, so a few calls in between look at none.
+        """
+        self._calls_since_settled += 1
+        if self._calls_since_settled * _LOOKS_PER_SETTLE < len(self._downloading):
+            return
+        self._calls_since_settled = 0
         for block in list(self._downloading):
             if block.downloaded:
                 self._charge(block, block.length)
@@ -401,6 +413,8 @@ class BlockMemory:
         for victim in sorted(self._caches, key=lambda each: each.last_used):
             # Files that read ahead do not evict each other's blocks: each would be fetched twice.
             protected_bytes = 0 if urgent or victim not in active else share
+            if victim.ahead_bytes <= protected_bytes:
+                continue  # Sorting its blocks would take a while.
             for start in sorted(victim.unread, reverse=True):
                 if self._held_bytes <= room:
                     return

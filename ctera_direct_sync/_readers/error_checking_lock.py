@@ -84,12 +84,12 @@ class ErrorCheckingLock:
             self._deferred.popleft()
 
     def _is_running_here(self) -> bool:
-        """Return whether `run` of this lock is beneath its present call, on the same thread."""
-        code = ErrorCheckingLock.run.__code__
+        """Return whether this thread is in another call or deferred call of this lock."""
+        codes = (ErrorCheckingLock.run.__code__, ErrorCheckingLock._try_deferred.__code__)
         # The first two frames are this one and the one of the call that asks.
         frame = sys._getframe(2)
         while frame is not None:
-            if frame.f_code is code and frame.f_locals.get("self") is self:
+            if frame.f_code in codes and frame.f_locals.get("self") is self:
                 return True
             frame = frame.f_back  # type: ignore[assignment]
         return False

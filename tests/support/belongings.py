@@ -20,15 +20,15 @@ class Belongings:
     def __init__(self, temporary_folder: Path) -> None:
         self._folder = temporary_folder
         self._threads = set(threading.enumerate())
-        self._sockets = _sockets()
+        self._sockets = open_sockets()
         self._files = _files(temporary_folder)
 
     def added(self) -> list[str]:
         """What has come since and stays, however patiently it is waited for."""
         left = [f"thread {thread.name!r}" for thread in outliving(self._threads)]
-        if _sockets() - self._sockets:
+        if open_sockets() - self._sockets:
             gc.collect()
-        left += sorted(_sockets() - self._sockets)
+        left += sorted(open_sockets() - self._sockets)
         return left + sorted(_files(self._folder) - self._files)
 
 
@@ -57,7 +57,7 @@ def outliving(before: set[threading.Thread], but: str = "-") -> list[threading.T
     return alive
 
 
-def _sockets() -> set[str]:
+def open_sockets() -> set[str]:
     """The sockets that this process has open, by inode; none where there is no /proc to ask."""
     found = set()
     for fd in os.listdir(_FDS) if _FDS.is_dir() else ():

@@ -112,3 +112,26 @@ def test_interrupted_deferred_call_is_not_lost(lock: ErrorCheckingLock) -> None:
         lock.defer(deferred)
     lock.run(done.append, "call")
     assert done == ["deferred", "call"]
+
+
+def test_call_from_within_a_deferred_one_is_refused(lock: ErrorCheckingLock) -> None:
+    """A signal handler amid a deferred call is told so, instead of waiting for its own thread."""
+
+    def attempt() -> None:
+        refused: list[bool] = []
+
+        def deferred() -> None:
+            with pytest.raises(RuntimeError, match="refused"):
+                lock.run(divmod, 7, 2)
+            refused.append(True)
+
+        lock.defer(deferred)
+        assert refused
+        finished.append(True)
+
+    finished: list[bool] = []
+    # A daemon thread, since it would wait for ever without the refusal.
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert finished

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ctera_direct_sync import DirectIO
-from ctera_direct_sync._readers.block_memory import BlockMemory
+from ctera_direct_sync._protocol.ranges import Piece
+from ctera_direct_sync._readers.block_memory import BlockMemory, CachedBlock
 from ctera_direct_sync._readers.file import DirectFile
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
+from ctera_direct_sync.types import Chunk, SignedURL
 from tests.support.engines import run_inline
 
 BLOCK = 1000
@@ -84,6 +86,22 @@ def test_files_that_read_on_share_what_is_fetched_ahead(files: list[DirectFile])
     read_blocks(files[0], 20)
     assert files[0].raw._cache.ahead_bytes > 32 * BLOCK // 3
     assert memory.held_bytes <= 32 * BLOCK
+
+
+def test_cost_of_many_downloads_under_way(
+    files: list[DirectFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of a reader does not look at each of the thousand blocks that are fetched ahead of it."""
+    memory, cache = BlockMemory(10**9), files[0].raw._cache
+    for number in range(1000):
+        piece = Piece(number, Chunk(number + 1, number * BLOCK, BLOCK, SignedURL("")), 0, BLOCK)
+        assert memory.add_ahead(cache, piece, cast("Any", None), 10**9)
+    looks: list[int] = []
+    monkeypatch.setattr(CachedBlock, "downloaded", property(lambda block: bool(looks.append(1))))
+    for _ in range(1000):
+        memory.share(cache)
+    assert 1000 <= len(looks) <= 50_000
+    memory.close(cache)
 
 
 def test_collector_amid_a_method(files: list[DirectFile]) -> None:

@@ -19,6 +19,7 @@ from ctera_direct_sync import DirectIO, Settings
 from ctera_direct_sync._core import core_of
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from tests.faults import ways
+from tests.support.belongings import open_sockets
 from tests.unit.codec.conftest import BACKENDS
 
 ROOT = Path(__file__).parents[3]
@@ -60,6 +61,22 @@ def read(client: DirectIO, file_id: int) -> None:
     """Every way in, checked."""
     for name, way in ways.ALL.items():
         assert ways.joined(way(client, file_id, None)) == DATA, name
+
+
+@needs_fork
+@fork_warns
+def test_child_closes_the_connections_of_an_inherited_file(client: DirectIO, file_id: int) -> None:
+    """What a file opens in the child that was open before the fork, closing the client closes."""
+    with client.open(file_id, readahead=0) as file:
+        assert file.read(5000) == DATA[:5000]
+
+        def work() -> None:
+            before = open_sockets()
+            assert file.read(5000) == DATA[5000:10_000]
+            client.close()
+            assert not open_sockets() - before
+
+        in_child(work)
 
 
 @needs_fork

@@ -68,7 +68,7 @@ class ClientCore:
         on_event: The function that is called with each `BlockEvent`, or None.
         engine: Runs the downloads.
         portal: Fetches block lists. A forked child gives it new connections.
-        storage: Fetches blocks. A forked child has a new one.
+        storage: Fetches blocks. A forked child gives it new sessions.
         observer: Calls `on_event`.
     """
 
@@ -122,9 +122,10 @@ class ClientCore:
         )
         # A client that is dropped without being closed leaves no thread behind.
         weakref.finalize(self, self.engine.close, wait=False).atexit = False
-        self._policy = RetryPolicy.from_settings(settings)
-        # Block lists keep it for renewals, so a forked child keeps it, too.
-        self.portal = Portal(self.baseurl, self.token, self.secret, self._policy)
+        policy = RetryPolicy.from_settings(settings)
+        # Block lists and open files keep these two, so a forked child keeps them, too.
+        self.portal = Portal(self.baseurl, self.token, self.secret, policy)
+        self.storage = Storage(policy, settings.checksums, self.observer)
         self.connect()
         _cores.add(self)
 
@@ -136,7 +137,7 @@ class ClientCore:
             HTTPSession(settings.api, self.api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
         )
         self._sessions = SessionPool(settings.storage, self.storage_tls, self.session)
-        self.storage = Storage(self._sessions, self._policy, settings.checksums, self.observer)
+        self.storage.connect(self._sessions)
 
     # --- listing -------------------------------------------------------------------------------------
 

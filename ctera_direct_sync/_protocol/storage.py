@@ -84,22 +84,28 @@ class _Stored(NamedTuple):
 class Storage:
     """Fetches pieces of blocks. Thread-safe: `sessions` has one for each thread.
 
+    An open file keeps its storage, also in a forked child. Therefore the child gives the same storage
+    new sessions, and does not make another one: closing the client closes the sessions that are used.
+
     Attributes:
         buffers: Memory for stored objects, and for callers that pass a buffer to `fetch`.
     """
 
     def __init__(
         self,
-        sessions: SessionPool,
         policy: RetryPolicy,
         checksums: frozenset[str],
         observer: Observer,
     ) -> None:
-        self.sessions = sessions
+        self.sessions: SessionPool
         self.policy = policy
         self.checksums = checksums
         self.observer = observer
         self.buffers = BufferPool()
+
+    def connect(self, sessions: SessionPool) -> None:
+        """Use `sessions` from now on: before the first call, and in a forked child."""
+        self.sessions = sessions
 
     def fetch(
         self,

@@ -68,7 +68,7 @@ class ClientCore:
         on_event: The function that is called with each `BlockEvent`, or None.
         engine: Runs the downloads.
         portal: Fetches block lists. A forked child gives it new connections.
-        storage: Fetches blocks. A forked child gives it new connections.
+        storage: Fetches blocks. A forked child gives it new sessions.
         observer: Calls `on_event`.
     """
 
@@ -122,14 +122,11 @@ class ClientCore:
         )
         # A client that is dropped without being closed leaves no thread behind.
         weakref.finalize(self, self.engine.close, wait=False).atexit = False
-        self._policy = RetryPolicy.from_settings(settings)
-        # Block lists keep it for renewals, so a forked child keeps it, too.
-        self.portal = Portal(self.baseurl, self.token, self.secret, self._policy)
-        self._sessions = SessionPool(settings.storage, self.storage_tls, self.session)
+        policy = RetryPolicy.from_settings(settings)
+        # Block lists and open files keep these two, so a forked child keeps them, too.
+        self.portal = Portal(self.baseurl, self.token, self.secret, policy)
         # Streams, futures and files hold the storage. They work on if the program drops the client.
-        self.storage = Storage(
-            self._sessions, self._policy, settings.checksums, self.observer, owner=self
-        )
+        self.storage = Storage(policy, settings.checksums, self.observer, owner=self)
         self.connect()
         _cores.add(self)
 
@@ -139,7 +136,8 @@ class ClientCore:
         self.portal.connect(
             HTTPSession(self.settings.api, self.api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
         )
-        self._sessions.forget_parent()
+        self._sessions = SessionPool(self.settings.storage, self.storage_tls, self.session)
+        self.storage.connect(self._sessions)
 
     # --- listing -------------------------------------------------------------------------------------
 

@@ -51,6 +51,21 @@ _MAX_TIMEOUT_S = 1e9
 _SKIP_STEP_BYTES = 1024 * 1024
 
 
+class _Routes(dict[str, Route]):
+    """The routes of a session by origin, and what they were planned for.
+
+    Other threads may replace a session's routes at any moment. A request therefore works with one object
+    of this class throughout. A route that it plans for conditions of the past ends with that object.
+    """
+
+    __slots__ = ("fingerprint", "interception")
+
+    def __init__(self, interception: Interception, fingerprint: Any) -> None:
+        super().__init__()
+        self.interception = interception
+        self.fingerprint = fingerprint
+
+
 class HTTPSession:
     """A `requests.Session`, and the routes that it takes.
 
@@ -77,9 +92,8 @@ class HTTPSession:
         self._planner = RoutePlanner(self._session, tls, own=self._own)
         connect_s, read_s = endpoint.timeout
         self._timeouts = _clip(connect_s), _clip(read_s)
-        self._routes: dict[str, Route] = {}
         self._snapshot = take_snapshot()
-        self._fingerprint: Any = None
+        self._routes = _Routes(self._snapshot.interception, None)
         self._last_sweep = 0.0
 
     def get(
@@ -128,13 +142,13 @@ class HTTPSession:
     ) -> Union[WireResponse, RequestsResponse]:
         match = PLAIN_URL.fullmatch(url)
         origin, target = match.groups() if match is not None else split_url(url)
-        self._forget_stale_routes()
-        route = self._find_route(origin)
+        routes = self._current_routes()
+        route = self._find_route(routes, origin)
         headers = merge_headers(route.headers, extra) if extra else route.headers
         if route.pool is not None:
             head = route.pool.render_head(headers) if extra else route.head
             return route.pool.send_get(target, head, self._timeouts, scope)
-        if self._snapshot.interception is not Interception.NONE:
+        if routes.interception is not Interception.NONE:
             # Recorders write headers down, but not the library's classes that hide their values.
             headers = {name: "".join(value) for name, value in headers.items()}
         options = route.options
@@ -168,47 +182,45 @@ class HTTPSession:
 
     # --- routes ------------------------------------------------------------------------------------------
 
-    def _find_route(self, origin: str) -> Route:
-        route = self._routes.get(origin)
+    def _find_route(self, routes: _Routes, origin: str) -> Route:
+        route = routes.get(origin)
         now = time.monotonic()
         if route is None:
-            self._drop_idle_routes(now)
-            route = self._planner.plan(origin, self._snapshot.interception)
-            self._routes[origin] = route
+            self._drop_idle_routes(routes, now)
+            route = routes[origin] = self._planner.plan(origin, routes.interception)
         elif now - self._last_sweep > _MAX_IDLE_S:
             route.last_used = now
-            self._drop_idle_routes(now)
+            self._drop_idle_routes(routes, now)
         route.last_used = now
         return route
 
-    def _forget_stale_routes(self) -> None:
-        """Forget all routes if the user changed the session, or requests are intercepted from now on."""
-        snapshot = self._snapshot
+    def _current_routes(self) -> _Routes:
+        """Return the routes. All are forgotten if the user changed the session, or a mock came or went."""
+        routes, snapshot = self._routes, self._snapshot
         try:
             for namespace, name, value in snapshot.places:
                 if namespace[name] is not value:
-                    snapshot = take_snapshot()
+                    snapshot = self._snapshot = take_snapshot()
                     break
         except KeyError:
-            snapshot = take_snapshot()
+            snapshot = self._snapshot = take_snapshot()
         fingerprint = None if self._own else _fingerprint(self._session)
-        before, self._snapshot = self._snapshot, snapshot
-        if snapshot.interception is before.interception and fingerprint == self._fingerprint:
-            return
-        self._fingerprint = fingerprint
-        routes, self._routes = self._routes, {}
-        for route in routes.values():
+        if snapshot.interception is routes.interception and fingerprint == routes.fingerprint:
+            return routes
+        fresh = self._routes = _Routes(snapshot.interception, fingerprint)
+        for route in routes.copy().values():
             if route.pool is not None:
                 route.pool.drop_idle()
+        return fresh
 
-    def _drop_idle_routes(self, now: float) -> None:
+    def _drop_idle_routes(self, routes: _Routes, now: float) -> None:
         """Close the connections to idle origins, and to the oldest one if there are too many."""
         self._last_sweep = now
-        routes = sorted(self._routes.items(), key=lambda item: item[1].last_used)
-        surplus = len(routes) + 1 - _MAX_ORIGINS
-        for number, (origin, route) in enumerate(routes):
+        by_age = sorted(routes.copy().items(), key=lambda item: item[1].last_used)
+        surplus = len(by_age) + 1 - _MAX_ORIGINS
+        for number, (origin, route) in enumerate(by_age):
             if number < surplus or now - route.last_used > _MAX_IDLE_S:
-                self._routes.pop(origin, None)
+                routes.pop(origin, None)
                 if route.pool is not None:
                     route.pool.drop_idle()
 
@@ -232,10 +244,6 @@ class SessionPool:
         self._endpoint = endpoint
         self._tls = tls
         self._factory = factory
-        self.forget_parent()
-
-    def forget_parent(self) -> None:
-        """Start without sessions, as a forked child must: the connections are the parent's."""
         self._local = threading.local()
         self._sessions: deque[HTTPSession] = deque()
 

@@ -61,6 +61,8 @@ _log = logging.getLogger(__name__)
 _OBJECT_SLACK_BYTES = 64 * 1024
 #: Bytes that one stored byte can become: deflate's 258 bytes in two bits are the most of all formats.
 _MAX_INFLATION = 1032
+#: Block numbers are below this: AES-GCM authenticates them as 64 bits.
+_NUMBERS = 1 << 64
 
 
 class Fetched(NamedTuple):
@@ -84,6 +86,9 @@ class _Stored(NamedTuple):
 class Storage:
     """Fetches pieces of blocks. Thread-safe: `sessions` has one for each thread.
 
+    An open file keeps its storage, also in a forked child. Therefore the child gives the same storage
+    new sessions, and does not make another one: closing the client closes the sessions that are used.
+
     Attributes:
         buffers: Memory for stored objects, and for callers that pass a buffer to `fetch`.
         owner: An object that lives as long as the storage: the client, whose end would end the work.
@@ -91,19 +96,22 @@ class Storage:
 
     def __init__(
         self,
-        sessions: SessionPool,
         policy: RetryPolicy,
         checksums: frozenset[str],
         observer: Observer,
         *,
         owner: object = None,
     ) -> None:
-        self.sessions = sessions
+        self.sessions: SessionPool
         self.policy = policy
         self.checksums = checksums
         self.observer = observer
         self.owner = owner
         self.buffers = BufferPool()
+
+    def connect(self, sessions: SessionPool) -> None:
+        """Use `sessions` from now on: before the first call, and in a forked child."""
+        self.sessions = sessions
 
     def fetch(
         self,
@@ -212,11 +220,7 @@ class _Fetch:
         except TransportError as caught:
             failure = failure_of_transport(caught, chunk.url, self._block)
         except (MemoryError, OverflowError):
-            text = (
-                f"A block of {chunk.length} bytes does not fit into memory: stream() and iter_blocks() "
-                "take large plaintext objects in parts"
-            )
-            failure = FailedAttempt(DownloadError(text, self._block, errno=errno.ENOMEM))
+            failure = FailedAttempt(_too_large(self._block, chunk))
         try:
             # An object may be gone because the file changed: the portal knows.
             if failure.error.errno == errno.ENOENT and not self._block_list.check_unchanged(
@@ -462,6 +466,19 @@ class _Fetch:
             return Fetched(data, None if self._buffer is None else codec.crc32c(data))
         what = "it decodes in two ways" if found else what
         raise self._undecodable(stored, unusable_coding(stored.coding, self._block, what))
+
+
+def _too_large(block: BlockInfo, chunk: Chunk) -> DownloadError:
+    """Return the error for a number of a block that fits nowhere: its length or its position."""
+    if not 0 <= chunk.number < _NUMBERS:
+        # Only a program that makes its own Metadata can come to this.
+        text = f"{chunk.number} is not a block number: take the block list from DirectIO.metadata()"
+        return DownloadError(text, block, errno=errno.EINVAL)
+    text = (
+        f"A block of {chunk.length} bytes does not fit into memory: stream() and iter_blocks() take "
+        "large plaintext objects in parts"
+    )
+    return DownloadError(text, block, errno=errno.ENOMEM)
 
 
 def _without_prefix(

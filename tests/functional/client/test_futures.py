@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 from concurrent.futures import (
@@ -182,3 +183,13 @@ def test_streams_are_within_the_clients_number(
         held.release()
         assert len({future.result(60) for future in streams}) == 1
         assert len([future.result(60) for future in own]) == len(metadata.chunks)
+
+
+def test_block_number_that_cannot_be(portal: Emulator, client: DirectIO) -> None:
+    """A number that no block can have is reported as that, and not as a lack of memory."""
+    metadata = client.metadata(portal.add(DATA, cipher="AES-GCM"))
+    metadata.chunks = tuple(chunk._replace(number=-1) for chunk in metadata.chunks)
+    (future,) = client.executor(metadata)()
+    with pytest.raises(DownloadError, match="-1 is not a block number") as caught:
+        future.result()
+    assert caught.value.errno == errno.EINVAL

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from ctera_direct_sync import DirectIO, Settings
 from ctera_direct_sync._core import core_of
@@ -91,6 +92,37 @@ def test_fork_after_use(portal: Emulator, client: DirectIO, file_id: int) -> Non
     portal.log.clear()
     read(client, file_id)
     assert portal.log.total("storage")
+
+
+@needs_fork
+@fork_warns
+def test_child_closes_the_sessions_of_a_file_opened_before(
+    make_client: Callable[..., DirectIO], file_id: int
+) -> None:
+    """A child's `close` also closes sessions that it made for a file that its parent had opened."""
+    made: list[requests.Session] = []
+    closed: list[requests.Session] = []
+
+    class Session(requests.Session):
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    def make() -> requests.Session:
+        made.append(Session())
+        return made[-1]
+
+    with make_client(session=make) as client, client.open(file_id) as file:
+        assert file.read(10) == DATA[:10]
+
+        def work() -> None:
+            made.clear()
+            file.seek(0)
+            assert file.read() == DATA
+            client.close()
+            assert made and closed == made
+
+        in_child(work)
 
 
 @needs_fork

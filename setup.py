@@ -25,6 +25,7 @@ class BuildCodec(build_ext):
     """A build that ends, where it fails, with a sentence on what to do."""
 
     def build_extension(self, ext):
+        """Build the extension, or end with advice for users without a compiler."""
         try:
             super().build_extension(ext)
         except (CompileError, LinkError) as error:

@@ -1,4 +1,4 @@
-"""What every test gets: a clean environment, a check that nothing is left behind, and, on request,
+"""Give every test a clean environment, check that it leaves nothing behind, and offer fixtures.
 
 ``portal``        a running emulator on loopback, empty: ``portal.add(data, block_size=...)`` gives an ID;
 ``client``        a DirectIO of that portal, closed afterwards;

@@ -1,4 +1,4 @@
-"""What an installed native wheel must do, on any machine. Run it with the Python that has the wheel:
+"""Check an installed native wheel. Run it with the Python that has the wheel.
 
     python wheels/smoke.py
 

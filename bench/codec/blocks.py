@@ -59,6 +59,7 @@ def text() -> bytes:
 
 
 def snappy_raw(data: bytes) -> bytes:
+    """Return a raw Snappy block."""
     return bytes(cramjam.snappy.compress_raw(data))
 
 

@@ -94,7 +94,7 @@ def _time(
 
 
 class _Best:
-    """One row so far: seconds of each contender's best turn, and of two threads of ours."""
+    """One row so far: seconds of each contender's best turn, and of our two threads."""
 
     def __init__(self, path: pathlib.Path, blocks: list[Stored]) -> None:
         self.path = path
@@ -129,7 +129,7 @@ class _Best:
 def measure(rounds: int, only: str | None) -> list[Row]:
     """Every combination, data and size.
 
-    All of them in several passes: whoever else is on the machine for some seconds spoils no row.
+    All of them in several passes: another program that runs for some seconds spoils no row.
     """
     corpora = {"text": text(), "random": os.urandom(CORPUS)}
     players = {name: Player(name) for name in NAMES}

@@ -145,8 +145,7 @@ class Bench:
         rounds: Optional[int] = None,
         expect: Optional[int] = None,
     ) -> dict[str, Result]:
-        """
-        Run the clients in turns, as many rounds as told, and return each one's fastest run.
+        """Run the clients in turns, as many rounds as told, and return each one's fastest run.
 
         Those whose runs are short go on for as many rounds again.
 
@@ -261,7 +260,7 @@ class _Watch:
             try:
                 resident = int(self._path.read_text().split()[1]) * page
             except (OSError, IndexError):
-                return  # It ended, or this is no Linux.
+                return  # It ended, or this is not Linux.
             self.samples.append((round(time.perf_counter() - start, 3), resident))
             if self._done.wait(0.1):
                 return

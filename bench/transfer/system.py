@@ -28,8 +28,7 @@ def say(text: str) -> None:
 
 
 def ensure_packages() -> None:
-    """
-    Install the Debian packages of apt-packages.txt that are missing.
+    """Install the Debian packages of apt-packages.txt that are missing.
 
     :raises Missing: they cannot be installed; what the user can do was printed.
     """

@@ -64,6 +64,7 @@ def xxh32(data: bytes) -> int:
 
 
 def rotated(value: int, bits: int) -> int:
+    """Return a 32-bit value that is rotated to the left."""
     value &= 0xFFFFFFFF
     return value << bits | value >> 32 - bits
 
@@ -79,6 +80,7 @@ def outcome(backend, stored: bytes, compression: str, length: int) -> Optional[b
 
 
 def inputs(folders: list[pathlib.Path]) -> Iterator[tuple[str, pathlib.Path]]:
+    """Yield the target and the path of each input below the folders."""
     for folder in folders:
         for target in ("decode", "snappy_raw", "snappy_stream", "gzip", "lz4"):
             for place in (folder / target, folder / target / "corpus"):
@@ -88,6 +90,7 @@ def inputs(folders: list[pathlib.Path]) -> Iterator[tuple[str, pathlib.Path]]:
 
 
 def main() -> int:
+    """Compare the backends on all inputs. Return the exit code."""
     folders = [pathlib.Path(name) for name in sys.argv[1:]] or [HERE, HERE.parent / "build/corpus"]
     count = accepted = differing = 0
     for target, path in inputs(folders):

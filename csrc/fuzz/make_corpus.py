@@ -31,6 +31,7 @@ STREAM_HEADER = b"\x82SNAPPY\0" + struct.pack(">II", 1, 1)
 
 
 def raw(data: bytes) -> bytes:
+    """Return a raw Snappy block."""
     return bytes(cramjam.snappy.compress_raw(data))
 
 
@@ -41,11 +42,13 @@ def raw_elements(data: bytes) -> bytes:
 
 
 def chunks(data: bytes, size: int) -> bytes:
+    """Return the chunks of a snappy-java stream."""
     pieces = [raw(data[i : i + size]) for i in range(0, len(data), size)]
     return b"".join(struct.pack(">I", len(piece)) + piece for piece in pieces)
 
 
 def frame(data: bytes, options: int) -> bytes:
+    """Return an LZ4 frame with the options of a bit mask."""
     return lz4.frame.compress(
         data,
         block_linked=bool(options & 1),
@@ -56,16 +59,19 @@ def frame(data: bytes, options: int) -> bytes:
 
 
 def write(target: str, name: str, data: bytes) -> None:
+    """Write one seed of a target."""
     folder = HERE / target / "corpus"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(data)
 
 
 def length(data: bytes, flag: int = 0) -> bytes:
+    """Return the prefix that tells a target the length and a flag."""
     return (len(data) | flag << 16).to_bytes(3, "little")
 
 
 def main() -> None:
+    """Write the seeds of all targets."""
     for index, data in enumerate(PLAINTEXTS):
         deflated = gzip.compress(data, mtime=0)
         write("snappy_raw", f"seed-{index}", length(data) + raw_elements(data))

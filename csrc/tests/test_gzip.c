@@ -133,7 +133,7 @@ static void test_flipped_bits(void)
     size_t size = make_member(member, text, 300, 0, 9);
     for (size_t bit = 80; bit < 8 * size; bit++) {
         member[bit / 8] ^= (uint8_t)(1 << bit % 8);
-        /* Nobody reads the bits between the last code and the next byte. */
+        /* The bits between the last code and the next byte have no meaning. */
         CHECK(decode(member, size, 300) < 0 || memcmp(decoded, text, 300) == 0);
         member[bit / 8] ^= (uint8_t)(1 << bit % 8);
     }

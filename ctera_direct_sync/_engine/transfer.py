@@ -1,4 +1,4 @@
-"""A call's share of the engine as plain state: its pieces, its jobs, its memory.
+r"""A call's share of the engine as plain state: its pieces, its jobs, its memory.
 
 Nothing here has a lock or a thread. A caller fills a `Transfer` before it starts it. From then on only
 the engine changes its state, under the engine's lock. The caller takes jobs from `Transfer.results`.
@@ -11,8 +11,8 @@ States of a transfer:
     CANCELLED  ended early: nothing more begins, and its consumer gets an error
 
     NEW -> ACTIVE -> COMPLETE
-      \\        \\-> CANCELLED
-       \\-> CANCELLED
+      \        \-> CANCELLED
+       \-> CANCELLED
 
 States of a job:
 

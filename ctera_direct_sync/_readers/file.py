@@ -84,17 +84,35 @@ class DirectFile(io.BufferedReader):
         return raw.advance(raw.read_exactly, count)
 
     def read1(self, size: SupportsIndex = -1, /) -> bytes:
-        """Return bytes of one block: at most `size`, and at least one before the end of the file."""
+        """Return bytes of one block, at least one before the end of the file.
+
+        Args:
+            size: The most bytes. -1: as many as the file finds useful.
+        """
         raw, count = self._raw_file, operator.index(size)
         return raw.advance(raw.read_part, _READ1_SIZE_BYTES if count < 0 else count)
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill a buffer, all of it unless the file ends before. Return the number of bytes."""
+        """Fill a buffer, all of it unless the file ends before.
+
+        Args:
+            buffer: The writable buffer.
+
+        Returns:
+            The number of bytes.
+        """
         raw = self._raw_file
         return raw.advance(raw.read_into, ReadBuffer.over(buffer))
 
     def readinto1(self, buffer: WriteableBuffer, /) -> int:
-        """Fill a buffer from one block. Return the number of bytes."""
+        """Fill a buffer from one block.
+
+        Args:
+            buffer: The writable buffer.
+
+        Returns:
+            The number of bytes.
+        """
         raw = self._raw_file
         return raw.advance(raw.read_part_into, ReadBuffer.over(buffer))
 
@@ -134,7 +152,11 @@ class DirectFile(io.BufferedReader):
             raise
 
     def peek(self, size: SupportsIndex = 0, /) -> bytes:
-        """Return some of the next bytes, at least one before the end of the file, without moving."""
+        """Return some of the next bytes, at least one before the end of the file, without moving.
+
+        Args:
+            size: How many bytes are wanted. The result may be shorter or longer.
+        """
         raw = self._raw_file
         return raw.peek(max(operator.index(size), io.DEFAULT_BUFFER_SIZE))
 

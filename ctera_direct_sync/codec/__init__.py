@@ -193,6 +193,23 @@ def decode_bytes(
 
     Everything that the object itself carries is still verified: padding, tag, and the checksums
     of the compressed formats.
+
+    Args:
+        object: The stored object.
+        key: The file key: 16, 24 or 32 bytes. None: the object is not encrypted.
+        cipher: "AES-CBC" or "AES-GCM".
+        compression: "SNAPPY", "GZIP", "LZ4" or "NONE". None: found out from the object.
+        length: The length of the plaintext in bytes.
+        number: The block's number, which AES-GCM authenticates.
+        overwrite_input: Whether the object's memory may be overwritten, which saves a copy.
+
+    Returns:
+        The plaintext.
+
+    Raises:
+        DecryptBlockError: The object does not decrypt by this key.
+        DecompressBlockError: The object does not decompress.
+        BlockValidationException: The plaintext has another length.
     """
     options = None
     try:
@@ -226,6 +243,15 @@ def decode_into(
     """Decode like `decode` into the writable buffer `out`, which the plaintext must fill exactly.
 
     After an exception the content of `out` is unspecified. `object` and `out` must not overlap.
+
+    Args:
+        object: The stored object.
+        out: The writable buffer for the plaintext.
+        key: The file key: 16, 24 or 32 bytes. None: the object is not encrypted.
+        cipher: "AES-CBC" or "AES-GCM".
+        compression: "SNAPPY", "GZIP", "LZ4" or "NONE". None: found out from the object.
+        number: The block's number, which AES-GCM authenticates.
+        overwrite_input: Whether the object's memory may be overwritten, which saves a copy.
 
     Returns:
         The CRC32C of the plaintext.
@@ -282,7 +308,12 @@ def decrypt_ecb(data: bytes, *, key: bytes) -> bytes:
 
 
 def crc32c(data: Buffer, value: int = 0) -> int:
-    """Return the CRC32C (RFC 3720) of `data`, continuing from `value`, that of the data before it."""
+    """Return a CRC32C (RFC 3720, section 12.1).
+
+    Args:
+        data: The bytes.
+        value: The CRC32C of the bytes before them, to continue from.
+    """
     if type(data) is not bytes:
         is_readonly(data, "data")
     return _backend.crc32c(data, _checksum(value, 32))
@@ -302,9 +333,11 @@ def crc32c_combine(crc1: int, crc2: int, length2: int) -> int:
 
 
 def crc64nvme(data: Buffer, value: int = 0) -> int:
-    """Return the CRC-64/NVME of `data`, continuing from `value`, that of the data before it.
+    """Return a CRC-64/NVME, which storages declare as `x-amz-checksum-crc64nvme`.
 
-    Storages declare it as `x-amz-checksum-crc64nvme`.
+    Args:
+        data: The bytes.
+        value: The CRC-64/NVME of the bytes before them, to continue from.
     """
     if type(data) is not bytes:
         is_readonly(data, "data")

@@ -1,0 +1,1 @@
+"""Fuzzers for code in Python."""

@@ -1,5 +1,4 @@
-"""
-The emulator by someone else's judgement, and ours by the same files.
+"""The emulator by someone else's judgement, and ours by the same files.
 
 The vendor's asynchronous client downloads every combination that it supports from the emulator:
 what it accepts there, portals may send. Our client downloads the same, and what only it supports.

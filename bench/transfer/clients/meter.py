@@ -45,8 +45,7 @@ def arguments() -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """
-    Bytes of this program's largest resident set.
+    """Bytes of this program's largest resident set.
 
     ``ru_maxrss`` would count what the parent had at the time of the fork (Linux keeps it over exec).
     """

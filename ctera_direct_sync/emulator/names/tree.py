@@ -38,6 +38,10 @@ class Tree:
         options: How the portal behaves.
         file_options: How contents are stored.
         clock: Returns the time, in seconds since the epoch.
+
+    Attributes:
+        cloud_folders: The cloud folders of all users, also deleted ones.
+        default_user: The user whose paths need no owner, or None.
     """
 
     def __init__(

@@ -37,6 +37,7 @@ class Progress:
 
 
 def main() -> None:
+    """Read a stream slowly, and check each block."""
     url, file_id, size, seed, window = sys.argv[1], *map(int, sys.argv[2:])
     source, progress = SyntheticSource(size, seed=seed), Progress()
     taken = offset = piece = 0

@@ -204,6 +204,8 @@ class _ResponseParser:
         if status == http.client.SWITCHING_PROTOCOLS:
             raise _UnexpectedResponse  # No upgrade was offered (RFC 9110, section 7.8).
         if status < 200:
+            if any(_header_name(name) == "transfer-encoding" for name, _ in fields):
+                raise _UnexpectedResponse  # It cannot have content (RFC 9110, section 15.2).
             return
         headers = self.headers
         for name, value in fields:
@@ -222,7 +224,12 @@ class _ResponseParser:
             self.length = int(headers["content-length"])
 
     def on_body(self, part: bytes) -> None:
-        """Note a part of the body that came with the headers, or that no length frames."""
+        """Note a part of the body that came with the headers, or that no length frames.
+
+        An interim response cannot have one, but llhttp believes its Content-Length.
+        """
+        if not self.status:
+            raise _UnexpectedResponse
         self._parts.append(part)
 
     def on_message_complete(self) -> None:

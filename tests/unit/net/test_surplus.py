@@ -120,6 +120,8 @@ def test_connection_of_a_session_is_not_kept_with_a_surplus(answer: bytes) -> No
     "answer",
     [
         b"HTTP/1.1 101 Switching Protocols\r\nContent-Length: 5\r\n\r\n12345",
+        b"HTTP/1.1 199 Wait\r\nContent-Length: 5\r\n\r\nwrong" + LENGTH,
+        b"HTTP/1.1 199 Wait\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + LENGTH,
         CHUNKS[:-2] + b"\0: y\r\n\r\n",
         CHUNKS[:-2] + b"no colon\r\n\r\n",
         CHUNKS[:-2] + b"X: y\n\r\n",
@@ -130,6 +132,8 @@ def test_connection_of_a_session_is_not_kept_with_a_surplus(answer: bytes) -> No
     ],
     ids=[
         "101",
+        "interim",
+        "interim chunks",
         "trailer",
         "no colon",
         "bare LF",

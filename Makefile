@@ -12,6 +12,7 @@
 #   make bench          whole downloads against their rivals  (bench/README.md)
 #   make bench-smoke    each program of the two, once
 #   make fuzz SECONDS=n the fuzzers                           (csrc/README.md)
+#   make schedules-http MINUTES=n  HTTP under a model, by chance (docs/reliability.md)
 #   make soak MINUTES=n everything at once, with faults      (docs/reliability.md)
 #   make wheel          the wheel for this machine            (wheels/README.md)
 
@@ -23,7 +24,7 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz soak wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz schedules-http soak wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
@@ -82,6 +83,12 @@ fuzz: $(VENV)/.fuzz
 	$(MAKE) -C csrc -j2 fuzz SECONDS=$(SECONDS)
 	$(BIN)/python csrc/fuzz/differential.py
 	$(BIN)/python -m tests.fuzz.key_unwrap build/fuzz/key_unwrap -max_total_time=$(SECONDS) -verbosity=0 -print_final_stats=1
+	$(BIN)/python -m tests.fuzz.http_response build/fuzz/http_response -max_total_time=$(SECONDS) -verbosity=0 -print_final_stats=1
+
+# The seed is the time's, unless one is given. A failure prints how to run its case again.
+SEED ?= $(shell date +%s)
+schedules-http: $(VENV)/.installed
+	$(BIN)/python -m tests.schedules_http.night --minutes $(MINUTES) --seed $(SEED)
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)

@@ -215,9 +215,13 @@ class _ResponseParser:
         if coding is not None and coding.lower() not in ("identity", "chunked"):
             raise _UnexpectedResponse  # The library cannot remove any other coding.
         self.status = status
-        # RFC 9112, section 6.1: a Transfer-Encoding in HTTP/1.0 is faulty framing.
-        is_faulty = coding is not None and self._parser.get_http_version() == "1.0"
-        self._keep_alive = self._parser.should_keep_alive() and not is_faulty
+        self._keep_alive = self._parser.should_keep_alive()
+        # llhttp keeps two things that RFC 9112 ends in HTTP/1.0: a Transfer-Encoding is faulty framing
+        # (section 6.1), and "close" wins over "keep-alive" (section 9.3).
+        if self._parser.get_http_version() == "1.0" and (
+            coding is not None or "close" in headers.get("connection", "").lower()
+        ):
+            self._keep_alive = False
         if status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED):
             self.length = 0
         elif "content-length" in headers:

@@ -90,6 +90,13 @@ def test_connection_is_not_kept_after_chunks_of_http_1_0() -> None:
     )
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_connection_is_not_kept_after_close_and_keep_alive(version: bytes) -> None:
+    """RFC 9112, section 9.3: "close" wins, whatever else the Connection header says."""
+    fields = b"\r\nConnection: close, keep-alive\r\n"
+    assert not is_kept([LENGTH.replace(b"1.1", version).replace(b"\r\n", fields, 1)])
+
+
 def hooked() -> requests.Session:
     """Return a session whose requests do not take the fast route."""
     session = requests.Session()

@@ -67,6 +67,8 @@ def seeds() -> dict[str, bytes]:
     cases["refused-amid-request"] = Case([(plain(1), Mark.CLOSE)])
     wrong_end = ANSWERS["chunks"].replace(b"\r\n7\r\n1", b"\n+7\r\n1")
     cases["wrong-end-of-chunk-by-requests"] = Case([(request, wrong_end)], hooked=True)
+    both = ANSWERS["HTTP/1.0"].replace(b"n: k", b"n: close, k")
+    cases["close-and-keep-alive"] = Case([(request, both, request, plain(2))])
     cases["to-the-end"] = Case([(request, b"HTTP/1.1 200 OK\r\n\r\nabc", pause, b"d", Mark.END)])
     for take in Take:
         case = Case([(request, ANSWERS["chunks"][:50], pause, ANSWERS["chunks"][50:])], [take])

@@ -59,7 +59,7 @@ class Case(NamedTuple):
 
     def __str__(self) -> str:
         takes = ", ".join(take.name for take in self.takes)
-        scripts = re.sub(rb"(<\d+>){10,}", rb"\1...", format_scripts(self.scripts))
+        scripts = format_scripts(self.scripts)
         return f"{scripts!r}, {takes}, {sorted(self.hurried)}, {self.hooked}"
 
 
@@ -258,7 +258,9 @@ def check(case: Case) -> list[Outcome]:
         with _without_warnings():
             return _client.run(case)
     except ModelError as error:
-        raise ModelError(f"{error}\n    in {case}") from None
+        # Bodies and long lines repeat themselves.
+        text = re.sub(r"(<\d+>|[a-z])\1{9,}", r"\1...", f"{error}\n    in {case}")
+        raise ModelError(text) from None
 
 
 @contextlib.contextmanager

@@ -50,7 +50,8 @@ class StrictResponse(http.client.HTTPResponse):
         self.headers = self.msg = http.client.HTTPMessage()
         for name, value in head.fields:
             self.headers[name.decode("latin-1")] = value.decode("latin-1")
-        self.chunked, self.length = head.chunked, head.length
+        # A 204 or 304 has no body, whatever its headers say (RFC 9112, section 6.3).
+        self.chunked, self.length = head.chunked and head.length is None, head.length
         self.chunk_left: Optional[int] = None
         self.will_close = not head.keep_alive
         self._is_strict = True

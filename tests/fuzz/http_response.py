@@ -69,6 +69,8 @@ def seeds() -> dict[str, bytes]:
     cases["wrong-end-of-chunk-by-requests"] = Case([(request, wrong_end)], hooked=True)
     both = ANSWERS["HTTP/1.0"].replace(b"n: k", b"n: close, k")
     cases["close-and-keep-alive"] = Case([(request, both, request, plain(2))])
+    empty = b"HTTP/1.1 204 OK\r\nTransfer-Encoding: chunked\r\n\r\n4"
+    cases["204-with-chunks-by-requests"] = Case([(request, empty)], [Take.STEPS], hooked=True)
     cases["to-the-end"] = Case([(request, b"HTTP/1.1 200 OK\r\n\r\nabc", pause, b"d", Mark.END)])
     for take in Take:
         case = Case([(request, ANSWERS["chunks"][:50], pause, ANSWERS["chunks"][50:])], [take])

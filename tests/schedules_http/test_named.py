@@ -57,11 +57,12 @@ def test_answer_before_its_request(hooked: bool) -> None:
     assert found[1].status == 200
 
 
+@pytest.mark.parametrize("hooked", [False, True])
 @pytest.mark.parametrize("mark", [CLOSE, Mark.REFUSE])
-def test_answer_amid_the_request(mark: Mark) -> None:
+def test_answer_amid_the_request(mark: Mark, hooked: bool) -> None:
     """A server may answer before it has the request (RFC 9112, section 9.5), and close or read no more."""
     refused = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
-    found = outcomes_of((refused, mark), (REQUEST, plain(2)))
+    found = outcomes_of((refused, mark), (REQUEST, plain(2)), hooked=hooked)
     assert [outcome.status for outcome in found] == [503, 200]
     assert connections(found) == [0, 1]
 

@@ -110,6 +110,10 @@ _TOLERATED = {
         re.compile(rb"(.*\r\n)?HTTP/1\.[01] \d{3} [^\r\n]*[\x00\x0b\x0c]", re.DOTALL),
     "Transfer-Encoding: identity, which RFC 2616 knew, and which means no coding":
         re.compile(rb".*\r\ntransfer-encoding:[ \t]*identity[ \t]*\r\n", re.DOTALL | re.IGNORECASE),
+    "a Transfer-Encoding among trailers, which are dropped":
+        re.compile(
+            rb".*\r\n0+(;[^\r\n]*)?\r\n([^\r\n]+\r\n)*transfer-encoding:", re.DOTALL | re.IGNORECASE
+        ),
     "numbers with many zeros in front, of chunks or of the length":
         re.compile(rb".*(\r\n|:[ \t]*)0{15,}[0-9a-f]*", re.DOTALL | re.IGNORECASE),
 }  # fmt: skip

@@ -23,6 +23,7 @@ def test_named_answers(answer: bytes) -> None:
         (b"\r\n" + OK + b"Content-Length: 0\r\n\r\n", "empty lines"),
         (b"HTTP/1.1 200 O\x00K\r\nContent-Length: 0\r\n\r\n", "reason phrase"),
         (OK + b"Transfer-Encoding: identity\r\n\r\nabc", "identity"),
+        (ANSWERS["chunks"][:-2] + b"Transfer-Encoding: x\r\n\r\n", "among trailers"),
         (OK + b"Content-Length: " + b"0" * 30 + b"\r\n\r\n", "zeros"),
     ],
 )

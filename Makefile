@@ -12,6 +12,7 @@
 #   make bench          whole downloads against their rivals  (bench/README.md)
 #   make bench-smoke    each program of the two, once
 #   make fuzz SECONDS=n the fuzzers                           (csrc/README.md)
+#   make schedules-http MINUTES=n  HTTP under a model, by chance (docs/reliability.md)
 #   make soak MINUTES=n everything at once, with faults      (docs/reliability.md)
 #   make schedules MINUTES=n the engine under seeded schedules (docs/reliability.md)
 #   make mutants        whether the schedules find races that are put back
@@ -25,7 +26,7 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz fuzz-c fuzz-keys soak schedules mutants wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules mutants wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
@@ -82,12 +83,20 @@ bench-smoke: $(VENV)/.installed
 	$(BIN)/python bench/transfer/run.py --rounds 1 'snappy 4 MiB'
 
 fuzz: $(VENV)/.fuzz
-	$(MAKE) -j2 fuzz-c fuzz-keys SECONDS=$(SECONDS)
+	$(MAKE) -j2 fuzz-c fuzz-keys fuzz-http SECONDS=$(SECONDS)
 	$(BIN)/python csrc/fuzz/differential.py
 
-# Two of the six at a time, so that no processor idles while the last one runs.
+# Two of the seven at a time, so that no processor idles while the last one runs.
 fuzz-keys: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz.key_unwrap build/fuzz/key_unwrap -max_total_time=$(SECONDS) -verbosity=0 -print_final_stats=1
+
+fuzz-http: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz.http_response build/fuzz/http_response -max_total_time=$(SECONDS) -verbosity=0 -print_final_stats=1
+
+# The seed is the time's, unless one is given. A failure prints how to run its case again.
+SEED ?= $(shell date +%s)
+schedules-http: $(VENV)/.installed
+	$(BIN)/python -m tests.schedules_http.night --minutes $(MINUTES) --seed $(SEED)
 
 fuzz-c: $(VENV)/.fuzz
 	$(MAKE) -C csrc fuzz SECONDS=$(SECONDS)

@@ -48,6 +48,8 @@ class _Connection:
     _scope: Optional[CancelScope] = None
     #: The registration of the socket with the scope.
     _attachment: Optional[Attachment] = None
+    #: Whether a request could not be sent whole. The server may have answered all the same.
+    send_failed = False
 
     def detach(self) -> bool:
         """Leave the scope of the request.
@@ -78,7 +80,11 @@ class _Connection:
         current = current_request.get()
         if current is not None and method == "GET":
             url = current.restore_spelling(url)
-        super().request(method, url, *args, **kwargs)  # type: ignore[misc]
+        try:
+            super().request(method, url, *args, **kwargs)  # type: ignore[misc]
+        except BrokenPipeError:
+            self.send_failed = True  # urllib3 goes on, and reads an early response.
+            raise
 
 
 class _SocksConnection(_Connection):
@@ -271,7 +277,8 @@ class Pool(_PoolBase):
 
     def _put_conn(self, connection: Any) -> None:
         # urllib3 gives a connection back as soon as a body ends: the next request may be another call's.
-        if connection is not None and not connection.detach():
+        if connection is not None and (not connection.detach() or connection.send_failed):
+            connection.send_failed = False
             connection.close()
         super()._put_conn(connection)
 

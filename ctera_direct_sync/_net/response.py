@@ -29,6 +29,7 @@ __all__ = [
     "ResponseHead",
     "WireResponse",
     "read_response_head",
+    "refuse_cut_tls",
     "render_request_head",
 ]
 
@@ -41,6 +42,7 @@ _RECV_SIZE_BYTES = 16 * 1024
 #: when a read ends. With one read of 4 MiB it has to wait for that; with several it sends meanwhile.
 _MAX_READ_BYTES = 1024 * 1024
 #: The most that the headers of a response may take together: what http.client allows a single one.
+#: Also the most that may come in a row in a chunked body without a byte of the body.
 _MAX_HEAD_BYTES = 64 * 1024
 
 
@@ -114,6 +116,7 @@ class _ResponseParser:
         "_keep_alive",
         "_parser",
         "_parts",
+        "_tail",
         "headers",
         "length",
         "status",
@@ -127,6 +130,8 @@ class _ResponseParser:
         #: Whether the response has ended.
         self._complete = False
         self._keep_alive = False
+        #: The last bytes that llhttp was given.
+        self._tail = b""
         self.status = 0
         self.headers: dict[str, str] = {}
         self.length: Optional[int] = None
@@ -142,8 +147,25 @@ class _ResponseParser:
                 self._keep_alive = False
                 return
         else:
+            if self._complete and not self._has_ended_with(data):
+                self._keep_alive = False
+            self._tail = (self._tail + data[-5:])[-5:]
             return
         raise TransportError("protocol", "the answer is not valid HTTP")
+
+    def _has_ended_with(self, data: bytes) -> bool:
+        """Return whether the response, which is complete, ends where `data` does.
+
+        llhttp skips line ends that follow a response, and does not tell. A head and a chunked body both
+        end with one empty line: a surplus makes it several, or moves the body away from the end.
+        """
+        body = b"" if self.length is None else b"".join(self._parts)
+        before_body = (self._tail + data)[: len(self._tail) + len(data) - len(body)]
+        return (
+            data.endswith(body)
+            and before_body.endswith(b"\r\n\r\n")
+            and before_body[-5:-4] not in (b"\r", b"\n")
+        )
 
     def _receive_head(self, receive: Callable[[int], bytes]) -> None:
         received = 0
@@ -179,7 +201,11 @@ class _ResponseParser:
         status = self._parser.get_status_code()
         if status < 100 or not self._parser.get_http_version().startswith("1."):
             raise _UnexpectedResponse
-        if status < 200 and status != http.client.SWITCHING_PROTOCOLS:
+        if status == http.client.SWITCHING_PROTOCOLS:
+            raise _UnexpectedResponse  # No upgrade was offered (RFC 9110, section 7.8).
+        if status < 200:
+            if any(_header_name(name) == "transfer-encoding" for name, _ in fields):
+                raise _UnexpectedResponse  # It cannot have content (RFC 9110, section 15.2).
             return
         headers = self.headers
         for name, value in fields:
@@ -190,13 +216,24 @@ class _ResponseParser:
             raise _UnexpectedResponse  # The library cannot remove any other coding.
         self.status = status
         self._keep_alive = self._parser.should_keep_alive()
+        # llhttp keeps two things that RFC 9112 ends in HTTP/1.0: a Transfer-Encoding is faulty framing
+        # (section 6.1), and "close" wins over "keep-alive" (section 9.3).
+        if self._parser.get_http_version() == "1.0" and (
+            coding is not None or "close" in headers.get("connection", "").lower()
+        ):
+            self._keep_alive = False
         if status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED):
             self.length = 0
         elif "content-length" in headers:
             self.length = int(headers["content-length"])
 
     def on_body(self, part: bytes) -> None:
-        """Note a part of the body that came with the headers, or that no length frames."""
+        """Note a part of the body that came with the headers, or that no length frames.
+
+        An interim response cannot have one, but llhttp believes its Content-Length.
+        """
+        if not self.status:
+            raise _UnexpectedResponse
         self._parts.append(part)
 
     def on_message_complete(self) -> None:
@@ -270,6 +307,18 @@ def read_response_head(file: Any) -> ResponseHead:
 
 
 # --- the response ----------------------------------------------------------------------------------------
+
+
+def refuse_cut_tls(sock: Any) -> None:
+    """Have reads of a TLS socket fail if the connection is cut, where Python tells an end.
+
+    RFC 9112, section 9.8: a body that ends with the connection is whole only after TLS's own end.
+
+    Args:
+        sock: A socket of any kind.
+    """
+    if hasattr(sock, "suppress_ragged_eofs"):
+        sock.suppress_ragged_eofs = False
 
 
 def _take_part(parts: list[bytes], size: int) -> bytes:
@@ -421,12 +470,19 @@ class WireResponse(_ResponseParser):
 
     def _read_undeclared(self, size: int) -> bytes:
         """Read a chunked body, or one that ends with the connection (RFC 9112, section 6.3)."""
+        is_chunked = self._is_chunked()
+        if not is_chunked:
+            refuse_cut_tls(self._sock)
         parts = self._take_received(size)
         remaining = size - sum(map(len, parts))
+        overhead = 0
         while remaining and not self._complete:
-            data = self._sock.recv(4 * _RECV_SIZE_BYTES)
+            try:
+                data = self._sock.recv(4 * _RECV_SIZE_BYTES)
+            except SSLEOFError:
+                raise TransportError("short", "the body ended early") from None
             if not data:
-                if self._is_chunked():
+                if is_chunked:
                     raise TransportError("short", "the body ended early")
                 self._complete = True
                 break
@@ -434,6 +490,9 @@ class WireResponse(_ResponseParser):
             received = self._take_received(remaining)
             remaining -= sum(map(len, received))
             parts += received
+            overhead = 0 if received else overhead + len(data)
+            if overhead > _MAX_HEAD_BYTES and not self._complete:
+                raise TransportError("protocol", "the chunks of the answer have no end")
         return b"".join(parts)
 
     def _take_received(self, size: int) -> list[bytes]:

@@ -226,7 +226,18 @@ else:
     _PoolBase = object
 
 
-class Pool(_PoolBase):
+class _DetachingPool(_PoolBase):
+    """Mixin of all pool classes: a connection that is free belongs to no request."""
+
+    def _put_conn(self, connection: Any) -> None:
+        # urllib3 gives a connection back as soon as a body ends: the next request may be another call's.
+        if connection is not None and (not connection.detach() or connection.send_failed):
+            connection.send_failed = False
+            connection.close()
+        super()._put_conn(connection)
+
+
+class Pool(_DetachingPool):
     """Mixin of both pool classes: send a GET over one of their connections by the fast route.
 
     urllib3's `urlopen` does more than a GET to a storage needs. It costs several times as much as the
@@ -275,13 +286,6 @@ class Pool(_PoolBase):
             release(False)
             raise
 
-    def _put_conn(self, connection: Any) -> None:
-        # urllib3 gives a connection back as soon as a body ends: the next request may be another call's.
-        if connection is not None and (not connection.detach() or connection.send_failed):
-            connection.send_failed = False
-            connection.close()
-        super()._put_conn(connection)
-
     def drop_idle(self) -> None:
         """Close the connections that are not in use. The pool can still be used, and connects anew."""
         free: Any = self.pool
@@ -313,7 +317,7 @@ class _Stack(queue.LifoQueue[Any]):
         self.queue.append(item)
 
 
-class _SocksPool:
+class _SocksPool(_DetachingPool):
     """Mixin of the pool classes of other libraries, to tell those that `use_own_pools` made."""
 
 

@@ -13,7 +13,7 @@ from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
 from ctera_direct_sync._net.session import HTTPSession
 from ctera_direct_sync._net.tls import TLS
 from ctera_direct_sync.settings import Endpoint
-from tests.support.net import Server
+from tests.support.net import SOCKS, Server
 
 PATIENCE = 20
 BODY = b"x" * 1000
@@ -139,3 +139,24 @@ def test_detaching_waits_for_an_abort_under_way() -> None:
     assert not attachment.detach()
     assert ended == ["aborted"]
     canceller.join(PATIENCE)
+
+
+def test_cancel_after_the_body_through_a_socks_proxy(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection through a SOCKS proxy leaves the scope at the end of its body, as any other."""
+    proxy = SOCKS()
+    monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{proxy.port}")
+    monkeypatch.setenv("NO_PROXY", "")
+    client = HTTPSession(Endpoint(timeout=(5, PATIENCE)), TLS(True))
+    try:
+        for _ in range(2):
+            scope = CancelScope()
+            with client.get(f"http://127.0.0.1:{server.port}/quick", scope) as response:
+                assert response.read(len(BODY)) == BODY
+                # From now on, another call may be using the connection.
+                scope.cancel()
+    finally:
+        client.close()
+        proxy.close()
+    assert server.connections == 1

@@ -444,7 +444,7 @@ def test_session_whose_threads_wait_for_a_connection():
     session.mount("http://", requests.adapters.HTTPAdapter(pool_block=True))
     with session:
         client = HTTPSession(Endpoint(timeout=5), TLS(True), session=session)
-        assert client._find_route("http://a").pool is None
+        assert client._find_route(client._routes, "http://a").pool is None
 
 
 @pytest.mark.parametrize("callback", ["on_header", "on_headers_complete", "on_message_complete"])

@@ -156,7 +156,7 @@ class Engine:
         self._is_starting_thread = False
         self._no_thread_until = 0.0
         self._is_closing = False
-        self._failure: Optional[BaseException] = None
+        self._failure: BaseException | None = None
 
     def _prepare(self) -> None:
         """Make what waits, at the first use: gevent may patch the standard library until then.
@@ -305,7 +305,7 @@ class Engine:
 
         An interrupt waits as well: what the threads write to must not be closed under them.
         """
-        interrupt: Optional[BaseException] = None
+        interrupt: BaseException | None = None
         while self.owns(transfer) and not transfer.ended.is_open:
             try:
                 self.cancel(transfer)
@@ -378,7 +378,7 @@ class Engine:
 
     def _run_jobs(self) -> None:
         """Run what may run, and wait where nothing may, until the engine is closed."""
-        job: Optional[Job[Any]] = None
+        job: Job[Any] | None = None
         is_idle = False
         generation = self._generation
         # A hook or callback of the user's may fork. In the child, none of this is the thread's any more.
@@ -509,7 +509,7 @@ class Engine:
             self._mail.popleft()
         return ended
 
-    def _take(self) -> Optional[Job[Any]]:
+    def _take(self) -> Job[Any] | None:
         self._scheduler.limit = self._tuner.limit
         return self._scheduler.take()
 
@@ -532,7 +532,7 @@ class Engine:
         self._is_starting_thread = True
         return True
 
-    def _fail(self, error: BaseException, job: Optional[Job[Any]]) -> None:
+    def _fail(self, error: BaseException, job: Job[Any] | None) -> None:
         """End everything after an error in the engine itself: no caller may wait for ever.
 
         Args:

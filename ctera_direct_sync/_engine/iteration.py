@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, TypeVar
 
 from .._base.cancellation import Cancelled
 from .._base.sync import Empty, perf_counter, sleep
@@ -93,7 +93,7 @@ def as_completed(engine: Engine, transfer: Transfer[T]) -> Generator[Job[T], Non
     batcher = _WakeupBatcher()
     while True:
         engine.check_usable(transfer)
-        job: Optional[Job[T]]
+        job: Job[T] | None
         try:
             job = transfer.results.get_nowait()
         except Empty:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from typing import Any, Optional
+from typing import Any
 
 from .transfer import Job, State, Transfer
 
@@ -36,7 +36,7 @@ class _Entry:
 
     def __init__(self, transfer: Transfer[Any], heap: _Heap, number: int) -> None:
         #: The transfer, or None once the entry is void: it keeps nothing alive.
-        self.transfer: Optional[Transfer[Any]] = transfer
+        self.transfer: Transfer[Any] | None = transfer
         self.heap = heap
         #: The place in the order in which entries were made.
         self.number = number
@@ -59,14 +59,14 @@ class _Heap:
             heapq.heapify(self.by_urgency)
             self.by_age = deque(each for each in self.by_age if each.transfer is not None)
 
-    def most_urgent(self) -> Optional[tuple[tuple[int, int, int], _Entry]]:
+    def most_urgent(self) -> tuple[tuple[int, int, int], _Entry] | None:
         """Return the key and the entry of the transfer that is to go first."""
         entries = self.by_urgency
         while entries and entries[0][1].transfer is None:
             heapq.heappop(entries)
         return entries[0] if entries else None
 
-    def oldest(self) -> Optional[_Entry]:
+    def oldest(self) -> _Entry | None:
         """Return the entry of the transfer that has waited longest."""
         entries = self.by_age
         while entries and entries[0].transfer is None:
@@ -101,7 +101,7 @@ class Scheduler:
             self.transfers.add(transfer)
             self._offer(transfer)
 
-    def take(self) -> Optional[Job[Any]]:
+    def take(self) -> Job[Any] | None:
         """Take the job that is to run next, now counted as running. None: nothing may run."""
         entry = self._next_entry()
         if entry is None or entry.transfer is None:
@@ -188,7 +188,7 @@ class Scheduler:
             transfer.entry.transfer = None
             transfer.entry = None
 
-    def _next_entry(self) -> Optional[_Entry]:
+    def _next_entry(self) -> _Entry | None:
         """Return the entry whose transfer is to run a job now."""
         self._since_oldest += 1
         if self._since_oldest >= _OLDEST_EVERY:
@@ -198,9 +198,9 @@ class Scheduler:
                 return entry
         return self._most_urgent()
 
-    def _oldest(self) -> Optional[_Entry]:
+    def _oldest(self) -> _Entry | None:
         """Return the entry that has waited longest among those that may run a job now."""
-        found: Optional[_Entry] = None
+        found: _Entry | None = None
         for heap in self._heaps:
             if self._has_capacity(heap):
                 entry = heap.oldest()
@@ -208,9 +208,9 @@ class Scheduler:
                     found = entry
         return found
 
-    def _most_urgent(self) -> Optional[_Entry]:
+    def _most_urgent(self) -> _Entry | None:
         """Return the most urgent entry among those that may run a job now."""
-        found: Optional[tuple[tuple[int, int, int], _Entry]] = None
+        found: tuple[tuple[int, int, int], _Entry] | None = None
         for heap in self._heaps:
             if self._has_capacity(heap):
                 item = heap.most_urgent()

@@ -7,7 +7,7 @@ both all the time it waits for each of them.
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Callable
 
 from .._base.cancellation import Gate
 from .._base.sync import monotonic
@@ -34,7 +34,7 @@ class StreamStartWindow:
         self.step = step
         self._clock = clock
         self._since = self._until = clock()
-        self._closed: Optional[Gate] = None
+        self._closed: Gate | None = None
 
     def open(self) -> None:
         """Let a stream take its next step towards its first block, unless it is bulk work's turn."""

@@ -28,7 +28,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Callable, Generic, Optional, TypeVar, cast
+from typing import Any, Callable, Generic, TypeVar, cast
 
 from .._base.cancellation import CancelScope, Gate
 from .._base.sync import CancelledError, Empty, Future, Lock, RLock, SimpleQueue
@@ -68,8 +68,8 @@ class UnsharedFuture(Generic[T]):
         # The first claim decides whether the job runs: appending is atomic.
         self._claims: list[object] = []
         self._is_done = False
-        self._error: Optional[BaseException] = None
-        self._result: Optional[T] = None
+        self._error: BaseException | None = None
+        self._result: T | None = None
 
     def cancel(self) -> bool:
         """Cancel the job unless it has begun. Return whether it is cancelled."""
@@ -123,7 +123,7 @@ class UnsharedFuture(Generic[T]):
                 del self  # The error's traceback holds this frame.
         return cast("T", self._result)
 
-    def exception(self) -> Optional[BaseException]:
+    def exception(self) -> BaseException | None:
         """Wait for the job, and return what it raised, if anything."""
         self.wait()
         if not self._is_done:
@@ -145,7 +145,7 @@ class _Condition(RLock):  # type: ignore[misc] # final for type checkers alone
     def notify_all(self) -> None:
         """Do nothing: a `SharedFuture` waits at its gate."""
 
-    def wait(self, timeout: Optional[float] = None) -> None:
+    def wait(self, timeout: float | None = None) -> None:
         """Return at once: a caller has waited at the gate already."""
 
 
@@ -162,12 +162,12 @@ class SharedFuture(Future):  # type: ignore[type-arg]
         # The first of the callbacks: one of the user's may wait for a thread that waits at the gate.
         super().add_done_callback(lambda future: gate.open())
 
-    def result(self, timeout: Optional[float] = None) -> Any:
+    def result(self, timeout: float | None = None) -> Any:
         """As `concurrent.futures.Future.result`."""
         self._await(timeout)
         return super().result(0)
 
-    def exception(self, timeout: Optional[float] = None) -> Optional[BaseException]:
+    def exception(self, timeout: float | None = None) -> BaseException | None:
         """As `concurrent.futures.Future.exception`."""
         self._await(timeout)
         return super().exception(0)
@@ -180,7 +180,7 @@ class SharedFuture(Future):  # type: ignore[type-arg]
             if self.cancelled():
                 self._gate.open()
 
-    def _await(self, timeout: Optional[float]) -> None:
+    def _await(self, timeout: float | None) -> None:
         if self.done():
             return
         if timeout is None:
@@ -322,12 +322,12 @@ class Transfer(Generic[T]):
         ordered: bool = True,
         shared: bool = False,
         priority: int = BULK,
-        max_workers: Optional[int] = None,
-        memory: Optional[int] = None,
+        max_workers: int | None = None,
+        memory: int | None = None,
         working_bytes: Callable[[Piece], int] = _length,
         result_bytes: Callable[[Piece], int] = _length,
-        notify: Optional[Callable[[str, Piece, str], None]] = None,
-        file_id: Optional[int] = None,
+        notify: Callable[[str, Piece, str], None] | None = None,
+        file_id: int | None = None,
     ) -> None:
         self.scope = CancelScope()
         self.file_id = file_id
@@ -338,7 +338,7 @@ class Transfer(Generic[T]):
         self.generation = -1
         self.state = State.NEW
         #: Jobs for the consumer. None says that no job follows: look at the state.
-        self.results: SimpleQueue[Optional[Job[T]]] = SimpleQueue()
+        self.results: SimpleQueue[Job[T] | None] = SimpleQueue()
         #: Open once the transfer has ended and no thread works for it any more.
         self.ended = Gate()
         #: Jobs that no thread has begun, in file order.
@@ -349,11 +349,11 @@ class Transfer(Generic[T]):
         self.entry: Any = None
         self.charged_bytes = 0
         #: Why the transfer ends before all of its pieces, if that is not that it was cancelled.
-        self.failure: Optional[BaseException] = None
+        self.failure: BaseException | None = None
         self._unfinished = 0
         self._position = 0
         self._pieces = pieces
-        self._next_piece: Optional[Piece]
+        self._next_piece: Piece | None
         self._work: Callable[[Piece, CancelScope], T] = work
         self._context = contextvars.copy_context()
         self._memory = memory
@@ -482,7 +482,7 @@ class Transfer(Generic[T]):
                 return
             self.tell("queued", piece)
 
-    def abandon(self, error: Callable[[Piece, Optional[int]], BaseException]) -> None:
+    def abandon(self, error: Callable[[Piece, int | None], BaseException]) -> None:
         """End the user's futures in a forked child, whose parent began the transfer.
 
         Args:

@@ -8,7 +8,7 @@ back when it does not. It is probed again from time to time, since links change.
 from __future__ import annotations
 
 import os
-from typing import Callable, Optional
+from typing import Callable
 
 from .._base.sync import perf_counter, process_time
 
@@ -58,7 +58,7 @@ class WorkerTuner:
     def __init__(
         self,
         maximum: int,
-        initial: Optional[int] = None,
+        initial: int | None = None,
         clock: Callable[[], float] = perf_counter,
         cpu: Callable[[], float] = process_time,
     ) -> None:
@@ -69,7 +69,7 @@ class WorkerTuner:
         self._settled_limit = self.limit
         self._settled_rate = 0.0
         #: Workers and throughput of a probe that is to be confirmed.
-        self._candidate: Optional[tuple[int, float]] = None
+        self._candidate: tuple[int, float] | None = None
         self._up = True
         #: Measurements until the next probe.
         self._rest = _REST_MEASUREMENTS

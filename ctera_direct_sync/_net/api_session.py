@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -77,13 +77,13 @@ class APISession:
         self,
         endpoint: Endpoint,
         tls: TLS,
-        factory: Optional[Callable[[], requests.Session]] = None,
+        factory: Callable[[], requests.Session] | None = None,
     ) -> None:
         self._timeouts = endpoint.timeout
         self._tls = tls
         self._factory = factory
         # Our own session may serve several threads at once, a user's serves one at a time.
-        self._shared: Optional[_Transport] = None
+        self._shared: _Transport | None = None
         self._free: deque[_Transport] = deque()
         self._lock = Lock()
         self._closed = False
@@ -94,8 +94,8 @@ class APISession:
         url: str,
         scope: CancelScope,
         headers: Mapping[str, str],
-        body: Optional[bytes] = None,
-        timeouts: Optional[tuple[float, float]] = None,
+        body: bytes | None = None,
+        timeouts: tuple[float, float] | None = None,
     ) -> APIAnswer:
         """Send one request, and return the whole answer, whatever its status.
 
@@ -114,7 +114,7 @@ class APISession:
         scope.check()
         hidden = None if body is None else HiddenBytes(body)
         del body
-        transport: Optional[_Transport] = None
+        transport: _Transport | None = None
         proxy = ""
         token = None
         try:
@@ -188,7 +188,7 @@ class _Transport:
         self._session = session
         self._tls = tls
         self._own = own
-        self._interception: Optional[Interception] = None
+        self._interception: Interception | None = None
         self._options: dict[str, Any] = {}
         self._proxy = ""
         # What the user put there. What the portal sets later is none of it.
@@ -221,7 +221,7 @@ class _Transport:
         self._interception = found
         return self._proxy
 
-    def _make_abortable(self, origin: str, proxy: Optional[str], found: Interception) -> None:
+    def _make_abortable(self, origin: str, proxy: str | None, found: Interception) -> None:
         try:
             adapter: Any = self._session.get_adapter(origin)
         except Exception:  # noqa: BLE001 - The session asks again, and raises there.
@@ -244,7 +244,7 @@ class _Transport:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: Optional[bytes],
+        body: bytes | None,
         timeouts: tuple[float, float],
     ) -> APIAnswer:
         """Send a request and read its answer to the end."""
@@ -262,7 +262,7 @@ class _Transport:
         finally:
             response.close()
 
-    def _set_cookies(self, prepared: Any, cookie: Optional[str]) -> None:
+    def _set_cookies(self, prepared: Any, cookie: str | None) -> None:
         """Send our cookies and those that the user put into the session, and nothing else."""
         prepared.headers.pop("Cookie", None)
         users = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from .._base.cancellation import CancelScope
 from .urls import same_target
@@ -52,6 +52,6 @@ class CurrentRequest(NamedTuple):
 #: None while no request goes through `requests`. Only `HTTPSession` sets it.
 #: A context variable and not a `threading.local`: greenlets have contexts of their own, however late
 #: gevent patches the process.
-current_request: ContextVar[Optional[CurrentRequest]] = ContextVar(
+current_request: ContextVar[CurrentRequest | None] = ContextVar(
     "ctera_direct_sync.current_request", default=None
 )

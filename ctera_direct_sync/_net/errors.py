@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 from http.client import HTTPException, IncompleteRead
-from typing import Any, Optional
+from typing import Any
 
 import requests
 from urllib3 import exceptions as u3
@@ -39,7 +39,7 @@ class TransportError(Exception):
         self,
         kind: str,
         reason: str,
-        errno: Optional[int] = None,
+        errno: int | None = None,
         *,
         final: bool = False,
         proxy: bool = False,
@@ -228,7 +228,7 @@ def _classify_certificate_error(error: ssl.SSLCertVerificationError) -> Transpor
     return TransportError("tls", reason, untrusted=untrusted)
 
 
-def _classify_handshake_error(causes: list[BaseException], number: Optional[int]) -> TransportError:
+def _classify_handshake_error(causes: list[BaseException], number: int | None) -> TransportError:
     reasons = [
         getattr(cause, "reason", None) for cause in causes if isinstance(cause, ssl.SSLError)
     ]
@@ -264,7 +264,7 @@ def proxy_refusal(status: int) -> TransportError:
     )
 
 
-def _classify_proxy_error(causes: list[BaseException]) -> Optional[TransportError]:
+def _classify_proxy_error(causes: list[BaseException]) -> TransportError | None:
     """Return the error if the proxy is to blame, else None."""
     for cause in causes:
         tunnel = _TUNNEL.search(str(cause)) if isinstance(cause, OSError) else None

@@ -11,7 +11,6 @@ import socket
 import struct
 import sys
 import threading
-from typing import Optional
 
 __all__ = ["HAS_KERNEL_TIMEOUTS", "kernel_may_count", "set_kernel_timeout"]
 
@@ -34,7 +33,7 @@ def kernel_may_count(sock: socket.socket) -> bool:
     return os.get_blocking(sock.fileno())
 
 
-def set_kernel_timeout(sock: socket.socket, timeout_s: Optional[float]) -> None:
+def set_kernel_timeout(sock: socket.socket, timeout_s: float | None) -> None:
     """Have the kernel end each read and write on a socket that takes longer.
 
     Args:

@@ -45,9 +45,9 @@ class _Connection:
     sock: Any
     response_class = StrictResponse
     #: The scope of a request on the fast route.
-    _scope: Optional[CancelScope] = None
+    _scope: CancelScope | None = None
     #: The registration of the socket with the scope.
-    _attachment: Optional[Attachment] = None
+    _attachment: Attachment | None = None
     #: Whether a request could not be sent whole. The server may have answered all the same.
     send_failed = False
 
@@ -61,7 +61,7 @@ class _Connection:
         attachment, self._attachment = self._attachment, None
         return attachment is None or attachment.detach()
 
-    def _find_scope(self) -> Optional[CancelScope]:
+    def _find_scope(self) -> CancelScope | None:
         if self._scope is not None:
             return self._scope
         request = current_request.get()
@@ -105,7 +105,7 @@ class _AbortableConnection(_Connection):
     source_address: Any
     socket_options: Any
     _dns_host: str
-    _tunnel_host: Optional[str]
+    _tunnel_host: str | None
 
     def connect(self) -> None:
         """Connect, as urllib3's class does."""
@@ -148,7 +148,7 @@ class _AbortableConnection(_Connection):
         self._set_read_timeout(read_timeout_s)
         return self.sock
 
-    def _set_read_timeout(self, timeout_s: Optional[float]) -> None:
+    def _set_read_timeout(self, timeout_s: float | None) -> None:
         if self.sock.gettimeout() != timeout_s:
             self.sock.settimeout(timeout_s)
 
@@ -157,13 +157,13 @@ class _AbortableHTTPConnection(_AbortableConnection):
     """Leave the read timeout to the kernel, if that can count it."""
 
     #: The thread and the read timeout that the socket is set up for, None if it has to be set up.
-    _set_up_for: Optional[tuple[int, Optional[float]]] = None
+    _set_up_for: tuple[int, float | None] | None = None
 
     def _new_conn(self) -> socket.socket:
         self._set_up_for = None
         return super()._new_conn()
 
-    def _set_read_timeout(self, timeout_s: Optional[float]) -> None:
+    def _set_read_timeout(self, timeout_s: float | None) -> None:
         # The next request usually comes from the same thread. Nothing is to be asked then.
         purpose = threading.get_ident(), timeout_s
         if self._set_up_for == purpose:
@@ -191,7 +191,7 @@ class _AbortableHTTPConnection(_AbortableConnection):
 class _AbortableHTTPSConnection(_AbortableConnection):
     is_verified: bool
     #: A duplicate of the socket during the handshake.
-    _duplicate: Optional[socket.socket] = None
+    _duplicate: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
@@ -305,13 +305,13 @@ class Pool(_DetachingPool):
 class _Stack(queue.LifoQueue[Any]):
     """A pool's free connections. Threads never wait for one here, so it needs no locks."""
 
-    def get(self, block: bool = True, timeout: Optional[float] = None) -> Any:
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
         try:
             return self.queue.pop()
         except IndexError:
             raise queue.Empty from None
 
-    def put(self, item: Any, block: bool = True, timeout: Optional[float] = None) -> None:
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         if len(self.queue) >= self.maxsize:
             raise queue.Full
         self.queue.append(item)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from importlib.util import find_spec
-from typing import Any, Optional, Union
+from typing import Any, Union
 from urllib.parse import urlsplit
 
 from requests.utils import get_environ_proxies, prepend_scheme_if_needed
@@ -67,7 +67,7 @@ def _unusable(why: str) -> TransportError:
     return TransportError("connection", f"the proxy cannot be used: {why}", final=True, proxy=True)
 
 
-def bypasses_proxy(origin: str, no_proxy: Optional[str] = None) -> bool:
+def bypasses_proxy(origin: str, no_proxy: str | None = None) -> bool:
     """Return whether NO_PROXY names an origin.
 
     An entry has one of the forms that curl and Go's net/http accept; requests accepts only some of them:
@@ -88,7 +88,7 @@ def bypasses_proxy(origin: str, no_proxy: Optional[str] = None) -> bool:
     return any(_matches(entry.lower(), host, port, address) for entry in entries)
 
 
-def _matches(entry: str, host: str, port: Optional[int], address: Optional[_Address]) -> bool:
+def _matches(entry: str, host: str, port: int | None, address: _Address | None) -> bool:
     if entry == "*":
         return True
     if "/" in entry:
@@ -107,7 +107,7 @@ def _matches(entry: str, host: str, port: Optional[int], address: Optional[_Addr
     return bool(name) and (host == name or host.endswith("." + name))
 
 
-def _split_port(entry: str) -> tuple[str, Optional[int]]:
+def _split_port(entry: str) -> tuple[str, int | None]:
     """Return an entry's name or address, and its port, None without one."""
     if _address(entry) is not None:  # An IPv6 address contains colons.
         return entry, None
@@ -117,7 +117,7 @@ def _split_port(entry: str) -> tuple[str, Optional[int]]:
     return entry, None
 
 
-def _address(text: str) -> Optional[_Address]:
+def _address(text: str) -> _Address | None:
     try:
         address = ipaddress.ip_address(text.strip("[]").partition("%")[0])
     except ValueError:

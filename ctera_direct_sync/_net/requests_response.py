@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 from .._base.buffers import PooledBuffer
 from .errors import TransportError
@@ -42,7 +42,7 @@ class RequestsResponse:
         without_body = self.status in (204, 304)  # RFC 9110, section 6.4.1.
         self.length = 0 if without_body else _declared_length(self.headers)
 
-    def read(self, size: int, buffer: Optional[PooledBuffer] = None) -> bytes:
+    def read(self, size: int, buffer: PooledBuffer | None = None) -> bytes:
         """Return the next `size` bytes of the body, fewer at its end. `buffer` is not used."""
         parts: list[bytes] = []
         while size:
@@ -58,7 +58,7 @@ class RequestsResponse:
         self._response.close()
 
 
-def _declared_length(headers: Mapping[str, str]) -> Optional[int]:
+def _declared_length(headers: Mapping[str, str]) -> int | None:
     """Return the Content-Length of a response, None without one.
 
     The session may use other connections than the library's, which are lenient. What the fast route

@@ -11,7 +11,7 @@ import http.client
 from collections.abc import Mapping
 from io import BufferedReader, RawIOBase
 from ssl import SSLEOFError
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple
 
 from urllib3.util import SKIP_HEADER
 
@@ -134,7 +134,7 @@ class _ResponseParser:
         self._tail = b""
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.length: Optional[int] = None
+        self.length: int | None = None
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -262,7 +262,7 @@ class ResponseHead(NamedTuple):
     status: int
     version: int
     fields: list[tuple[bytes, bytes]]
-    length: Optional[int]
+    length: int | None
     chunked: bool
     keep_alive: bool
 
@@ -377,8 +377,8 @@ class WireResponse(_ResponseParser):
     ) -> None:
         super().__init__()
         self._sock = sock
-        self._file: Optional[BufferedReader] = None
-        self._release: Optional[Callable[[bool], object]] = release
+        self._file: BufferedReader | None = None
+        self._release: Callable[[bool], object] | None = release
         try:
             try:
                 sock.sendall(b"GET " + target.encode("ascii") + head)
@@ -405,7 +405,7 @@ class WireResponse(_ResponseParser):
         if not self.status:
             raise
 
-    def read(self, size: int, buffer: Optional[PooledBuffer] = None) -> Union[bytes, memoryview]:
+    def read(self, size: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return the next `size` bytes of the body, fewer at its end.
 
         Args:
@@ -439,7 +439,7 @@ class WireResponse(_ResponseParser):
         On a plain socket the pool sees a surplus, before it uses the connection again.
         """
         # Not by its class: after a late patch by gevent, the sockets of either class may be in use.
-        pending: Optional[Callable[[], int]] = getattr(self._sock, "pending", None)
+        pending: Callable[[], int] | None = getattr(self._sock, "pending", None)
         return pending is not None and pending() > 0
 
     def _read_into(self, memory: memoryview) -> memoryview:

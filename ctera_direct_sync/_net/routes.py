@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -81,10 +81,10 @@ class Route:
 
     def __init__(
         self,
-        pool: Optional[Pool],
+        pool: Pool | None,
         headers: dict[str, str],
         head: bytes = b"",
-        options: Optional[dict[str, Any]] = None,
+        options: dict[str, Any] | None = None,
         proxy: str = "",
     ) -> None:
         self.pool = pool
@@ -155,7 +155,7 @@ class RoutePlanner:
         return Route(None, headers, b"", options, shown_proxy)
 
     def _prepare_manager(
-        self, origin: str, proxy: Optional[str], verify: Any, interception: Interception
+        self, origin: str, proxy: str | None, verify: Any, interception: Interception
     ) -> Any:
         """Return the manager of the session's pools, or None. It makes the library's pools from now on."""
         try:

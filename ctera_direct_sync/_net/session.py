@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable
 
 import requests
 import urllib3
@@ -84,7 +84,7 @@ class HTTPSession:
         endpoint: Endpoint,
         tls: TLS,
         *,
-        session: Optional[requests.Session] = None,
+        session: requests.Session | None = None,
         pool_maxsize: int = 1,
     ) -> None:
         self._own = session is None
@@ -97,7 +97,7 @@ class HTTPSession:
         self._last_sweep = 0.0
 
     def get(
-        self, url: str, scope: CancelScope, headers: Optional[Mapping[str, str]] = None
+        self, url: str, scope: CancelScope, headers: Mapping[str, str] | None = None
     ) -> Response:
         """GET a URL. Redirects are not followed, and the body is not read yet.
 
@@ -138,8 +138,8 @@ class HTTPSession:
         self._session.close()
 
     def _send(
-        self, url: str, scope: CancelScope, extra: Optional[Mapping[str, str]]
-    ) -> Union[WireResponse, RequestsResponse]:
+        self, url: str, scope: CancelScope, extra: Mapping[str, str] | None
+    ) -> WireResponse | RequestsResponse:
         match = PLAIN_URL.fullmatch(url)
         origin, target = match.groups() if match is not None else split_url(url)
         routes = self._current_routes()
@@ -239,7 +239,7 @@ class SessionPool:
         self,
         endpoint: Endpoint,
         tls: TLS,
-        factory: Optional[Callable[[], requests.Session]] = None,
+        factory: Callable[[], requests.Session] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._tls = tls
@@ -248,14 +248,14 @@ class SessionPool:
         self._sessions: deque[HTTPSession] = deque()
 
     def get(
-        self, url: str, scope: CancelScope, headers: Optional[Mapping[str, str]] = None
+        self, url: str, scope: CancelScope, headers: Mapping[str, str] | None = None
     ) -> Response:
         """GET a URL with the calling thread's session, as `HTTPSession.get` does.
 
         Raises:
             TypeError: The factory made an object that is not a session.
         """
-        session: Optional[HTTPSession] = getattr(self._local, "session", None)
+        session: HTTPSession | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = self._make_session()
         return session.get(url, scope, headers)
@@ -289,7 +289,7 @@ class Response:
 
     __slots__ = ("_response", "_scope", "headers", "length", "status")
 
-    def __init__(self, response: Union[WireResponse, RequestsResponse], scope: CancelScope) -> None:
+    def __init__(self, response: WireResponse | RequestsResponse, scope: CancelScope) -> None:
         self._response = response
         self._scope = scope
         self.status: int = response.status
@@ -301,15 +301,15 @@ class Response:
 
     def __exit__(
         self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         # The connection leaves the scope before another request can have it.
         self._response.close()
         self._scope.detach()
 
-    def read(self, limit: int, buffer: Optional[PooledBuffer] = None) -> Union[bytes, memoryview]:
+    def read(self, limit: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return the whole body as received, content codings included.
 
         Args:
@@ -339,7 +339,7 @@ class Response:
             raise TransportError("short", f"the body ended after {len(data)} of {length} bytes")
         return data
 
-    def read_window(self, skip: int, size: int) -> Union[bytes, memoryview]:
+    def read_window(self, skip: int, size: int) -> bytes | memoryview:
         """Return a part of the body, from a server that sends all although a range was requested.
 
         Args:
@@ -357,7 +357,7 @@ class Response:
             skip -= skipped
         return self._read(size)
 
-    def _read(self, size: int, buffer: Optional[PooledBuffer] = None) -> Union[bytes, memoryview]:
+    def _read(self, size: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return the next `size` bytes of the body, fewer at its end."""
         try:
             data = self._response.read(size, buffer)
@@ -371,7 +371,7 @@ class Response:
         raise error
 
 
-def retry_after(headers: Mapping[str, str]) -> Optional[float]:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a Retry-After header asks for, None without a valid one.
 
     RFC 9110, section 10.2.3, allows a number and a date.
@@ -390,7 +390,7 @@ def _no_login(request: Any) -> Any:
     return request
 
 
-def _clip(timeout_s: Optional[float]) -> Optional[float]:
+def _clip(timeout_s: float | None) -> float | None:
     return None if timeout_s is None else min(timeout_s, _MAX_TIMEOUT_S)
 
 

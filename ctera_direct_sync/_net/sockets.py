@@ -6,7 +6,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterable
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 __all__ = ["open_connection", "shut_down"]
 
@@ -15,8 +15,8 @@ def open_connection(
     host: str,
     port: int,
     *,
-    timeout_s: Optional[float],
-    source_address: Optional[tuple[str, int]],
+    timeout_s: float | None,
+    source_address: tuple[str, int] | None,
     options: Iterable[Any],
     before_connect: Callable[[socket.socket], object],
 ) -> socket.socket:
@@ -33,7 +33,7 @@ def open_connection(
     Raises:
         OSError: No address could be connected to. The error is that of the last one.
     """
-    error: Optional[OSError] = None
+    error: OSError | None = None
     addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     for family, kind, protocol, _, address in addresses:
         sock = socket.socket(family, kind, protocol)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
-from typing import Any, Optional
+from typing import Any
 
 from .current import current_request
 from .response import HAS_PARSER, read_response_head, refuse_cut_tls
@@ -52,7 +52,7 @@ class StrictResponse(http.client.HTTPResponse):
             self.headers[name.decode("latin-1")] = value.decode("latin-1")
         # A 204 or 304 has no body, whatever its headers say (RFC 9112, section 6.3).
         self.chunked, self.length = head.chunked and head.length is None, head.length
-        self.chunk_left: Optional[int] = None
+        self.chunk_left: int | None = None
         self.will_close = not head.keep_alive
         self._is_strict = True
         if head.length is None and not head.chunked:
@@ -69,7 +69,7 @@ class StrictResponse(http.client.HTTPResponse):
             shut_down(self._socket)
         super()._close_conn()  # type: ignore[misc]
 
-    def _get_chunk_left(self) -> Optional[int]:
+    def _get_chunk_left(self) -> int | None:
         """Check the end of a chunk, two bytes that http.client skips unseen."""
         if self.chunk_left == 0 and self._is_strict:
             end = self.fp.read(2)
@@ -78,7 +78,7 @@ class StrictResponse(http.client.HTTPResponse):
             if end != b"\r\n":
                 raise http.client.HTTPException("no end of a chunk")
             self.chunk_left = None
-        left: Optional[int] = super()._get_chunk_left()  # type: ignore[misc]
+        left: int | None = super()._get_chunk_left()  # type: ignore[misc]
         return left
 
     def _read_and_discard_trailer(self) -> None:

@@ -6,7 +6,6 @@ import errno
 import os
 import ssl
 import sys
-from typing import Optional, Union
 
 from certifi import where
 from urllib3.util import ssl_ as urllib3_ssl
@@ -32,7 +31,7 @@ class TLS:
         FileNotFoundError: The CA bundle does not exist.
     """
 
-    def __init__(self, verify: Union[bool, str]) -> None:
+    def __init__(self, verify: bool | str) -> None:
         if verify is True:
             verify = (
                 os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
@@ -40,8 +39,8 @@ class TLS:
         if isinstance(verify, str) and not os.path.exists(verify):
             raise FileNotFoundError(errno.ENOENT, "there is no CA bundle", verify)
         self.verify = verify
-        self._context: Optional[ssl.SSLContext] = None
-        self._context_class: Optional[type[ssl.SSLContext]] = None
+        self._context: ssl.SSLContext | None = None
+        self._context_class: type[ssl.SSLContext] | None = None
 
     @property
     def context(self) -> ssl.SSLContext:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Optional
 from urllib.parse import quote, urljoin, urlsplit
 
 from requests.utils import requote_uri
@@ -53,7 +52,7 @@ def split_url(url: str) -> tuple[str, str]:
     return f"{scheme.lower()}://{authority}", target
 
 
-def check_origin(origin: str) -> tuple[str, str, Optional[int]]:
+def check_origin(origin: str) -> tuple[str, str, int | None]:
     """Return scheme, host and port of an origin; the port is None if the origin names none.
 
     Raises:
@@ -78,7 +77,7 @@ def check_origin(origin: str) -> tuple[str, str, Optional[int]]:
     return parts.scheme, host, port
 
 
-def redirect_target(url: str, status: int, location: Optional[str]) -> str:
+def redirect_target(url: str, status: int, location: str | None) -> str:
     """Return the URL that a redirect leads to.
 
     An absolute Location is not changed, because it may be signed. Headers carry bytes beyond ASCII as

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple
 
 from .._base.buffers import PooledBuffer
 from .._base.retry import TRANSIENT_STATUSES, FailedAttempt, Recovery
@@ -167,8 +167,8 @@ def _no_answer(error: TransportError, url: str, block: BlockInfo) -> BlockError:
 
 
 def read_part(
-    response: Response, part: Part, block: BlockInfo, buffer: Optional[PooledBuffer] = None
-) -> Union[bytes, memoryview]:
+    response: Response, part: Part, block: BlockInfo, buffer: PooledBuffer | None = None
+) -> bytes | memoryview:
     """Return the bytes of a part. The body is read no further than necessary.
 
     Args:
@@ -191,8 +191,8 @@ def read_part(
 
 
 def _read_partial(
-    response: Response, part: Part, block: BlockInfo, buffer: Optional[PooledBuffer]
-) -> Union[bytes, memoryview]:
+    response: Response, part: Part, block: BlockInfo, buffer: PooledBuffer | None
+) -> bytes | memoryview:
     total = _content_range(response, part, block)
     if total is not None and total != part.size:
         raise _not_as_listed(response, total, part, block)
@@ -205,7 +205,7 @@ def _read_partial(
     declared = response.length
     if declared is not None and declared != part.length:
         raise _other_length(response, str(declared), part, block)
-    body: Union[bytes, memoryview]
+    body: bytes | memoryview
     if declared is not None:
         body = response.read(part.length, buffer)
     else:
@@ -221,7 +221,7 @@ def _read_partial(
     return body
 
 
-def _content_range(response: Response, part: Part, block: BlockInfo) -> Optional[int]:
+def _content_range(response: Response, part: Part, block: BlockInfo) -> int | None:
     """Return the object's size if a 206 tells it, after checking that its range was asked for."""
     if response.headers.get("content-type", "").lower().lstrip().startswith("multipart/"):
         text = "The storage answered several ranges (multipart/byteranges), where one was asked for"
@@ -258,7 +258,7 @@ def _ended_early(count: int, part: Part) -> TransportError:
 # --- 200: the whole object -------------------------------------------------------------------------------
 
 
-def _read_whole(response: Response, part: Part, block: BlockInfo) -> Union[bytes, memoryview]:
+def _read_whole(response: Response, part: Part, block: BlockInfo) -> bytes | memoryview:
     codings = removable_codings(response.headers)
     declared = response.length
     if declared is None or codings:
@@ -283,7 +283,7 @@ class _Window:
         self._kept: list[bytes] = []
         self.count = 0
 
-    def feed(self, data: Union[bytes, memoryview]) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         low, high = max(0, self._start - self.count), min(len(data), self._stop - self.count)
         if low < high:
             self._kept.append(bytes(data[low:high]))
@@ -327,7 +327,7 @@ def _read_counted(
     raise _not_as_listed(response, raw.count, part, block)
 
 
-def _fed(window: _Window, decoder: Decoder, data: Union[bytes, memoryview], size: int) -> bool:
+def _fed(window: _Window, decoder: Decoder, data: bytes | memoryview, size: int) -> bool:
     """Remove the codings from `data`. Return False once the result exceeds `size`, or is damaged."""
     try:
         for piece in decoder.feed(data):
@@ -339,7 +339,7 @@ def _fed(window: _Window, decoder: Decoder, data: Union[bytes, memoryview], size
     return True
 
 
-def _inflated_size(body: Union[bytes, memoryview], codings: tuple[str, ...], limit: int) -> int:
+def _inflated_size(body: bytes | memoryview, codings: tuple[str, ...], limit: int) -> int:
     """Return the size of `body` without its codings, or -1 if that cannot be `limit` bytes."""
     window, decoder = _Window(Part(0, 0, limit)), Decoder(codings)
     if not _fed(window, decoder, body, limit) or not decoder.complete:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from .._base.cancellation import CancelScope
 from .._base.sync import monotonic
@@ -143,9 +143,7 @@ class MalformedBlockList(Exception):
     """The answer does not have the shape of a block list. The text says what is wrong."""
 
 
-def parse_block_list(
-    file_id: int, document: Any, secret_access_key: Optional[str] = None
-) -> Metadata:
+def parse_block_list(file_id: int, document: Any, secret_access_key: str | None = None) -> Metadata:
     """Return the block list that the portal's JSON describes (PROTOCOL section 1). Pure.
 
     Args:
@@ -165,7 +163,7 @@ def parse_block_list(
     raise DirectIOAPIError(text, file_id)
 
 
-def parse(file_id: int, document: Any, secret_access_key: Optional[str]) -> Metadata:
+def parse(file_id: int, document: Any, secret_access_key: str | None) -> Metadata:
     """Do what `parse_block_list` does, but raise `MalformedBlockList` for another shape."""
     if not isinstance(document, dict):
         raise MalformedBlockList("the answer is not an object")
@@ -200,7 +198,7 @@ def parse(file_id: int, document: Any, secret_access_key: Optional[str]) -> Meta
     )
 
 
-def _encryption(document: dict[str, Any], file_id: int) -> tuple[Optional[str], Cipher]:
+def _encryption(document: dict[str, Any], file_id: int) -> tuple[str | None, Cipher]:
     """Return the wrapped key, or None if the data is not encrypted, and the cipher."""
     info = document.get("encrypt_info")
     if "encrypt_info" not in document and "wrapped_key" in document:
@@ -224,7 +222,7 @@ def _one_of(file_id: int, name: str, value: Any, known: tuple[Any, ...]) -> Any:
     raise DirectIOAPIError(text, file_id)
 
 
-def _actual_range(value: Any) -> tuple[int, Optional[int]]:
+def _actual_range(value: Any) -> tuple[int, int | None]:
     """Return the offset of the first listed block, and the file's size or None."""
     if value is None:
         return 0, None
@@ -240,7 +238,7 @@ def _actual_range(value: Any) -> tuple[int, Optional[int]]:
     return int(start), size
 
 
-def _chunks(raw: list[Any], start: int, limit: Optional[int]) -> list[Chunk]:
+def _chunks(raw: list[Any], start: int, limit: int | None) -> list[Chunk]:
     chunks, offset = [], start
     for number, item in enumerate(raw, 1):
         length: Any = item.get("len") if isinstance(item, dict) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any, Callable, NamedTuple, Optional, TypeVar
+from typing import Any, Callable, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from .._base.cancellation import CancelScope
@@ -70,7 +70,7 @@ class PortalCalls:
         read: Callable[[Any], T],
         scope: CancelScope,
         *,
-        path: Optional[str] = None,
+        path: str | None = None,
         resource: str = "",
         kind: str = "user-defined",
         repeatable: bool = True,
@@ -117,7 +117,7 @@ class PortalCalls:
         return self._call(request, read, scope)
 
     def _call(self, request: _Request, read: Callable[[Any], T], scope: CancelScope) -> T:
-        session: Optional[Session] = None
+        session: Session | None = None
         headers = {} if request.body is None else {"Content-Type": _XML}
 
         def attempt(number: int) -> T:
@@ -182,8 +182,8 @@ class _Request(NamedTuple):
     name: str
     verb: str
     url: str
-    body: Optional[bytes]
-    path: Optional[str]
+    body: bytes | None
+    path: str | None
     repeatable: bool
     may_be_empty: bool
 

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import zlib
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple
 from urllib.parse import urlsplit
 
 from .. import codec
@@ -98,7 +98,7 @@ def declared(headers: Mapping[str, str], wanted: Collection[str]) -> Iterator[De
 
 
 def verify(
-    body: Union[bytes, memoryview], headers: Mapping[str, str], wanted: Collection[str]
+    body: bytes | memoryview, headers: Mapping[str, str], wanted: Collection[str]
 ) -> list[str]:
     """Return the names of the declared digests, after verifying that `body` has them.
 
@@ -121,7 +121,7 @@ def verify(
     return verified
 
 
-def azure_host(url: str) -> Optional[str]:
+def azure_host(url: str) -> str | None:
     """Return the host of a URL if it is one of Azure's, else None. Most other URLs are not even parsed."""
     # The plain method: a signed URL's own makes a copy that hides itself.
     if AZURE_DOMAIN not in str.lower(url):
@@ -130,13 +130,13 @@ def azure_host(url: str) -> Optional[str]:
     return host if _is_azure(host) else None
 
 
-def _is_azure(host: Optional[str]) -> bool:
+def _is_azure(host: str | None) -> bool:
     return host is not None and host.lower().endswith(AZURE_DOMAIN)
 
 
 def split_azure_prefix(
-    body: Union[bytes, memoryview], host: Optional[str]
-) -> tuple[Union[bytes, memoryview], bool]:
+    body: bytes | memoryview, host: str | None
+) -> tuple[bytes | memoryview, bool]:
     """Remove the MD5 digest that some portals put in front of an object on Azure (PROTOCOL, section 3).
 
     Args:
@@ -154,20 +154,20 @@ def split_azure_prefix(
     return rest, True
 
 
-def _if_wanted(name: str, value: Optional[bytes], wanted: Collection[str]) -> Iterator[Declared]:
+def _if_wanted(name: str, value: bytes | None, wanted: Collection[str]) -> Iterator[Declared]:
     # A value of another size is not a digest: the header says something else.
     if value is not None and name in wanted and len(value) == _SIZES[name]:
         yield Declared(name, value)
 
 
-def _base64(text: str) -> Optional[bytes]:
+def _base64(text: str) -> bytes | None:
     try:
         return base64.b64decode(text.strip(), validate=True) or None
     except (binascii.Error, ValueError):
         return None
 
 
-def _hexadecimal(text: str) -> Optional[bytes]:
+def _hexadecimal(text: str) -> bytes | None:
     if len(text) != 2 * _MD5_BYTES:
         return None
     try:

@@ -6,7 +6,6 @@ import base64
 import binascii
 import re
 import traceback
-from typing import Optional
 
 from .. import codec
 from ..exceptions import DecryptBlockError, DecryptKeyError
@@ -27,7 +26,7 @@ _MAX_WRAPPED_BYTES = 256
 _TEXT = re.compile(rb'["\s]*([A-Za-z0-9+/]+={0,2})["\s]*[\x00-\x20]*\Z')
 
 
-def unwrap(wrapped_key: str, secret_access_key: Optional[str], file_id: int) -> FileKey:
+def unwrap(wrapped_key: str, secret_access_key: str | None, file_id: int) -> FileKey:
     """Return the file key, 16, 24 or 32 bytes.
 
     Args:
@@ -51,7 +50,7 @@ def unwrap(wrapped_key: str, secret_access_key: Optional[str], file_id: int) -> 
     return key
 
 
-def _unwrap(wrapped_key: str, secret: Optional[str]) -> tuple[Optional[FileKey], str]:
+def _unwrap(wrapped_key: str, secret: str | None) -> tuple[FileKey | None, str]:
     """Return the file key, or None and the reason."""
     if secret is None:
         return None, (
@@ -76,12 +75,12 @@ def _unwrap(wrapped_key: str, secret: Optional[str]) -> tuple[Optional[FileKey],
     )
 
 
-def _key_encryption_key(secret: str) -> Optional[FileKey]:
+def _key_encryption_key(secret: str) -> FileKey | None:
     raw = _b64decode(secret)
     return FileKey(raw[:32].ljust(32, b"\0")) if raw else None
 
 
-def _b64decode(text: str) -> Optional[FileKey]:
+def _b64decode(text: str) -> FileKey | None:
     """Return the bytes of base64 text, or None. Line breaks and missing padding are accepted."""
     try:
         packed = "".join(text.split())
@@ -90,7 +89,7 @@ def _b64decode(text: str) -> Optional[FileKey]:
         return None
 
 
-def _decrypt(wrapped: FileKey, kek: FileKey) -> tuple[FileKey, Optional[str]]:
+def _decrypt(wrapped: FileKey, kek: FileKey) -> tuple[FileKey, str | None]:
     """Return the content of `wrapped`, or the reason why the cryptographic library refused."""
     try:
         return FileKey(codec.decrypt_ecb(wrapped, key=kek)), None
@@ -98,7 +97,7 @@ def _decrypt(wrapped: FileKey, kek: FileKey) -> tuple[FileKey, Optional[str]]:
         return FileKey(), str(refusal.strerror)
 
 
-def _parse(text: bytes) -> Optional[FileKey]:
+def _parse(text: bytes) -> FileKey | None:
     match = _TEXT.match(text)
     if match is None:
         return None

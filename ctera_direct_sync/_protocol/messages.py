@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import Any, Optional
+from typing import Any
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
@@ -234,13 +234,13 @@ class _Element:
         self.name = name
         self.value: Any = None
         self.has_value = False
-        self.parts: Optional[list[str]] = None
+        self.parts: list[str] | None = None
 
 
 # --- values --------------------------------------------------------------------------------------
 
 
-def read_text(value: Any) -> Optional[str]:
+def read_text(value: Any) -> str | None:
     """Return a text, or None for null.
 
     Raises:
@@ -251,7 +251,7 @@ def read_text(value: Any) -> Optional[str]:
     raise MalformedAnswer("a text is expected where it has something else")
 
 
-def read_integer(value: Any) -> Optional[int]:
+def read_integer(value: Any) -> int | None:
     """Return an integer from 0 to 2**63 - 1, or None for null and for an empty text.
 
     Raises:
@@ -275,7 +275,7 @@ def read_integer(value: Any) -> Optional[int]:
     return number
 
 
-def read_boolean(value: Any) -> Optional[bool]:
+def read_boolean(value: Any) -> bool | None:
     """Return a boolean, or None for null.
 
     Raises:

@@ -8,7 +8,7 @@ import errno
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from typing import Any, Callable, NamedTuple, Optional, TypeVar
+from typing import Any, Callable, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from .._base.cancellation import CancelScope
@@ -101,7 +101,7 @@ class _Paths:
             raise ValueError(f"{path!r}: the path holds half a surrogate pair, which is not text")
         return self._prefix if path == "/" else self._prefix + encoded
 
-    def decode(self, href: str, folder: Optional[str] = None) -> Optional[str]:
+    def decode(self, href: str, folder: str | None = None) -> str | None:
         """Return the path of an ``href``, unquoted once, or None if it is not below this context.
 
         Args:
@@ -134,7 +134,7 @@ class Page(NamedTuple):
     """The entries."""
     has_more: bool
     """Whether the portal says that more follow."""
-    is_folder: Optional[bool]
+    is_folder: bool | None
     """Whether what was listed is a folder, or None if the portal does not tell it."""
 
 
@@ -288,7 +288,7 @@ class Names:
         scope: CancelScope,
         *,
         include_deleted: bool = False,
-        owners: Optional[dict[int, Optional[str]]] = None,
+        owners: dict[int, str | None] | None = None,
     ) -> Pager:
         """Return a reader of a folder's listing.
 
@@ -318,9 +318,9 @@ class Names:
     def search(
         self,
         path: str,
-        name: Optional[str],
-        extension: Optional[str],
-        content: Optional[str],
+        name: str | None,
+        extension: str | None,
+        content: str | None,
         scope: CancelScope,
     ) -> Pager:
         """Return a reader of what a search below a folder finds. Its pages raise what `stat` does."""
@@ -337,7 +337,7 @@ class Names:
 
         def fetch(start: int, limit: int) -> Page:
             nonlocal parameters
-            error: Optional[NamespaceError] = None
+            error: NamespaceError | None = None
             try:
                 page = self._fetch_page(path, parameters, start, limit, scope)
             except Refused as caught:
@@ -387,7 +387,7 @@ class Names:
             yield from self._all_folders(scope)
             return
         # An entry does not tell the owner, so it is noted beside the entries.
-        owners: dict[int, Optional[str]] = {}
+        owners: dict[int, str | None] = {}
         pager = self.pager("/", scope, owners=owners)
         seen: set[int] = set()
         while not pager.complete:
@@ -444,7 +444,7 @@ class Names:
         """Delete a key pair of the user. NamespaceError, ENOENT, if there is no such pair."""
         wanted = Token(access_key_id)
 
-        def read(answer: Any) -> Optional[int]:
+        def read(answer: Any) -> int | None:
             for item in _read_list(answer):
                 if read_text(_member(item, "accessKey")) == wanted:
                     return _need(read_integer(_member(item, "uid")), "uid")
@@ -462,7 +462,7 @@ class Names:
     def _user_id(self, scope: CancelScope) -> int:
         """Return the ID of the user who is signed in."""
 
-        def read_session(answer: Any) -> tuple[Optional[int], str, Optional[str]]:
+        def read_session(answer: Any) -> tuple[int | None, str, str | None]:
             reference = read_text(_member(answer, "userRef"))
             # objs/{uid}/{tenant}/PortalUser/{name}
             parts = (reference or "").strip("/").split("/")
@@ -470,7 +470,7 @@ class Names:
             name = read_text(_member(answer, "username"))
             return uid, name or "", read_text(_member(answer, "domain"))
 
-        def read_user(answer: Any) -> Optional[int]:
+        def read_user(answer: Any) -> int | None:
             return read_integer(_member(answer, "uid"))
 
         uid, name, domain = _told(lambda: self._calls.get("/currentSession", read_session, scope))
@@ -495,13 +495,13 @@ class Names:
         start: int,
         limit: int,
         scope: CancelScope,
-        owners: Optional[dict[int, Optional[str]]] = None,
+        owners: dict[int, str | None] | None = None,
     ) -> Page:
         # The largest page that a portal takes is not known, so a refusal is met with a small one.
         limits = [min(limit, self._page_limit)]
         if limits[0] > _SMALL_PAGE_LIMIT:
             limits.append(_SMALL_PAGE_LIMIT)
-        refusal: Optional[Refused] = None
+        refusal: Refused | None = None
         for size in limits:
             try:
                 page = self._fetch(
@@ -532,9 +532,7 @@ class Names:
         }
         return self._calls.execute("fetchResources", parameter, read, scope, path=path)
 
-    def _read_page(
-        self, answer: Any, path: str, owners: Optional[dict[int, Optional[str]]]
-    ) -> Page:
+    def _read_page(self, answer: Any, path: str, owners: dict[int, str | None] | None) -> Page:
         listing = _read_listing(answer, path)
         entries = [self._read_entry(item, None, path) for item in _read_list(listing.get("items"))]
         if owners is not None:
@@ -552,7 +550,7 @@ class Names:
         if is_folder is False:
             raise NotAFolderError("The path is a file: list the folder that it is in", path)
 
-    def _read_entry(self, item: Any, path: Optional[str], folder: Optional[str]) -> Entry:
+    def _read_entry(self, item: Any, path: str | None, folder: str | None) -> Entry:
         """Return what a ResourceInfo tells.
 
         Args:
@@ -637,7 +635,7 @@ def _member(item: Any, name: str) -> Any:
     return item.get(name)
 
 
-def _need(value: Optional[T], name: str) -> T:
+def _need(value: T | None, name: str) -> T:
     if value is None:
         raise MalformedAnswer(f"{name} is missing")
     return value
@@ -660,7 +658,7 @@ def _read_folders(answer: Any) -> tuple[int, bool, list[CloudFolder]]:
     return len(items), has_more, folders
 
 
-def _note_owners(items: Any, owners: dict[int, Optional[str]]) -> None:
+def _note_owners(items: Any, owners: dict[int, str | None]) -> None:
     """Note the owner's name of each cloud folder among some items, by its ID."""
     for item in _read_list(items):
         info = _member(item, "cloudFolderInfo")
@@ -669,7 +667,7 @@ def _note_owners(items: Any, owners: dict[int, Optional[str]]) -> None:
             owners[uid] = read_text(info.get("ownerFriendlyName"))
 
 
-def _read_owner(value: Any) -> Optional[str]:
+def _read_owner(value: Any) -> str | None:
     """Return the name in a reference such as ``objs/12/acme/PortalUser/alice``."""
     text = read_text(value)
     if not text or not text.startswith("objs/"):
@@ -678,7 +676,7 @@ def _read_owner(value: Any) -> Optional[str]:
     return unquote(name) if kind else unquote(before.rpartition("/")[2])
 
 
-def read_time(text: Optional[str]) -> Optional[datetime.datetime]:
+def read_time(text: str | None) -> datetime.datetime | None:
     """Return a time in UTC, or None if it is none. A time without a zone is taken for UTC."""
     if not text:
         return None
@@ -703,7 +701,7 @@ def read_time(text: Optional[str]) -> Optional[datetime.datetime]:
     return time
 
 
-def _fits(entry: Entry, name: Optional[str], extension: Optional[str]) -> bool:
+def _fits(entry: Entry, name: str | None, extension: str | None) -> bool:
     """Return whether an entry is what a search by name and extension may find."""
     own = _fold(entry.name)
     if name is not None and _fold(name) not in own:

@@ -6,7 +6,7 @@ import errno
 import json
 import logging
 import re
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable
 
 from .._base.cancellation import CancelScope, SingleFlight
 from .._base.retry import (
@@ -80,7 +80,7 @@ class Portal:
         self,
         baseurl: str,
         bearer: Token,
-        secret_access_key: Optional[Token],
+        secret_access_key: Token | None,
         policy: RetryPolicy,
     ) -> None:
         self._endpoint = baseurl.rstrip("/") + "/directio/"
@@ -167,7 +167,7 @@ class Portal:
 
     def _read(self, file_id: int, answer: _Answer) -> Metadata:
         """Return the block list that a 200 holds."""
-        problem: Optional[BaseException] = None
+        problem: BaseException | None = None
         reason = ""
         try:
             return parse(file_id, answer.take_document(file_id), self._secret)
@@ -225,7 +225,7 @@ class Portal:
 class _Answer:
     """An answer of the portal. Its repr is the default one, which shows nothing of the content."""
 
-    def __init__(self, response: Response, limit: Optional[int] = None) -> None:
+    def __init__(self, response: Response, limit: int | None = None) -> None:
         """Read the body: all of it, or its first `limit` bytes if its length is declared."""
         self.status = response.status
         self.content_type = response.headers.get("content-type", "")
@@ -266,7 +266,7 @@ class _Answer:
         return body
 
 
-def _without_coding(body: Union[bytes, memoryview], response: Response) -> bytes:
+def _without_coding(body: bytes | memoryview, response: Response) -> bytes:
     """Return the body of an answer without gzip or deflate. Any other coding is only a label."""
     codings = removable_codings(response.headers)
     if not codings or bytes(body[:64]).lstrip().startswith(b"{"):
@@ -303,7 +303,7 @@ def _no_answer(file_id: int, origin: str, cause: TransportError) -> DirectIOAPIE
     return BlockListConnectionError(text, file_id)
 
 
-def _same_origin(file_id: int, url: str, status: int, location: Optional[str]) -> SignedURL:
+def _same_origin(file_id: int, url: str, status: int, location: str | None) -> SignedURL:
     """Return where a redirect goes. The credentials are sent to the same origin only."""
     problem = None
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from ..types import ByteRange, Chunk
 
@@ -41,7 +41,7 @@ class Piece(NamedTuple):
         return self.start == 0 and self.stop == self.chunk.length
 
 
-def clip(byte_range: Optional[ByteRange], size: int) -> tuple[int, int]:
+def clip(byte_range: ByteRange | None, size: int) -> tuple[int, int]:
     """Return the first byte of a range, and the one past its last.
 
     The two are equal if the range starts at or past the end of the file.
@@ -72,7 +72,7 @@ def pieces(
     stop: int,
     *,
     whole: bool = False,
-    part_size: Optional[int] = None,
+    part_size: int | None = None,
 ) -> Iterator[Piece]:
     """Yield the pieces that cover a range, in file order. None is empty.
 
@@ -121,8 +121,8 @@ def piece_at(
     stop: int,
     offset: int,
     *,
-    part_size: Optional[int] = None,
-) -> Optional[Piece]:
+    part_size: int | None = None,
+) -> Piece | None:
     """Return the piece of those that `pieces` yields that begins at `offset`, or None."""
     if not start <= offset < stop:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Optional
+from typing import Any
 
 from .._base.retry import TRANSIENT_STATUSES, FailedAttempt, Recovery
 from .._net.api_session import APIAnswer
@@ -49,7 +49,7 @@ def is_busy(answer: APIAnswer) -> bool:
     return answer.status > 500 or answer.status in TRANSIENT_STATUSES
 
 
-def find_message(answer: APIAnswer, secrets: Iterable[str] = ()) -> Optional[str]:
+def find_message(answer: APIAnswer, secrets: Iterable[str] = ()) -> str | None:
     """Return the message of a refusal, shortened, or None.
 
     Args:
@@ -70,7 +70,7 @@ def find_message(answer: APIAnswer, secrets: Iterable[str] = ()) -> Optional[str
     return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "..."
 
 
-def _message_in(document: Any) -> Optional[str]:
+def _message_in(document: Any) -> str | None:
     if not isinstance(document, dict):
         return None
     if "msg" in document:
@@ -93,7 +93,7 @@ def describe(answer: APIAnswer, secrets: Iterable[str] = ()) -> str:
     return text
 
 
-def find_other_origin(url: str, answer: APIAnswer) -> Optional[str]:
+def find_other_origin(url: str, answer: APIAnswer) -> str | None:
     """Return the origin that a redirect leads to, if it is another than that of `url`."""
     if answer.status not in REDIRECTS:
         return None
@@ -105,7 +105,7 @@ def find_other_origin(url: str, answer: APIAnswer) -> Optional[str]:
 
 
 def make_busy_failure(
-    answer: APIAnswer, path: Optional[str], secrets: Iterable[str] = ()
+    answer: APIAnswer, path: str | None, secrets: Iterable[str] = ()
 ) -> FailedAttempt:
     """Return the failure for an answer that waiting may change."""
     text = f"The portal is busy or failing ({describe(answer, secrets)}): try again later"
@@ -113,7 +113,7 @@ def make_busy_failure(
 
 
 def make_transport_failure(
-    error: TransportError, url: str, path: Optional[str], *, repeatable: bool = True
+    error: TransportError, url: str, path: str | None, *, repeatable: bool = True
 ) -> FailedAttempt:
     """Return the failure for a request without an answer.
 
@@ -127,7 +127,7 @@ def make_transport_failure(
     return FailedAttempt(_no_answer(error, url, path), recovery)
 
 
-def _no_answer(error: TransportError, url: str, path: Optional[str]) -> NamespaceError:
+def _no_answer(error: TransportError, url: str, path: str | None) -> NamespaceError:
     if error.kind == "url":
         text = f"The portal's URL cannot be used: {error.reason}"
         return NamespaceConnectionError(text, path)

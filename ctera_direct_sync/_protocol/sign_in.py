@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from typing import Optional
 from urllib.parse import urlencode
 
 from .._base.account import Bearer, Cookie, Credentials, Password, Ticket
@@ -51,7 +50,7 @@ class Session:
 
     __slots__ = ("headers", "process")
 
-    def __init__(self, headers: Mapping[str, str], process: Optional[int]) -> None:
+    def __init__(self, headers: Mapping[str, str], process: int | None) -> None:
         self.headers = headers
         self.process = process
 
@@ -74,16 +73,16 @@ class SignIn:
         root: str,
         credentials: Credentials,
         policy: RetryPolicy,
-        parent: Optional[SignIn] = None,
+        parent: SignIn | None = None,
     ) -> None:
         self._http = http
         self._root = root
         self._credentials = credentials
         self._policy = policy
         self._flights: SingleFlight[Session] = SingleFlight()
-        self._refusal: Optional[LoginError] = None
+        self._refusal: LoginError | None = None
         self._closed = False
-        self._session: Optional[Session] = None
+        self._session: Session | None = None
         if parent is not None:
             self._refusal = parent._refusal
             if parent._session is not None:
@@ -119,14 +118,14 @@ class SignIn:
         """Return another session than `stale`, which is over. Raise as `current` does."""
         return self._share(stale, scope)
 
-    def _share(self, stale: Optional[Session], scope: CancelScope) -> Session:
+    def _share(self, stale: Session | None, scope: CancelScope) -> Session:
         while True:
             session = self._flights.run("", lambda: self._begin(stale, scope), scope)
             # A flight that began before may land with the very session that is over by now.
             if session is not stale:
                 return session
 
-    def _begin(self, stale: Optional[Session], scope: CancelScope) -> Session:
+    def _begin(self, stale: Session | None, scope: CancelScope) -> Session:
         session = self._session
         if session is not None and session is not stale:
             return session
@@ -218,7 +217,7 @@ class SignIn:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: Optional[bytes],
+        body: bytes | None,
         scope: CancelScope,
     ) -> APIAnswer:
         def attempt(number: int) -> APIAnswer:
@@ -268,7 +267,7 @@ _OVER: dict[type, str] = {
 }
 
 
-def read_cookies(set_cookies: Iterable[str], root: str) -> Optional[Token]:
+def read_cookies(set_cookies: Iterable[str], root: str) -> Token | None:
     """Return the Cookie header for what a sign-in set, or None if it set nothing for this context.
 
     Args:

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn, Optional, Union
+from typing import NamedTuple, NoReturn
 
 from .. import codec
 from .._base.buffers import BufferPool, PooledBuffer
@@ -68,16 +68,16 @@ _NUMBERS = 1 << 64
 class Fetched(NamedTuple):
     """The plaintext of a piece."""
 
-    data: Union[bytes, memoryview]
+    data: bytes | memoryview
     """The bytes."""
-    crc32c: Optional[int]
+    crc32c: int | None
     """Their CRC32C, or None if the caller gave no buffer."""
 
 
 class _Stored(NamedTuple):
     """A stored object as it came."""
 
-    body: Union[bytes, memoryview]
+    body: bytes | memoryview
     headers: Mapping[str, str]
     coding: str
     """Its Content-Encoding, or "" if that is missing or "identity"."""
@@ -118,7 +118,7 @@ class Storage:
         block_list: RenewableBlockList,
         piece: Piece,
         scope: CancelScope,
-        buffer: Optional[PooledBuffer] = None,
+        buffer: PooledBuffer | None = None,
     ) -> Fetched:
         """Return the verified plaintext of a piece.
 
@@ -181,7 +181,7 @@ class _Fetch:
         block_list: RenewableBlockList,
         piece: Piece,
         scope: CancelScope,
-        buffer: Optional[PooledBuffer],
+        buffer: PooledBuffer | None,
     ) -> None:
         self._storage = storage
         self._observer = storage.observer
@@ -339,7 +339,7 @@ class _Fetch:
             self._emit("received", len(body))
         return Fetched(body, None if self._buffer is None else codec.crc32c(body))
 
-    def _open(self, headers: Optional[Mapping[str, str]] = None) -> Response:
+    def _open(self, headers: Mapping[str, str] | None = None) -> Response:
         """Return the response to a GET of the block's URL.
 
         Redirects are followed: the request carries no credentials.
@@ -371,7 +371,7 @@ class _Fetch:
         if known != html and response.status == 200 and html:
             raise FailedAttempt(page_instead(self._block), Recovery.RETRY)
 
-    def _verify(self, body: Union[bytes, memoryview], headers: Mapping[str, str]) -> list[str]:
+    def _verify(self, body: bytes | memoryview, headers: Mapping[str, str]) -> list[str]:
         """Return the names of the digests that the storage declares, after verifying them."""
         checksums = self._storage.checksums
         if DIGEST_HEADERS.isdisjoint(headers) and "etag" not in checksums:
@@ -394,8 +394,8 @@ class _Fetch:
             raise self._undecodable(stored, BlockValidationException(text, self._block))
         # In borrowed memory the object may be decrypted in place.
         overwrite = isinstance(body, memoryview) and not body.readonly
-        data: Union[bytes, memoryview]
-        crc32c: Optional[int] = None
+        data: bytes | memoryview
+        crc32c: int | None = None
         try:
             if buffer is None:
                 data, _ = codec.decode_stored(
@@ -481,9 +481,7 @@ def _too_large(block: BlockInfo, chunk: Chunk) -> DownloadError:
     return DownloadError(text, block, errno=errno.ENOMEM)
 
 
-def _without_prefix(
-    body: Union[bytes, memoryview], chunk: Chunk
-) -> tuple[Union[bytes, memoryview], list[str]]:
+def _without_prefix(body: bytes | memoryview, chunk: Chunk) -> tuple[bytes | memoryview, list[str]]:
     """Return an object without Azure's prefix, and the names of the digests that this verified."""
     host = azure_host(chunk.url)
     if host is None:

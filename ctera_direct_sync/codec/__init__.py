@@ -24,7 +24,7 @@ import operator
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctera_direct_sync.codec.errors import DecodeStatus
 from ctera_direct_sync.codec.options import KEY_LENGTHS, DecodeOptions, is_readonly
@@ -129,11 +129,11 @@ decode_stored_into = _backend.decode_into
 def decode(
     object: Buffer,
     *,
-    key: Optional[Buffer] = None,
+    key: Buffer | None = None,
     cipher: str = "AES-CBC",
-    compression: Optional[str] = "SNAPPY",
+    compression: str | None = "SNAPPY",
     length: int,
-    number: Optional[int] = None,
+    number: int | None = None,
     overwrite_input: bool = False,
 ) -> DecodedBlock:
     """Decode one stored object to its plaintext of exactly `length` bytes.
@@ -182,11 +182,11 @@ def decode(
 def decode_bytes(
     object: Buffer,
     *,
-    key: Optional[Buffer] = None,
+    key: Buffer | None = None,
     cipher: str = "AES-CBC",
-    compression: Optional[str] = "SNAPPY",
+    compression: str | None = "SNAPPY",
     length: int,
-    number: Optional[int] = None,
+    number: int | None = None,
     overwrite_input: bool = False,
 ) -> bytes:
     """Decode like `decode`, but calculate no CRC32C, which saves 2 to 15% of the time.
@@ -234,10 +234,10 @@ def decode_into(
     object: Buffer,
     out: Buffer,
     *,
-    key: Optional[Buffer] = None,
+    key: Buffer | None = None,
     cipher: str = "AES-CBC",
-    compression: Optional[str] = "SNAPPY",
-    number: Optional[int] = None,
+    compression: str | None = "SNAPPY",
+    number: int | None = None,
     overwrite_input: bool = False,
 ) -> int:
     """Decode like `decode` into the writable buffer `out`, which the plaintext must fill exactly.
@@ -348,7 +348,7 @@ def _check(
     object: Buffer,
     options: DecodeOptions,
     length: int,
-    number: Optional[int],
+    number: int | None,
     overwrite_input: bool,
 ) -> bool:
     """Refuse wrong arguments. Return whether the object may really be overwritten."""

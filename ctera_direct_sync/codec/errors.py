@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NoReturn, Optional
+from typing import NoReturn
 
 from ctera_direct_sync.exceptions import (
     BlockError,
@@ -92,7 +92,7 @@ _SENTENCES: dict[DecodeStatus, tuple[type[BlockError], str]] = {
 }
 
 
-def raise_status(code: int, number: Optional[int], length: Optional[int]) -> NoReturn:
+def raise_status(code: int, number: int | None, length: int | None) -> NoReturn:
     """Raise the exception for a status.
 
     Args:

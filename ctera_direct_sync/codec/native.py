@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from ctera_direct_sync.codec._native import ffi, lib
 from ctera_direct_sync.codec.errors import DecodeStatus, raise_status
@@ -71,7 +71,7 @@ def decode(
     options: DecodeOptions,
     *,
     length: int,
-    number: Optional[int],
+    number: int | None,
     overwrite_input: bool = False,
     checksum: bool = True,
 ) -> tuple[bytes, int]:
@@ -101,7 +101,7 @@ def decode_into(
     out: Buffer,
     options: DecodeOptions,
     *,
-    number: Optional[int],
+    number: int | None,
     overwrite_input: bool = False,
 ) -> int:
     """Return the CRC32C of the plaintext in `out`.
@@ -123,7 +123,7 @@ def _decode(
     source: Any,
     target: Any,
     options: DecodeOptions,
-    number: Optional[int],
+    number: int | None,
     overwrite_input: bool,
     checksum: bool,
 ) -> tuple[int, int]:

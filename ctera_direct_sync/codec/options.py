@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -41,19 +41,17 @@ class DecodeOptions(NamedTuple):
     A listed length beyond that is wrong, and the backends never allocate memory by it.
     """
 
-    key: Optional[Buffer]
+    key: Buffer | None
     """The file key, or None if the objects have no envelope."""
     cipher: Cipher
     """The cipher of the envelope."""
-    compression: Optional[Compression]
+    compression: Compression | None
     """SNAPPY, GZIP and None all mean that the payload's first bytes tell the format."""
     expansion: int
     """The most bytes of plaintext that one stored byte can become."""
 
     @classmethod
-    def create(
-        cls, key: Optional[Buffer], cipher: str, compression: Optional[str]
-    ) -> DecodeOptions:
+    def create(cls, key: Buffer | None, cipher: str, compression: str | None) -> DecodeOptions:
         """Return the options after checking them.
 
         Args:

@@ -14,7 +14,7 @@ that a program keeps never pins a bytearray or mmap of its caller.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from Crypto.Cipher import AES
 
@@ -75,7 +75,7 @@ def decode(
     options: DecodeOptions,
     *,
     length: int,
-    number: Optional[int],
+    number: int | None,
     overwrite_input: bool = False,
     checksum: bool = True,
 ) -> tuple[bytes, int]:
@@ -104,7 +104,7 @@ def decode(
     return data, crc32c(data) if checksum else 0
 
 
-def _require_lz4(compression: Optional[str], number: Optional[int], length: int) -> None:
+def _require_lz4(compression: str | None, number: int | None, length: int) -> None:
     if compression == "LZ4" and packages.lz4_frame is None:
         raise DecompressBlockError(
             "the block is compressed by LZ4, and the package lz4 cannot be loaded here: install "
@@ -118,7 +118,7 @@ def decode_into(
     out: Buffer,
     options: DecodeOptions,
     *,
-    number: Optional[int],
+    number: int | None,
     overwrite_input: bool = False,
 ) -> int:
     """Return the CRC32C of the plaintext in `out`.
@@ -147,7 +147,7 @@ def _view_bytes(buffer: Buffer) -> memoryview:
 # Envelopes (PROTOCOL sections 3 and 5)
 
 
-def _decrypt(stored: memoryview, key: memoryview, cipher: str, number: Optional[int]) -> memoryview:
+def _decrypt(stored: memoryview, key: memoryview, cipher: str, number: int | None) -> memoryview:
     if cipher == "AES-CBC":
         return _decrypt_cbc(stored, key)
     assert number is not None
@@ -191,7 +191,7 @@ def _decrypt_gcm(stored: memoryview, key: memoryview, number: int) -> memoryview
 # Payloads: each function returns exactly `length` bytes, or refuses
 
 
-def _decompress(payload: memoryview, compression: Optional[str], length: int) -> _Data:
+def _decompress(payload: memoryview, compression: str | None, length: int) -> _Data:
     if compression == "NONE":
         _require_length(len(payload), length)
         return payload
@@ -405,7 +405,7 @@ def _lz4_frame(context: Any, frame: memoryview, room: int) -> tuple[bytes, int]:
     return data, consumed
 
 
-def _read_lz4_descriptor(descriptor: memoryview) -> Optional[int]:
+def _read_lz4_descriptor(descriptor: memoryview) -> int | None:
     """Judge a frame descriptor; return the content size that it declares, or None."""
     if len(descriptor) < 3:
         raise _Refused(DecodeStatus.CORRUPT)

@@ -8,7 +8,7 @@ import itertools
 import threading
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from . import checksums
 from .bodies import Body, BytesBody, PrefixedBody, SourceBody, md5
@@ -42,7 +42,7 @@ class FileInfo(NamedTuple):
     file_id: int
     name: str
     size: int
-    cipher: Optional[Cipher]
+    cipher: Cipher | None
     compression: Compression
     blocks: int
 
@@ -194,7 +194,7 @@ class Catalog:
         self._last_id = 1000
 
     def add(
-        self, source: Source, options: FileOptions, name: Optional[str], file_id: Optional[int]
+        self, source: Source, options: FileOptions, name: str | None, file_id: int | None
     ) -> int:
         """Add a file, and return its ID.
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 from .bodies import PIECE_SIZE_BYTES, Body, iter_pieces
 from .options import ChecksumType
@@ -15,7 +15,7 @@ from .options import ChecksumType
 _Update = Callable[[bytes], bytes]
 
 
-def declare(body: Body, name: str, checksum_type: Optional[ChecksumType] = None) -> str:
+def declare(body: Body, name: str, checksum_type: ChecksumType | None = None) -> str:
     """Return the value of a checksum header.
 
     S3 computes a COMPOSITE checksum from the checksums of an upload's parts, and appends their number.

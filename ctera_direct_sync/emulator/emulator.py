@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any
 
 from .cache import BlockCache
 from .catalog import Catalog, FileInfo
@@ -114,39 +114,39 @@ class Emulator:
 
     def __init__(
         self,
-        folder: Union[str, os.PathLike[str], None] = None,
+        folder: str | os.PathLike[str] | None = None,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        cipher: Optional[Cipher] = "AES-CBC",
+        cipher: Cipher | None = "AES-CBC",
         compression: Compression = "SNAPPY",
-        block_size: Union[int, Sequence[int]] = 4 * MIB,
+        block_size: int | Sequence[int] = 4 * MIB,
         listing: ListingShape = "8.3",
-        listed_range: Optional[tuple[int, int]] = None,
+        listed_range: tuple[int, int] | None = None,
         native: bool = False,
         azure_md5: bool = False,
         checksums: Sequence[ChecksumHeader] = (),
-        checksum_type: Optional[ChecksumType] = None,
+        checksum_type: ChecksumType | None = None,
         etag_md5: bool = False,
         key_size: KeySize = 32,
         snappy_chunk: int = 32 * 1024,
         gzip_members: int = 1,
         gzip_level: int = 1,
-        lz4: Optional[Mapping[str, Any]] = None,
-        declared_compression: Optional[str] = None,
+        lz4: Mapping[str, Any] | None = None,
+        declared_compression: str | None = None,
         direct: bool = True,
         expire: float = 3600.0,
         tls: bool = False,
         prefix: str = "",
         separate_storage: bool = False,
-        storage_url: Optional[str] = None,
-        access_key_id: Optional[str] = None,
-        secret_access_key: Optional[str] = None,
-        bearer: Optional[str] = None,
+        storage_url: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        bearer: str | None = None,
         username: str = "demo",
-        password: Optional[str] = None,
-        tree: Optional[Folder] = None,
-        portal_options: Optional[PortalOptions] = None,
+        password: str | None = None,
+        tree: Folder | None = None,
+        portal_options: PortalOptions | None = None,
         cache: int = 128 * MIB,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -183,7 +183,7 @@ class Emulator:
         self._storage_url = storage_url.rstrip("/") if storage_url else None
         self._storage_port = 0
         self._servers: list[Server] = []
-        self._certificates: Optional[Certificates] = None
+        self._certificates: Certificates | None = None
         self._signer = Signer(secrets.token_bytes(32), expire, clock)
         file_key_secret = derive(key_encryption_key(self.secret_access_key), "file-keys", 32)
         self._catalog = Catalog(file_key_secret, BlockCache(cache))
@@ -251,7 +251,7 @@ class Emulator:
         return self._storage_url or self._origin(self._running()[-1].port)
 
     @property
-    def ca_bundle(self) -> Optional[str]:
+    def ca_bundle(self) -> str | None:
         """The path of the certificate to trust, in PEM. None without TLS."""
         return self._certificates.bundle if self._certificates is not None else None
 
@@ -285,12 +285,12 @@ class Emulator:
         self._backend.latency = seconds
 
     @property
-    def rate(self) -> Optional[float]:
+    def rate(self) -> float | None:
         """How fast each body is sent, in bytes per second, or None. It may be set at any time."""
         return self._backend.rate
 
     @rate.setter
-    def rate(self, rate: Optional[float]) -> None:
+    def rate(self, rate: float | None) -> None:
         self._backend.rate = rate
 
     @property
@@ -304,10 +304,10 @@ class Emulator:
 
     def add(
         self,
-        data: Union[bytes, str, os.PathLike[str], Source],
+        data: bytes | str | os.PathLike[str] | Source,
         *,
-        name: Optional[str] = None,
-        file_id: Optional[int] = None,
+        name: str | None = None,
+        file_id: int | None = None,
         **options: Unpack[FileOptionsGiven],
     ) -> int:
         """Add a file, and return its ID.
@@ -332,7 +332,7 @@ class Emulator:
     def replace(
         self,
         file_id: int,
-        data: Union[bytes, str, os.PathLike[str], Source],
+        data: bytes | str | os.PathLike[str] | Source,
         *,
         keep_old: bool = True,
         **options: Unpack[FileOptionsGiven],
@@ -395,8 +395,8 @@ class Emulator:
 
     def _add_default_user(
         self,
-        tree: Optional[Folder],
-        folder: Union[str, os.PathLike[str], None],
+        tree: Folder | None,
+        folder: str | os.PathLike[str] | None,
         file_options: FileOptions,
     ) -> None:
         user = self.accounts.add(
@@ -443,7 +443,7 @@ class Emulator:
         return self._servers
 
 
-def _require_folder(folder: Union[str, os.PathLike[str]]) -> Path:
+def _require_folder(folder: str | os.PathLike[str]) -> Path:
     path = Path(folder)
     if not path.is_dir():
         raise ValueError(f"not a folder: {path}")

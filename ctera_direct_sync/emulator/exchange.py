@@ -8,7 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from .bodies import PIECE_SIZE_BYTES, Body, Bytes, iter_pieces
 from .catalog import Catalog
@@ -57,7 +57,7 @@ class Backend:
         self.stopping = threading.Event()
         self.connections = itertools.count(1)
         self.latency = 0.0
-        self.rate: Optional[float] = None
+        self.rate: float | None = None
 
     def serve(self, exchange: Exchange) -> None:
         """Answer a request, or run the fault that it meets."""
@@ -94,7 +94,7 @@ class Exchange:
         self._backend = handler.server.backend
         self._ended = False
 
-    def respond(self, block: Optional[int] = None, whole: bool = False) -> Response:
+    def respond(self, block: int | None = None, whole: bool = False) -> Response:
         """Return the right response.
 
         Args:
@@ -134,7 +134,7 @@ class Exchange:
         """Wait for some seconds, or until the emulator stops."""
         self._backend.stopping.wait(seconds)
 
-    def send(self, response: Response, rate: Optional[float] = None) -> None:
+    def send(self, response: Response, rate: float | None = None) -> None:
         """Send a response.
 
         Args:
@@ -176,7 +176,7 @@ class Exchange:
         handler.end_headers()
 
     def send_body(
-        self, body: Body, start: int, stop: int, *, last: bool = True, rate: Optional[float] = None
+        self, body: Body, start: int, stop: int, *, last: bool = True, rate: float | None = None
     ) -> None:
         """Send a part of a body.
 

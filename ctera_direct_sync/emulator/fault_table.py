@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple
 
 from .messages import PORTAL, STORAGE, Request, Where
 
@@ -36,13 +36,13 @@ class Fault:
 
     def __init__(
         self,
-        where: Optional[Where],
-        file_id: Optional[int],
-        block: Optional[int],
-        times: Optional[int],
+        where: Where | None,
+        file_id: int | None,
+        block: int | None,
+        times: int | None,
         skip: int,
         action: Action,
-        call: Optional[str] = None,
+        call: str | None = None,
     ) -> None:
         self.action = action
         self.entered = threading.Event()
@@ -121,13 +121,13 @@ class FaultTable:
 
     def add(
         self,
-        where: Optional[Where] = None,
-        file_id: Optional[int] = None,
-        block: Optional[int] = None,
+        where: Where | None = None,
+        file_id: int | None = None,
+        block: int | None = None,
         *,
-        times: Optional[int] = 1,
+        times: int | None = 1,
         skip: int = 0,
-        call: Optional[str] = None,
+        call: str | None = None,
         action: Action,
     ) -> Fault:
         """Add a fault.
@@ -152,7 +152,7 @@ class FaultTable:
             self._faults.append(fault)
         return fault
 
-    def match(self, request: Request) -> Optional[Fault]:
+    def match(self, request: Request) -> Fault | None:
         """Return the fault that a request meets, and count the request."""
         with self._lock:
             for fault in self._faults:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Optional, Union
+from typing import TYPE_CHECKING, Any, Literal
 
 from .bodies import Body, BytesBody, FlippedBody
 from .fault_table import Action, Fault, FaultTable
@@ -58,7 +58,7 @@ Framing = Literal["length", "chunked", "close"]
 Coding = Literal["gzip", "deflate"]
 
 
-def status(code: int, headers: Optional[Mapping[str, str]] = None, body: bytes = b"") -> Action:
+def status(code: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Action:
     """Answer with a status.
 
     Args:
@@ -83,7 +83,7 @@ def delay(seconds: float) -> Action:
     return Action("delay", run)
 
 
-def reset(after: Optional[int] = None) -> Action:
+def reset(after: int | None = None) -> Action:
     """Reset the connection (TCP RST).
 
     Args:
@@ -98,7 +98,7 @@ def reset(after: Optional[int] = None) -> Action:
     return Action("reset", run)
 
 
-def cut(after: Optional[int] = None) -> Action:
+def cut(after: int | None = None) -> Action:
     """Close the connection.
 
     Args:
@@ -113,7 +113,7 @@ def cut(after: Optional[int] = None) -> Action:
     return Action("cut", run)
 
 
-def stall(after: Optional[int] = None) -> Action:
+def stall(after: int | None = None) -> Action:
     """Send nothing more until the fault is released or the emulator stops, then the rest of the answer.
 
     Args:
@@ -168,7 +168,7 @@ def long(extra: bytes = b"\0") -> Action:
     return Action("long", run)
 
 
-def content_length(value: Union[int, str, None]) -> Action:
+def content_length(value: int | str | None) -> Action:
     """Send the body with another Content-Length, and close the connection.
 
     Args:
@@ -189,7 +189,7 @@ def content_length(value: Union[int, str, None]) -> Action:
     return Action("content_length", run)
 
 
-def chunked(cut: Optional[int] = None, size: int = 1000) -> Action:
+def chunked(cut: int | None = None, size: int = 1000) -> Action:
     """Send the body in chunked transfer encoding.
 
     Args:
@@ -233,7 +233,7 @@ def garbage(data: bytes = b"\x16\x03\x01 this is no HTTP\r\n\r\n") -> Action:
     return Action("garbage", run)
 
 
-def redirect(url: Optional[str] = None, code: int = 302) -> Action:
+def redirect(url: str | None = None, code: int = 302) -> Action:
     """Redirect the client.
 
     Args:
@@ -248,7 +248,7 @@ def redirect(url: Optional[str] = None, code: int = 302) -> Action:
     return Action("redirect", run)
 
 
-def corrupt(bits: int = 1, at: Optional[int] = None) -> Action:
+def corrupt(bits: int = 1, at: int | None = None) -> Action:
     """Flip bits of the body.
 
     Args:
@@ -281,7 +281,7 @@ def swap(block: int) -> Action:
 
 
 def replace(
-    body: Union[bytes, Callable[[bytes], bytes]], headers: Optional[Mapping[str, str]] = None
+    body: bytes | Callable[[bytes], bytes], headers: Mapping[str, str] | None = None
 ) -> Action:
     """Send another body with the right length for it.
 
@@ -298,7 +298,7 @@ def replace(
     return Action("replace", run)
 
 
-def headers(changes: Mapping[str, Optional[str]]) -> Action:
+def headers(changes: Mapping[str, str | None]) -> Action:
     """Add, change or remove headers.
 
     Args:
@@ -330,8 +330,8 @@ def throttle(rate: float) -> Action:
 
 def ignore_range(
     framing: Framing = "length",
-    coding: Optional[Coding] = None,
-    headers: Optional[Mapping[str, str]] = None,
+    coding: Coding | None = None,
+    headers: Mapping[str, str] | None = None,
     cut: int = 0,
 ) -> Action:
     """Answer a range request with status 200 and the whole object.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import Counter, deque
-from typing import Optional
 
 from .messages import Where
 
@@ -38,18 +37,18 @@ class RequestRecord:
     where: Where
     method: str
     path: str
-    file_id: Optional[int]
-    block: Optional[int]
-    range: Optional[str]
+    file_id: int | None
+    block: int | None
+    range: str | None
     had_authorization: bool
     connection: int
     host: str
-    status: Optional[int] = None
+    status: int | None = None
     sent: int = 0
-    fault: Optional[str] = None
-    call: Optional[str] = None
-    root: Optional[str] = None
-    depth: Optional[str] = None
+    fault: str | None = None
+    call: str | None = None
+    root: str | None = None
+    depth: str | None = None
     start: int = 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from email.message import Message
-from typing import TYPE_CHECKING, Literal, NamedTuple, Optional
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
 from .bodies import Body, BytesBody
@@ -39,11 +39,11 @@ class Request(NamedTuple):
     query: str
     headers: Message
     host: str
-    file_id: Optional[int] = None
-    version: Optional[int] = None
-    block: Optional[int] = None
+    file_id: int | None = None
+    version: int | None = None
+    block: int | None = None
     method: str = "GET"
-    call: Optional[Call] = None
+    call: Call | None = None
 
 
 class Response(NamedTuple):

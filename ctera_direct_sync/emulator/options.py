@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Optional, TypedDict, Union, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 Cipher = Literal["AES-CBC", "AES-GCM"]
 Compression = Literal["SNAPPY", "SNAPPY-RAW", "GZIP", "LZ4", "NONE"]
@@ -21,7 +21,7 @@ ChecksumHeader = Literal[
 ]
 KeySize = Literal[16, 24, 32]
 
-CIPHERS: tuple[Optional[Cipher], ...] = (*get_args(Cipher), None)
+CIPHERS: tuple[Cipher | None, ...] = (*get_args(Cipher), None)
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
 MIB = 1024 * 1024
@@ -59,22 +59,22 @@ class FileOptions:
         ValueError: An option has a value that cannot be, or two options do not go together.
     """
 
-    cipher: Optional[Cipher] = "AES-CBC"
+    cipher: Cipher | None = "AES-CBC"
     compression: Compression = "SNAPPY"
-    block_size: Union[int, Sequence[int]] = 4 * MIB
+    block_size: int | Sequence[int] = 4 * MIB
     listing: ListingShape = "8.3"
-    listed_range: Optional[tuple[int, int]] = None
+    listed_range: tuple[int, int] | None = None
     native: bool = False
     azure_md5: bool = False
     checksums: Sequence[ChecksumHeader] = ()
-    checksum_type: Optional[ChecksumType] = None
+    checksum_type: ChecksumType | None = None
     etag_md5: bool = False
     key_size: KeySize = 32
     snappy_chunk: int = 32 * 1024
     gzip_members: int = 1
     gzip_level: int = 1
     lz4: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    declared_compression: Optional[str] = None
+    declared_compression: str | None = None
     direct: bool = True
 
     def __post_init__(self) -> None:
@@ -127,22 +127,22 @@ class FileOptions:
 class FileOptionsGiven(TypedDict, total=False):
     """Some of the options of a file, as keyword arguments. `FileOptions` describes them."""
 
-    cipher: Optional[Cipher]
+    cipher: Cipher | None
     compression: Compression
-    block_size: Union[int, Sequence[int]]
+    block_size: int | Sequence[int]
     listing: ListingShape
-    listed_range: Optional[tuple[int, int]]
+    listed_range: tuple[int, int] | None
     native: bool
     azure_md5: bool
     checksums: Sequence[ChecksumHeader]
-    checksum_type: Optional[ChecksumType]
+    checksum_type: ChecksumType | None
     etag_md5: bool
     key_size: KeySize
     snappy_chunk: int
     gzip_members: int
     gzip_level: int
     lz4: Mapping[str, Any]
-    declared_compression: Optional[str]
+    declared_compression: str | None
     direct: bool
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 from .catalog import Catalog, FileVersion, NoSuchFile
 from .keys import wrap
@@ -26,7 +26,7 @@ class Portal:
     def __init__(
         self,
         catalog: Catalog,
-        secret_of: Callable[[str], Optional[str]],
+        secret_of: Callable[[str], str | None],
         prefix: str,
         locate: Callable[[str], str],
         interface: Interface,
@@ -53,7 +53,7 @@ class Portal:
             return json_response(422, {"msg": "Some block is on a node not in direct mode"})
         return json_response(200, self.listing(version, secret))
 
-    def secret(self, request: Request) -> Optional[str]:
+    def secret(self, request: Request) -> str | None:
         """Return the secret access key that goes with a request's authorization, or None."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         return self._secret_of(given.strip()) if scheme.lower() == "bearer" else None
@@ -85,7 +85,7 @@ class Portal:
         return listing
 
     @staticmethod
-    def _encrypt_info(cipher: Optional[str], wrapped_key: str) -> dict[str, Any]:
+    def _encrypt_info(cipher: str | None, wrapped_key: str) -> dict[str, Any]:
         if cipher is None:
             return {"data_encrypted": False}
         info: dict[str, Any] = {"data_encrypted": True, "wrapped_key": wrapped_key}
@@ -93,7 +93,7 @@ class Portal:
             info["cipher"] = cipher
         return info
 
-    def _version(self, file_id: Optional[int]) -> Optional[FileVersion]:
+    def _version(self, file_id: int | None) -> FileVersion | None:
         try:
             return None if file_id is None else self._catalog.listed(file_id)
         except NoSuchFile:

@@ -13,7 +13,7 @@ import ssl
 import threading
 import weakref
 from http import HTTPStatus
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import urlsplit
 
 from .exchange import Backend, Exchange
@@ -57,7 +57,7 @@ class Server(http.server.ThreadingHTTPServer):
         backend: Backend,
         roles: tuple[Where, ...],
         prefix: str,
-        tls: Optional[ssl.SSLContext],
+        tls: ssl.SSLContext | None,
     ) -> None:
         self.backend = backend
         self.roles = roles
@@ -209,7 +209,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             target.path
         )
 
-    def _read_body(self) -> Optional[bytes]:
+    def _read_body(self) -> bytes | None:
         """Return the request's body, or None after an error was sent."""
         if "Transfer-Encoding" in self.headers:
             self.close_connection = True

@@ -7,7 +7,6 @@ import hmac
 import threading
 import time
 from collections.abc import Callable
-from typing import Optional
 from urllib.parse import parse_qsl, urlencode
 
 SIGNATURE = "X-Amz-Signature"
@@ -45,7 +44,7 @@ class Signer:
         )
         return f"{path}?{query}&{SIGNATURE}={self._signature(path, query)}"
 
-    def refusal(self, path: str, query: str) -> Optional[tuple[str, str]]:
+    def refusal(self, path: str, query: str) -> tuple[str, str] | None:
         """Return S3's error code and message if a request must be refused, else None."""
         signed, _, signature = query.rpartition(f"&{SIGNATURE}=")
         if not signed:

@@ -50,7 +50,7 @@ class BytesSource:
         size: The number of bytes.
     """
 
-    def __init__(self, data: Union[bytes, bytearray, memoryview]) -> None:
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
         self._data = bytes(data)
         self.size = len(self._data)
 
@@ -76,7 +76,7 @@ class FileSource:
         OSError: The file cannot be found.
     """
 
-    def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._stamp = _stamp(self.path.stat())
         self.size = self._stamp[0]

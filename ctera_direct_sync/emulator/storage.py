@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Optional
 
 from .bodies import RangeBody
 from .catalog import Catalog, NoSuchObject, StoredObject
@@ -26,9 +25,7 @@ class Storage:
         self._catalog = catalog
         self._signer = signer
 
-    def answer(
-        self, request: Request, block: Optional[int] = None, whole: bool = False
-    ) -> Response:
+    def answer(self, request: Request, block: int | None = None, whole: bool = False) -> Response:
         """Return the response to a request.
 
         Args:
@@ -53,7 +50,7 @@ class Storage:
             return s3_error(404, "NoSuchKey", "The specified key does not exist.")
         return self._serve(stored, request, whole)
 
-    def _stored(self, request: Request, block: Optional[int]) -> StoredObject:
+    def _stored(self, request: Request, block: int | None) -> StoredObject:
         number = request.block if block is None else block
         if request.file_id is None or request.version is None or number is None:
             raise NoSuchObject(request.path)
@@ -90,7 +87,7 @@ class Storage:
         return Response(206, headers, RangeBody(body, start, stop - start))
 
 
-def _matches(condition: Optional[str], etag: str) -> bool:
+def _matches(condition: str | None, etag: str) -> bool:
     if condition is None or condition.strip() == "*":
         return True
     return etag in [each.strip() for each in condition.split(",")]

@@ -8,7 +8,7 @@ import secrets
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Literal, Optional, get_args
+from typing import Literal, get_args
 
 from ..keys import new_access_key_id, new_secret_access_key
 from .options import PortalOptions
@@ -46,7 +46,7 @@ class User:
     password: str = dataclasses.field(repr=False)
     full_name: str
     role: Role = "EndUser"
-    domain: Optional[str] = None
+    domain: str | None = None
     can_access_end_user_folders: bool = True
 
     @property
@@ -83,7 +83,7 @@ class Session:
     used: float
     token: str = dataclasses.field(repr=False)
     by_ticket: bool = False
-    tenant: Optional[str] = None
+    tenant: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,11 +129,11 @@ class Accounts:
         name: str,
         password: str,
         *,
-        full_name: Optional[str] = None,
+        full_name: str | None = None,
         role: Role = "EndUser",
-        domain: Optional[str] = None,
+        domain: str | None = None,
         can_access_end_user_folders: bool = True,
-        bearer: Optional[str] = None,
+        bearer: str | None = None,
     ) -> User:
         """Add a user.
 
@@ -175,7 +175,7 @@ class Accounts:
         with self._lock:
             return list(self._users.values())
 
-    def find(self, name: str, domain: Optional[str] = None) -> Optional[User]:
+    def find(self, name: str, domain: str | None = None) -> User | None:
         """Return a user by name and domain, or None."""
         login_name = name if domain is None else f"{domain}\\{name}"
         with self._lock:
@@ -193,7 +193,7 @@ class Accounts:
             except KeyError:
                 raise KeyError(f"no user {name!r}") from None
 
-    def with_full_name(self, full_name: str) -> Optional[User]:
+    def with_full_name(self, full_name: str) -> User | None:
         """Return the user with a full name, or None."""
         with self._lock:
             return next(
@@ -221,7 +221,7 @@ class Accounts:
         with self._lock:
             return self.get(name).login_name.lower() in self._locked
 
-    def check_password(self, login_name: str, password: str, context: str) -> Optional[User]:
+    def check_password(self, login_name: str, password: str, context: str) -> User | None:
         """Return the user that a name and a password sign in, or None if they do not."""
         with self._lock:
             key = login_name.lower()
@@ -251,7 +251,7 @@ class Accounts:
             )
         return cookie
 
-    def session(self, cookies: list[str], context: str) -> Optional[Session]:
+    def session(self, cookies: list[str], context: str) -> Session | None:
         """Return the session that one of some cookies opens in a context, or None, and note its use."""
         with self._lock:
             now = self._clock()
@@ -272,7 +272,7 @@ class Accounts:
             for cookie in cookies:
                 self._sessions.pop(cookie, None)
 
-    def expire_sessions(self, name: Optional[str] = None) -> None:
+    def expire_sessions(self, name: str | None = None) -> None:
         """End every session, or those of one user, as if they had not been used for long.
 
         Args:
@@ -299,12 +299,12 @@ class Accounts:
             self._tickets[ticket] = user
         return ticket
 
-    def redeem_ticket(self, ticket: str) -> Optional[User]:
+    def redeem_ticket(self, ticket: str) -> User | None:
         """Return the user of a ticket, or None. A ticket can be redeemed once."""
         with self._lock:
             return self._tickets.pop(ticket, None)
 
-    def bearer_user(self, token: str) -> Optional[User]:
+    def bearer_user(self, token: str) -> User | None:
         """Return the user that a bearer token stands for in API calls, or None."""
         with self._lock:
             if token in self._bearers:
@@ -317,8 +317,8 @@ class Accounts:
     def add_key(
         self,
         user: User,
-        access_key_id: Optional[str] = None,
-        secret_access_key: Optional[str] = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
     ) -> AccessKey:
         """Make a key pair for Direct IO. What is not given is random."""
         with self._lock:
@@ -336,17 +336,17 @@ class Accounts:
         with self._lock:
             return [key for key in self._keys.values() if key.owner == owner]
 
-    def remove_key(self, uid: int) -> Optional[AccessKey]:
+    def remove_key(self, uid: int) -> AccessKey | None:
         """Remove the key pair of an ID, and return it. None: there was none."""
         with self._lock:
             return self._keys.pop(uid, None)
 
-    def key_by_uid(self, uid: int) -> Optional[AccessKey]:
+    def key_by_uid(self, uid: int) -> AccessKey | None:
         """Return the key pair of an ID, or None."""
         with self._lock:
             return self._keys.get(uid)
 
-    def direct_secret(self, token: str) -> Optional[str]:
+    def direct_secret(self, token: str) -> str | None:
         """Return the secret access key that goes with a bearer token of Direct IO, or None.
 
         Only the keys of Read Write Administrators are valid.
@@ -361,7 +361,7 @@ class Accounts:
                 return None
             return next((each.secret_access_key for each in self.keys(user.uid)), None)
 
-    def _key(self, access_key_id: str) -> Optional[AccessKey]:
+    def _key(self, access_key_id: str) -> AccessKey | None:
         given = access_key_id.encode("utf-8", "replace")
         return next(
             (
@@ -372,7 +372,7 @@ class Accounts:
             None,
         )
 
-    def _user(self, uid: int) -> Optional[User]:
+    def _user(self, uid: int) -> User | None:
         return next((user for user in self._users.values() if user.uid == uid), None)
 
     def _next_uid(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 
 class RequestError(Exception):
@@ -36,6 +36,6 @@ class Call(NamedTuple):
     name: str
     path: str
     parameter: Any = None
-    root: Optional[str] = None
-    depth: Optional[str] = None
+    root: str | None = None
+    depth: str | None = None
     start: int = 0

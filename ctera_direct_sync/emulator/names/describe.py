@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import quote, unquote
 
 from .accounts import Accounts
@@ -85,7 +85,7 @@ class Describer:
             info["fileId"] = file_id
         return info
 
-    def _facts(self, node: Node, state: State) -> tuple[Optional[int], float]:
+    def _facts(self, node: Node, state: State) -> tuple[int | None, float]:
         if not node.is_folder:
             return content_facts(state)
         if self._options.folder_size == "total":
@@ -116,7 +116,7 @@ class Describer:
         return f"{self._parents[above]}/{quote(parts[-1], safe='')}{slash}"
 
 
-def split_reference(reference: str, context: str) -> Optional[tuple[str, ...]]:
+def split_reference(reference: str, context: str) -> tuple[str, ...] | None:
     """Return the parts of a percent-encoded path below `/{context}/webdav`, or None."""
     start = f"/{context}/webdav"
     if reference != start and not reference.startswith(f"{start}/"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from ..messages import Request, Response, html_response
@@ -81,7 +81,7 @@ class Interface:
         """Return whether a path is one of the API, of its login page or of WebDAV."""
         return self._split(path) is not None
 
-    def identify(self, method: str, path: str, headers: Any, body: bytes) -> Optional[Call]:
+    def identify(self, method: str, path: str, headers: Any, body: bytes) -> Call | None:
         """Return the call that a request makes, or None if it is not for the API."""
         split = self._split(path)
         if split is None:
@@ -105,7 +105,7 @@ class Interface:
         return Call(context, rest.rpartition("/")[2], rest)
 
     def answer(
-        self, request: Request, call: Call, edit: Optional[Callable[[Any], Any]] = None
+        self, request: Request, call: Call, edit: Callable[[Any], Any] | None = None
     ) -> Response:
         """Return the response to a call.
 
@@ -126,7 +126,7 @@ class Interface:
                 headers=headers,
             )
 
-    def _split(self, path: str) -> Optional[tuple[str, str]]:
+    def _split(self, path: str) -> tuple[str, str] | None:
         if not path.startswith(f"{self._prefix}/"):
             return None
         context, _, rest = path[len(self._prefix) + 1 :].partition("/")
@@ -157,7 +157,7 @@ class Interface:
         request: Request,
         call: Call,
         in_json: bool,
-        edit: Optional[Callable[[Any], Any]],
+        edit: Callable[[Any], Any] | None,
     ) -> Response:
         if call.path.startswith("public/"):
             return self._public(call, in_json)
@@ -202,7 +202,7 @@ class Interface:
 
     # Who calls.
 
-    def _session(self, request: Request, context: str) -> Optional[Session]:
+    def _session(self, request: Request, context: str) -> Session | None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             user = self._accounts.bearer_user(token.strip())

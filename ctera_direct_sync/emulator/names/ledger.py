@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Optional
 
 from ..catalog import Catalog
 from ..options import FileOptions
@@ -45,7 +44,7 @@ class Ledger:
         self._changes = 0
         self._deletions = 0
         self._last_moment = 0
-        self._moment: Optional[int] = None
+        self._moment: int | None = None
         self._by_id: dict[int, Node] = {}
 
     @contextlib.contextmanager
@@ -74,11 +73,11 @@ class Ledger:
 
     def first_state(
         self,
-        parent: Optional[Node],
+        parent: Node | None,
         name: str,
-        file_id: Optional[int] = None,
-        source: Optional[Source] = None,
-        modified: Optional[float] = None,
+        file_id: int | None = None,
+        source: Source | None = None,
+        modified: float | None = None,
     ) -> State:
         """Return the state of a new object."""
         if modified is None:
@@ -100,8 +99,8 @@ class Ledger:
         parent: Node,
         name: str,
         source: Source,
-        modified: Optional[float] = None,
-        options: Optional[FileOptions] = None,
+        modified: float | None = None,
+        options: FileOptions | None = None,
     ) -> int:
         """Add a file with a content, and return its ID.
 
@@ -119,13 +118,13 @@ class Ledger:
         name: str,
         file_id: int,
         source: Source,
-        modified: Optional[float] = None,
+        modified: float | None = None,
     ) -> None:
         """Add a file whose content is in the catalog already."""
         state = self.first_state(parent, name, file_id, source, modified)
         self._attach(Node(parent.cloud_folder, state, is_folder=False))
 
-    def overwrite(self, node: Node, source: Source, modified: Optional[float]) -> int:
+    def overwrite(self, node: Node, source: Source, modified: float | None) -> int:
         """Give a file new content, and return its ID from now on."""
         old_id = node.state.file_id
         options = self._file_options if old_id is None else self._catalog.options(old_id)
@@ -199,7 +198,7 @@ class Ledger:
             self._forget(node)
         self._append(node, deletion=deletion)
 
-    def _write(self, node: Node, file_id: int, source: Source, modified: Optional[float]) -> None:
+    def _write(self, node: Node, file_id: int, source: Source, modified: float | None) -> None:
         if modified is None:
             modified = self._modified(source)
         self._append(node, file_id=file_id, source=source, modified=modified)
@@ -229,7 +228,7 @@ class Ledger:
             state.parent.ordered = None
         return node
 
-    def _modified(self, source: Optional[Source]) -> float:
+    def _modified(self, source: Source | None) -> float:
         return source.path.stat().st_mtime if isinstance(source, FileSource) else self._clock()
 
     def _change_id(self, node: Node) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from ..sources import FileSource, Source
 
@@ -24,11 +24,11 @@ class State(NamedTuple):
 
     change: int
     since: int
-    parent: Optional[Node]
+    parent: Node | None
     name: str
     deletion: int
-    file_id: Optional[int]
-    source: Optional[Source]
+    file_id: int | None
+    source: Source | None
     modified: float
 
     @property
@@ -64,7 +64,7 @@ class Node:
         self.children: dict[str, Node] = {}
         self.former: dict[Node, None] = {}
         self.denied = False
-        self.ordered: Optional[tuple[tuple[str, bool], list[Node]]] = None
+        self.ordered: tuple[tuple[str, bool], list[Node]] | None = None
 
     @property
     def state(self) -> State:
@@ -76,7 +76,7 @@ class Node:
         """Today's name."""
         return self.history[-1].name
 
-    def state_at(self, moment: Optional[int]) -> Optional[State]:
+    def state_at(self, moment: int | None) -> State | None:
         """Return the state at a time in microseconds, or today's. None: there was no such object."""
         if moment is None:
             return self.history[-1]

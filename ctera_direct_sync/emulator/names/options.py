@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, Optional, get_args
+from typing import Literal, get_args
 
 SessionOver = Literal["302", "401", "html"]
 Order = Literal["name", "folders-first", "created", "reversed"]
@@ -77,7 +77,7 @@ class PortalOptions:
     folders_have_ids: bool = False
     folder_size: FolderSize = "zero"
     href_ends_in_slash: bool = False
-    page_cap: Optional[int] = None
+    page_cap: int | None = None
     order: Order = "name"
     infinity: Infinity = "all"
     search_filters: bool = True
@@ -88,7 +88,7 @@ class PortalOptions:
     versions: bool = True
     version: str = "8.3.1000.10"
     has_web_sso: bool = False
-    lock_after: Optional[int] = None
+    lock_after: int | None = None
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an option.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from .accounts import Accounts
@@ -193,7 +193,7 @@ class Resources:
 
 
 def _answer(
-    root: Any, items: list[dict[str, Any]], has_more: bool, error: Optional[str] = None
+    root: Any, items: list[dict[str, Any]], has_more: bool, error: str | None = None
 ) -> dict[str, Any]:
     return {
         CLASS: "FetchResourcesResp",
@@ -225,7 +225,7 @@ def _change_times(node: Node) -> set[int]:
     return times
 
 
-def _path_at(node: Node, moment: int, top: Node) -> Optional[list[str]]:
+def _path_at(node: Node, moment: int, top: Node) -> list[str] | None:
     """Return the path that an object had at a time, below the folder `top`, or None."""
     parts: list[str] = []
     while node is not top:

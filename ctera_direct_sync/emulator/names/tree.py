@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 from ..catalog import Catalog
 from ..options import FileOptions
@@ -53,7 +53,7 @@ class Tree:
         clock: Callable[[], float],
     ) -> None:
         self.cloud_folders: list[CloudFolder] = []
-        self.default_user: Optional[User] = None
+        self.default_user: User | None = None
         self._ledger = Ledger(catalog, options, file_options, clock)
         self._catalog = catalog
         self._accounts = accounts
@@ -70,7 +70,7 @@ class Tree:
         return self._ledger.now()
 
     def add_cloud_folder(
-        self, name: str, content: Optional[Folder] = None, *, owner: Optional[str] = None
+        self, name: str, content: Folder | None = None, *, owner: str | None = None
     ) -> int:
         """Add a cloud folder, and return its ID.
 
@@ -146,8 +146,8 @@ class Tree:
         path: str,
         data: Content,
         *,
-        modified: Optional[float] = None,
-        options: Optional[FileOptions] = None,
+        modified: float | None = None,
+        options: FileOptions | None = None,
     ) -> int:
         """Create a file, and the folders above it. Return the file's ID.
 
@@ -181,7 +181,7 @@ class Tree:
                 raise FileExistsError(f"there is a file or folder: {path}")
             self._ledger.add_folder(parent, name)
 
-    def overwrite(self, path: str, data: Content, *, modified: Optional[float] = None) -> int:
+    def overwrite(self, path: str, data: Content, *, modified: float | None = None) -> int:
         """Give a file other content, and return its ID from now on.
 
         Raises:
@@ -250,7 +250,7 @@ class Tree:
                 node.cloud_folder.is_deleted = True
             self._ledger.delete(node)
 
-    def undelete(self, path: str, *, guid: Optional[str] = None) -> None:
+    def undelete(self, path: str, *, guid: str | None = None) -> None:
         """Bring a file or folder back from the trash, with all that was deleted along with it.
 
         Args:
@@ -322,7 +322,7 @@ class Tree:
 
     # The methods below expect that the lock is held.
 
-    def _user(self, login_name: Optional[str]) -> User:
+    def _user(self, login_name: str | None) -> User:
         if login_name is not None:
             return self._accounts.get(login_name)
         if self.default_user is None:
@@ -362,7 +362,7 @@ class Tree:
         return node
 
 
-def _lineage(node: Optional[Node]) -> Iterator[Node]:
+def _lineage(node: Node | None) -> Iterator[Node]:
     while node is not None:
         yield node
         node = node.state.parent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Union
 
 from .accounts import Accounts, User
 from .nodes import Node
@@ -49,7 +49,7 @@ class Place(NamedTuple):
 
     parts: tuple[str, ...]
     item: Item
-    moment: Optional[int]
+    moment: int | None
     scope: str
     top: int = 0
 
@@ -74,7 +74,7 @@ class View:
         self._user = user
         self._context = context
 
-    def find(self, parts: tuple[str, ...], include_deleted: bool = False) -> Optional[Place]:
+    def find(self, parts: tuple[str, ...], include_deleted: bool = False) -> Place | None:
         """Return what is at a path, or None.
 
         Args:
@@ -111,7 +111,7 @@ class View:
                 return self._sorted(place.item.children_at(place.moment), place.moment)
             return self._today(place.item, include_deleted)
 
-    def _child(self, place: Place, name: str, include_deleted: bool) -> Optional[Place]:
+    def _child(self, place: Place, name: str, include_deleted: bool) -> Place | None:
         if isinstance(place.item, Container):
             if place.scope == "UsersFoldersContainer" and not self._user.sees_users:
                 raise PermissionDenied
@@ -135,7 +135,7 @@ class View:
         return None if child is None else place_in(place, child)
 
     @staticmethod
-    def _at_moment(place: Place, parts: tuple[str, ...]) -> Optional[Place]:
+    def _at_moment(place: Place, parts: tuple[str, ...]) -> Place | None:
         at = len(place.parts)
         if place.moment is not None or at != place.top or len(parts) < at + 2:
             return None
@@ -187,7 +187,7 @@ class View:
             folder.ordered = (key, self._sorted(nodes, None))
         return folder.ordered[1]
 
-    def _sorted(self, nodes: list[Node], moment: Optional[int]) -> list[Node]:
+    def _sorted(self, nodes: list[Node], moment: int | None) -> list[Node]:
         order = self._options.order
         if order == "created":
             return sorted(nodes, key=lambda node: node.history[0].change)
@@ -205,7 +205,7 @@ def place_in(folder: Place, item: Item) -> Place:
     return Place(parts, item, folder.moment, scope_of(item, folder.scope), folder.top or len(parts))
 
 
-def name_of(node: Node, moment: Optional[int]) -> str:
+def name_of(node: Node, moment: int | None) -> str:
     """Return the name of an object at a time in microseconds, or today's."""
     state = node.state_at(moment)
     return node.name if state is None else state.name
@@ -230,7 +230,7 @@ def format_moment(moment: int) -> str:
     return (_EPOCH + datetime.timedelta(microseconds=moment)).strftime(_MOMENT)
 
 
-def parse_moment(text: str) -> Optional[int]:
+def parse_moment(text: str) -> int | None:
     """Return the time in microseconds since the epoch that `format_moment` wrote, or None."""
     try:
         moment = datetime.datetime.strptime(text, _MOMENT)

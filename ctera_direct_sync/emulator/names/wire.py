@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from typing import Any, Optional
+from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
@@ -100,7 +100,7 @@ def format_json(value: Any) -> str:
 
 
 def value_response(
-    value: Any, *, in_json: bool, status: int = 200, headers: Optional[dict[str, str]] = None
+    value: Any, *, in_json: bool, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
     """Return a response that holds a value."""
     if in_json:

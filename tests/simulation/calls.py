@@ -30,6 +30,9 @@ __all__ = ["KINDS", "PATH_KINDS", "Call"]
 KINDS = ("stream", "stream", "iterate", "futures", "write", "open", "ranges")
 PATH_KINDS = ("path", "batch")
 
+#: Virtual seconds within which a call ends once the client is being closed.
+_PROMPT_S = 2.0
+
 #: Errors that nothing in the simulation gives a reason for.
 _NEVER = (DecryptKeyError, UnAuthorized, UnprocessableContent)
 
@@ -81,6 +84,8 @@ class Call:
         if self._calm:
             limit = 60.0 + run.paused - paused
             self._expect(seconds < limit, f"took {seconds:.0f} s although nothing went wrong")
+        late = run.seconds_since_close()
+        self._expect(late < _PROMPT_S, f"ended {late:.1f} s after close() had begun")
         run.count(outcome)
         run.note("call", self._kind, self._file.file_id, outcome, len(self._came))
 

@@ -106,4 +106,33 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "a close does not cut off listings",
+        (
+            Change(
+                "_core",
+                "                scope.cancel()\n        self.engine.close()\n",
+                "                pass\n        self.engine.close()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "an interrupt of a batch's end leaves a thread",
+        (
+            Change(
+                "_readers.batch",
+                "            except BaseException:\n"
+                "                # An interrupt of the end itself must not leave a download or a thread.\n"
+                "                self._end(executor)\n"
+                "                raise\n",
+                "            except LookupError:\n                raise\n",
+            ),
+            Change(
+                "_base.worker_pool",
+                "            # An interrupt must not leave threads that wait for ever. A second end does no "
+                "harm.\n            self._tasks.put(None)\n            raise\n",
+                "            raise\n",
+            ),
+        ),
+    ),
 )

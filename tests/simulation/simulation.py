@@ -183,6 +183,7 @@ class Simulation:
         self.paused = 0.0
         self.calls: Counter[str] = Counter()
         self.trace: list[str] = []
+        self._closed_at = self._paused_before = 0.0
         self._folder = folder
         self._folders = 0
         self._keep_trace = keep_trace
@@ -209,8 +210,8 @@ class Simulation:
 
     def pause(self, seconds: float) -> None:
         """Let the current task sleep, on behalf of a user."""
-        self.paused += seconds
         self.world.sleep(seconds)
+        self.paused += seconds
 
     def new_folder(self) -> Path:
         """Return a folder that is empty."""
@@ -292,8 +293,15 @@ class Simulation:
         while any(not task.done for task in self.world._spawned):
             self.world.join()
 
+    def seconds_since_close(self) -> float:
+        """Return the virtual seconds since the close began, without the pauses of users."""
+        if not self.closing:
+            return 0.0
+        return self.network.time - self._closed_at - (self.paused - self._paused_before)
+
     def _close(self) -> None:
         self.closing = True
+        self._closed_at, self._paused_before = self.network.time, self.paused
         self.client.close()
         self.network.over = True
         self.note("closed")

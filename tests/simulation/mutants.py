@@ -129,8 +129,9 @@ MUTANTS = (
             ),
             Change(
                 "_base.worker_pool",
-                "            # An interrupt must not leave threads that wait for ever. A second end does no "
-                "harm.\n            self._tasks.put(None)\n            raise\n",
+                "            # An interrupt must not leave threads that wait for ever. "
+                "A second end does no harm.\n"
+                "            self._tasks.put(None)\n            raise\n",
                 "            raise\n",
             ),
         ),

@@ -141,7 +141,9 @@ def _run(minutes: float, seed: int, crash_share: bool) -> int:
                     crashed += crashes.run(seed, _HISTORIES_PER_TURN)
                 except crashes.Wrong as error:
                     failed += 1
-                    print(f"{error}\nagain: python -m tests.simulation.crashes", flush=True)
+                    number = str(error).split(":")[0].rpartition(" ")[2]
+                    again = f"python -m tests.simulation.crashes --seed {number} --histories 1"
+                    print(f"{error}\nagain: {again}", flush=True)
             seed += _SEEDS_PER_TURN
     took, used = time.monotonic() - began, time.process_time() - cpu
     for name, count in calls.most_common():

@@ -15,7 +15,8 @@
 #   make schedules-http MINUTES=n  HTTP under a model, by chance (docs/reliability.md)
 #   make soak MINUTES=n everything at once, with faults      (docs/reliability.md)
 #   make schedules MINUTES=n the engine under seeded schedules (docs/reliability.md)
-#   make mutants        whether the schedules find races that are put back
+#   make simulate MINUTES=n the client in simulated networks and crashes (docs/reliability.md)
+#   make mutants        whether schedules and simulation find faults that are put back
 #   make wheel          the wheel for this machine            (wheels/README.md)
 
 SHELL := /bin/bash
@@ -26,7 +27,7 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules mutants wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules simulate mutants wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
@@ -107,8 +108,12 @@ soak: $(VENV)/.installed
 schedules: $(VENV)/.installed
 	$(BIN)/python -m tests.schedules --minutes $(MINUTES)
 
+simulate: $(VENV)/.installed
+	$(BIN)/python -m tests.simulation --minutes $(MINUTES)
+
 mutants: $(VENV)/.installed
 	$(BIN)/python -m tests.schedules --mutants
+	$(BIN)/python -m tests.simulation --mutants
 
 wheel: $(VENV)/.system
 	PYTHON=$(PYTHON) wheels/make-wheel.sh

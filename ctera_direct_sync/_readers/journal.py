@@ -172,6 +172,16 @@ class Journal:
         except OSError as error:
             self._warn(error.strerror or str(error))
 
+    def remove_unfinished(self) -> None:
+        """Remove a new journal that a crash left before it got its name. It is missing, as a rule."""
+        with contextlib.suppress(OSError):
+            self._unlink_new()
+
+    def _unlink_new(self) -> None:
+        # A crash left it, or another user put it there, whose file `open_own` refuses.
+        os.close(self._folder.open_own(self._new_name, os.O_RDONLY))
+        self._folder.unlink(self._new_name)
+
     def close(self) -> None:
         """Close the journal. Later calls of `append` do nothing."""
         fd, self._fd = self._fd, None
@@ -191,9 +201,7 @@ class Journal:
         try:
             fd = self._folder.create(self._new_name, flags)
         except FileExistsError:
-            # A crash left it, or another user put it there, whose file `open_own` refuses.
-            os.close(self._folder.open_own(self._new_name, os.O_RDONLY))
-            self._folder.unlink(self._new_name)
+            self._unlink_new()
             fd = self._folder.create(self._new_name, flags)
         try:
             view = memoryview(content)

@@ -472,6 +472,8 @@ class PartFile:
     def discard(self) -> None:
         """Have the part file removed in the end, because there is nothing to resume."""
         self._keep = False
+        if self._journal is not None:
+            self._journal.remove_unfinished()
 
     def _close(self) -> None:
         if self._file.is_child():

@@ -179,8 +179,8 @@ class Package:
         # Errors that tasks log are part of the runs: what counts is judged by the models.
         logging.getLogger(self.alias).setLevel(logging.CRITICAL + 1)
         self._builtins = {**vars(builtins), "__import__": self._import}
-        self._futures = self._load_futures()
-        self.substitutes.use_futures(self._futures)
+        self.standard_futures = self._load_futures()
+        self.substitutes.use_futures(self.standard_futures)
         for change in changes:
             self.module(change.module)
 
@@ -201,6 +201,12 @@ class Package:
         if name not in self._modules:
             self._load(name)
         return self._modules[name]
+
+    def own_modules(self) -> list[str]:
+        """Return the names of all modules that an instance has for itself."""
+        paths = [path.relative_to(self._root) for path in sorted(self._root.rglob("*.py"))]
+        names = [".".join(path.with_suffix("").parts) for path in paths]
+        return [name for name in names if _is_in(name, OWN) and not name.endswith("__init__")]
 
     def discard(self) -> None:
         """Take the instance out of the list of modules."""

@@ -57,6 +57,20 @@ def test_resume_several_times(target):
         assert recover(partial) == ([0, 1, 2], "")
 
 
+def test_done_already_beside_a_new_journal_that_a_crash_left(target):
+    """The journal that was not renamed any more is removed, although no other one is written."""
+    with part_file(target, resume=True) as partial:
+        recover(partial)
+        write(partial, 0, 1, 2)
+        partial.commit(7)
+    left = journal(target).with_name(journal(target).name + ".new")
+    left.write_bytes(b"what a crash left")
+    with part_file(target, resume=True) as partial:
+        assert partial.completed() == 7
+        partial.discard()
+    assert names(target) == [journal(target).name, target.name]
+
+
 def test_done_already(target):
     """A target that is complete and untouched is known by its journal, and its checksum with it."""
     interrupted(target)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .._readers.batch import FAILED
 from .._readers.manifest import ManifestError, Row
 from ..types import BatchItem, BatchResult
-from .output import complain
+from .output import complain, printable
 
 __all__ = ["BatchLog", "JSONLog", "ProgressBars", "TextLog", "Write"]
 
@@ -104,7 +104,7 @@ class TextLog(BatchLog):
     def file(self, line: int, result: BatchResult, explanation: str) -> None:
         """Report how an item ended."""
         super().file(line, result, explanation)
-        path = _printable(str(result.item.path))
+        path = printable(str(result.item.path))
         if result.download is None:
             self._complain(line, f"{path}: {explanation}")
         elif not self._quiet:
@@ -126,7 +126,7 @@ class TextLog(BatchLog):
 
     def _complain(self, line: int, text: str) -> None:
         with self._bars.aside():
-            complain(f"ctera-direct batch: line {line}: {_printable(text)}")
+            complain(f"ctera-direct batch: line {line}: {printable(text)}")
 
 
 class JSONLog(BatchLog):
@@ -193,13 +193,6 @@ class JSONLog(BatchLog):
         self._print(json.dumps({"time": now, "event": event, **members}))
 
 
-def _printable(text: str) -> str:
-    """Return the text without characters that move a terminal's cursor or forge a line of a log."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
-
-
 class ProgressBars:
     """One bar for all files and one per running download, if standard error is a terminal.
 
@@ -220,7 +213,7 @@ class ProgressBars:
         """Show how many bytes of an item are done, and how many there are."""
         bar = self._files.get(item)
         if bar is None:
-            name = _printable(os.path.basename(item.path))
+            name = printable(os.path.basename(item.path))
             bar = self._files[item] = tqdm(
                 desc=name,
                 initial=done,

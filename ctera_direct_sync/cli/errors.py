@@ -6,8 +6,8 @@ import errno
 import os
 from typing import Optional
 
-from ..exceptions import BlockError, DirectIOError, StreamError
-from .output import TargetError
+from ..exceptions import BlockError, DirectIOError, NamespaceError, StreamError
+from .output import TargetError, printable
 
 __all__ = ["UsageError", "explain", "explain_item", "shortage"]
 
@@ -37,6 +37,9 @@ def explain(error: Exception) -> str:
         return f"{error.strerror} ({where}); --range {error.offset}- gives the rest"
     if isinstance(error, BlockError):
         return f"{error.strerror} ({error.block})"
+    if isinstance(error, NamespaceError):
+        text = str(error.strerror)
+        return text if error.filename is None else f"{printable(str(error.filename))}: {text}"
     if isinstance(error, DirectIOError):
         return f"{error.strerror} (file {error.filename})"
     if isinstance(error, OSError):

@@ -21,6 +21,7 @@ __all__ = [
     "complain",
     "is_same_file",
     "print_text",
+    "printable",
     "settle",
     "standard_output",
     "write_output",
@@ -118,6 +119,13 @@ def print_text(text: str) -> None:
         write_output(text.encode("utf-8", "backslashreplace"))
     else:
         sys.stdout.write(text)
+
+
+def printable(text: str) -> str:
+    """Return the text without characters that move a terminal's cursor or forge a line of a log."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
 
 
 def complain(line: str) -> None:

@@ -22,7 +22,7 @@ from .._readers.manifest import ManifestError
 from ..client import DirectIO
 from ..settings import Settings
 from ..version import __version__
-from . import batch, emulator, info, startup
+from . import batch, emulator, info, listing, startup
 from .arguments import Parser, add_file_id, add_portal
 from .download import add_cat_arguments, add_download_arguments, cat, download
 from .errors import UsageError, explain, explain_item, shortage
@@ -115,6 +115,21 @@ def make_parser() -> argparse.ArgumentParser:
     add_portal(command)
     info.add_arguments(command)
 
+    names = {"connect": listing.make_namespace}
+    text = "list a folder of the portal"
+    listing.add_ls_arguments(_add(commands, "ls", text, command=listing.list_folder, **names))
+
+    text = "list everything below a folder of the portal, or what matches"
+    listing.add_find_arguments(_add(commands, "find", text, command=listing.find, **names))
+
+    text = "show what the portal says of a file or folder"
+    listing.add_stat_arguments(_add(commands, "stat", text, command=listing.show, **names))
+
+    text = "list the previous versions of a file or folder"
+    listing.add_versions_arguments(
+        _add(commands, "versions", text, command=listing.versions, **names)
+    )
+
     text = "serve a folder as a portal and its object storage, on loopback, for tests and demos"
     emulator.add_arguments(_add(commands, "emulator", text, run=_emulator))
     return parser
@@ -127,10 +142,11 @@ def _add(commands: Any, name: str, text: str, **defaults: Any) -> Any:
         commands: The subparsers.
         name: The command.
         text: What it does, in words.
-        **defaults: ``command`` is called with a client and the options; ``run`` needs no client.
+        **defaults: ``command`` is called with a client and the options; ``connect`` makes the client from
+            the options; ``run`` needs no client.
     """
     parser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
-    parser.set_defaults(**{"name": name, "run": _run, **defaults})
+    parser.set_defaults(**{"name": name, "run": _run, "connect": _client, **defaults})
     return parser
 
 
@@ -163,7 +179,7 @@ def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
 
 
 def _with_client(options: argparse.Namespace, interrupts: Interrupts) -> int:
-    client = _client(options)
+    client = options.connect(options)
     try:
         try:
             code: Optional[int] = options.command(client, options)

@@ -1,0 +1,355 @@
+"""``ctera-direct ls``, ``find``, ``stat`` and ``versions``: files and folders of the portal by their names.
+
+Each line is written as soon as the portal's answer has its entry. A folder of a million files needs no
+more memory than one of ten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+from collections.abc import Iterator
+from typing import Any, Callable, Optional
+
+from .._protocol.names import check_path
+from .._readers.glob_pattern import GlobPattern
+from ..exceptions import NamespaceError, NotAFolderError
+from ..namespace import Namespace
+from ..settings import Settings
+from ..types import Entry
+from .errors import UsageError, explain
+from .output import Output, complain, printable, standard_output
+
+__all__ = [
+    "add_find_arguments",
+    "add_ls_arguments",
+    "add_stat_arguments",
+    "add_versions_arguments",
+    "find",
+    "list_folder",
+    "make_namespace",
+    "show",
+    "versions",
+]
+
+_UNITS = "KMGTPE"
+_FAILED = 1
+
+
+# --- arguments ---------------------------------------------------------------------------------------
+
+
+def add_ls_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``ls`` to its parser."""
+    parser.add_argument(
+        "path",
+        nargs="?",
+        default="/",
+        type=_portal_path,
+        metavar="PATH",
+        help="the folder, or one file (default: /, which holds the cloud folders)",
+    )
+    parser.add_argument(
+        "-l",
+        dest="long",
+        action="store_true",
+        help="show type, size, time of change (UTC) and file ID, too",
+    )
+    parser.add_argument(
+        "--human", action="store_true", help="with -l: sizes such as 1.5M, in powers of 1024"
+    )
+    parser.add_argument(
+        "--deleted", action="store_true", help="list deleted entries, too; -l marks them with x"
+    )
+    _add_json(parser)
+    add_account(parser)
+
+
+def add_find_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``find`` to its parser."""
+    _add_path(parser, "the folder; everything below it is looked at")
+    parser.add_argument(
+        "--name",
+        dest="name_pattern",
+        type=_name_pattern,
+        metavar="GLOB",
+        help="only names that match a pattern of *, ? and [abc]; quote it, or the shell expands it",
+    )
+    parser.add_argument("--type", choices=("f", "d"), help="only files (f), or only folders (d)")
+    shape = parser.add_mutually_exclusive_group()
+    _add_json(shape)
+    shape.add_argument(
+        "-0",
+        dest="null",
+        action="store_true",
+        help="end each path with a NUL byte instead of a line break, for xargs -0",
+    )
+    add_account(parser)
+
+
+def add_stat_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``stat`` to its parser."""
+    _add_path(parser, "the file or folder")
+    _add_json(parser)
+    add_account(parser)
+
+
+def add_versions_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``versions`` to its parser."""
+    _add_path(parser, "the file or folder")
+    _add_json(parser)
+    add_account(parser)
+
+
+def add_account(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the portal and the user. No option takes a secret."""
+    group = parser.add_argument_group(
+        "portal", "The password comes from CTERA_DIRECT_PASSWORD: others can read arguments."
+    )
+    group.add_argument(
+        "-e",
+        "--endpoint",
+        metavar="URL",
+        help="the portal, such as https://tenant.ctera.com (default: CTERA_DIRECT_URL)",
+    )
+    group.add_argument(
+        "-u",
+        "--user",
+        metavar="NAME",
+        help="the user name, or domain\\user (default: CTERA_DIRECT_USERNAME)",
+    )
+    group.add_argument(
+        "--admin",
+        action="store_true",
+        help="the administrator's view, whose paths begin with /Users (default: "
+        "CTERA_DIRECT_CONTEXT)",
+    )
+    group.add_argument(
+        "-k",
+        "--no-verify-ssl",
+        action="store_true",
+        help="trust any certificate; to trust one authority more, set REQUESTS_CA_BUNDLE to its "
+        "certificate's path instead",
+    )
+    parser.add_argument(
+        "-d", "--debug", action="store_true", help="log each step to standard error"
+    )
+
+
+def _add_path(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("path", type=_portal_path, metavar="PATH", help=text)
+
+
+def _add_json(parser: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="write one JSON object per line")
+
+
+def _portal_path(text: str) -> str:
+    try:
+        return check_path(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "not a path on the portal; begin with '/', such as '/My Files', without . and .."
+        ) from None
+
+
+def _name_pattern(text: str) -> GlobPattern:
+    if not text or "/" in text:
+        raise argparse.ArgumentTypeError("not a pattern of a name; put folders into PATH")
+    try:
+        return GlobPattern(f"/**/{text}")
+    except ValueError:
+        raise argparse.ArgumentTypeError("matches no name; use *, ? and [abc]") from None
+
+
+def make_namespace(options: argparse.Namespace) -> Namespace:
+    """Return the view of the portal that the options, or else the environment, name.
+
+    Raises:
+        UsageError: Something is missing or malformed.
+    """
+    settings = Settings()
+    if options.no_verify_ssl:
+        settings.api.ssl = False
+    endpoint = options.endpoint
+    if endpoint and "://" not in endpoint:
+        endpoint = f"https://{endpoint}"
+    context = "admin" if options.admin else None
+    try:
+        return Namespace(endpoint, options.user, context=context, settings=settings)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+# --- commands ----------------------------------------------------------------------------------------
+
+
+def list_folder(names: Namespace, options: argparse.Namespace) -> None:
+    """Write the entries of a folder, or the one of a file."""
+    if options.human and not options.long:
+        raise UsageError("--human shows sizes: give -l, too")
+    if options.json and options.long:
+        raise UsageError("--json shows everything: leave -l out")
+    lines = _Lines(options)
+    for entry in _entries(names, options):
+        if options.json:
+            lines.write_json(_fields(entry))
+        elif options.long:
+            lines.write(_long_line(entry, options.human))
+        else:
+            lines.write(entry.name)
+
+
+def _entries(names: Namespace, options: argparse.Namespace) -> Iterator[Entry]:
+    try:
+        return names.listdir(options.path, include_deleted=options.deleted)
+    except NotAFolderError:
+        return iter([names.stat(options.path)])
+
+
+def find(names: Namespace, options: argparse.Namespace) -> int:
+    """Write what is below a folder and matches.
+
+    Returns:
+        The exit code: 1 if a folder could not be read. The others are listed all the same.
+    """
+    unreadable = 0
+
+    def report(error: NamespaceError) -> None:
+        nonlocal unreadable
+        unreadable += 1
+        complain(f"ctera-direct find: {explain(error)}")
+
+    lines = _Lines(options)
+    matches = _matcher(options)
+    for entry in names.walk(options.path, report):
+        if not matches(entry):
+            continue
+        if options.json:
+            lines.write_json(_fields(entry))
+        elif options.null:
+            lines.write_null(entry.path)
+        else:
+            lines.write(entry.path)
+    return _FAILED if unreadable else 0
+
+
+def _matcher(options: argparse.Namespace) -> Callable[[Entry], bool]:
+    pattern: Optional[GlobPattern] = options.name_pattern
+
+    def matches(entry: Entry) -> bool:
+        if options.type and entry.is_dir != (options.type == "d"):
+            return False
+        if pattern is None:
+            return True
+        return pattern.matches(pattern.step(pattern.start(), entry.name))
+
+    return matches
+
+
+def show(names: Namespace, options: argparse.Namespace) -> None:
+    """Write what the portal says of a file or folder."""
+    entry = names.stat(options.path)
+    lines = _Lines(options)
+    if options.json:
+        lines.write_json(_fields(entry))
+        return
+    lines.write(f"Path       {entry.path}")
+    lines.write(f"Type       {'folder' if entry.is_dir else 'file'}")
+    for label, value in (
+        ("Size", None if entry.size is None else f"{entry.size} bytes"),
+        ("Modified", _time(entry.modified)),
+        ("File ID", entry.file_id),
+        ("Folder ID", entry.folder_id),
+    ):
+        if value is not None:
+            lines.write(f"{label:9}  {value}")
+
+
+def versions(names: Namespace, options: argparse.Namespace) -> None:
+    """Write the versions of a file or folder: their begin, and the path that leads to each."""
+    lines = _Lines(options)
+    for version in names.versions(options.path):
+        started = _time(version.started)
+        if options.json:
+            lines.write_json({"path": version.path, "started": started, "current": version.current})
+        else:
+            mark = "current" if version.current else ""
+            lines.write(f"{started or '-':20}  {mark:7}  {version.path}")
+
+
+# --- lines -------------------------------------------------------------------------------------------
+
+
+class _Lines:
+    """Writes lines to standard output, one system call for each, so that a reader has them at once."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._output: Output = standard_output()
+        # A name may hold what moves a cursor. A program that reads the output needs it unchanged.
+        self._is_terminal = os.isatty(self._output.fileno())
+
+    def write(self, text: str) -> None:
+        """Write a line for people, or for programs that read lines."""
+        self._write(f"{printable(text) if self._is_terminal else text}\n")
+
+    def write_null(self, text: str) -> None:
+        """Write a text as it is, and a NUL byte."""
+        self._write(f"{text}\0")
+
+    def write_json(self, fields: dict[str, Any]) -> None:
+        """Write a JSON object as a line of ASCII."""
+        self._write(f"{json.dumps(fields)}\n")
+
+    def _write(self, text: str) -> None:
+        self._output.write(text.encode("utf-8", "backslashreplace"))
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    return {
+        "path": entry.path,
+        "name": entry.name,
+        "type": "folder" if entry.is_dir else "file",
+        "file_id": entry.file_id,
+        "size": entry.size,
+        "modified": _time(entry.modified),
+        "deleted": entry.is_deleted,
+        "folder_id": entry.folder_id,
+    }
+
+
+def _long_line(entry: Entry, human: bool) -> str:
+    """Return one aligned line. The widths are fixed, since later entries are not known yet."""
+    if entry.size is None:
+        size = "-"
+    else:
+        size = _human_size(entry.size) if human else str(entry.size)
+    kind = ("d" if entry.is_dir else "-") + ("x" if entry.is_deleted else "-")
+    file_id = "-" if entry.file_id is None else str(entry.file_id)
+    modified = _time(entry.modified) or "-"
+    return f"{kind}  {size:>{6 if human else 14}}  {modified:20}  {file_id:>12}  {entry.name}"
+
+
+def _human_size(size: int) -> str:
+    """Return a size in powers of 1024, rounded up as ``ls -h`` does: never shown too small."""
+    if size < 1024:
+        return str(size)
+    power = min((size.bit_length() - 1) // 10, len(_UNITS))
+    tenths = -(-size * 10 >> 10 * power) if size < 10 << 10 * power else 0
+    if 0 < tenths < 100:
+        return f"{tenths // 10}.{tenths % 10}{_UNITS[power - 1]}"
+    whole = -(-size >> 10 * power)
+    if whole == 1024 and power < len(_UNITS):
+        return f"1.0{_UNITS[power]}"
+    return f"{whole}{_UNITS[power - 1]}"
+
+
+def _time(moment: Optional[datetime.datetime]) -> Optional[str]:
+    """Return a time as ISO 8601 in UTC, to the second."""
+    if moment is None:
+        return None
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(datetime.timezone.utc)
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import operator
 import os
 import weakref
@@ -29,6 +30,7 @@ from ._base.credentials import (
 from ._base.observer import Observer
 from ._base.retry import RetryPolicy
 from ._engine.engine import Engine
+from ._lookup import FolderLookup, Lookup, as_path, id_of, label_of
 from ._net.log_filter import install_log_filter
 from ._net.session import HTTPSession, SessionPool
 from ._net.tls import TLS
@@ -43,9 +45,16 @@ from ._readers.file import DirectFile, SharedFile, open_file, open_shared_file
 from ._readers.listed_file import ListedFile
 from ._readers.multi_range import MultiRangeReader, Span
 from ._readers.stream import Streamer, iterate, whole_bytes
-from .exceptions import BlockInfo, DirectIOAPIError, DirectIOError, DownloadError
+from .exceptions import (
+    BlockInfo,
+    DirectIOAPIError,
+    DirectIOError,
+    DownloadError,
+    NotFoundError,
+)
+from .namespace import Namespace
 from .settings import Settings
-from .types import BatchResult, Block, BlockEvent, ByteRange, Download, Metadata, Token
+from .types import BatchResult, Block, BlockEvent, ByteRange, Download, FileRef, Metadata, Token
 
 if TYPE_CHECKING:
     from .client import DirectIO
@@ -66,6 +75,7 @@ class ClientCore:
         settings: The client's own copy of its settings.
         session: The factory of the sessions that fetch blocks, or None.
         on_event: The function that is called with each `BlockEvent`, or None.
+        namespace: The Namespace that paths are looked up in, or None for one of the client's own.
         engine: Runs the downloads.
         portal: Fetches block lists. A forked child gives it new connections.
         storage: Fetches blocks. A forked child gives it new sessions.
@@ -78,6 +88,7 @@ class ClientCore:
     settings: Settings
     session: Callable[[], requests.Session] | None
     on_event: Callable[[BlockEvent], object] | None
+    namespace: Namespace | None
     #: The client lives as long as this object, so that those who share it find and close it.
     client: DirectIO | None = None
 
@@ -93,6 +104,7 @@ class ClientCore:
         settings: Settings | None,
         session: Callable[[], requests.Session] | None,
         on_event: Callable[[BlockEvent], object] | None,
+        namespace: Namespace | None,
     ) -> None:
         """Take the other arguments of `DirectIO`, and prepare for work."""
         self.token, self.secret = find_credentials(access_key_id, secret_access_key, bearer)
@@ -100,11 +112,13 @@ class ClientCore:
         self.settings = Settings(**(vars(settings) if settings is not None else {}))
         self.session = session
         self.on_event = on_event
+        self.namespace = namespace
         self.prepare()
 
     def prepare(self) -> None:
         """Make the engine and all that holds connections, none of which is opened yet."""
         settings = self.settings
+        self._lookup = Lookup(self.baseurl, settings, self.namespace)
         codec.prepare()
         if settings.tune_allocator:
             tune_allocator()
@@ -142,29 +156,26 @@ class ClientCore:
     # --- listing -------------------------------------------------------------------------------------
 
     def file_id_of(self, file: SupportsIndex) -> int:
-        """Return the ID of a file that a user names.
-
-        Each public method that takes a file calls this, once.
-
-        Args:
-            file: The file's ID.
+        """Return a file ID that a user gives where only an ID makes sense.
 
         Raises:
-            TypeError: `file` does not name a file.
-            ValueError: The ID is negative.
+            TypeError: It is not a number.
+            ValueError: It is negative.
         """
-        number = operator.index(file)
-        if number < 0:
-            raise ValueError(f"file ID {number} is negative")
-        return number
+        return id_of(operator.index(file))
 
-    def metadata(self, file: SupportsIndex) -> Metadata:
+    def metadata(self, file: FileRef) -> Metadata:
         """Return the block list of a file, unless the client is closed meanwhile.
+
+        Args:
+            file: The file's ID, its path or its `Entry`.
 
         Raises:
             DirectIOAPIError: The portal refused, or the client was closed.
             DecryptKeyError: The file's key cannot be unwrapped.
-            ValueError: The client is closed already.
+            NamespaceError: The path is not that of a file, or cannot be looked up.
+            TypeError: `file` does not name a file.
+            ValueError: The client is closed already, or the ID is negative.
         """
         with self.scope() as scope:
             try:
@@ -173,21 +184,41 @@ class ClientCore:
                 pass
         raise DirectIOAPIError(
             "The client was closed before the portal answered",
-            self.file_id_of(file),
+            label_of(file),
             errno=errno.ECANCELED,
         )
 
-    def block_list(self, file: SupportsIndex, scope: CancelScope) -> Metadata:
+    def block_list(
+        self, file: FileRef, scope: CancelScope, folders: FolderLookup | None = None
+    ) -> Metadata:
         """Return the block list of a file, unless `scope` is cancelled meanwhile.
+
+        This is the one place that turns what names a file into its ID.
+
+        Args:
+            file: The file's ID, its path or its `Entry`.
+            scope: Ends the lookup and the listing.
+            folders: Looks up the paths of a batch. None: the path is looked up by itself.
 
         Raises:
             Cancelled: The scope was cancelled.
             DirectIOError: As `metadata` raises.
-            ValueError: The client is closed.
+            TypeError: As `metadata` raises.
+            ValueError: As `metadata` raises.
         """
-        file_id = self.file_id_of(file)
+        path = as_path(file)
+        if path is None:
+            file_id = id_of(file)
+            self.check_open()
+            return self.portal.fetch_block_list(file_id, scope)
         self.check_open()
-        return self.portal.fetch_block_list(file_id, scope)
+        file_id = (folders or self._lookup).find(path, scope)
+        try:
+            return self.portal.fetch_block_list(file_id, scope)
+        except NotFoundError:
+            pass
+        # The file was overwritten or moved since, so that the portal forgot the ID.
+        return self.portal.fetch_block_list(self._lookup.find(path, scope), scope)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[CancelScope]:
@@ -337,11 +368,13 @@ class ClientCore:
         self.check_open()
         if max_files is not None and operator.index(max_files) < 1:
             raise ValueError("max_files is at least 1, or None to leave it to the client")
+        wanted = [batch.to_batch_item(item) for item in items]
+        folders = FolderLookup(self._lookup, (item.file_id for item in wanted))
         with self.scope() as scope:
             yield from batch.run(
-                self._download_one,
+                functools.partial(self._download_one, folders=folders),
                 scope,
-                items,
+                wanted,
                 folder,
                 max_files=max_files,
                 resume=resume,
@@ -350,16 +383,17 @@ class ClientCore:
 
     def _download_one(
         self,
-        file_id: SupportsIndex,
+        file: FileRef,
         target: Target,
         scope: CancelScope,
         *,
+        folders: FolderLookup,
         resume: bool,
         progress: Progress | None,
         verify: Verify | None,
     ) -> Finished:
         try:
-            source, start, stop = self._select(self.block_list(file_id, scope))
+            source, start, stop = self._select(self.block_list(file, scope, folders))
             return download(
                 source,
                 target,
@@ -418,6 +452,7 @@ class ClientCore:
         self.engine.close()
         if self.engine.is_parents():
             return  # What is under way belongs to the parent, and so do the connections.
+        self._lookup.close()
         self._sessions.close()
         self.portal.close()
 
@@ -429,6 +464,7 @@ class ClientCore:
             "settings": self.settings,
             "session": self.session,
             "on_event": self.on_event,
+            "namespace": self.namespace,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -18,8 +18,9 @@ from ._readers.batch import BatchProgress, Item
 from ._readers.download import Progress, Target
 from ._readers.file import DirectFile
 from ._readers.stream import Streamer
+from .namespace import Namespace
 from .settings import Settings
-from .types import BatchResult, Block, BlockEvent, ByteRange, Download, Metadata
+from .types import BatchResult, Block, BlockEvent, ByteRange, Download, FileRef, Metadata
 
 __all__ = ["DirectIO"]
 
@@ -30,6 +31,11 @@ class DirectIO:
     One client serves all threads of a process, and its children after a fork. It holds no thread and
     no socket before its first use. Close it, or use it in a `with` statement: then no thread, socket or
     partial file stays behind.
+
+    A file is named by its ID, by its path on the portal (a `str` that begins with `/`), or by its
+    `Entry`. A path is looked up by each call, so it leads to the file that is there now. An `Entry` is
+    taken at its file ID. The errors of a file that was named by path or `Entry` have the path as
+    `filename`.
 
     A pickle of a client holds its keys. It gives an equal client that was not used yet.
 
@@ -44,14 +50,20 @@ class DirectIO:
             once, and fetches blocks with the session.
         on_event: A function that is called with a `BlockEvent` for each thing that happens to a block,
             on the thread where it happens.
+        namespace: The `Namespace` that paths are looked up in. It must be of the same portal. The
+            client does not close it, and a pickle of the client holds it. None: the client makes one
+            at the first path, for the user of CTERA_DIRECT_USERNAME, CTERA_DIRECT_PASSWORD and
+            CTERA_DIRECT_CONTEXT, and closes it.
 
     Raises:
+        TypeError: `namespace` is not a Namespace.
         ValueError: An argument is malformed, or neither the call nor the environment gives it. The
             message names the argument and the variable.
 
     Example:
         >>> with DirectIO("https://tenant.ctera.com", access_key_id, secret_access_key) as client:
-        ...     client.download(12345, "example.pdf")
+        ...     client.download("/My Files/example.pdf", "example.pdf")
+        ...     client.download(12345, "other.pdf")
     """
 
     def __init__(
@@ -64,20 +76,23 @@ class DirectIO:
         settings: Settings | None = None,
         session: Callable[[], requests.Session] | None = None,
         on_event: Callable[[BlockEvent], object] | None = None,
+        namespace: Namespace | None = None,
     ) -> None:
         self._core = ClientCore(baseurl)
         self._core.client = self
-        self._core.configure(access_key_id, secret_access_key, bearer, settings, session, on_event)
+        self._core.configure(
+            access_key_id, secret_access_key, bearer, settings, session, on_event, namespace
+        )
 
     # --- listing -------------------------------------------------------------------------------------
 
-    def metadata(self, file_id: int) -> Metadata:
+    def metadata(self, file_id: FileRef) -> Metadata:
         """Return the block list of a file.
 
         It can be stored, and handed to `DirectIO.executor` elsewhere.
 
         Args:
-            file_id: The file's ID.
+            file_id: The file's ID, its path on the portal, or its `Entry`.
 
         Returns:
             The block list. It holds the file's key and the signed URLs.
@@ -87,7 +102,12 @@ class DirectIO:
             UnAuthorized: The portal refuses the key, or its owner may not read the file.
             DirectIOAPIError: The portal gives no block list. Subclasses say why (PROTOCOL, section 1).
             DecryptKeyError: The secret access key does not unwrap the file's key.
-            ValueError: The client is closed, or the ID is negative.
+            IsAFolderError: The path or entry is a folder.
+            NamespaceError: The path cannot be looked up. Subclasses say why, `PathNotFoundError` and
+                `LoginError` say.
+            TypeError: `file_id` is none of the three. A file ID in a `str` is none.
+            ValueError: The client is closed, the ID is negative, or the path has to be looked up and
+                the environment has no user name or password.
 
         Example:
             >>> metadata = client.metadata(12345)
@@ -100,7 +120,7 @@ class DirectIO:
 
     def blocks(
         self,
-        file_id: int,
+        file_id: FileRef,
         byte_range: ByteRange | None = None,
         max_workers: int | None = None,
     ) -> list[Future[Block]]:
@@ -111,7 +131,7 @@ class DirectIO:
         turn is never fetched.
 
         Args:
-            file_id: The file's ID.
+            file_id: The file's ID, its path on the portal, or its `Entry`.
             byte_range: The range that the blocks must cover. None: the whole file.
             max_workers: The most concurrent downloads of this call. None leaves it to the client.
 
@@ -170,7 +190,7 @@ class DirectIO:
 
     def iter_blocks(
         self,
-        file_id: int,
+        file_id: FileRef,
         byte_range: ByteRange | None = None,
         max_workers: int | None = None,
     ) -> Iterator[Block]:
@@ -180,7 +200,7 @@ class DirectIO:
         large object that is stored as it is (a native-format folder) comes in parts of 8 MiB.
 
         Args:
-            file_id: The file's ID.
+            file_id: The file's ID, its path on the portal, or its `Entry`.
             byte_range: The range that the blocks must cover. None: the whole file.
             max_workers: The most concurrent downloads of this call. None leaves it to the client.
 
@@ -204,14 +224,14 @@ class DirectIO:
 
     def streamer(
         self,
-        file_id: int,
+        file_id: FileRef,
         byte_range: ByteRange | None = None,
         max_workers: int | None = None,
     ) -> Streamer:
         """Return a `Streamer`, which another thread can stop.
 
         Args:
-            file_id: The file's ID.
+            file_id: The file's ID, its path on the portal, or its `Entry`.
             byte_range: The range to deliver. None: the whole file.
             max_workers: The most concurrent downloads of this call. None leaves it to the client.
 
@@ -236,7 +256,7 @@ class DirectIO:
 
     def stream(
         self,
-        file_id: int,
+        file_id: FileRef,
         byte_range: ByteRange | None = None,
         max_workers: int | None = None,
     ) -> Iterator[Block]:
@@ -245,7 +265,7 @@ class DirectIO:
         Blocks are fetched ahead, within `Settings.memory`. Leaving the loop stops the downloads.
 
         Args:
-            file_id: The file's ID.
+            file_id: The file's ID, its path on the portal, or its `Entry`.
             byte_range: The range to deliver. None: the whole file.
             max_workers: The most concurrent downloads of this call. None leaves it to the client.
 
@@ -268,7 +288,7 @@ class DirectIO:
 
     def download(
         self,
-        file_id: int,
+        file_id: FileRef,
         target: Target,
         *,
         byte_range: ByteRange | None = None,
@@ -282,7 +302,7 @@ class DirectIO:
         complete and flushed to disk.
 
         Args:
-            file_id: The file's ID.
+            file_id: The file's ID, its path on the portal, or its `Entry`.
             target: A path, or a file object that is open for writing bytes.
             byte_range: The range to write. None: the whole file.
             resume: Whether an interrupted download keeps its progress, and continues from there in the
@@ -328,9 +348,10 @@ class DirectIO:
         raised. The next call continues from there.
 
         Args:
-            items: The files: each a `BatchItem`, or a tuple `(file_id, path)` or
-                `(file_id, path, checksum)`. The path is relative to `folder`. The checksum is a SHA-256
-                or CRC32C in hexadecimal.
+            items: The files: each a `BatchItem`, or a tuple `(file, path)` or `(file, path, checksum)`.
+                The file is an ID, a path on the portal or an `Entry`. The path is relative to `folder`.
+                The checksum is a SHA-256 or CRC32C in hexadecimal. The portal's paths of one folder
+                share its listing, which the call forgets at its end.
             folder: The folder.
             max_files: How many files are downloaded at once, each within `Settings.memory`. None
                 leaves it to the client.
@@ -371,14 +392,14 @@ class DirectIO:
         with contextlib.closing(ended):
             return [result for _, result in sorted(ended, key=operator.itemgetter(0))]
 
-    def open(self, file_id: int, *, readahead: int | None = None) -> DirectFile:
+    def open(self, file_id: FileRef, *, readahead: int | None = None) -> DirectFile:
         """Open a file as a seekable binary file, whose blocks are fetched as they are read.
 
         Sequential reads fetch ahead. A jump stops that. All open files of the client keep decoded
         blocks within one `Settings.memory`.
 
         Args:
-            file_id: The file's ID.
+            file_id: The file's ID, its path on the portal, or its `Entry`.
             readahead: The most bytes to fetch ahead; 0: none. None: half of `Settings.memory`.
 
         Returns:

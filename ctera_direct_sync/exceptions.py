@@ -62,6 +62,25 @@ __all__ = [
 ]
 
 
+class NamedFileID(int):
+    """A file ID that was found by a path. It is the number in all ways, but errors tell the path.
+
+    Attributes:
+        path: The path.
+    """
+
+    path: str
+
+    def __new__(cls, file_id: int, path: str) -> NamedFileID:
+        """Return the ID with its path."""
+        named = super().__new__(cls, file_id)
+        named.path = path
+        return named
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (int(self), self.path))
+
+
 class BlockInfo(NamedTuple):
     """The block that an error is about.
 
@@ -83,7 +102,11 @@ class BlockInfo(NamedTuple):
             where += f" at offset {self.offset}"
         if self.length is not None:
             where += f" ({self.length} bytes)"
-        return where if self.file_id is None else f"file {self.file_id}, {where}"
+        if self.file_id is None:
+            return where
+        path = getattr(self.file_id, "path", None)
+        name = self.file_id if path is None else f"{path!r} (ID {self.file_id})"
+        return f"file {name}, {where}"
 
 
 class DirectIOError(IOError):
@@ -91,7 +114,8 @@ class DirectIOError(IOError):
 
     Args:
         strerror: What happened, and what to do.
-        file_id: ID of the file. It becomes `filename`.
+        file_id: ID of the file. It becomes `filename`, unless the file was named by its path: then
+            the path does.
         errno: The error number. None: the `default_errno` of the class.
     """
 
@@ -101,11 +125,15 @@ class DirectIOError(IOError):
     def __init__(
         self, strerror: str, file_id: int | None = None, *, errno: int | None = None
     ) -> None:
-        super().__init__(self.default_errno if errno is None else errno, strerror, file_id)
+        name = getattr(file_id, "path", file_id)
+        super().__init__(self.default_errno if errno is None else errno, strerror, name)
 
     def __str__(self) -> str:
         text = f"[Errno {self.errno}] {self.strerror}"
-        return text if self.filename is None else f"{text}: file {self.filename}"
+        if self.filename is None:
+            return text
+        name = repr(self.filename) if isinstance(self.filename, str) else self.filename
+        return f"{text}: file {name}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

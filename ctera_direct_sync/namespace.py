@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from types import TracebackType
 from typing import Any, Callable, TypeVar
 
@@ -486,6 +486,20 @@ class Namespace:
                 pass
         raise _cancelled(path)
 
+    def _call_within(self, path: str, outer: CancelScope, call: Callable[[CancelScope], T]) -> T:
+        """Make a call that `outer` ends as well. Raise Cancelled if it does."""
+        try:
+            with self._scope() as scope:
+                outer.attach(scope.cancel)
+                try:
+                    return call(scope)
+                finally:
+                    outer.detach()
+        except Cancelled:
+            pass
+        outer.check()
+        raise _cancelled(path)
+
     @contextlib.contextmanager
     def _scope(self) -> Iterator[CancelScope]:
         """Give a call its cancel scope, which `close` cancels."""
@@ -563,6 +577,46 @@ class Namespace:
 def _shut_down(pools: dict[str, WorkerPool]) -> None:
     for pool in list(pools.values()):
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def stat_within(names: Namespace, path: str, scope: CancelScope) -> Entry:
+    """Return what `Namespace.stat` does, for a caller that has a cancel scope of its own.
+
+    Raises:
+        Cancelled: The caller's scope was cancelled.
+        NamespaceError: As `Namespace.stat` raises.
+    """
+    return names._call_within(path, scope, lambda own: names._names.stat(path, own))
+
+
+def find_within(
+    names: Namespace, folder: str, wanted: Container[str], count: int, scope: CancelScope
+) -> dict[str, Entry]:
+    """List a folder until the wanted entries are found, and return them by their paths.
+
+    Args:
+        names: Where to look.
+        folder: The folder.
+        wanted: The paths of the entries.
+        count: How many they are. A page is worth three lookups, so that few wanted entries do not
+            cost the listing of a huge folder: some are then missing in the answer.
+        scope: The cancel scope of the caller.
+
+    Raises:
+        Cancelled: The caller's scope was cancelled.
+        NamespaceError: As `Namespace.listdir` raises.
+    """
+
+    def find(own: CancelScope) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
+        pager = names._names.pager(folder, own)
+        for _ in range(max(1, count // 3)):
+            found.update((entry.path, entry) for entry in pager.next_page() if entry.path in wanted)
+            if pager.complete or len(found) >= count:
+                break
+        return found
+
+    return names._call_within(folder, scope, find)
 
 
 def _cancelled(path: str | None) -> NamespaceError:

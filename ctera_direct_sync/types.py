@@ -17,7 +17,7 @@ import functools
 import hashlib
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, Literal, NamedTuple, Optional
+from typing import Any, Callable, Literal, NamedTuple, Optional, SupportsIndex, Union
 from urllib.parse import urlsplit
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Download",
     "Entry",
     "FileKey",
+    "FileRef",
     "KeyPair",
     "Metadata",
     "Outcome",
@@ -303,8 +304,8 @@ class Download(NamedTuple):
 class BatchItem(NamedTuple):
     """A file for `DirectIO.download_many`."""
 
-    file_id: int
-    """ID of the file."""
+    file_id: FileRef
+    """The file: its ID, its path on the portal, or its `Entry`."""
     path: str
     """Where it goes: a path relative to the folder, with `/` between its parts."""
     checksum: Optional[str] = None
@@ -452,7 +453,7 @@ class Metadata:
         """
         key = self.encryption_key
         return {
-            "file_id": self.file_id,
+            "file_id": int(self.file_id),
             "size": self.size,
             "encrypted": self.encrypted,
             "encryption_key": None if key is None else base64.b64encode(key).decode("ascii"),
@@ -576,6 +577,10 @@ class Entry:
     def __reduce__(self) -> tuple[Any, ...]:
         values = (getattr(self, field.name) for field in dataclasses.fields(self))
         return (type(self), tuple(values))
+
+
+FileRef = Union[SupportsIndex, str, Entry]
+"""What names a file: its ID, its path on the portal (which begins with `/`), or its `Entry`."""
 
 
 class Version(NamedTuple):

@@ -17,12 +17,12 @@ from .._base.checksums import Checksum
 from .._base.sync import SimpleQueue
 from .._base.worker_pool import WorkerPool
 from ..exceptions import DirectIOError
-from ..types import BatchItem, BatchResult, Download, Outcome
+from ..types import BatchItem, BatchResult, Download, Entry, FileRef, Outcome
 from .batch_paths import lock_folder, make_target, resolve_path
 from .folders import Folder, Place
 from .names_on_disk import ClaimedPaths, is_same_on_disk
 
-__all__ = ["BatchProgress", "Fetch", "Item", "run"]
+__all__ = ["BatchProgress", "Fetch", "Item", "run", "to_batch_item"]
 
 DONE: Outcome = "done"
 UNCHANGED: Outcome = "unchanged"
@@ -32,7 +32,7 @@ FAILED: Outcome = "failed"
 _DEFAULT_MAX_FILES = 4
 
 
-Item = Union[BatchItem, "tuple[int, str]", "tuple[int, str, Optional[str]]"]
+Item = Union[BatchItem, "tuple[FileRef, str]", "tuple[FileRef, str, Optional[str]]"]
 
 #: Called with the item, its bytes done and its bytes in total, on the thread that runs the batch.
 BatchProgress = Callable[[BatchItem, int, int], object]
@@ -55,7 +55,7 @@ class Fetch(Protocol):
 
     def __call__(
         self,
-        file_id: int,
+        file: FileRef,
         target: Place,
         scope: CancelScope,
         *,
@@ -66,7 +66,7 @@ class Fetch(Protocol):
         """Download a file.
 
         Args:
-            file_id: The file ID.
+            file: What names the file.
             target: The place of the file.
             scope: The scope that cancels the download.
             resume: Whether to continue an earlier download.
@@ -135,7 +135,7 @@ def run(
         TypeError: An item is not a tuple of two or three members.
         ValueError: `max_files` is less than 1.
     """
-    batch = [_to_batch_item(item) for item in items]
+    batch = [to_batch_item(item) for item in items]
     count = _DEFAULT_MAX_FILES if max_files is None else operator.index(max_files)
     if count < 1:
         raise ValueError(f"max_files is {count}: use 1 or more, or None for the default")
@@ -145,9 +145,17 @@ def run(
         yield from _Batch(fetch, scope, opened, resume, progress).run(batch, count)
 
 
-def _to_batch_item(item: Any) -> BatchItem:
+def to_batch_item(item: Any) -> BatchItem:
+    """Return an item that a user gave as a `BatchItem`.
+
+    Raises:
+        TypeError: It is not a tuple of two or three members.
+    """
     if not isinstance(item, tuple) or len(item) not in (2, 3):
-        raise TypeError("an item of a batch is (file_id, path) or (file_id, path, checksum)")
+        raise TypeError(
+            "an item of a batch is (file_id, path) or (file_id, path, checksum); a path on the portal "
+            "or an Entry may stand for the file ID"
+        )
     path = item[1]
     return BatchItem(
         item[0], os.fsdecode(path) if isinstance(path, os.PathLike) else path, *item[2:]
@@ -265,24 +273,29 @@ class _Batch:
 
     def _verifier(self, item: BatchItem, checksum: Checksum) -> Callable[[str, int], object]:
         return lambda path, crc32c: checksum.check(
-            item.file_id, item.path, path, crc32c, self._scope.check
+            _label(item.file_id), item.path, path, crc32c, self._scope.check
         )
 
 
-def _client_closed(file_id: int) -> DirectIOError:
+def _label(file: FileRef) -> Any:
+    """Return what the `filename` of an error tells about a file: its path or its ID."""
+    return file.path if isinstance(file, Entry) else file
+
+
+def _client_closed(file: FileRef) -> DirectIOError:
     return DirectIOError(
         "The client was closed before the download was begun or complete",
-        file_id,
+        _label(file),
         errno=errno.ECANCELED,
     )
 
 
-def _ended_by_hook(file_id: int, cause: BaseException) -> DirectIOError:
+def _ended_by_hook(file: FileRef, cause: BaseException) -> DirectIOError:
     """Return the error of an item whose download the program's own hook ended, by SystemExit say."""
     error = DirectIOError(
         f"The download was broken off by {type(cause).__name__}, which a hook of the program raised: "
         "hooks should raise Exception",
-        file_id,
+        _label(file),
         errno=errno.ECANCELED,
     )
     error.__cause__ = cause

@@ -1,8 +1,9 @@
 """Reading the list of files of a batch.
 
 A manifest is CSV (RFC 4180) in UTF-8, with or without a byte order mark. Each line is `id,path` or
-`id,path,checksum`. Spreadsheets may write semicolons or tabs instead of commas: the first line that is
-not empty decides for all lines.
+`id,path,checksum`. A path on the portal, which begins with `/`, may stand for the ID.
+Spreadsheets may write semicolons or tabs instead of commas: the first line that is not empty decides
+for all lines.
 
 The first line may name the columns in any order: `id`, `path`, and `sha256`, `crc32c` or `checksum`.
 Without names, the columns are as above. The length of a checksum tells a SHA-256 from a CRC32C.
@@ -90,7 +91,7 @@ def _find_delimiter(text: str) -> str:
     for delimiter in _DELIMITERS:
         line = next(_read_lines(text, delimiter), _Line(0, []))
         cells = line.cells
-        if not line.malformed and len(cells) > 1 and (_is_header(cells) or _is_id(cells[0])):
+        if not line.malformed and len(cells) > 1 and (_is_header(cells) or _is_file(cells[0])):
             return delimiter
     return next(iter(_DELIMITERS))
 
@@ -115,12 +116,13 @@ def _read_lines(text: str, delimiter: str) -> Iterator[_Line]:
 
 def _is_header(cells: list[str]) -> bool:
     names = {cell.strip().lower() for cell in cells}
-    return bool(names & {"id", "file_id", "path"}) and not cells[0].strip().isdigit()
+    return bool(names & {"id", "file_id", "path"}) and not _is_file(cells[0])
 
 
-def _is_id(cell: str) -> bool:
+def _is_file(cell: str) -> bool:
+    """Return whether a cell is a file ID, or begins as a path on the portal does."""
     text = cell.strip()
-    return text.isascii() and text.isdigit()
+    return text.startswith("/") or (text.isascii() and text.isdigit())
 
 
 def _parse_header(cells: list[str]) -> list[str]:
@@ -159,12 +161,16 @@ def _parse_item(cells: list[str], columns: Sequence[str], delimiter_name: str) -
         if any("\ud800" <= character <= "\udfff" for character in cell):
             raise ValueError("is not UTF-8")
     values = dict(zip(columns, cells))
-    file_id = values["id"].strip()
-    if not _is_id(file_id):
-        raise ValueError(f"{file_id!r} is not a file ID: give its number")
+    file = values["id"].strip()
+    if not _is_file(file):
+        raise ValueError(
+            f"{file!r} is not a file ID: give its number, or a path on the portal, which begins with /"
+        )
     if not values.get("path"):
         raise ValueError("has no path")
-    return BatchItem(int(file_id), values["path"], _checksum(values))
+    # A name may end with a blank.
+    source = values["id"].lstrip() if file.startswith("/") else int(file)
+    return BatchItem(source, values["path"], _checksum(values))
 
 
 def _checksum(values: dict[str, str]) -> Optional[str]:

@@ -25,7 +25,13 @@ NAMES = [
     "Streamer",
     "client",
     "codec",
+    "CloudFolder",
+    "Entry",
+    "KeyPair",
+    "Namespace",
+    "Version",
     "exceptions",
+    "namespace",
     "settings",
     "types",
 ]
@@ -33,7 +39,7 @@ NAMES = [
 #: Parameters and defaults of DirectIO's methods; after "self".
 SIGNATURES = {
     "__init__": lambda self, baseurl=None, access_key_id=None, secret_access_key=None,
-    bearer=None, *, settings=None, session=None, on_event=None: 0,
+    bearer=None, *, settings=None, session=None, on_event=None, namespace=None: 0,
     "metadata": lambda self, file_id: 0,
     "blocks": lambda self, file_id, byte_range=None, max_workers=None: 0,
     "iter_blocks": lambda self, file_id, byte_range=None, max_workers=None: 0,

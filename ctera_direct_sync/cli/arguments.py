@@ -166,6 +166,11 @@ def add_portal(parser: argparse.ArgumentParser) -> None:
         help="bearer token, for files that are not encrypted (default: CTERA_DIRECT_BEARER)",
     )
     group.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="what login stored under this name (default: CTERA_DIRECT_PROFILE, or default)",
+    )
+    group.add_argument(
         "-k",
         "--no-verify-ssl",
         action="store_true",

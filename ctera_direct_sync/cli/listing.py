@@ -21,8 +21,10 @@ from ..settings import Settings
 from ..types import Entry
 from .errors import UsageError, explain
 from .output import Output, complain, printable, standard_output
+from .profiles import apply_profile
 
 __all__ = [
+    "add_account",
     "add_find_arguments",
     "add_ls_arguments",
     "add_stat_arguments",
@@ -106,7 +108,7 @@ def add_versions_arguments(parser: argparse.ArgumentParser) -> None:
 def add_account(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the portal and the user. No option takes a secret."""
     group = parser.add_argument_group(
-        "portal", "The password comes from CTERA_DIRECT_PASSWORD: others can read arguments."
+        "portal", "The password comes from CTERA_DIRECT_PASSWORD, or from the profile."
     )
     group.add_argument(
         "-e",
@@ -127,12 +129,18 @@ def add_account(parser: argparse.ArgumentParser) -> None:
         "CTERA_DIRECT_CONTEXT)",
     )
     group.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="what login stored under this name (default: CTERA_DIRECT_PROFILE, or default)",
+    )
+    group.add_argument(
         "-k",
         "--no-verify-ssl",
         action="store_true",
         help="trust any certificate; to trust one authority more, set REQUESTS_CA_BUNDLE to its "
         "certificate's path instead",
     )
+    parser.set_defaults(password=None)
     parser.add_argument(
         "-d", "--debug", action="store_true", help="log each step to standard error"
     )
@@ -170,6 +178,7 @@ def make_namespace(options: argparse.Namespace) -> Namespace:
     Raises:
         UsageError: Something is missing or malformed.
     """
+    apply_profile(options)
     settings = Settings()
     if options.no_verify_ssl:
         settings.api.ssl = False
@@ -178,7 +187,9 @@ def make_namespace(options: argparse.Namespace) -> Namespace:
         endpoint = f"https://{endpoint}"
     context = "admin" if options.admin else None
     try:
-        return Namespace(endpoint, options.user, context=context, settings=settings)
+        return Namespace(
+            endpoint, options.user, options.password, context=context, settings=settings
+        )
     except ValueError as error:
         raise UsageError(str(error)) from None
 

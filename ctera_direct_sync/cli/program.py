@@ -22,7 +22,7 @@ from .._readers.manifest import ManifestError
 from ..client import DirectIO
 from ..settings import Settings
 from ..version import __version__
-from . import batch, emulator, info, listing, startup
+from . import batch, emulator, info, listing, login, startup
 from .arguments import Parser, add_file_id, add_portal
 from .download import add_cat_arguments, add_download_arguments, cat, download
 from .errors import UsageError, explain, explain_item, shortage
@@ -35,6 +35,7 @@ from .output import (
     standard_output,
     write_output,
 )
+from .profiles import apply_profile
 from .signals import Interrupts, Signalled
 
 __all__ = ["main", "make_parser"]
@@ -130,6 +131,14 @@ def make_parser() -> argparse.ArgumentParser:
         _add(commands, "versions", text, command=listing.versions, **names)
     )
 
+    text = "sign in to a portal, and store the account as a profile"
+    command = _add(commands, "login", text, command=login.login, connect=login.ask)
+    login.add_login_arguments(command)
+
+    text = "delete a profile and its secrets"
+    command = _add(commands, "logout", text, command=login.logout, connect=login.open_stored)
+    login.add_logout_arguments(command)
+
     text = "serve a folder as a portal and its object storage, on loopback, for tests and demos"
     emulator.add_arguments(_add(commands, "emulator", text, run=_emulator))
     return parser
@@ -201,6 +210,7 @@ def _end(options: argparse.Namespace, text: str, code: int) -> int:
 
 
 def _client(options: argparse.Namespace) -> DirectIO:
+    apply_profile(options)
     settings = Settings()
     if options.no_verify_ssl:
         settings.api.ssl = settings.storage.ssl = False

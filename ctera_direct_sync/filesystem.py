@@ -1,8 +1,8 @@
 """`ctera://` for fsspec, and so for pandas, pyarrow, DuckDB and Dask.
 
-`ctera://<portal-host>/<file_id>[/name.ext]`. The file ID says which file is meant. The name is for
-people, and for readers that look at the extension. The store is read-only, and has no directories: file
-IDs come from the portal, which has no call to list them here.
+`ctera://<portal-host>/<file_id>[/name.ext]`: the file ID says which file is meant. The name is for people,
+and for readers that look at the extension. `ctera://<portal-host>/My Files/a.csv` is a path of names, for
+which the file system signs in. The store is read-only.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.dircache import DirCache
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import isfilelike
 
@@ -29,11 +30,19 @@ from ._fsspec.errors import (
     translated,
 )
 from ._fsspec.files import CteraFile, OpenedPath, RangeFile
+from ._fsspec.folders import FolderFileSystem
 from ._fsspec.group import GetPlan, Group
-from ._fsspec.instances import SECRETS, Instances, PortalHost, given_settings, shared_client
+from ._fsspec.instances import (
+    SECRETS,
+    Instances,
+    PortalHost,
+    given_settings,
+    is_environment_of,
+    shared_client,
+)
+from ._fsspec.names import PortalNames, shared_names
 from ._fsspec.paths import is_file_id
 from ._fsspec.read_only import refuse_to_write
-from ._fsspec.reading import RangeFileSystem
 from ._fsspec.sightings import sightings_of
 from .client import DirectIO
 from .exceptions import DirectIOError
@@ -47,11 +56,13 @@ _MAX_LISTINGS = 64
 _LISTINGS_EXPIRY_S = 30.0
 
 
-class CteraFileSystem(RangeFileSystem, metaclass=Instances):
+class CteraFileSystem(FolderFileSystem, metaclass=Instances):
     """The files of one portal.
 
-    Paths are `<portal-host>/<file_id>[/name.ext]`. Each method takes URLs and bare
-    `<file_id>[/name.ext]`, too. A path of another portal is a ValueError that names both.
+    Paths are `<portal-host>/<file_id>[/name.ext]`, or `<portal-host>/<cloud folder>/...` with an account.
+    They are plain text, never percent-encoded. A first part of digits alone is a file ID; a cloud folder
+    whose name is digits is `<portal-host>/~/2026`. Each method takes URLs and paths without the host, too.
+    A path of another portal is a ValueError that names both.
 
     A name below a file ID is the file's name if the file was asked for by that name first. Other names
     do not exist, so programs that look for files beside it find none.
@@ -67,11 +78,14 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
             another portal is a ValueError.
         secret_access_key: As `access_key_id`.
         bearer: As `access_key_id`.
+        username: The user name for paths of names, or else that in the environment, as for `Namespace`.
+            With neither, `bearer` signs in.
+        password: The password.
+        context: "ServicesPortal" or "admin", as for `Namespace`.
         settings: A `Settings`, or a mapping of its names, such as `{"memory": 2**25}`.
-        use_listings_cache: Whether block lists are kept.
-        listings_expiry_time: Seconds for which a block list serves further calls for the same file.
-            None: for ever.
-        max_paths: How many block lists are kept. None: all.
+        use_listings_cache: Whether listings are kept. None: those of blocks, but not those of folders.
+        listings_expiry_time: Seconds for which a listing serves further calls. None: for ever.
+        max_paths: How many block lists, and how many folders, are kept. None: all.
         batch_size: How many files `cat`, `cat_ranges` and `get` fetch at the same time.
         **options: What fsspec takes for every file system.
 
@@ -92,8 +106,11 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
         bearer: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        context: str | None = None,
         settings: Settings | Mapping[str, Any] | None = None,
-        use_listings_cache: bool = True,
+        use_listings_cache: bool | None = None,
         listings_expiry_time: float | None = _LISTINGS_EXPIRY_S,
         max_paths: int | None = _MAX_LISTINGS,
         batch_size: int | None = None,
@@ -101,7 +118,8 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
     ) -> None:
         super().__init__(**options)
         self._expiry = listings_expiry_time
-        self._max_listings = max_paths if use_listings_cache else 0
+        self._max_listings = 0 if use_listings_cache is False else max_paths
+        self.dircache = DirCache(bool(use_listings_cache), listings_expiry_time, max_paths)
         self._files_at_once = batch_size_of(batch_size) or FILES_AT_ONCE
         self._listings = OrderedDict()
         chosen = None if settings is None else given_settings(settings)
@@ -114,6 +132,11 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
         self._portal = portal
         self.host = str(portal)
         self._sightings = sightings_of(baseurl)
+        namespace = shared_names(
+            *(baseurl, username, password, bearer, context, chosen),
+            use_environment=is_environment_of(portal),
+        )
+        self._names = None if namespace is None else PortalNames(namespace, self.host)
 
     def to_dict(self, **options: Any) -> dict[str, Any]:
         """Return fsspec's dictionary, without the keys. The process that reads it has keys of its own."""
@@ -128,19 +151,27 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
         """Return name, size and type, and what else the block list says.
 
         `ETag` changes when the file does (`ukey`). `mtime` is when this process first saw the file as it
-        is, in seconds since the epoch (`modified`).
+        is, in seconds since the epoch (`modified`). By its names a file or folder has the `mtime` that the
+        portal tells, if it does, and an `ETag` of file ID, size and time.
         """
+        if self._is_named(path):
+            found = self._named(path)
+            # A portal may not tell the size. The block list does.
+            return found if found["size"] is not None else self.describe(path, self._listed(path))
         return self.describe(path, self._listed(path, asking=True))
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        """Return the file itself.
+        """Return what is in a folder, or the file itself.
 
         Raises:
-            NotImplementedError: The path is the root, whose files the portal does not list here.
+            NotImplementedError: The path is the root, and no account is given to list it by.
         """
+        if self._is_named(path):
+            return self._ls_folder(path, detail)
         if self._own_path(path) == self.host:
             raise NotImplementedError(
-                "a portal's files cannot be listed through Direct IO: give file IDs"
+                "a portal's files cannot be listed through Direct IO: give file IDs, or an account "
+                "(username and password)"
             )
         info = self.info(path)
         return [info] if detail else [info["name"]]
@@ -151,6 +182,8 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
         Raises:
             NotImplementedError: The pattern is one of file IDs.
         """
+        if self._is_named(path):
+            return self._glob_names(path, maxdepth, options)
         path = self._own_path(path)
         first, _, name = path[len(self.host) + 1 :].partition("/")
         if not is_file_id(first):
@@ -162,16 +195,19 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
         return found if options.get("detail") else list(found)
 
     def isdir(self, path: str) -> bool:
-        """Return False: there are no directories. Raise ValueError for a path of another portal."""
-        self._own_path(path)
-        return False
+        """Return whether the path is a folder. Raise ValueError for a path of another portal."""
+        return self._is_named(path) and self._type_of(path) == "directory"
 
     def isfile(self, path: str) -> bool:
-        """Return whether the portal knows the file."""
+        """Return whether there is a file at the path. A folder is none."""
+        if self._is_named(path):
+            return self._type_of(path) == "file"
         return bool(self.exists(path))
 
     def exists(self, path: str, **_: Any) -> bool:
         """Return whether the portal knows the file. Raise any other error of the portal."""
+        if self._is_named(path):
+            return self._type_of(path) is not None
         try:
             self._listed(path, asking=True)
         except FileNotFoundError:
@@ -187,10 +223,14 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
         return int(self.ukey(path), 16)
 
     def modified(self, path: str) -> datetime:
-        """Return when this process first saw the file as it is.
+        """Return when the file was written, if its path is one of names and the portal tells it.
 
-        The file was last written before that; the portal does not tell when.
+        Otherwise return when this process first saw the file as it is: it was written before that.
         """
+        if self._is_named(path):
+            written: datetime | None = self._named(path).get("modified")
+            if written is not None:
+                return written
         listed = self._listed(path)
         return self._sightings.first_seen(listed.metadata.file_id, listed)
 
@@ -199,6 +239,9 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
         if path is None:
             self._listings.clear()
             self._sightings.names.clear()
+            self.dircache.clear()
+        elif self._is_named(path):
+            self.invalidate_listing(path)
         else:
             self.invalidate_listing(path)
             self._sightings.names.pop(self._file_id(path), None)
@@ -254,9 +297,12 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
         self._get_file(rpath, outfile if outfile is not None else lpath, callback, Group())
 
     def _get_file(self, rpath: str, target: Any, callback: Any, group: Group) -> None:
+        is_path = not isfilelike(target)
+        if is_path and self._is_named(rpath) and self.isdir(rpath):
+            os.makedirs(target, exist_ok=True)
+            return
         file_id, name = self._file_id_and_name(rpath)
         self._check_name(rpath, file_id, name, asking=False)
-        is_path = not isfilelike(target)
         if is_path:
             os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
         expected = 0
@@ -277,6 +323,8 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
                 # The file was replaced meanwhile. What went into a file object cannot be taken back.
                 if is_last or error.errno not in (errno.ESTALE, errno.ENOENT):
                     raise
+                if self._is_named(rpath):
+                    file_id = self._file_id_of(self._named(rpath, fresh=True))
         if is_path and os.path.isfile(target):
             size = os.path.getsize(target)
         if size != expected:
@@ -301,9 +349,9 @@ class CteraFileSystem(RangeFileSystem, metaclass=Instances):
         Args:
             rpath: A path, or a list of paths.
             lpath: The target: a file, a folder, or a list of files.
-            recursive: Without effect: there are no directories.
+            recursive: Whether what is below folders is fetched, too.
             callback: fsspec's callback; its methods are called by one thread at a time.
-            maxdepth: Without effect, as `recursive`.
+            maxdepth: How many levels `recursive` goes down.
             batch_size: How many files are fetched at a time. None: as the file system was made.
         """
         plan = GetPlan(self)

@@ -28,6 +28,8 @@ class Listed:
         #: `time.monotonic()` before the request. The list was true at that time.
         self.asked = time.monotonic()
         self.asked_at = datetime.now(timezone.utc)
+        #: What the portal said of the file's name, if it was listed by its name.
+        self.named: dict[str, Any] | None = None
         self._fingerprint: str | None = None
 
     @property

@@ -24,10 +24,17 @@ from ..client import DirectIO
 from ..settings import Endpoint, Settings
 from ..types import Token
 
-__all__ = ["Instances", "PortalHost", "given_settings", "portal_clients", "shared_client"]
+__all__ = [
+    "Instances",
+    "PortalHost",
+    "given_settings",
+    "is_environment_of",
+    "portal_clients",
+    "shared_client",
+]
 
-SECRETS = ("access_key_id", "secret_access_key", "bearer")
-_OWN_OPTIONS = ("host", "baseurl", *SECRETS, "settings")
+SECRETS = ("access_key_id", "secret_access_key", "bearer", "password")
+_OWN_OPTIONS = ("host", "baseurl", *SECRETS, "username", "context", "settings")
 #: Options that fsspec knows for file systems with a cache of listings, or with many files per call.
 _FSSPEC_OPTIONS = (
     *("use_listings_cache", "listings_expiry_time", "max_paths", "batch_size"),
@@ -224,6 +231,13 @@ def _name_portal(options: dict[str, Any]) -> None:
                 f"the keys in the environment are for {owner} ({_PORTAL_VARIABLE}), not for "
                 f"{portal}: give those of {portal} as storage_options"
             )
+
+
+def is_environment_of(portal: PortalHost) -> bool:
+    """Return whether an account in the environment may be sent to a portal."""
+    known = os.environ.get(_PORTAL_VARIABLE)
+    owner = PortalHost.of(known) if known else portal
+    return owner is not None and owner[:2] == portal[:2]
 
 
 def shared_client(made: DirectIO) -> DirectIO:

@@ -11,12 +11,21 @@ from typing import Any, Callable
 
 from .._core import core_of
 from ..client import DirectIO
-from ..exceptions import DirectIOError
+from ..exceptions import DirectIOError, IsAFolderError, NamespaceError
 from ..types import Metadata
 from .errors import translate, translated
 from .files import Listed
 from .instances import PortalHost, shared_client
-from .paths import SCHEME, is_file_id, is_side_car, split, strip_scheme
+from .names import PortalNames
+from .paths import (
+    SCHEME,
+    is_file_id,
+    is_side_car,
+    may_be_host,
+    plain_names,
+    split,
+    strip_scheme,
+)
 from .read_only import ReadOnlyFileSystem
 from .sightings import Sightings, shrink
 
@@ -45,6 +54,7 @@ class ListedFileSystem(ReadOnlyFileSystem):
     _listings: OrderedDict[int, Listed]
     _max_listings: int | None
     _expiry: float | None
+    _names: PortalNames | None
 
     @property
     def client(self) -> DirectIO:
@@ -76,23 +86,54 @@ class ListedFileSystem(ReadOnlyFileSystem):
         if isinstance(path, (list, tuple)):
             return [self._own_path(one) for one in path]
         parts = split(path)
-        if parts.host is None:
-            return f"{self.host}/{parts.rest}".rstrip("/")
-        if self._portal.is_named(parts.host):
-            return f"{self.host}/{parts.rest}".rstrip("/")
-        if parts.is_url or is_file_id(parts.rest.partition("/")[0]):
-            raise ValueError(
-                f"the path is of portal {parts.host}, but this file system is of portal {self.host}: "
-                f"make one for {parts.host}, as fsspec.open does for each URL"
-            )
-        return f"{self.host}/{parts.host}/{parts.rest}".rstrip("/")
+        rest = parts.rest
+        if parts.host is not None and not self._portal.is_named(parts.host):
+            is_host = may_be_host(parts.host) and is_file_id(rest.partition("/")[0])
+            if parts.is_url or is_host:
+                raise ValueError(
+                    f"the path is of portal {parts.host}, but this file system is of portal "
+                    f"{self.host}: make one for {parts.host}, as fsspec.open does for each URL"
+                )
+            rest = f"{parts.host}/{rest}"
+        return f"{self.host}/{plain_names(rest)}".rstrip("/")
+
+    def _is_named(self, path: str) -> bool:
+        """Return whether a path is one of names, and there is an account to look it up by."""
+        first = self._own_path(path)[len(self.host) + 1 :].partition("/")[0]
+        return self._names is not None and not is_file_id(first)
+
+    def _named(self, path: str, *, fresh: bool = False) -> dict[str, Any]:
+        """Return what the portal says of a path of names."""
+        assert self._names is not None
+        path = self._own_path(path)
+        if fresh:
+            self.dircache.pop(self._parent(path), None)
+        for found in self._ls_from_cache(path) or ():
+            if found["name"] == path:
+                return dict(found)
+        return self._names.info(path)
+
+    @staticmethod
+    def _file_id_of(named: dict[str, Any]) -> int:
+        """Return the file ID of what was found by its name."""
+        if named["type"] == "directory":
+            raise IsAFolderError("this is a folder: give the path of a file", named["name"])
+        if named["file_id"] is None:
+            text = "the portal gives no file ID for this file, so it cannot be read"
+            raise NamespaceError(text, named["name"], errno=errno.ENODATA)
+        return int(named["file_id"])
 
     def _file_id_and_name(self, path: str) -> tuple[int, str]:
+        if self._is_named(path):
+            return self._file_id_of(self._named(path)), ""
         within = self._own_path(path)[len(self.host) + 1 :]
         first, _, name = within.partition("/")
         if not is_file_id(first):
             raise FileNotFoundError(
-                errno.ENOENT, "a path is ctera://<portal-host>/<file_id>[/name.ext]", str(path)
+                errno.ENOENT,
+                "a path is ctera://<portal-host>/<file_id>[/name.ext]: to find files by name, give "
+                "username and password",
+                str(path),
             )
         return int(first), name.strip("/")
 
@@ -141,8 +182,37 @@ class ListedFileSystem(ReadOnlyFileSystem):
 
     def _listed(self, path: str, *, asking: bool = False, fresh: bool = False) -> Listed:
         """Return the block list of a file. From now on the name in the path, if any, is the file's."""
+        if self._is_named(path):
+            return self._listed_by_name(path, fresh)
         file_id, name = self._file_id_and_name(path)
         self._check_name(path, file_id, name, asking)
+        known = self._listed_by_id(path, file_id, fresh)
+        self._keep_name(path, file_id, name)
+        return known
+
+    def _listed_by_name(self, path: str, fresh: bool) -> Listed:
+        """Return the block list of a file by its path of names.
+
+        An ID that the portal no longer knows is looked up once more: the file may have been replaced
+        since.
+        """
+        for is_last in (False, True):
+            named = self._named(path, fresh=fresh or is_last)
+            file_id = self._file_id_of(named)
+            known = self._listings.get(file_id)
+            is_same = known is not None and known.named is not None
+            is_same = is_same and known.named["ETag"] == named["ETag"]  # type: ignore
+            try:
+                known = self._listed_by_id(path, file_id, fresh or not is_same)
+            except FileNotFoundError:
+                if is_last:
+                    raise
+            else:
+                known.named = named
+                return known
+        raise AssertionError
+
+    def _listed_by_id(self, path: str, file_id: int, fresh: bool) -> Listed:
         known = None if fresh else self._listings.get(file_id)
         if known is None or self._is_expired(known):
             asked = time.monotonic()
@@ -154,7 +224,6 @@ class ListedFileSystem(ReadOnlyFileSystem):
                 self._listings.move_to_end(file_id)
             if self._max_listings is not None:
                 shrink(self._listings, self._max_listings)
-        self._keep_name(path, file_id, name)
         return known
 
     def _keep_name(self, path: str, file_id: int, name: str) -> None:
@@ -168,13 +237,16 @@ class ListedFileSystem(ReadOnlyFileSystem):
     def describe(self, path: str, listed: Listed) -> dict[str, Any]:
         """Return what `info` says of a file that was listed before."""
         metadata = listed.metadata
-        seen = self._sightings.first_seen(metadata.file_id, listed)
+        if listed.named is not None and self._is_named(path):
+            known = dict(listed.named)
+        else:
+            seen = self._sightings.first_seen(metadata.file_id, listed)
+            known = {"ETag": listed.fingerprint, "mtime": seen.timestamp()}
         return {
+            **known,
             "name": self._own_path(path),
             "size": metadata.size,
             "type": "file",
-            "ETag": listed.fingerprint,
-            "mtime": seen.timestamp(),
             "file_id": metadata.file_id,
             "blocks": len(metadata.chunks),
             "encrypted": metadata.encrypted,
@@ -183,7 +255,15 @@ class ListedFileSystem(ReadOnlyFileSystem):
 
     def invalidate_listing(self, path: str) -> None:
         """Forget the block list of a file, so that the next call asks the portal."""
-        self._listings.pop(self._file_id(path), None)
+        if not self._is_named(path):
+            self._listings.pop(self._file_id(path), None)
+            return
+        path = self._own_path(path)
+        self.dircache.pop(path, None)
+        self.dircache.pop(self._parent(path), None)
+        for file_id, listed in list(self._listings.items()):
+            if listed.named is not None and listed.named["name"] == path:
+                self._listings.pop(file_id, None)
 
     def read_failed(self, path: str, listed: Listed, error: DirectIOError) -> DirectIOError:
         """Note that blocks of `listed` could not be read, and return the error to raise.

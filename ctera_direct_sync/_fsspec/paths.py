@@ -6,7 +6,16 @@ import fnmatch
 import os
 from typing import Any, NamedTuple
 
-__all__ = ["SCHEME", "Split", "is_file_id", "is_side_car", "split", "strip_scheme"]
+__all__ = [
+    "SCHEME",
+    "Split",
+    "is_file_id",
+    "is_side_car",
+    "may_be_host",
+    "plain_names",
+    "split",
+    "strip_scheme",
+]
 
 SCHEME = "ctera://"
 _MAX_ID_DIGITS = 30
@@ -61,6 +70,23 @@ def strip_scheme(path: Any) -> Any:
 def is_file_id(text: str) -> bool:
     """Return whether a part of a path is a file ID."""
     return text.isascii() and text.isdigit() and len(text) <= _MAX_ID_DIGITS
+
+
+def may_be_host(text: str) -> bool:
+    """Return whether the first part of a path without a scheme looks like a portal's host."""
+    return ("." in text or ":" in text) and not any(letter.isspace() for letter in text)
+
+
+def plain_names(rest: str) -> str:
+    """Return a path within a portal without a `~` that it does not need.
+
+    `~/2026/a.csv` keeps it, since `2026/a.csv` is a file ID and a name.
+    """
+    first, _, names = rest.partition("/")
+    if first != "~":
+        return rest
+    second = names.partition("/")[0]
+    return rest if is_file_id(second) or second == "~" else names
 
 
 def is_side_car(name: str) -> bool:

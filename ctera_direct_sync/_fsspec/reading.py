@@ -52,13 +52,15 @@ class RangeFileSystem(ListedFileSystem):
 
         Args:
             path: A path, or a list of paths.
-            recursive: Without effect: there are no directories.
+            recursive: Whether the files below folders are read, too.
             on_error: What to do with an error: "raise" it, "omit" the file, or "return" it in place of
                 the bytes.
             batch_size: How many files are fetched at a time. None: as the file system was made.
             **kwargs: `start` and `end`, as for `cat_file`.
         """
-        paths = self.expand_path(path, recursive=recursive)
+        paths = self.expand_path(path, recursive=recursive, maxdepth=kwargs.pop("maxdepth", None))
+        if recursive:
+            paths = [each for each in paths if not self.isdir(each)]
         if len(paths) == 1 and not isinstance(path, list) and paths[0] == self._own_path(path):
             return self.cat_file(paths[0], **kwargs)
         bounds = (kwargs.get("start"), kwargs.get("end"))

@@ -133,6 +133,16 @@ class Namespace:
         return self._baseurl
 
     @property
+    def settings(self) -> Settings:
+        """The settings that the Namespace works with, its own copy."""
+        return self._settings
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
     def context(self) -> str:
         """The view: "ServicesPortal" or "admin"."""
         return self._context

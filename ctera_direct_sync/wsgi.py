@@ -21,12 +21,16 @@ from ._wsgi.deadline import Deadline
 from ._wsgi.request import UNSATISFIABLE, match, none_match, wanted_range
 from .client import DirectIO
 from .exceptions import (
+    AccessDeniedError,
     BlockListTimeout,
     BlocksNotFoundError,
     DirectIOAPIError,
     DirectIOError,
     DownloadTimeout,
+    IsAFolderError,
+    NamespaceTimeout,
     NotFoundError,
+    PathNotFoundError,
     StreamError,
     UnAuthorized,
 )
@@ -314,11 +318,11 @@ def _attachment(filename: str) -> str:
 
 def _status_of(error: DirectIOError) -> int:
     cause = error.__cause__ if isinstance(error, StreamError) else error
-    if isinstance(cause, (NotFoundError, BlocksNotFoundError)):
+    if isinstance(cause, (NotFoundError, BlocksNotFoundError, PathNotFoundError, IsAFolderError)):
         return 404
-    if isinstance(cause, UnAuthorized):
+    if isinstance(cause, (UnAuthorized, AccessDeniedError)):
         return 403
-    if isinstance(cause, (BlockListTimeout, DownloadTimeout)):
+    if isinstance(cause, (BlockListTimeout, DownloadTimeout, NamespaceTimeout)):
         return 504
     return 502
 

@@ -65,10 +65,10 @@ def shared_names(
         bearer = None
     made = Namespace(baseurl, username, password, bearer=bearer, context=context, settings=settings)
     # The secrets stay Tokens, whose repr hides them. They compare as the text that they hold.
-    options = tuple(sorted((name, repr(value)) for name, value in vars(made._settings).items()))
+    options = tuple(sorted((name, repr(value)) for name, value in vars(made.settings).items()))
     key = (made.baseurl, made.context, username, password, bearer, options)
     found = portal_names.setdefault(key, made)
-    if found._closed:
+    if found.closed:
         found = portal_names[key] = made
     return found
 

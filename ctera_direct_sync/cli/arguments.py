@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import IO, Any, Callable, NoReturn, Optional, Union
 
 from .._base.checksums import Checksum
+from .._protocol.names import check_path
 from .output import complain, print_text
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "add_portal",
     "add_transfer",
     "file_id",
+    "portal_path",
     "positive_number",
     "range_of_bytes",
 ]
@@ -110,6 +112,16 @@ def file_id(text: str) -> int:
     return int(text)
 
 
+def portal_path(text: str) -> str:
+    """Return a path on the portal."""
+    try:
+        return check_path(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "not a path on the portal; begin with '/', such as '/My Files', without . and .."
+        ) from None
+
+
 def positive_number(text: str) -> int:
     """Return a number of 1 or more."""
     if not (text.isascii() and text.isdigit() and int(text)):
@@ -131,9 +143,17 @@ def range_of_bytes(text: str) -> tuple[Optional[int], Optional[int]]:
 
 
 def add_file_id(parser: argparse.ArgumentParser) -> None:
-    """Add the option that names the file."""
-    parser.add_argument(
-        "-f", "--file-id", required=True, type=file_id, metavar="ID", help="file ID"
+    """Add the two ways to name the file: its path on the portal, and its ID."""
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("-f", "--file-id", type=file_id, metavar="ID", help="file ID")
+    group.add_argument(
+        "file_id",
+        nargs="?",
+        type=portal_path,
+        metavar="PATH",
+        default=argparse.SUPPRESS,
+        help="path on the portal, such as '/My Files/a.pdf', instead of an ID; user name and password "
+        "come from CTERA_DIRECT_USERNAME and CTERA_DIRECT_PASSWORD, or from the profile of a login",
     )
 
 

@@ -13,12 +13,12 @@ import os
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
-from .._protocol.names import check_path
 from .._readers.glob_pattern import GlobPattern
 from ..exceptions import NamespaceError, NotAFolderError
 from ..namespace import Namespace
 from ..settings import Settings
 from ..types import Entry
+from .arguments import portal_path
 from .errors import UsageError, explain
 from .output import Output, complain, printable, standard_output
 from .profiles import apply_profile
@@ -49,7 +49,7 @@ def add_ls_arguments(parser: argparse.ArgumentParser) -> None:
         "path",
         nargs="?",
         default="/",
-        type=_portal_path,
+        type=portal_path,
         metavar="PATH",
         help="the folder, or one file (default: /, which holds the cloud folders)",
     )
@@ -147,20 +147,11 @@ def add_account(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_path(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("path", type=_portal_path, metavar="PATH", help=text)
+    parser.add_argument("path", type=portal_path, metavar="PATH", help=text)
 
 
 def _add_json(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="write one JSON object per line")
-
-
-def _portal_path(text: str) -> str:
-    try:
-        return check_path(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            "not a path on the portal; begin with '/', such as '/My Files', without . and .."
-        ) from None
 
 
 def _name_pattern(text: str) -> GlobPattern:

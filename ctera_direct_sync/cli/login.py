@@ -57,6 +57,7 @@ def ask(options: argparse.Namespace) -> Namespace:
         password = Token(getpass.getpass("Password: "))
     if not password:
         raise UsageError("the password is empty")
+    options.password = password
     return _namespace(options, full_url(url), user, password, "admin" if options.admin else None)
 
 
@@ -65,9 +66,8 @@ def login(names: Namespace, options: argparse.Namespace) -> None:
     names.stat("/")
     name = _name(options)
     store = ProfileStore()
-    account = names._credentials
     profile = Profile(names.baseurl, str(options.user), names.context, False)
-    secrets = {"password": Token(account.password)}  # type: ignore[union-attr]
+    secrets = {"password": options.password}
     before = store.read(name)
     if before is not None and before[:2] == profile[:2]:
         secrets = {**store.read_secrets(name, before), **secrets}

@@ -15,7 +15,7 @@ import platformdirs
 from ..types import Token
 from .errors import UsageError
 
-__all__ = ["Profile", "ProfileStore", "apply_profile", "full_url"]
+__all__ = ["Account", "Profile", "ProfileStore", "apply_profile", "find_account", "full_url"]
 
 _SERVICE = "ctera-direct-sync"
 _KEY_VARIABLES = (
@@ -57,7 +57,13 @@ class ProfileStore:
         """Return the secrets of a profile, by name."""
         if profile.in_keyring:
             keyring = _keyring()
-            text = keyring.get_password(_SERVICE, name) if keyring else None
+            try:
+                text = keyring.get_password(_SERVICE, name) if keyring else None
+            except Exception as error:  # noqa: BLE001 - backends raise what they like
+                raise UsageError(
+                    f"the keyring does not give the secrets of profile {name} "
+                    f"({type(error).__name__}): unlock it, or log in again"
+                ) from None
             secrets = json.loads(text) if text else None
         else:
             secrets = self._read(self.secrets_file).get(name)
@@ -89,8 +95,13 @@ class ProfileStore:
             keyring = _keyring()
             if keyring is None:
                 raise UsageError("the keyring does not work, so it still has the secrets")
-            if keyring.get_password(_SERVICE, name) is not None:
-                keyring.delete_password(_SERVICE, name)
+            try:
+                if keyring.get_password(_SERVICE, name) is not None:
+                    keyring.delete_password(_SERVICE, name)
+            except Exception as error:  # noqa: BLE001 - backends raise what they like
+                raise UsageError(
+                    f"the keyring still has the secrets ({type(error).__name__}): unlock it"
+                ) from None
         for path in (self.secrets_file, self.file):
             content = self._read(path)
             if content.pop(name, None) is not None:
@@ -171,8 +182,16 @@ def apply_profile(options: Any) -> None:
     A profile's secrets go to the profile's portal only.
     """
     name = options.profile or os.environ.get("CTERA_DIRECT_PROFILE")
+    if not name and not _needs_profile(options):
+        return
     store = ProfileStore()
-    profile = store.read(name or "default")
+    try:
+        profile = store.read(name or "default")
+    except PermissionError as error:
+        # A service that runs as another user than the owner of HOME has no profile.
+        if name:
+            raise UsageError(f"{store.file}: cannot be read: {error.strerror}") from None
+        return
     if profile is None:
         if name:
             raise UsageError(f"there is no profile {name}; run ctera-direct login --profile {name}")
@@ -189,6 +208,49 @@ def apply_profile(options: Any) -> None:
         secrets = store.read_secrets(name or "default", profile)
         options.access = secrets.get("access_key_id")
         options.secret = options.secret or secrets.get("secret_access_key")
+
+
+def _needs_profile(options: Any) -> bool:
+    """Return whether neither options nor environment give all that the command needs."""
+    if not (options.endpoint or os.environ.get("CTERA_DIRECT_URL")):
+        return True
+    if hasattr(options, "user"):
+        variables = ("CTERA_DIRECT_USERNAME", "CTERA_DIRECT_PASSWORD")
+        return not (all(map(os.environ.get, variables)))
+    return not (options.access or options.bearer or any(map(os.environ.get, _KEY_VARIABLES)))
+
+
+class Account(NamedTuple):
+    """Who signs in to look up paths."""
+
+    username: str
+    """The user name."""
+    password: Token
+    """The password."""
+    context: str
+    """The view: "ServicesPortal" or "admin"."""
+
+
+def find_account(options: Any) -> Optional[Account]:
+    """Return the account of the profile for a portal, unless the environment has one.
+
+    Raises:
+        UsageError: Neither has one.
+    """
+    if all(map(os.environ.get, ("CTERA_DIRECT_USERNAME", "CTERA_DIRECT_PASSWORD"))):
+        return None
+    name = options.profile or os.environ.get("CTERA_DIRECT_PROFILE") or "default"
+    store = ProfileStore()
+    with contextlib.suppress(PermissionError):
+        profile = store.read(name)
+        url = options.endpoint or os.environ.get("CTERA_DIRECT_URL")
+        if profile is not None and url and full_url(url) == profile.url:
+            password = store.read_secrets(name, profile)["password"]
+            return Account(profile.username, password, profile.context)
+    raise UsageError(
+        "a path is looked up with the account of a user: set CTERA_DIRECT_USERNAME and "
+        "CTERA_DIRECT_PASSWORD, or run ctera-direct login"
+    )
 
 
 def _apply_account(options: Any, store: ProfileStore, name: str, profile: Profile) -> None:

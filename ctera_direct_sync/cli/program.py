@@ -20,6 +20,7 @@ from typing import Any, Callable, Optional
 from .. import codec
 from .._readers.manifest import ManifestError
 from ..client import DirectIO
+from ..namespace import Namespace
 from ..settings import Settings
 from ..version import __version__
 from . import batch, emulator, info, listing, login, startup
@@ -35,7 +36,7 @@ from .output import (
     standard_output,
     write_output,
 )
-from .profiles import apply_profile
+from .profiles import apply_profile, find_account
 from .signals import Interrupts, Signalled
 
 __all__ = ["main", "make_parser"]
@@ -155,7 +156,9 @@ def _add(commands: Any, name: str, text: str, **defaults: Any) -> Any:
             the options; ``run`` needs no client.
     """
     parser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
-    parser.set_defaults(**{"name": name, "run": _run, "connect": _client, **defaults})
+    parser.set_defaults(
+        **{"name": name, "run": _run, "connect": _client, "namespace": None, **defaults}
+    )
     return parser
 
 
@@ -194,13 +197,19 @@ def _with_client(options: argparse.Namespace, interrupts: Interrupts) -> int:
             code: Optional[int] = options.command(client, options)
         finally:
             with interrupts.held():
-                client.close()
+                _close(client, options)
     except Signalled:
         # The signal may have come after the command had ended and before the client was closed.
         with interrupts.held():
-            client.close()
+            _close(client, options)
         raise
     return code or _DONE
+
+
+def _close(client: Any, options: argparse.Namespace) -> None:
+    client.close()
+    if options.namespace is not None:
+        options.namespace.close()
 
 
 def _end(options: argparse.Namespace, text: str, code: int) -> int:
@@ -218,7 +227,22 @@ def _client(options: argparse.Namespace) -> DirectIO:
     if endpoint and "://" not in endpoint:
         endpoint = f"https://{endpoint}"
     try:
-        return DirectIO(endpoint, options.access, options.secret, options.bearer, settings=settings)
+        account = None
+        if isinstance(getattr(options, "file_id", None), str):
+            account = find_account(options)
+        if account is not None:
+            user, password, context = account
+            options.namespace = Namespace(
+                endpoint, user, password, context=context, settings=settings
+            )
+        return DirectIO(
+            endpoint,
+            options.access,
+            options.secret,
+            options.bearer,
+            settings=settings,
+            namespace=options.namespace,
+        )
     except ValueError as error:
         raise UsageError(_with_option(str(error))) from None
 

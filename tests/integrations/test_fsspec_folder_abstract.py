@@ -57,7 +57,8 @@ class TestGet(AbstractFixtures, AbstractGetTests):
 
         with Emulator(tree=TREE) as portal:
             yield CteraFileSystem(
-                **{"baseurl": portal.url, "access_key_id": portal.access_key_id},
+                baseurl=portal.url,
+                access_key_id=portal.access_key_id,
                 secret_access_key=portal.secret_access_key,
                 username=portal.username,
                 password=portal.password,

@@ -20,7 +20,7 @@ PACKAGE = "ctera_direct_sync"
 SURFACE = Path(__file__).parents[1] / "public_api.txt"
 #: Modules that have yet to be described in this way.
 #: Classes whose objects only methods return.
-RETURNED = (f"{PACKAGE}.Streamer",)
+RETURNED = (f"{PACKAGE}.Streamer", f"{PACKAGE}.types.FileRef")
 #: fsspec describes the parameters of its own methods.
 FSSPEC = f"{PACKAGE}.filesystem.CteraFileSystem."
 

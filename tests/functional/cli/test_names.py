@@ -51,6 +51,37 @@ def test_ls(run: Run) -> None:
     assert "My Files" in out.splitlines()
 
 
+@pytest.mark.parametrize("command", ["cat", "info", "download"])
+def test_file_by_its_path(run: Run, portal: Emulator, tmp_path: Any, command: str) -> None:
+    """The commands for one file take its path instead of its ID."""
+    target = tmp_path / "a.csv"
+    extra = ["-p", str(target)] if command == "download" else []
+    code, out, err = run(command, f"{FOLDER}/2026/a.csv", *extra)
+    assert (code, err) == (0, "")
+    if command == "info":
+        assert f"File ID      {portal.tree.file_id(f'{FOLDER}/2026/a.csv')}" in out
+    else:
+        assert (target.read_text() if extra else out) == "new"
+
+
+def test_file_by_no_path(run: Run) -> None:
+    """What is not a path, a path that is not there, and a folder are told in one line."""
+    assert run("cat", "a.csv")[::2] == (2, run("cat", "a.csv")[2])
+    assert "begin with '/'" in run("cat", "a.csv")[2]
+    code, _, err = run("cat", f"{FOLDER}/none.csv")
+    assert code == 1 and "none.csv" in err and err.count("\n") == 1
+    code, _, err = run("cat", FOLDER)
+    assert code == 1 and "folder" in err and err.count("\n") == 1
+
+
+def test_path_without_an_account(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Without an account the message names the variables and the command that stores one."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("CTERA_DIRECT_PASSWORD")
+    code, _, err = run("cat", f"{FOLDER}/2026/a.csv")
+    assert code == 2 and "CTERA_DIRECT_PASSWORD" in err and "ctera-direct login" in err
+
+
 def test_ls_of_a_file(run: Run) -> None:
     """A file is listed by itself."""
     assert run("ls", f"{FOLDER}/big.bin") == (0, "big.bin\n", "")

@@ -13,6 +13,7 @@ file or journal on purpose.
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -96,6 +97,10 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(variable, raising=False)
     for name in ("access_key_id", "secret_access_key", "bearer"):
         monkeypatch.delenv(f"cterasdk.io.direct.{name}", raising=False)
+    for name in ("USERNAME", "PASSWORD", "CONTEXT", "PROFILE"):
+        monkeypatch.delenv(f"CTERA_DIRECT_{name}", raising=False)
+    # No profile of the person who runs the tests.
+    monkeypatch.setenv("XDG_CONFIG_HOME", os.devnull)
 
 
 @pytest.fixture(autouse=True)

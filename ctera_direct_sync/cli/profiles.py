@@ -110,7 +110,7 @@ class ProfileStore:
     def _read(self, path: Path) -> dict[str, Any]:
         try:
             fd = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         with open(fd, encoding="utf-8") as file:
             _check_private(path, os.fstat(fd), "600")

@@ -63,6 +63,7 @@ def served(
 ) -> Iterator[Callable[[str], str]]:
     """An environment in which the README's code works; fills in what a user would."""
     portal.add(DATA, file_id=12345, name="report.pdf", block_size=200_000)
+    portal.tree.create("/My Files/report.pdf", DATA)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("inside.txt", "content")
@@ -71,10 +72,14 @@ def served(
         "https://tenant.ctera.com": portal.url,
         "your-access-key-id": portal.access_key_id,
         "your-secret-access-key": portal.secret_access_key,
+        "your-user-name": portal.username,
+        "your-password": portal.password,
     }
     monkeypatch.setenv("CTERA_DIRECT_URL", portal.url)
     monkeypatch.setenv("CTERA_DIRECT_ACCESS_KEY_ID", portal.access_key_id)
     monkeypatch.setenv("CTERA_DIRECT_SECRET_ACCESS_KEY", portal.secret_access_key)
+    monkeypatch.setenv("CTERA_DIRECT_USERNAME", portal.username)
+    monkeypatch.setenv("CTERA_DIRECT_PASSWORD", portal.password)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ca.pem").write_text("unused: the portal is on http here")

@@ -177,7 +177,8 @@ class _Flight(Generic[T]):
 
     def __init__(self) -> None:
         self.result: Optional[T] = None
-        self.error: Optional[BaseException] = None
+        # What the others get where an interrupt ends the call.
+        self.error: Optional[BaseException] = Cancelled()
         self.landed = False
         self.waiting: deque[SimpleQueue[None]] = deque()
 
@@ -211,9 +212,16 @@ class SingleFlight(Generic[T]):
         """
         while True:
             own: _Flight[T] = _Flight()
-            flight = self._flights.setdefault(key, own)
-            if flight is own:
-                return self._lead(key, call, flight)
+            # An interrupt may come at any statement, also at one of the first clean-up.
+            try:
+                try:
+                    flight = self._flights.setdefault(key, own)
+                    if flight is own:
+                        return self._lead(call, flight)
+                finally:
+                    self._end(key, own)
+            finally:
+                self._end(key, own)
             self._await(flight, scope)
             error = flight.error
             if isinstance(error, Cancelled):
@@ -222,18 +230,20 @@ class SingleFlight(Generic[T]):
                 raise _copy_of(error)
             return flight.result  # type: ignore[return-value]
 
-    def _lead(self, key: object, call: Callable[[], T], flight: _Flight[T]) -> T:
-        # What the others get where an interrupt ends the call, or comes right after it.
-        flight.error = Cancelled()
+    def _end(self, key: object, own: _Flight[T]) -> None:
+        """Let the next caller lead, and wake those that wait for this one. It may be called again."""
+        if self._flights.get(key) is own:
+            self._flights.pop(key, None)
+        own.land()
+
+    @staticmethod
+    def _lead(call: Callable[[], T], flight: _Flight[T]) -> T:
         try:
             result = flight.result = call()
             flight.error = None
         except Exception as error:
             flight.error = _copy_of(error)
             raise
-        finally:
-            self._flights.pop(key, None)
-            flight.land()
         return result
 
     @staticmethod

@@ -170,6 +170,35 @@ def single_flight(world: World) -> None:
 
 
 @model
+def interrupted_flight(world: World) -> None:
+    """An interrupt that strikes one caller leaves no other caller waiting."""
+    module = world.library.cancellation
+    flights = module.SingleFlight()
+    waits = world.rng.random() < 0.5
+
+    def caller() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            scope = module.CancelScope()
+
+            def call() -> int:
+                if waits:
+                    scope.wait(1e-3)
+                return 42
+
+            found = flights.run("key", call, scope)
+            world.expect(found == 42, f"a caller got {found}")
+        world.disarm()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    tasks = [world.spawn(caller, f"caller {number}") for number in range(3)]
+    world.strike(interrupt, world.rng.choice(tasks))
+    world.join()
+    world.expect(not flights._flights, "a flight is left")
+
+
+@model
 def cancel_beside_a_stuck_flight(world: World) -> None:
     """A caller that waits for another one's call is cancelled alone, at once."""
     module = world.library.cancellation

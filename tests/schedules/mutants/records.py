@@ -519,10 +519,10 @@ MUTANTS = (
         (
             Change(
                 CANCELLATION,
-                "            flight = self._flights.setdefault(key, own)\n",
-                "            flight = self._flights.get(key)\n"
-                "            if flight is None:\n"
-                "                flight = self._flights[key] = own\n",
+                "                    flight = self._flights.setdefault(key, own)\n",
+                "                    flight = self._flights.get(key)\n"
+                "                    if flight is None:\n"
+                "                        flight = self._flights[key] = own\n",
             ),
         ),
     ),

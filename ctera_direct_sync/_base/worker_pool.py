@@ -120,12 +120,27 @@ class WorkerPool(ThreadPoolExecutor):
                 try:
                     self._start(task)
                 except (RuntimeError, MemoryError):
-                    if not self._requests:
+                    if not (self._started or self._running):
+                        # Other callers may have counted on this thread.
+                        self._refuse_queued()
                         raise
                 else:
                     return future
         self._tasks.put(task)
+        if not self._requests:
+            # The thread that this task was for could not be started meanwhile.
+            self._refuse_queued()
         return future
+
+    def _refuse_queued(self) -> None:
+        """Resolve the futures of tasks that no thread will run."""
+        while not (self._requests or self._started or self._running):
+            try:
+                task = self._tasks.get_nowait()
+            except Empty:
+                return
+            if task is not None and task[0].set_running_or_notify_cancel():
+                task[0].set_exception(RuntimeError("can't start new thread"))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more work, and end the threads once they have done what they have.

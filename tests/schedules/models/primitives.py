@@ -277,6 +277,33 @@ def worker_pool(world: World) -> None:
 
 
 @model
+def scarce_pool(world: World) -> None:
+    """Where the system gives too few threads, each task still runs, or its caller gets an error."""
+    pool = world.library.worker_pool.WorkerPool(world.rng.randint(1, 2))
+    world.library.substitutes.threads_left = world.rng.choice((0, 1, 2))
+    futures: list[Any] = []
+
+    def submitter() -> None:
+        for _ in range(2):
+            with contextlib.suppress(RuntimeError):
+                futures.append(pool.submit(lambda: 42))
+
+    other = world.spawn(submitter, "submitter")
+    submitter()
+    world.scheduler.join(other)
+    for _ in range(20):
+        if all(future.done() for future in futures):
+            break
+        world.sleep(0.1)
+    for future in futures:
+        world.expect(future.done(), "a task is undecided")
+        if future.done() and future.exception() is None:
+            world.expect(future.result() == 42, "another result")
+    world.library.substitutes.threads_left = None
+    pool.shutdown()
+
+
+@model
 def unshared_future(world: World) -> None:
     """A worker and a canceller claim a job; a consumer waits for it."""
     module = world.library.transfer

@@ -423,7 +423,7 @@ class Engine:
         """Work on one job, and publish its outcome."""
         transfer, began = job.transfer, monotonic()
         try:
-            if job.future.set_running_or_notify_cancel():
+            if self._may_begin(job.future) and job.future.set_running_or_notify_cancel():
                 self._work(transfer, job.piece, job.future)
         except BaseException as error:  # noqa: BLE001 - such as that of a log handler of the user's
             log_error(_log, "publishing a block failed")
@@ -434,6 +434,19 @@ class Engine:
         del job  # An error's traceback reaches this frame, and would keep the future that holds it.
         if transfer.priority != STREAM and monotonic() - began < _QUICK_JOB_S:
             self._yield_to_starting_stream()
+
+    def _may_begin(self, future: Any) -> bool:
+        """Wait for the lock of a user's future. Return False if the engine is closed meanwhile.
+
+        A signal handler that closes the client may have struck the thread that has the lock, and wait
+        for this one.
+        """
+        if isinstance(future, SharedFuture):
+            while not future.can_be_locked(_MAX_PUBLISH_S):
+                if self.closed:
+                    Thread(target=_drop, args=(future,), daemon=True).start()
+                    return False
+        return True
 
     def _work(self, transfer: Transfer[Any], piece: Piece, future: Any) -> None:
         try:
@@ -460,9 +473,11 @@ class Engine:
         _undisturbed(transfer.scope.cancel)
         for job in dropped:
             future: Any = job.future
-            _undisturbed(future.cancel)
-            if transfer.shared and future.cancelled():
-                _undisturbed(future.set_running_or_notify_cancel)
+            if not isinstance(future, SharedFuture) or future.can_be_locked(_MAX_PUBLISH_S):
+                _drop(future)
+            else:
+                # A signal handler that waits for this thread may have struck the one that has the lock.
+                Thread(target=_drop, args=(future,), daemon=True).start()
             if not transfer.ordered:
                 transfer.results.put(job)
 
@@ -570,6 +585,13 @@ def _undisturbed(call: Callable[..., object], *arguments: object) -> None:
     except BaseException:  # noqa: BLE001 - SystemExit as well
         with contextlib.suppress(BaseException):
             _log.exception("code of the program's own raised on a thread of downloads")
+
+
+def _drop(future: Any) -> None:
+    """Cancel a future that no thread has begun, and tell those that wait for it."""
+    _undisturbed(future.cancel)
+    if isinstance(future, SharedFuture) and future.cancelled():
+        _undisturbed(future.set_running_or_notify_cancel)
 
 
 def _publish(future: Any, method: str, outcome: Any) -> None:

@@ -270,7 +270,7 @@ MUTANTS = (
     Mutant(
         "futures of dropped jobs are left undecided",
         ("close-amid-dispatch", "close-twice"),
-        (Change(ENGINE, "            _undisturbed(future.cancel)\n", ""),),
+        (Change(ENGINE, "    _undisturbed(future.cancel)\n", ""),),
     ),
     Mutant(
         "a download does not wait for its last worker",

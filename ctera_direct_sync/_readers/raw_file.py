@@ -250,17 +250,40 @@ class RawDirectFile(io.RawIOBase):
         Returns:
             The bytes, or their number.
         """
-        result: _Result = self._lock.run(self._advance, read, argument)
-        return result
+        # Where the read began, and where it left the position.
+        moved: list[int] = []
+        try:
+            result: _Result = self._lock.run(self._advance, read, argument, moved)
+            return result
+        except BaseException:
+            # An interrupt after the read: the caller never gets its bytes.
+            if moved:
+                self._lock.run(self._move_back, *moved)
+            raise
 
-    def _advance(self, read: Callable[[int, _Argument], _Result], argument: _Argument) -> _Result:
+    def _move_back(self, start: int, end: int) -> None:
+        """Undo the move of a read, unless another thread has moved the position since."""
+        if self.position == end and not self.closed:
+            if self.places is not None:
+                self.places.put_back(start)
+            self.position = start
+
+    def _advance(
+        self,
+        read: Callable[[int, _Argument], _Result],
+        argument: _Argument,
+        moved: list[int],
+    ) -> _Result:
         start = self._claim()
         try:
             result = read(start, argument)
-            self.position = start + (result if isinstance(result, int) else len(result))
+            end = start + (result if isinstance(result, int) else len(result))
+            moved += (start, end)
+            self.position = end
             return result
         except BaseException:
             # Still under the lock: another thread's read must not be undone.
+            moved.clear()
             if not self.closed:
                 if self.places is not None:
                     self.places.put_back(start)

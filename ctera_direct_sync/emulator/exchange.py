@@ -220,8 +220,14 @@ class Exchange:
         """Send bytes that do not count as a body."""
         self._handler.wfile.write(data)
 
-    def close(self) -> None:
-        """Close the connection after this request."""
+    def close(self, *, complete: bool = False) -> None:
+        """Close the connection after this request.
+
+        Args:
+            complete: Whether the end of the connection is the end of a complete body. TLS then says so.
+        """
+        if complete:
+            self._handler.server.close_complete(self._handler.connection)
         self._handler.close_connection = True
 
     def reset(self) -> None:

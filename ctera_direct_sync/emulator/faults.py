@@ -456,4 +456,4 @@ def send_framed(exchange: Exchange, response: Response, framing: Framing, cut: i
     else:
         raise ValueError(f"framing must be 'length', 'chunked' or 'close', not {framing!r}")
     if cut or framing == "close":
-        exchange.close()
+        exchange.close(complete=not cut)

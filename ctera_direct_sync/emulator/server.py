@@ -66,6 +66,7 @@ class Server(http.server.ThreadingHTTPServer):
         self._lock = threading.Lock()
         self._live: dict[socket.socket, threading.Thread] = {}
         self._hard: set[socket.socket] = set()
+        self._complete: set[socket.socket] = set()
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, Handler)
@@ -127,10 +128,23 @@ class Server(http.server.ThreadingHTTPServer):
         with self._lock:
             hard = request in self._hard
             self._hard.discard(request)
+            complete = request in self._complete
+            self._complete.discard(request)
         if hard:
             self.close_request(request)
-        else:
-            super().shutdown_request(request)
+            return
+        if complete and isinstance(request, ssl.SSLSocket):
+            # close_notify tells the client that nothing was cut off (RFC 8446, section 6.1). The
+            # client's own is not waited for.
+            with contextlib.suppress(OSError, ValueError):
+                request.setblocking(False)
+                request.unwrap()
+        super().shutdown_request(request)
+
+    def close_complete(self, connection: socket.socket) -> None:
+        """Note that the end of a connection is the end of a body that is complete."""
+        with self._lock:
+            self._complete.add(connection)
 
     def close_hard(self, connection: socket.socket) -> None:
         """Note that a connection is to be closed with an RST."""

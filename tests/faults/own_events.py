@@ -73,7 +73,8 @@ def at_block(deed: Deed) -> Around:
                     hook(event)
                 if (event.name, event.number) == ("started", 2) and not done:
                     done.append(event)
-                    deed(client, world)
+                    assert client.client is not None
+                    deed(client.client, world)
 
             client.on_event = note
             made(client)

@@ -299,17 +299,17 @@ def test_block_that_is_short_is_an_error(
     portal: Emulator, client: DirectIO, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Should a block come with fewer bytes than listed, the file itself says so: nothing is short."""
-    from ctera_direct_sync._readers.listed_file import ListedFile
+    from ctera_direct_sync._protocol.storage import Storage
 
-    fetch = ListedFile.block
+    fetch = Storage.fetch_block
 
-    def cut(file: ListedFile, piece: Any, scope: Any) -> Any:
-        block = fetch(file, piece, scope)
+    def cut(storage: Storage, block_list: Any, file_id: int, piece: Any, scope: Any) -> Any:
+        block = fetch(storage, block_list, file_id, piece, scope)
         short = block.data[:-1] if piece.offset == 2 * BLOCK else block.data
         return type(block)(block.file_id, block.number, block.offset, len(short), short)
 
     file_id = portal.add(DATA.replace(b"\n", b"-"), block_size=BLOCK)
-    monkeypatch.setattr(ListedFile, "block", cut)
+    monkeypatch.setattr(Storage, "fetch_block", cut)
     with client.open(file_id) as file:
         file.seek(2 * BLOCK)
         with pytest.raises(DirectIOError, match="of 10000 bytes"):
@@ -317,15 +317,15 @@ def test_block_that_is_short_is_an_error(
         assert file.tell() == 2 * BLOCK
 
 
-def test_stop_iteration_is_not_the_end(portal: Emulator, client: DirectIO) -> None:
+def test_stop_iteration_is_not_the_end(portal: Emulator) -> None:
     """A StopIteration that a download raises does not end an iteration as if the file ended."""
 
     def broken() -> Any:
         raise StopIteration
 
     file_id = portal.add(DATA, block_size=BLOCK)
-    core_of(client).session = broken
-    with client.open(file_id) as file:
+    keys = portal.access_key_id, portal.secret_access_key
+    with DirectIO(portal.url, *keys, session=broken) as client, client.open(file_id) as file:
         with pytest.raises(RuntimeError):
             next(file)
         with pytest.raises(RuntimeError):

@@ -11,7 +11,7 @@ def mistakes(client: DirectIO) -> None:
     """A wrong type, a wrong name, a missing argument, a coroutine that is none."""
     DirectIO(session=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.download(12345)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    client.blocks("12345")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.blocks(12345.0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.stream(1, (0, 9))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.download_many([5], ".")  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     client.upload  # type: ignore[attr-defined]  # noqa: B018  # pyright: ignore

@@ -590,6 +590,7 @@ MUTANTS = (
             Change(
                 "_readers.raw_file",
                 "            # Still under the lock: another thread's read must not be undone.\n"
+                "            moved.clear()\n"
                 "            if not self.closed:\n"
                 "                if self.places is not None:\n"
                 "                    self.places.put_back(start)\n"
@@ -599,13 +600,8 @@ MUTANTS = (
             ),
             Change(
                 "_readers.raw_file",
-                "        result: _Result = self._lock.run(self._advance, read, argument)\n"
-                "        return result\n",
-                "        try:\n"
-                "            return self._lock.run(self._advance, read, argument)\n"
-                "        except BaseException:\n"
-                "            self.position = self._claimed\n"
-                "            raise\n",
+                "            if moved:\n                self._lock.run(self._move_back, *moved)\n",
+                "            self.position = self._claimed\n",
             ),
         ),
     ),

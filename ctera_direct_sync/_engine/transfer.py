@@ -212,7 +212,7 @@ class SharedFuture(Future):  # type: ignore[type-arg]
                 waiter.event.set()
         if not self.done():
             self.set_exception(error)
-        elif self.cancelled():
+        elif self._state == "CANCELLED":  # Not told yet to those that wait for it.
             self.set_running_or_notify_cancel()
         self._gate.open()
 

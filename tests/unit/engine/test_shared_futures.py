@@ -17,6 +17,7 @@ from concurrent.futures import (
 import pytest
 
 from ctera_direct_sync._engine.engine import Engine
+from ctera_direct_sync._engine.transfer import SharedFuture
 from tests.support.engines import PATIENCE, Held, futures, open_engine, position, shared
 
 
@@ -97,3 +98,13 @@ def test_callback_that_waits_for_one_who_waits() -> None:
         held.opened.set()
         future.result(PATIENCE)
     assert done == [True]
+
+
+def test_future_that_was_cancelled_before_a_fork() -> None:
+    """In the child, a future whose cancellation everybody was told of stays as it is."""
+    future = SharedFuture()
+    assert future.cancel() and not future.set_running_or_notify_cancel()
+    future.abandon(RuntimeError("not used"))
+    assert future.cancelled() and future.done()
+    with pytest.raises(CancelledError):
+        future.result(0)

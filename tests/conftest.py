@@ -18,7 +18,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import hypothesis
 import pytest
@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def pytest_make_parametrize_id(val: object, argname: str) -> Optional[str]:
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Long bytes and texts as their size: an ID ends up in the environment, which has little room."""
     if isinstance(val, (bytes, str)) and len(val) > 100:
         return f"{argname} of {len(val)}"

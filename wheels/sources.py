@@ -23,7 +23,7 @@ import sys
 import tarfile
 import urllib.error
 import urllib.request
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 DEBIAN = "https://deb.debian.org/debian/pool/main/"
 SNAPSHOT = "https://snapshot.debian.org/archive/debian/20261122T000000Z/pool/main/"
@@ -42,7 +42,7 @@ class Source(NamedTuple):
     licence_file: str
     purl: str
     cpe: str
-    stand_in: Optional[Source] = None  # an older release, for machines that cannot reach this one
+    stand_in: Source | None = None  # an older release, for machines that cannot reach this one
 
 
 def debian(path: str) -> tuple[str, str]:
@@ -50,7 +50,7 @@ def debian(path: str) -> tuple[str, str]:
     return DEBIAN + path, SNAPSHOT + path
 
 
-def openssl(version: str, sha256: str, *copies: str, stand_in: Optional[Source] = None) -> Source:
+def openssl(version: str, sha256: str, *copies: str, stand_in: Source | None = None) -> Source:
     """A release of OpenSSL's 3.5 line (long-term support, to April 2030)."""
     return Source(
         name="openssl",

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from system import WORK, say
 
@@ -113,7 +113,7 @@ class File:
     file_id: int
     dataset: Dataset
     first: int = 0
-    blocks: Optional[int] = None
+    blocks: int | None = None
 
     def objects(self) -> list[tuple[str, int]]:
         """Path below /data/ and plaintext length of each block, in file order."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from corpus import ACCESS_KEY_ID, MIB, SECRET_ACCESS_KEY, File
 from server import Server
@@ -142,8 +142,8 @@ class Bench:
         self,
         name: str,
         clients: Mapping[str, Run],
-        rounds: Optional[int] = None,
-        expect: Optional[int] = None,
+        rounds: int | None = None,
+        expect: int | None = None,
     ) -> dict[str, Result]:
         """Run the clients in turns, as many rounds as told, and return each one's fastest run.
 

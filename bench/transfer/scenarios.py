@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from corpus import (
     KIB,
@@ -65,7 +65,7 @@ def one_format(
     name: str,
     origin: str = "http",
     way: str = "iter_blocks",
-    workers: Optional[int] = None,
+    workers: int | None = None,
     only: str = "",
 ) -> dict[str, Result]:
     """One row: each client by its fastest way to have all blocks, whatever their order."""
@@ -162,7 +162,7 @@ def first_block(bench: Bench) -> Data:
 
 def workers(bench: Bench) -> Data:
     """Throughput by max_workers, None being the engine's own choice."""
-    numbers: list[Optional[int]] = [1, 4, 16, None] if bench.quick else [*WORKERS, None]
+    numbers: list[int | None] = [1, 4, 16, None] if bench.quick else [*WORKERS, None]
     table: Data = {}
     for name in ("snappy 512 KiB", "snappy 4 MiB"):
         file = _long(name)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from string import Template
-from typing import Optional
 
 import trustme
 from corpus import File
@@ -120,7 +119,7 @@ def serve() -> Iterator[Server]:
             process.wait()
 
 
-def _config(prefix: Path, ports: dict[str, int], echo: Optional[str]) -> str:
+def _config(prefix: Path, ports: dict[str, int], echo: str | None) -> str:
     user = f"user {pwd.getpwuid(os.geteuid()).pw_name};" if os.geteuid() == 0 else ""
     return _CONFIG.substitute(
         prefix=prefix,
@@ -151,7 +150,7 @@ def _certify(prefix: Path) -> Path:
     return prefix / "ca.pem"
 
 
-def _echo_module(nginx: str) -> Optional[str]:
+def _echo_module(nginx: str) -> str | None:
     """The path of the module that can delay answers, where it is installed."""
     version = subprocess.run([nginx, "-V"], stderr=subprocess.PIPE, text=True).stderr
     for word in version.split():

@@ -11,7 +11,6 @@ from __future__ import annotations
 import pathlib
 import sys
 from collections.abc import Iterator
-from typing import Optional
 
 from ctera_direct_sync.codec import native, portable
 from ctera_direct_sync.codec.options import DecodeOptions
@@ -24,7 +23,7 @@ STREAM_HEADER = b"\x82SNAPPY\0\0\0\0\1\0\0\0\1"
 GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 
 
-def payload(target: str, data: bytes) -> Optional[tuple[str, int, bytes]]:
+def payload(target: str, data: bytes) -> tuple[str, int, bytes] | None:
     """Compression, length and payload of one input; as fuzz.h reads it."""
     if len(data) < 6:
         return None
@@ -69,7 +68,7 @@ def rotated(value: int, bits: int) -> int:
     return value << bits | value >> 32 - bits
 
 
-def outcome(backend, stored: bytes, compression: str, length: int) -> Optional[bytes]:  # type: ignore[no-untyped-def]
+def outcome(backend, stored: bytes, compression: str, length: int) -> bytes | None:  # type: ignore[no-untyped-def]
     """The plaintext, or None where the backend refuses."""
     try:
         options = DecodeOptions.create(None, "AES-CBC", compression)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Union
 
 from ..types import Token
 
@@ -51,18 +51,18 @@ class Ticket(NamedTuple):
 Credentials = Union[Password, Bearer, Cookie, Ticket]
 
 
-def from_environment(variable: str) -> Optional[Token]:
+def from_environment(variable: str) -> Token | None:
     """Return the value of an environment variable, hidden from tracebacks, or None."""
     value = os.environ.get(variable)
     return Token(value) if value else None
 
 
 def choose_credentials(
-    username: Optional[str],
-    password: Optional[str],
-    bearer: Optional[str],
-    cookie: Optional[str],
-    ticket: Optional[str],
+    username: str | None,
+    password: str | None,
+    bearer: str | None,
+    cookie: str | None,
+    ticket: str | None,
 ) -> Credentials:
     """Return the one way to sign in that the arguments, or else the environment, name.
 

@@ -10,7 +10,6 @@ import ctypes
 import functools
 import os
 from collections import deque
-from typing import Optional
 
 __all__ = ["BufferPool", "PooledBuffer", "tune_allocator"]
 
@@ -37,7 +36,7 @@ class PooledBuffer:
 
     __slots__ = ("_memory", "_pool")
 
-    def __init__(self, memory: bytearray, pool: Optional[BufferPool] = None) -> None:
+    def __init__(self, memory: bytearray, pool: BufferPool | None = None) -> None:
         self._memory = memory
         self._pool = pool
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections import deque
-from typing import Callable, Generic, Optional, TypeVar
+from typing import Callable, Generic, TypeVar
 
 from .sync import Empty, SimpleQueue, get_ident
 
@@ -79,7 +79,7 @@ class Attachment:
         self._abort = abort
         # A canceller's claim is a gate, which opens once the abort is over. Only a canceller makes
         # one: each request has an attachment, and hardly any is aborted.
-        self._claims: list[Optional[Gate]] = []
+        self._claims: list[Gate | None] = []
 
     def abort(self) -> None:
         """Wake the thread, unless it has detached."""
@@ -176,9 +176,9 @@ class _Flight(Generic[T]):
     __slots__ = ("error", "landed", "result", "waiting")
 
     def __init__(self) -> None:
-        self.result: Optional[T] = None
+        self.result: T | None = None
         # What the others get where an interrupt ends the call.
-        self.error: Optional[BaseException] = Cancelled()
+        self.error: BaseException | None = Cancelled()
         self.landed = False
         self.waiting: deque[SimpleQueue[None]] = deque()
 

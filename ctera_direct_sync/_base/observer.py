@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Callable, Optional, cast
+from typing import Callable, cast
 
 from ..types import BlockEvent, BlockEventName, Chunk
 from .sync import current_thread, perf_counter
@@ -30,7 +30,7 @@ class Observer:
 
     __slots__ = ("_hook", "active")
 
-    def __init__(self, hook: Optional[Callable[[BlockEvent], object]] = None) -> None:
+    def __init__(self, hook: Callable[[BlockEvent], object] | None = None) -> None:
         self._hook = hook
         self.active = hook is not None
 

@@ -12,7 +12,7 @@ import functools
 import itertools
 import logging
 from collections import deque
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from .cancellation import Gate
 from .sync import (
@@ -83,7 +83,7 @@ class WorkerPool(ThreadPoolExecutor):
         self._limit = max_workers
         self._prefix = thread_name_prefix
         self._numbers = itertools.count()
-        self._tasks: SimpleQueue[Optional[_Task]] = SimpleQueue()
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         # One token for each idle thread. The caller that takes a token may queue one task.
         self._idle: deque[None] = deque()
         # One entry for each thread that was asked for, whether it runs already or not.
@@ -246,7 +246,7 @@ class WorkerPool(ThreadPoolExecutor):
         finally:
             launch.open()
 
-    def _run(self, task: Optional[_Task]) -> None:
+    def _run(self, task: _Task | None) -> None:
         ident = get_ident()
         _workers.add(ident)
         self._running.add(ident)

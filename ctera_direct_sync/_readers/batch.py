@@ -10,7 +10,7 @@ import errno
 import operator
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import Any, Callable, NamedTuple, Optional, Protocol, Union
+from typing import Any, Callable, NamedTuple, Protocol, Union
 
 from .._base.cancellation import Cancelled, CancelScope
 from .._base.checksums import Checksum
@@ -32,7 +32,7 @@ FAILED: Outcome = "failed"
 _DEFAULT_MAX_FILES = 4
 
 
-Item = Union[BatchItem, "tuple[FileRef, str]", "tuple[FileRef, str, Optional[str]]"]
+Item = Union[BatchItem, "tuple[FileRef, str]", "tuple[FileRef, str, str | None]"]
 
 #: Called with the item, its bytes done and its bytes in total, on the thread that runs the batch.
 BatchProgress = Callable[[BatchItem, int, int], object]
@@ -60,8 +60,8 @@ class Fetch(Protocol):
         scope: CancelScope,
         *,
         resume: bool,
-        progress: Optional[Callable[[int, int], object]],
-        verify: Optional[Callable[[str, int], object]],
+        progress: Callable[[int, int], object] | None,
+        verify: Callable[[str, int], object] | None,
     ) -> Fetched:
         """Download a file.
 
@@ -106,11 +106,11 @@ def run(
     fetch: Fetch,
     scope: CancelScope,
     items: Iterable[Item],
-    folder: Union[str, os.PathLike[str]],
+    folder: str | os.PathLike[str],
     *,
-    max_files: Optional[int] = None,
+    max_files: int | None = None,
     resume: bool = True,
-    progress: Optional[BatchProgress] = None,
+    progress: BatchProgress | None = None,
 ) -> Generator[tuple[int, BatchResult], None, None]:
     """Download many files into a folder.
 
@@ -171,14 +171,14 @@ class _Batch:
         scope: CancelScope,
         root: Folder,
         resume: bool,
-        progress: Optional[BatchProgress],
+        progress: BatchProgress | None,
     ) -> None:
         self._fetch = fetch
         self._scope = scope
         self._root = root
         self._resume = resume
         self._progress = progress
-        self._inbox: SimpleQueue[Union[_Ended, _Progressed]] = SimpleQueue()
+        self._inbox: SimpleQueue[_Ended | _Progressed] = SimpleQueue()
 
     def run(self, batch: Sequence[BatchItem], max_files: int) -> Iterator[tuple[int, BatchResult]]:
         """Download the files, and yield each item's position and result."""
@@ -266,7 +266,7 @@ class _Batch:
         except BaseException as error:  # noqa: BLE001 - a hook's sys.exit() ends its item alone
             return BatchResult(item, FAILED, error=_ended_by_hook(item.file_id, error))
 
-    def _reporter(self, item: BatchItem) -> Optional[Callable[[int, int], object]]:
+    def _reporter(self, item: BatchItem) -> Callable[[int, int], object] | None:
         if self._progress is None:
             return None
         return lambda done, total: self._inbox.put(_Progressed(item, done, total))

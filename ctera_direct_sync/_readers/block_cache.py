@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from typing import Optional
 
 from .._engine.engine import BULK, STREAM, Job, Transfer
 from .._protocol.ranges import Piece
@@ -56,7 +55,7 @@ class BlockCache:
         """
         self.blocks: dict[int, CachedBlock] = {}
         self.unread: dict[int, CachedBlock] = {}
-        self.awaited: Optional[CachedBlock] = None
+        self.awaited: CachedBlock | None = None
         self.ahead_bytes = 0
         self.begun_until = 0
 
@@ -88,7 +87,7 @@ class BlockCache:
             DirectIOError: The client was closed.
             ValueError: The file was closed meanwhile.
         """
-        block: Optional[CachedBlock] = None
+        block: CachedBlock | None = None
         try:
             block = self._begin_awaited(piece)
             data = block.data
@@ -110,7 +109,7 @@ class BlockCache:
             self.awaited = None
             del block  # The error's traceback holds this frame.
 
-    def cancel_ahead(self, before: Optional[int] = None) -> None:
+    def cancel_ahead(self, before: int | None = None) -> None:
         """Cancel the downloads ahead of the reader. Blocks that are decoded already stay.
 
         Args:
@@ -156,7 +155,7 @@ class BlockCache:
             )
         return data
 
-    def _give_up(self, block: Optional[CachedBlock], error: BaseException) -> None:
+    def _give_up(self, block: CachedBlock | None, error: BaseException) -> None:
         """Clean up after a read that failed, so that the next one begins the block anew."""
         if self.closed:
             self._memory.close(self)

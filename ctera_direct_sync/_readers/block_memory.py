@@ -15,7 +15,7 @@ import functools
 import os
 import weakref
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 from .._base.sync import monotonic
 from .._engine.engine import Engine, Job, Transfer
@@ -63,17 +63,17 @@ class CachedBlock:
 
     def __init__(
         self,
-        cache: Optional[BlockCache],
+        cache: BlockCache | None,
         start: int,
         length: int,
-        transfer: Optional[Transfer[Block]] = None,
+        transfer: Transfer[Block] | None = None,
     ) -> None:
         self.cache = cache
         self.start = start
         self.length = length
         self.transfer = transfer
-        self.job: Optional[Job[Block]] = None
-        self.data: Optional[bytes] = None
+        self.job: Job[Block] | None = None
+        self.data: bytes | None = None
         self.charged_bytes = 2 * length
         self.used = False
 
@@ -110,7 +110,7 @@ class BlockMemory:
         clock: Returns seconds that never go back; None: `monotonic`.
     """
 
-    def __init__(self, limit: int, clock: Optional[Callable[[], float]] = None) -> None:
+    def __init__(self, limit: int, clock: Callable[[], float] | None = None) -> None:
         self._limit = limit
         self._clock = clock or monotonic
         self._caches: weakref.WeakSet[BlockCache] = weakref.WeakSet()
@@ -161,7 +161,7 @@ class BlockMemory:
         self._caches.add(cache)
 
     @_exclusive
-    def find(self, cache: BlockCache, start: int) -> Optional[CachedBlock]:
+    def find(self, cache: BlockCache, start: int) -> CachedBlock | None:
         """Return the block at an offset, and protect it: the reader waits for it.
 
         Args:
@@ -207,7 +207,7 @@ class BlockMemory:
     @_exclusive
     def add_ahead(
         self, cache: BlockCache, piece: Piece, transfer: Transfer[Block], share: int
-    ) -> Optional[CachedBlock]:
+    ) -> CachedBlock | None:
         """Add a block ahead of the reader.
 
         Args:
@@ -252,7 +252,7 @@ class BlockMemory:
         self._remove(block)
 
     @_exclusive
-    def cancel_ahead(self, cache: BlockCache, before: Optional[int]) -> None:
+    def cancel_ahead(self, cache: BlockCache, before: int | None) -> None:
         """Drop the blocks that are being fetched ahead. Decoded ones stay, as if they had been read.
 
         Args:
@@ -333,7 +333,7 @@ class BlockMemory:
             cache.ahead_bytes -= block.charged_bytes
         return was_ahead
 
-    def _remove(self, block: Optional[CachedBlock]) -> None:
+    def _remove(self, block: CachedBlock | None) -> None:
         if block is None or block.cache is None:
             return
         cache = block.cache

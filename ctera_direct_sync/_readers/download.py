@@ -9,7 +9,7 @@ import logging
 import operator
 import os
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, Callable, NamedTuple, Optional, Union
+from typing import IO, Any, Callable, NamedTuple, Union
 
 from .. import codec
 from .._base.cancellation import Cancelled, CancelScope
@@ -75,8 +75,8 @@ class _Options(NamedTuple):
 
     resume: bool
     progress: Progress
-    max_workers: Optional[int]
-    verify: Optional[Verify]
+    max_workers: int | None
+    verify: Verify | None
     scope: CancelScope
 
 
@@ -87,10 +87,10 @@ def download(
     stop: int,
     *,
     resume: bool = False,
-    progress: Optional[Progress] = None,
-    max_workers: Optional[int] = None,
-    verify: Optional[Verify] = None,
-    scope: Optional[CancelScope] = None,
+    progress: Progress | None = None,
+    max_workers: int | None = None,
+    verify: Verify | None = None,
+    scope: CancelScope | None = None,
 ) -> Finished:
     """Download a range of a file.
 
@@ -118,7 +118,7 @@ def download(
     options = _Options(
         resume, progress or _no_progress, max_workers, verify, scope or CancelScope()
     )
-    path: Optional[str] = None
+    path: str | None = None
     if hasattr(target, "write"):
         _refuse_verify(options)
         written = _Written(_to_stream(file, target, start, stop, options), False)

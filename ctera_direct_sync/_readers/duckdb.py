@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Optional
 
 from .._base.sync import get_ident
 
@@ -64,7 +63,7 @@ class DuckDBPositions:
             self._positions[get_ident()] = position
 
 
-def duckdb_positions() -> Optional[DuckDBPositions]:
+def duckdb_positions() -> DuckDBPositions | None:
     """Return positions for DuckDB's threads if DuckDB is in the process, else None."""
     if sys.modules.keys().isdisjoint(("duckdb", "_duckdb")):
         return None

@@ -7,7 +7,7 @@ import operator
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Optional, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from .duckdb import duckdb_positions
 from .listed_file import ListedFile
@@ -58,7 +58,7 @@ class DirectFile(io.BufferedReader):
         """The size of the file in bytes."""
         return self._raw_file.size
 
-    def read(self, size: Optional[SupportsIndex] = -1, /) -> bytes:
+    def read(self, size: SupportsIndex | None = -1, /) -> bytes:
         """Return the next bytes.
 
         Args:
@@ -116,7 +116,7 @@ class DirectFile(io.BufferedReader):
         raw = self._raw_file
         return raw.advance(raw.read_part_into, ReadBuffer.over(buffer))
 
-    def readline(self, size: Optional[SupportsIndex] = -1, /) -> bytes:
+    def readline(self, size: SupportsIndex | None = -1, /) -> bytes:
         """Return the next line, with its end.
 
         Args:
@@ -137,7 +137,7 @@ class DirectFile(io.BufferedReader):
                         return found
         return raw.advance(raw.read_line, -1 if size is None else operator.index(size))
 
-    def readlines(self, hint: Optional[SupportsIndex] = -1, /) -> list[bytes]:
+    def readlines(self, hint: SupportsIndex | None = -1, /) -> list[bytes]:
         """Return the lines up to the end of the file.
 
         Args:
@@ -240,7 +240,7 @@ class SharedFile(DirectFile):
 
 
 def open_file(
-    file: ListedFile, readahead: Optional[int] = None, client: Optional[ClientCore] = None
+    file: ListedFile, readahead: int | None = None, client: ClientCore | None = None
 ) -> DirectFile:
     """Open a file.
 
@@ -253,7 +253,7 @@ def open_file(
 
 
 def open_shared_file(
-    file: ListedFile, readahead: Optional[int] = None, client: Optional[ClientCore] = None
+    file: ListedFile, readahead: int | None = None, client: ClientCore | None = None
 ) -> SharedFile:
     """Open a file for fsspec. If DuckDB is in the process, its threads get positions of their own.
 

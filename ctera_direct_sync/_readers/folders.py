@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 from types import TracebackType
-from typing import Any, Optional
+from typing import Any
 
 try:
     import fcntl
@@ -56,7 +56,7 @@ class Folder:
         path: The path of the folder, for messages.
     """
 
-    def __init__(self, path: str, fd: Optional[int]) -> None:
+    def __init__(self, path: str, fd: int | None) -> None:
         self.path = path
         self._fd = fd
 
@@ -94,9 +94,9 @@ class Folder:
 
     def __exit__(
         self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -291,14 +291,14 @@ class Place:
 
     def __exit__(
         self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if not self._shared:
             self.folder.close()
 
-    def check(self) -> Optional[os.stat_result]:
+    def check(self) -> os.stat_result | None:
         """Return the status of the file, or None if the name is free.
 
         Raises:
@@ -324,7 +324,7 @@ def flush(fd: int) -> None:
             fcntl.fcntl(fd, full_sync)
 
 
-def _open_folder(name: str, path: str, dir_fd: Optional[int]) -> Optional[int]:
+def _open_folder(name: str, path: str, dir_fd: int | None) -> int | None:
     try:
         return os.open(name, _FOLDER_FLAGS, dir_fd=dir_fd)
     except PermissionError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from typing import Callable, Optional, Union
+from typing import Callable, Union
 
 __all__ = ["GlobPattern", "States"]
 
@@ -95,7 +95,7 @@ class GlobPattern:
         """Return whether something in a folder with these states may match."""
         return any(state < len(self._parts) for state in states)
 
-    def read_literals(self, states: States) -> Optional[tuple[list[str], States]]:
+    def read_literals(self, states: States) -> tuple[list[str], States] | None:
         """Return the names that must follow a folder, if no listing is needed to find them.
 
         Returns:

@@ -15,7 +15,7 @@ import errno
 import json
 import logging
 import os
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from .folders import Folder, ForeignFileError
 
@@ -86,10 +86,10 @@ class Journal:
         self._name = name
         self._new_name = new_name
         self._identity = identity
-        self._fd: Optional[int] = None
+        self._fd: int | None = None
         self._is_broken = False
         self.entries: Entries = {}
-        self.completion: Optional[Completion] = None
+        self.completion: Completion | None = None
         self.reason = ""
         self._read()
 
@@ -231,7 +231,7 @@ class Journal:
         )
 
 
-def _parse_header(line: bytes) -> Optional[dict[str, Any]]:
+def _parse_header(line: bytes) -> dict[str, Any] | None:
     """Return the members of the first line, or None if the line is damaged."""
     try:
         record = json.loads(line)

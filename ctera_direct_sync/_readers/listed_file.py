@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Callable, Optional, TypeVar, Union
+from typing import Callable, TypeVar
 
 from .._base.buffers import PooledBuffer
 from .._base.cancellation import CancelScope
@@ -52,7 +52,7 @@ class ListedFile:
         stop: int,
         *,
         whole: bool = False,
-        part_size: Optional[int] = PART_SIZE,
+        part_size: int | None = PART_SIZE,
     ) -> Iterator[Piece]:
         """Return the pieces that cover a range of the file, in file order.
 
@@ -75,7 +75,7 @@ class ListedFile:
 
     def fetch_into(
         self, buffer: PooledBuffer, piece: Piece, scope: CancelScope
-    ) -> tuple[Union[bytes, memoryview], int]:
+    ) -> tuple[bytes | memoryview, int]:
         """Fetch one piece into a buffer.
 
         Args:
@@ -100,7 +100,7 @@ class ListedFile:
         *,
         ordered: bool = True,
         priority: int = BULK,
-        max_workers: Optional[int] = None,
+        max_workers: int | None = None,
         bounded: bool = True,
         keep: bool = True,
         shared: bool = False,

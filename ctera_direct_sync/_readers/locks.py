@@ -9,7 +9,6 @@ import contextlib
 import errno
 import logging
 import os
-from typing import Optional
 
 from .folders import Folder, ForeignFileError
 
@@ -143,7 +142,7 @@ class LockedFile:
         """Return whether this process is a forked child of the holder."""
         return os.getpid() != self._process
 
-    def is_in_place(self, name: str, fd: Optional[int] = None) -> bool:
+    def is_in_place(self, name: str, fd: int | None = None) -> bool:
         """Return whether a name in the folder belongs to this very file.
 
         Args:
@@ -181,7 +180,7 @@ class LockedFile:
         with contextlib.suppress(OSError):
             self._folder.unlink(self._name)
 
-    def _unlock(self, fd: Optional[int] = None) -> None:
+    def _unlock(self, fd: int | None = None) -> None:
         """Unlock the file, also for the copies of the descriptor in forked children."""
         if _held.get(self._key) is self:
             del _held[self._key]

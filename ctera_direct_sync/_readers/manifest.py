@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from typing import IO, NamedTuple, Optional
+from typing import IO, NamedTuple
 
 from .._base.checksums import Checksum
 from ..types import BatchItem
@@ -42,7 +42,7 @@ class Row(NamedTuple):
     """
 
     line: int
-    item: Optional[BatchItem]
+    item: BatchItem | None
     problem: str = ""
 
 
@@ -79,7 +79,7 @@ class _Line(NamedTuple):
 
     number: int
     cells: list[str]
-    malformed: Optional[Row] = None
+    malformed: Row | None = None
 
 
 def _find_delimiter(text: str) -> str:
@@ -173,7 +173,7 @@ def _parse_item(cells: list[str], columns: Sequence[str], delimiter_name: str) -
     return BatchItem(source, values["path"], _checksum(values))
 
 
-def _checksum(values: dict[str, str]) -> Optional[str]:
+def _checksum(values: dict[str, str]) -> str | None:
     """Return the text of the strongest checksum of a line, or None if it has none."""
     for column in ("sha256", "checksum", "crc32c"):
         text = values.get(column, "").strip()

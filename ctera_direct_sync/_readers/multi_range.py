@@ -6,7 +6,6 @@ import errno
 import io
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Optional, Union
 
 from .._base.cancellation import Cancelled
 from .._base.sync import CancelledError
@@ -48,7 +47,7 @@ class MultiRangeReader:
         """Cancel the downloads that are left."""
         self._file.engine.cancel(self._transfer)
 
-    def read(self, *, fail_fast: bool) -> list[Union[bytes, DirectIOError]]:
+    def read(self, *, fail_fast: bool) -> list[bytes | DirectIOError]:
         """Wait for the bytes of the spans. A reader can be read once.
 
         Args:
@@ -65,7 +64,7 @@ class MultiRangeReader:
         finally:
             self.close()
 
-    def _read(self, fail_fast: bool) -> list[Union[bytes, DirectIOError]]:
+    def _read(self, fail_fast: bool) -> list[bytes | DirectIOError]:
         spans = self._spans
         parts = [_Parts() for _ in spans]
         errors: dict[int, DirectIOError] = {}
@@ -123,7 +122,7 @@ class _Parts:
 
     def __init__(self) -> None:
         self._first = b""
-        self._rest: Optional[io.BytesIO] = None
+        self._rest: io.BytesIO | None = None
 
     def add(self, data: bytes) -> None:
         """Append the bytes of the next block."""

@@ -20,7 +20,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Callable, NamedTuple, Optional, Union
+from typing import Callable, NamedTuple
 
 from .. import codec
 from .._base.sync import Lock
@@ -108,7 +108,7 @@ class DownloadPlan:
             self._identity = hashlib.sha256(parts.encode()).hexdigest()
         return self._identity
 
-    def piece_at(self, offset: int) -> Optional[Piece]:
+    def piece_at(self, offset: int) -> Piece | None:
         """Return the piece that begins at an offset in the file, or None."""
         return piece_at(
             self._metadata.chunks, self.start, self.stop, offset, part_size=self._part_size
@@ -186,7 +186,7 @@ class PartFile:
         self._sealed = False
         self._closed = False
         self._keep = resume
-        self._journal: Optional[Journal] = None
+        self._journal: Journal | None = None
         self._check_target()
         self._file = LockedFile(self._folder, self._names.part)
         try:
@@ -219,13 +219,13 @@ class PartFile:
 
     def __exit__(
         self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._close()
 
-    def completed(self) -> Optional[int]:
+    def completed(self) -> int | None:
         """Return the CRC32C of the target if an equal download made it, and it has not changed since.
 
         Returns:
@@ -307,7 +307,7 @@ class PartFile:
                 remaining -= len(data)
         return crc32c == run.crc32c
 
-    def write(self, offset: int, data: Union[bytes, memoryview], crc32c: int) -> None:
+    def write(self, offset: int, data: bytes | memoryview, crc32c: int) -> None:
         """Write a piece, then note it in the journal. Any thread may call this.
 
         The descriptor stays open while a thread writes, whatever ends the download. Otherwise another

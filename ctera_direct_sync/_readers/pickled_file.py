@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
-from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from ..exceptions import DirectIOError
 from .client_lease import ClientLease
@@ -29,7 +29,7 @@ class Opened(NamedTuple):
 
     file: ListedFile
     client: ClientCore
-    lease: Optional[ClientLease] = None
+    lease: ClientLease | None = None
 
 
 class OpenPickled:
@@ -82,12 +82,12 @@ class PickledFile(RawDirectFile):
         self,
         file_id: int,
         position: int,
-        readahead: Optional[int],
+        readahead: int | None,
         open_again: Callable[[], Opened],
         is_shared: bool = False,
     ) -> None:
-        self._open_again: Optional[Callable[[], Opened]] = open_again
-        self._lease: Optional[ClientLease] = None
+        self._open_again: Callable[[], Opened] | None = open_again
+        self._lease: ClientLease | None = None
         self._set_position(position, file_id, readahead, duckdb_positions() if is_shared else None)
 
     @property

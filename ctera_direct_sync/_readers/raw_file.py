@@ -17,7 +17,7 @@ import operator
 import os
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, SupportsIndex, TypeVar
 
 from ..exceptions import DirectIOError
 from .block_cache import BlockCache
@@ -67,7 +67,7 @@ class PickledState(NamedTuple):
     state: dict[str, Any]
     file_id: int
     fingerprint: str
-    readahead: Optional[int]
+    readahead: int | None
     position: int
 
 
@@ -99,10 +99,10 @@ class RawDirectFile(io.RawIOBase):
     def __init__(
         self,
         file: ListedFile,
-        readahead: Optional[int] = None,
+        readahead: int | None = None,
         *,
-        client: Optional[ClientCore] = None,
-        places: Optional[DuckDBPositions] = None,
+        client: ClientCore | None = None,
+        places: DuckDBPositions | None = None,
     ) -> None:
         self._set_position(0, file.file_id, readahead, places)
         self._set_file(file, client)
@@ -111,8 +111,8 @@ class RawDirectFile(io.RawIOBase):
         self,
         position: int,
         file_id: int,
-        readahead: Optional[int],
-        places: Optional[DuckDBPositions],
+        readahead: int | None,
+        places: DuckDBPositions | None,
     ) -> None:
         """Set what a file has before its block list is known."""
         super().__init__()
@@ -127,7 +127,7 @@ class RawDirectFile(io.RawIOBase):
         self.forget_parent()
         _files.add(self)
 
-    def _set_file(self, file: ListedFile, client: Optional[ClientCore]) -> None:
+    def _set_file(self, file: ListedFile, client: ClientCore | None) -> None:
         """Set what a file has once its block list is known."""
         readahead = self._readahead
         max_bytes = file.memory // 2 if readahead is None else operator.index(readahead)

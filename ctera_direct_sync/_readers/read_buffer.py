@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -20,7 +20,7 @@ class ReadBuffer(NamedTuple):
     """
 
     view: memoryview
-    original: Optional[WriteableBuffer]
+    original: WriteableBuffer | None
 
     @classmethod
     def over(cls, buffer: WriteableBuffer) -> ReadBuffer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from .._protocol.ranges import Piece
 from .block_cache import BlockCache
@@ -41,7 +41,7 @@ class ReadaheadWindow:
         self.nbytes = 0
         self._cache = cache
         self._max_bytes = max_bytes
-        self._last: Optional[Piece] = None
+        self._last: Piece | None = None
 
     def enter(self, piece: Piece, request: ReadRequest) -> None:
         """Set the size of the window for a piece that the reader comes to.

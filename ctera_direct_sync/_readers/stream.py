@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from typing import Optional
 
 from .._base.cancellation import Cancelled
 from .._base.sync import CancelledError
@@ -17,7 +16,7 @@ from .listed_file import ListedFile
 __all__ = ["Streamer", "describe_end", "iterate", "whole_bytes"]
 
 
-def describe_end(file: ListedFile, transfer: Optional[Transfer[Block]]) -> str:
+def describe_end(file: ListedFile, transfer: Transfer[Block] | None) -> str:
     """Return why a transfer was cut off, as a clause for a message.
 
     Args:
@@ -39,13 +38,13 @@ class Streamer:
     """
 
     def __init__(
-        self, file: ListedFile, start: int, stop: int, max_workers: Optional[int] = None
+        self, file: ListedFile, start: int, stop: int, max_workers: int | None = None
     ) -> None:
         self._file = file
         self._start, self._stop = start, stop
         self._max_workers = max_workers
         self._offset = start
-        self._transfer: Optional[Transfer[Block]] = None
+        self._transfer: Transfer[Block] | None = None
         self._stopped = False
 
     @property
@@ -121,13 +120,13 @@ class Streamer:
         finally:
             engine.cancel(transfer)
 
-    def _stream_error(self, reason: str, code: Optional[int]) -> StreamError:
+    def _stream_error(self, reason: str, code: int | None) -> StreamError:
         text = f"The stream ended at offset {self._offset}, where it can be resumed: {reason}"
         return StreamError(text, self._file.file_id, self._offset, errno=code)
 
 
 def iterate(
-    file: ListedFile, start: int, stop: int, max_workers: Optional[int] = None
+    file: ListedFile, start: int, stop: int, max_workers: int | None = None
 ) -> Iterator[Block]:
     """Iterate over whole blocks as they complete, in no order.
 
@@ -148,7 +147,7 @@ def iterate(
     return _as_completed(file, transfer, whole_bytes(file, start, stop))
 
 
-def whole_bytes(file: ListedFile, start: int, stop: int, **cut: Optional[int]) -> int:
+def whole_bytes(file: ListedFile, start: int, stop: int, **cut: int | None) -> int:
     """Return the number of bytes of the whole pieces that cover a range of the file.
 
     Args:

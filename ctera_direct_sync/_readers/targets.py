@@ -13,7 +13,7 @@ import os
 import re
 import select
 import stat
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 try:
     import fcntl
@@ -45,7 +45,7 @@ def is_stream(path: str) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def descriptor_of(path: str) -> Optional[int]:
+def descriptor_of(path: str) -> int | None:
     """Return the number of the descriptor of this process that a path names, or None."""
     folder, name = _before_descriptor(path)
     if not _is_descriptor(folder, name):

@@ -22,7 +22,7 @@ def walk_tree(
 ) -> TreeWalk:
     """Return a walk through everything below a folder."""
 
-    def open_folder(path: str, parent: Optional[Folder]) -> Folder:
+    def open_folder(path: str, parent: Folder | None) -> Folder:
         return Folder(path, lambda: names.pager(path, scope), parent)
 
     def decide(folder: Folder, entry: Entry) -> Step:
@@ -36,7 +36,7 @@ def glob_tree(
 ) -> TreeWalk:
     """Return a walk to what matches a pattern. It asks only for folders that can hold some of it."""
 
-    def open_folder(path: str, states: States, parent: Optional[Folder]) -> Folder:
+    def open_folder(path: str, states: States, parent: Folder | None) -> Folder:
         literals = pattern.read_literals(states)
         if literals is not None:
             parts, states = literals
@@ -67,7 +67,7 @@ def glob_tree(
 
 
 def _checked(
-    folder: Folder, entry: Entry, open_folder: Callable[[str, Optional[Folder]], Folder]
+    folder: Folder, entry: Entry, open_folder: Callable[[str, Folder | None], Folder]
 ) -> Folder:
     """Return the folder of an entry, with an error instead of content if it leads in a circle."""
     child = open_folder(entry.path, folder)

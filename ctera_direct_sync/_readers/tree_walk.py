@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Callable, NamedTuple, Optional, Protocol
+from typing import Any, Callable, NamedTuple, Protocol
 
 from .._base.cancellation import CancelScope
 from .._base.sync import Empty, SimpleQueue
@@ -41,9 +41,9 @@ class Listing(Protocol):
 class Step(NamedTuple):
     """What the walk does at one entry."""
 
-    entry: Optional[Entry]
+    entry: Entry | None
     """The entry to yield, or None."""
-    folder: Optional[Folder]
+    folder: Folder | None
     """The folder to walk next, or None."""
 
 
@@ -75,7 +75,7 @@ class Folder:
         self,
         path: str,
         listing: Callable[[], Listing],
-        parent: Optional[Folder] = None,
+        parent: Folder | None = None,
         *,
         may_be_missing: bool = False,
         state: Any = None,
@@ -85,11 +85,11 @@ class Folder:
         self.parent = parent
         self.may_be_missing = may_be_missing
         self.state = state
-        self.reader: Optional[Listing] = None
+        self.reader: Listing | None = None
         self.pages: deque[_Page] = deque()
         self.in_flight = False
         self.complete = False
-        self.error: Optional[BaseException] = None
+        self.error: BaseException | None = None
 
     @property
     def wants_page(self) -> bool:
@@ -117,15 +117,15 @@ class _Arrival(NamedTuple):
     folder: Folder
     entries: list[Entry]
     complete: bool
-    error: Optional[BaseException]
+    error: BaseException | None
 
 
-def find_loop(folder: Folder, path: str) -> Optional[NamespaceError]:
+def find_loop(folder: Folder, path: str) -> NamespaceError | None:
     """Return the error for something in a folder that leads back to a folder above it, or None."""
     # A path that only grows cannot lead back.
     if path.rpartition("/")[0] == folder.path.rstrip("/"):
         return None
-    above: Optional[Folder] = folder
+    above: Folder | None = folder
     while above is not None:
         if above.path == path:
             text = "The folder leads back to itself, so its content would never end"
@@ -151,14 +151,14 @@ class TreeWalk:
         decide: Callable[[Folder, Entry], Step],
         pool: WorkerPool,
         scope: CancelScope,
-        on_error: Optional[Callable[[NamespaceError], object]],
+        on_error: Callable[[NamespaceError], object] | None,
     ) -> None:
         self._stack = [root]
         self._decide = decide
         self._pool = pool
         self._scope = scope
         self._on_error = on_error
-        self._arrivals: SimpleQueue[Optional[_Arrival]] = SimpleQueue()
+        self._arrivals: SimpleQueue[_Arrival | None] = SimpleQueue()
         self._in_flight = 0
         self._pages_ahead = 0
         self._entries_ahead = 0
@@ -317,7 +317,7 @@ class TreeWalk:
     def _fetch(self, folder: Folder) -> None:
         entries: list[Entry] = []
         complete = True
-        error: Optional[BaseException] = None
+        error: BaseException | None = None
         try:
             self._scope.check()
             if folder.reader is None:

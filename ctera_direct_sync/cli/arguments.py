@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import IO, Any, Callable, NoReturn, Optional, Union
+from typing import IO, Any, Callable, NoReturn
 
 from .._base.checksums import Checksum
 from .._protocol.names import check_path
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
         text = message[len("argument ") :] if message.startswith("argument ") else message
         self.exit(_USAGE, f"{self.prog}: {text} (see {self.prog} --help)\n")
 
-    def _print_message(self, message: str, file: Optional[IO[str]] = None) -> None:  # type: ignore[override]
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
         # Both are called for help and version with sys.stdout, which is None where it is closed.
         if file is not None and file is sys.stderr:
             complain(message.rstrip("\n"))
@@ -56,8 +56,8 @@ class Option(argparse.Action):
         option_strings: Sequence[str],
         dest: str,
         *,
-        type: Optional[Callable[[str], Any]] = None,
-        choices: Optional[Iterable[str]] = None,
+        type: Callable[[str], Any] | None = None,
+        choices: Iterable[str] | None = None,
         **arguments: Any,
     ) -> None:
         self._convert = type
@@ -71,8 +71,8 @@ class Option(argparse.Action):
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
-        values: Union[str, Sequence[Any], None],
-        option_string: Optional[str] = None,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
     ) -> None:
         """Store the value, converted."""
         if option_string is not None:
@@ -129,7 +129,7 @@ def positive_number(text: str) -> int:
     return int(text)
 
 
-def range_of_bytes(text: str) -> tuple[Optional[int], Optional[int]]:
+def range_of_bytes(text: str) -> tuple[int | None, int | None]:
     """Return first and last byte, as in RFC 9110, section 14.1.1; without a first: the last ``last``."""
     match = re.fullmatch(r"([0-9]*)-([0-9]*)", text)
     first, last = (

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from datetime import datetime, timezone
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from tqdm import tqdm
 
@@ -205,7 +205,7 @@ class ProgressBars:
         terminal = sys.stderr is not None and sys.stderr.isatty()
         self.wanted = terminal and not options.quiet
         self._files: dict[BatchItem, tqdm[Any]] = {}
-        self._total: Optional[tqdm[Any]] = None
+        self._total: tqdm[Any] | None = None
         if self.wanted:
             self._total = tqdm(desc="total", total=files, unit="file", dynamic_ncols=True)
 
@@ -225,7 +225,7 @@ class ProgressBars:
             )
         bar.update(done - bar.n)
 
-    def ended(self, item: Optional[BatchItem]) -> None:
+    def ended(self, item: BatchItem | None) -> None:
         """Count one file as ended, and remove its bar."""
         if item is not None:
             bar = self._files.pop(item, None)

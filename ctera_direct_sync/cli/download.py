@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import errno
 import os
-from typing import Callable, Optional
+from typing import Callable
 
 from .._base.checksums import Checksum
 from .._core import core_of
@@ -138,7 +138,7 @@ def _fill(
     client: DirectIO,
     options: argparse.Namespace,
     stream: Output,
-    progress: Optional[Callable[[int, int], object]] = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Download:
     """Write the file, or its range, to a stream, and count the written bytes."""
     byte_range = _byte_range(client, options)
@@ -174,7 +174,7 @@ def _verifier(options: argparse.Namespace) -> Callable[[str, int], None]:
     return verify
 
 
-def _byte_range(client: DirectIO, options: argparse.Namespace) -> Optional[ByteRange]:
+def _byte_range(client: DirectIO, options: argparse.Namespace) -> ByteRange | None:
     if options.range is None:
         return None
     first, last = options.range

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, Optional
+from typing import Any
 
 from ..emulator import Emulator
 from ..emulator.options import CIPHERS, COMPRESSIONS
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(namespace: argparse.Namespace, write: Optional[Write] = None) -> int:
+def run(namespace: argparse.Namespace, write: Write | None = None) -> int:
     """Serve until SIGINT, SIGTERM or SIGHUP comes.
 
     Args:
@@ -176,7 +176,7 @@ def _signalled() -> Iterator[queue.SimpleQueue[int]]:
     # A signal handler may only use SimpleQueue: no other queue has a reentrant put.
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def stop(number: int, _: Optional[FrameType]) -> None:
+    def stop(number: int, _: FrameType | None) -> None:
         done.put(number)
 
     numbers = [signal.SIGINT, signal.SIGTERM]

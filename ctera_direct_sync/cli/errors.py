@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Optional
 
 from ..exceptions import BlockError, DirectIOError, NamespaceError, StreamError
 from .output import TargetError, printable
@@ -51,7 +50,7 @@ def explain(error: Exception) -> str:
     return str(error)
 
 
-def shortage(error: BaseException) -> Optional[str]:
+def shortage(error: BaseException) -> str | None:
     """Return one line about a lack of threads or memory. None: the error is a different one."""
     if isinstance(error, MemoryError):
         return "no memory is left: raise the limit of memory (ulimit -v), or end other programs"

@@ -9,7 +9,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from itertools import islice
-from typing import Callable, Optional
+from typing import Callable
 
 from .._net.errors import TransportError
 from .._net.urls import origin_of
@@ -119,7 +119,7 @@ def _compression(metadata: Metadata) -> str:
     return metadata.compression_library or "not told; found out from each block"
 
 
-def _key_bits(metadata: Metadata) -> Optional[int]:
+def _key_bits(metadata: Metadata) -> int | None:
     return 8 * len(metadata.encryption_key) if metadata.encryption_key is not None else None
 
 

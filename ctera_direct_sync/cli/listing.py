@@ -11,7 +11,7 @@ import datetime
 import json
 import os
 from collections.abc import Iterator
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from .._readers.glob_pattern import GlobPattern
 from ..exceptions import NamespaceError, NotAFolderError
@@ -239,7 +239,7 @@ def find(names: Namespace, options: argparse.Namespace) -> int:
 
 
 def _matcher(options: argparse.Namespace) -> Callable[[Entry], bool]:
-    pattern: Optional[GlobPattern] = options.name_pattern
+    pattern: GlobPattern | None = options.name_pattern
 
     def matches(entry: Entry) -> bool:
         if options.type and entry.is_dir != (options.type == "d"):
@@ -348,7 +348,7 @@ def _human_size(size: int) -> str:
     return f"{whole}{_UNITS[power - 1]}"
 
 
-def _time(moment: Optional[datetime.datetime]) -> Optional[str]:
+def _time(moment: datetime.datetime | None) -> str | None:
     """Return a time as ISO 8601 in UTC, to the second."""
     if moment is None:
         return None

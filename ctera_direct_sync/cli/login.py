@@ -6,7 +6,6 @@ import argparse
 import getpass
 import os
 import sys
-from typing import Optional
 
 from ..namespace import Namespace
 from ..settings import Settings
@@ -71,7 +70,7 @@ def login(names: Namespace, options: argparse.Namespace) -> None:
     before = store.read(name)
     if before is not None and before[:2] == profile[:2]:
         secrets = {**store.read_secrets(name, before), **secrets}
-    pair: Optional[KeyPair] = None
+    pair: KeyPair | None = None
     if _wants_key(options):
         pair = names.create_key_pair()
         secrets.update(access_key_id=pair[0], secret_access_key=pair[1])
@@ -114,7 +113,7 @@ def logout(names: Namespace, options: argparse.Namespace) -> None:
 
 
 def _namespace(
-    options: argparse.Namespace, url: str, user: str, password: Token, context: Optional[str]
+    options: argparse.Namespace, url: str, user: str, password: Token, context: str | None
 ) -> Namespace:
     settings = Settings()
     if options.no_verify_ssl:

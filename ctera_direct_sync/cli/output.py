@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from .._readers.targets import StreamFile, open_stream
 
@@ -47,7 +47,7 @@ class OutputClosed(Exception):
         name: The stream, or None for standard output.
     """
 
-    def __init__(self, name: Optional[str]) -> None:
+    def __init__(self, name: str | None) -> None:
         super().__init__(name)
         self.name = name
 
@@ -59,7 +59,7 @@ class Output:
     the reader went away.
     """
 
-    def __init__(self, stream: StreamFile, name: Optional[str] = None) -> None:
+    def __init__(self, stream: StreamFile, name: str | None = None) -> None:
         self._stream = stream
         self._name = name
 

@@ -8,7 +8,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import platformdirs
 
@@ -45,7 +45,7 @@ class ProfileStore:
         self.file = self.folder / "profiles.json"
         self.secrets_file = self.folder / "secrets.json"
 
-    def read(self, name: str) -> Optional[Profile]:
+    def read(self, name: str) -> Profile | None:
         """Return a profile, or None."""
         fields = self._read(self.file).get(name)
         try:
@@ -231,7 +231,7 @@ class Account(NamedTuple):
     """The view: "ServicesPortal" or "admin"."""
 
 
-def find_account(options: Any) -> Optional[Account]:
+def find_account(options: Any) -> Account | None:
     """Return the account of the profile for a portal, unless the environment has one.
 
     Raises:

@@ -15,7 +15,7 @@ import argparse
 import logging
 import platform
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from .. import codec
 from .._readers.manifest import ManifestError
@@ -50,7 +50,7 @@ _SIGNAL_BASE = 128
 _PIPE_CLOSED = _SIGNAL_BASE + 13  # SIGPIPE, which Windows does not have.
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
@@ -194,7 +194,7 @@ def _with_client(options: argparse.Namespace, interrupts: Interrupts) -> int:
     client = options.connect(options)
     try:
         try:
-            code: Optional[int] = options.command(client, options)
+            code: int | None = options.command(client, options)
         finally:
             with interrupts.held():
                 _close(client, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from typing import Any, Optional
+from typing import Any
 
 from tqdm import tqdm
 
@@ -25,7 +25,7 @@ class ProgressBar:
         terminal = sys.stderr is not None and sys.stderr.isatty()
         self._wanted = wanted and terminal and not options.quiet
         self._name = name
-        self._bar: Optional[tqdm[Any]] = None
+        self._bar: tqdm[Any] | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Show how many bytes are done, and how many there are."""

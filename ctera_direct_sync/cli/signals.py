@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 __all__ = ["Interrupts", "Signalled"]
 
@@ -47,11 +47,11 @@ class Interrupts:
 
     def __init__(self, *, own_process: bool = False) -> None:
         self._own_process = own_process
-        self._watch: Optional[_Watch] = None
+        self._watch: _Watch | None = None
         self._before: dict[int, Any] = {}
-        self._last: Optional[float] = None
+        self._last: float | None = None
         self._held = False
-        self._pending: Optional[int] = None
+        self._pending: int | None = None
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
@@ -99,7 +99,7 @@ class Interrupts:
         if pending is not None:
             raise Signalled(pending)
 
-    def _handle(self, number: int, _: Optional[FrameType]) -> None:
+    def _handle(self, number: int, _: FrameType | None) -> None:
         if self._watch is not None:
             self._watch.handled += 1
         now = time.monotonic()

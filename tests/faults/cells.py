@@ -15,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 from unittest import mock
 
 import ctera_direct_sync.settings
@@ -245,7 +245,7 @@ _BY: dict[str, Callable[[DirectIO, Attempt], bool]] = {
 
 def _library(way: str, attempt: Attempt) -> str:
     """The outcome of a way in of the library."""
-    error: Optional[BaseException] = None
+    error: BaseException | None = None
     with DirectIO(*attempt.keys(), settings=settings(attempt.row), on_event=attempt.note) as client:
         try:
             partial = _BY[way](client, attempt)

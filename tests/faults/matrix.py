@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.emulator.bodies import BytesBody
@@ -69,10 +69,10 @@ class Row(NamedTuple):
     arrange: Arrange
     outcome: str
     options: dict[str, Any]
-    requests: Optional[int]
-    secret: Optional[str] = None
+    requests: int | None
+    secret: str | None = None
     data: bytes = DATA
-    around: Optional[Callable[[World], contextlib.AbstractContextManager[object]]] = None
+    around: Callable[[World], contextlib.AbstractContextManager[object]] | None = None
     by_way: Mapping[str, str] = MappingProxyType({})
 
     @property
@@ -96,7 +96,7 @@ class Cell(NamedTuple):
 # --- where a fault is put ------------------------------------------------------------------------------
 
 
-def on_block(action: faults.Action, times: Optional[int] = None) -> Arrange:
+def on_block(action: faults.Action, times: int | None = None) -> Arrange:
     """Block 2 (of native files, the only one) meets ``action``; ``times`` None: for ever."""
 
     def arrange(world: World) -> None:
@@ -108,7 +108,7 @@ def on_block(action: faults.Action, times: Optional[int] = None) -> Arrange:
     return arrange
 
 
-def on_listing(action: faults.Action, times: Optional[int] = None) -> Arrange:
+def on_listing(action: faults.Action, times: int | None = None) -> Arrange:
     """The portal meets ``action`` when it is asked for the file."""
 
     def arrange(world: World) -> None:
@@ -117,7 +117,7 @@ def on_listing(action: faults.Action, times: Optional[int] = None) -> Arrange:
     return arrange
 
 
-def edited(edit: Callable[[Any], Any], times: Optional[int] = None) -> Arrange:
+def edited(edit: Callable[[Any], Any], times: int | None = None) -> Arrange:
     """The listing is changed on its way."""
     return on_listing(faults.listing(edit), times)
 

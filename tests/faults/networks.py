@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Optional
+from typing import Any
 from unittest import mock
 
 from ctera_direct_sync.emulator import faults
@@ -87,7 +87,7 @@ def garbled(connection: Any, line: str, head: bytes) -> bool:
 
 def _proxies(
     refused: str, unusable: str, no_proxy: str
-) -> Iterator[tuple[str, Around, str, Optional[int]]]:
+) -> Iterator[tuple[str, Around, str, int | None]]:
     yield "that works", running(lambda world: proxy_handler(), no_proxy), RECOVERED, 1
     yield "answers 502 once", running(busy_once, no_proxy), RECOVERED, 1
     yield "closed port", through(f"http://127.0.0.1:{closed_port()}", no_proxy), refused, 0

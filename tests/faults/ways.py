@@ -47,41 +47,41 @@ def joined(pieces: Pieces) -> bytes:
     return b"".join(parts)
 
 
-def blocks(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) -> Pieces:
+def blocks(client: DirectIO, file_id: int, wanted: ByteRange | None = None) -> Pieces:
     """By futures, as they complete."""
     return collect(future.result() for future in as_completed(client.blocks(file_id, wanted)))
 
 
-def iter_blocks(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) -> Pieces:
+def iter_blocks(client: DirectIO, file_id: int, wanted: ByteRange | None = None) -> Pieces:
     """By an iteration in no order."""
     return collect(client.iter_blocks(file_id, wanted))
 
 
-def stream(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) -> Pieces:
+def stream(client: DirectIO, file_id: int, wanted: ByteRange | None = None) -> Pieces:
     """By a stream, in order."""
     start = wanted.start if wanted is not None else 0
     data = in_order(client.stream(file_id, wanted), start)
     return {start: data} if data else {}
 
 
-def executor(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) -> Pieces:
+def executor(client: DirectIO, file_id: int, wanted: ByteRange | None = None) -> Pieces:
     """By futures, from a block list that was serialized in between."""
     metadata = Metadata.deserialize(client.metadata(file_id).serialize())
     execute = client.executor(metadata, file_id, wanted)
     return collect(future.result() for future in execute())
 
 
-def download(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) -> Pieces:
+def download(client: DirectIO, file_id: int, wanted: ByteRange | None = None) -> Pieces:
     """To a path."""
     return _downloaded(client, file_id, wanted, resume=False)
 
 
-def resumable(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) -> Pieces:
+def resumable(client: DirectIO, file_id: int, wanted: ByteRange | None = None) -> Pieces:
     """To a path, with a journal."""
     return _downloaded(client, file_id, wanted, resume=True)
 
 
-def to_file(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) -> Pieces:
+def to_file(client: DirectIO, file_id: int, wanted: ByteRange | None = None) -> Pieces:
     """To a file object."""
     file = io.BytesIO()
     client.download(file_id, file, byte_range=wanted)
@@ -89,7 +89,7 @@ def to_file(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) 
     return {start: file.getvalue()} if file.getvalue() else {}
 
 
-def opened(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) -> Pieces:
+def opened(client: DirectIO, file_id: int, wanted: ByteRange | None = None) -> Pieces:
     """By a seekable file."""
     start = wanted.start if wanted is not None else 0
     size = -1 if wanted is None or wanted.end is None else wanted.end + 1 - start
@@ -100,7 +100,7 @@ def opened(client: DirectIO, file_id: int, wanted: Optional[ByteRange] = None) -
 
 
 def _downloaded(
-    client: DirectIO, file_id: int, wanted: Optional[ByteRange], *, resume: bool
+    client: DirectIO, file_id: int, wanted: ByteRange | None, *, resume: bool
 ) -> Pieces:
     with tempfile.TemporaryDirectory(prefix="ctera-ways-") as folder:
         path = os.path.join(folder, "target")

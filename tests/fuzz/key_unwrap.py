@@ -13,7 +13,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Optional
 
 from Crypto.Cipher import AES
 
@@ -39,7 +38,7 @@ def one_input(data: bytes) -> None:
         _check(wrapped_key, secret, None)
 
 
-def _check(wrapped_key: str, secret: str, text: Optional[bytes]) -> None:
+def _check(wrapped_key: str, secret: str, text: bytes | None) -> None:
     """A key that lies in ``text``, where that is known, or an error that shows nothing."""
     try:
         key = keys.unwrap(wrapped_key, secret, FILE_ID)

@@ -13,7 +13,7 @@ import itertools
 import sys
 from collections.abc import Iterator
 from concurrent.futures import as_completed
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 import pytest
 import requests
@@ -207,7 +207,7 @@ def by_pairs(cases: list[Case], ways: list[Callable[..., Any]]) -> list[Any]:
     ]
 
 
-def expected(data: bytes, start: Optional[int], end: Optional[int]) -> bytes:
+def expected(data: bytes, start: int | None, end: int | None) -> bytes:
     """Return the bytes of a range, both ends included."""
     return data[start or 0 : None if end is None else end + 1]
 
@@ -242,7 +242,7 @@ async def vendor_blocks(emulator: Emulator, file_id: int) -> bytes:
 
 
 async def vendor_stream(
-    emulator: Emulator, file_id: int, start: Optional[int] = None, end: Optional[int] = None
+    emulator: Emulator, file_id: int, start: int | None = None, end: int | None = None
 ) -> bytes:
     """Download by the vendor's streamer."""
     from cterasdk.direct.types import ByteRange
@@ -252,7 +252,7 @@ async def vendor_stream(
         return b"".join([bytes(block.data) async for block in streamer.start()])
 
 
-def vendor(emulator: Emulator, access_key_id: Optional[str] = None) -> Any:
+def vendor(emulator: Emulator, access_key_id: str | None = None) -> Any:
     """Return the vendor's client for an emulator."""
     from cterasdk.direct.client import DirectIO
 

@@ -18,7 +18,7 @@ import time
 import types
 import weakref
 from collections import deque
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from .scheduler import Scheduler, Task, Wait
 
@@ -28,7 +28,7 @@ __all__ = ["Substitutes"]
 class _Current:
     """What `threading.current_thread` returns."""
 
-    def __init__(self, task: Optional[Task]) -> None:
+    def __init__(self, task: Task | None) -> None:
         self.name = "MainThread" if task is None else task.name
         self.ident = 0 if task is None else task.ident
 
@@ -47,7 +47,7 @@ class Substitutes:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
-        self.threads_left: Optional[int] = None
+        self.threads_left: int | None = None
         self.pid = 1
         self.after_fork: list[Callable[[], object]] = []
         self.at_exit: list[Callable[[], object]] = []
@@ -91,7 +91,7 @@ class Substitutes:
             """What `WorkerPool` is built on, without threads of its own."""
 
             def __init__(
-                self, max_workers: Optional[int] = None, thread_name_prefix: str = ""
+                self, max_workers: int | None = None, thread_name_prefix: str = ""
             ) -> None:
                 self._max_workers = max_workers
 
@@ -237,7 +237,7 @@ def _make_kinds(substitutes: Substitutes, scheduler: Scheduler) -> dict[str, Any
         def __exit__(self, *error: object) -> None:
             self._lock.__exit__(*error)
 
-        def wait(self, timeout: Optional[float] = None) -> bool:
+        def wait(self, timeout: float | None = None) -> bool:
             wait = scheduler.new_wait(self)
             self._waiters.append(wait)
             is_plain = not isinstance(self._lock, RLock)
@@ -252,7 +252,7 @@ def _make_kinds(substitutes: Substitutes, scheduler: Scheduler) -> dict[str, Any
                 else:
                     self._lock._acquire_restore(saved)
 
-        def wait_for(self, predicate: Callable[[], Any], timeout: Optional[float] = None) -> Any:
+        def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
             while not (result := predicate()):
                 if not self.wait(timeout):
                     return predicate()
@@ -286,7 +286,7 @@ def _make_kinds(substitutes: Substitutes, scheduler: Scheduler) -> dict[str, Any
         def clear(self) -> None:
             self._flag = False
 
-        def wait(self, timeout: Optional[float] = None) -> bool:
+        def wait(self, timeout: float | None = None) -> bool:
             with self._cond:
                 return self._flag or self._cond.wait(timeout) or self._flag
 
@@ -296,17 +296,17 @@ def _make_kinds(substitutes: Substitutes, scheduler: Scheduler) -> dict[str, Any
         def __init__(
             self,
             group: None = None,
-            target: Optional[Callable[..., object]] = None,
-            name: Optional[str] = None,
+            target: Callable[..., object] | None = None,
+            name: str | None = None,
             args: tuple[Any, ...] = (),
-            kwargs: Optional[dict[str, Any]] = None,
+            kwargs: dict[str, Any] | None = None,
             *,
-            daemon: Optional[bool] = None,
+            daemon: bool | None = None,
         ) -> None:
             self._call = lambda: target(*args, **(kwargs or {})) if target is not None else None
             self.name = name or "Thread"
             self.daemon = daemon
-            self._task: Optional[Task] = None
+            self._task: Task | None = None
 
         def start(self) -> None:
             scheduler.point()
@@ -315,7 +315,7 @@ def _make_kinds(substitutes: Substitutes, scheduler: Scheduler) -> dict[str, Any
             # The real one waits for its thread here.
             scheduler.point()
 
-        def join(self, timeout: Optional[float] = None) -> None:
+        def join(self, timeout: float | None = None) -> None:
             if self._task is None:
                 raise RuntimeError("cannot join thread before it is started")
             scheduler.join(self._task)
@@ -324,7 +324,7 @@ def _make_kinds(substitutes: Substitutes, scheduler: Scheduler) -> dict[str, Any
             return self._task is not None and not self._task.done
 
         @property
-        def ident(self) -> Optional[int]:
+        def ident(self) -> int | None:
             return None if self._task is None else self._task.ident
 
     class Local:
@@ -369,14 +369,14 @@ def _make_simple_queue(scheduler: Scheduler) -> type:
             self._items: deque[Any] = deque()
             self._waiting: list[Wait] = []
 
-        def put(self, item: Any, block: bool = True, timeout: Optional[float] = None) -> None:
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
             scheduler.point()
             self._items.append(item)
             scheduler.wake_first(self._waiting)
 
         put_nowait = put
 
-        def get(self, block: bool = True, timeout: Optional[float] = None) -> Any:
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
             scheduler.point()
             while not self._items:
                 if not block:

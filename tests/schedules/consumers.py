@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from ctera_direct_sync.exceptions import DirectIOError
 
@@ -34,9 +34,9 @@ class Consumer:
         source: Any,
         kind: str,
         *,
-        max_workers: Optional[int] = None,
+        max_workers: int | None = None,
         slow: float = 0.2,
-        leave_after: Optional[int] = None,
+        leave_after: int | None = None,
     ) -> None:
         self.world = world
         self.source = source
@@ -49,11 +49,11 @@ class Consumer:
         self.stopped = False
         #: Whether this caller may be hit by KeyboardInterrupt.
         self.may_be_interrupted = False
-        self.error: Optional[BaseException] = None
+        self.error: BaseException | None = None
         self.ended_well = False
         self.delivered: dict[int, bytes] = {}
         self.streamer: Any = None
-        self.iterator: Optional[Iterator[Any]] = None
+        self.iterator: Iterator[Any] | None = None
         self.on_block: Callable[[], object] = lambda: None
         self.storage.keeps_books = kind in ("stream", "iterate")
 
@@ -209,7 +209,7 @@ class Consumer:
             return
         self._expect(self._is_due(self.error), f"{type(self.error).__name__}: {self.error}")
 
-    def _is_due(self, error: Optional[BaseException]) -> bool:
+    def _is_due(self, error: BaseException | None) -> bool:
         """Return whether something that happened in the run explains an error."""
         if isinstance(error, KeyboardInterrupt):
             return self.may_be_interrupted and self.world.struck

@@ -17,7 +17,7 @@ import sys
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from .blocking import Substitutes
 from .scheduler import Scheduler
@@ -262,8 +262,8 @@ class Package:
     def _import(
         self,
         name: str,
-        globals: Optional[dict[str, Any]] = None,
-        locals: Optional[dict[str, Any]] = None,
+        globals: dict[str, Any] | None = None,
+        locals: dict[str, Any] | None = None,
         fromlist: Sequence[str] = (),
         level: int = 0,
     ) -> Any:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Optional
 
 from .models import MODELS
 from .mutants import MUTANTS, Mutant
@@ -31,7 +30,7 @@ def run_schedules(
     library: Library,
     name: str,
     seeds: Sequence[int],
-    seconds: Optional[float] = None,
+    seconds: float | None = None,
     *,
     first_only: bool = False,
 ) -> tuple[int, list[tuple[int, Outcome]]]:
@@ -112,7 +111,7 @@ def _run_round_robin(names: Sequence[str], minutes: float, first_seed: int) -> i
     return 1 if failed else 0
 
 
-def kill(mutant: Mutant, seconds: float) -> Optional[tuple[str, int, int, float]]:
+def kill(mutant: Mutant, seconds: float) -> tuple[str, int, int, float] | None:
     """Run the models of a mutant until one fails.
 
     Args:
@@ -177,7 +176,7 @@ def _run_mutants(mutants: Sequence[Mutant], seconds: float) -> int:
     return 1 if survivors else 0
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.schedules", description=__doc__)
     parser.add_argument("--model", action="append", choices=sorted(MODELS), help="default: all")

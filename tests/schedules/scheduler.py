@@ -15,7 +15,7 @@ import heapq
 import random
 import sys
 import traceback
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import greenlet
 
@@ -87,18 +87,18 @@ class Task:
     def __init__(self, scheduler: Scheduler, function: Callable[[], object], name: str) -> None:
         self.ident = scheduler.new_ident()
         self.name = name
-        self.error: Optional[BaseException] = None
+        self.error: BaseException | None = None
         self.done = False
         #: Whether the task may end with an exception.
         self.may_fail = False
-        self.wait: Optional[Wait] = None
+        self.wait: Wait | None = None
         self.joiners: list[Wait] = []
         self.locals: dict[int, dict[str, Any]] = {}
         self.priority = 0.0
         #: Statements and waits so far, and the one at which `action` happens.
         self.points = 0
         self.strike_at = _NEVER
-        self.action: Optional[Callable[[], object]] = None
+        self.action: Callable[[], object] | None = None
         self._scheduler = scheduler
         self._function = function
         self.greenlet = greenlet.greenlet(self._main, parent=scheduler.hub)
@@ -300,7 +300,7 @@ class Scheduler:
         """Begin a run: no task, and the time of the beginning."""
         self.hub = greenlet.getcurrent()
         self.strategy = strategy
-        self.current: Optional[Task] = None
+        self.current: Task | None = None
         self.tasks: list[Task] = []
         self.ready: list[Task] = []
         #: Tasks of a parent process, which are not there after a fork.
@@ -309,13 +309,13 @@ class Scheduler:
         self.switches = 0
         self.frozen = False
         self.trace: list[tuple[int, int]] = []
-        self.places: Optional[list[str]] = None
+        self.places: list[str] | None = None
         self.struck_at = ""
         self._idents = 0
         self._shift = EPOCH_S
         self._timers: list[tuple[float, int, Wait, bool]] = []
         self._timer_count = 0
-        self._failure: Optional[Exception] = None
+        self._failure: Exception | None = None
         self._failed = False
         self._next_preemption = strategy.first()
         self._blocks_when_killed = 0
@@ -424,7 +424,7 @@ class Scheduler:
                 self.wake(wait)
                 return
 
-    def block(self, wait: Wait, timeout: Optional[float] = None) -> bool:
+    def block(self, wait: Wait, timeout: float | None = None) -> bool:
         """Block the current task until `wake`.
 
         Args:
@@ -530,7 +530,7 @@ class Scheduler:
             return None
         return strategy.choose(self.ready)
 
-    def _switch(self, following: Optional[Task]) -> None:
+    def _switch(self, following: Task | None) -> None:
         """Go on with another task; return when this one goes on."""
         mine = self.current
         if following is mine:

@@ -11,7 +11,7 @@ import gc
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from ctera_direct_sync.exceptions import BlockInfo, DirectIOError, DownloadError
 from ctera_direct_sync.types import Block, Chunk, Metadata, SignedURL
@@ -199,7 +199,7 @@ class Storage:
         """Note that the consumer holds a result no longer."""
         self.held.pop(offset, None)
 
-    def _block(self, scope: Any, seconds: Optional[float]) -> None:
+    def _block(self, scope: Any, seconds: float | None) -> None:
         """Block as on a socket, which a cancel shuts."""
         event = self._world.library.package.threading.Event()
         scope.attach(event.set)
@@ -269,8 +269,8 @@ class World:
     def strike(
         self,
         action: Callable[[], object],
-        task: Optional[Task] = None,
-        most: Optional[int] = None,
+        task: Task | None = None,
+        most: int | None = None,
     ) -> None:
         """Have `action` happen on a task, as a signal handler does: at any of its statements.
 
@@ -312,7 +312,7 @@ class World:
 
     # --- what is tested ------------------------------------------------------------------------------
 
-    def engine(self, max_workers: Optional[int] = None) -> Any:
+    def engine(self, max_workers: int | None = None) -> Any:
         """Return an engine, of 1 to 3 workers unless the number is given."""
         count = max_workers or self.rng.randint(1, 3)
         made = self.library.engine.Engine(count, cancelled_error=_cut_off, forked_error=_forked)
@@ -322,10 +322,10 @@ class World:
     def source(
         self,
         engine: Any,
-        lengths: Optional[Sequence[int]] = None,
-        memory: Optional[int] = None,
+        lengths: Sequence[int] | None = None,
+        memory: int | None = None,
         manner: Manner = PROMPT,
-        hook: Optional[Callable[[Any], object]] = None,
+        hook: Callable[[Any], object] | None = None,
     ) -> Any:
         """Return a listed file. Its `storage` is a `Storage`."""
         rng = self.rng
@@ -412,11 +412,11 @@ class World:
             setattr(owner, name, before)
 
 
-def _cut_off(piece: Any, file_id: Optional[int]) -> BaseException:
+def _cut_off(piece: Any, file_id: int | None) -> BaseException:
     return DirectIOError("cut off", file_id, errno=errno.ECANCELED)
 
 
-def _forked(piece: Any, file_id: Optional[int]) -> BaseException:
+def _forked(piece: Any, file_id: int | None) -> BaseException:
     return DirectIOError("begun before the fork", file_id, errno=errno.ECANCELED)
 
 
@@ -434,7 +434,7 @@ class Outcome(NamedTuple):
         places: The switches, if they were asked for.
     """
 
-    problem: Optional[str]
+    problem: str | None
     steps: int
     signature: int
     strategy: str
@@ -447,7 +447,7 @@ def run(
     model: Model,
     seed: int,
     *,
-    strategy: Optional[Strategy] = None,
+    strategy: Strategy | None = None,
     trace: bool = False,
 ) -> Outcome:
     """Run a model once, under the schedule that the seed stands for.

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 from unittest import mock
 
 import requests
@@ -78,7 +78,7 @@ class Outcome(NamedTuple):
     error: str
     status: int
     body: bytes
-    length: Optional[int]
+    length: int | None
     connection: int
     headers: Mapping[str, str]
 
@@ -246,7 +246,7 @@ def _judge_body(outcome: Outcome, take: Take, right: Reading) -> None:
         raise ModelError(f"{len(body)} bytes of the body, where the bytes say {right}")
 
 
-_client: Optional[Client] = None
+_client: Client | None = None
 
 
 def check(case: Case) -> list[Outcome]:

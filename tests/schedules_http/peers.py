@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterable
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import h11
 
@@ -48,7 +48,7 @@ def _join(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     return joined
 
 
-def read_by_client(data: bytes) -> Optional[Answer]:
+def read_by_client(data: bytes) -> Answer | None:
     """Return the client's reading, None if it refuses the answer."""
     outcome = check(Case([(Mark.REQUEST, data, Mark.END)], [Take.WHOLE]))[0]
     if outcome.error:
@@ -56,7 +56,7 @@ def read_by_client(data: bytes) -> Optional[Answer]:
     return Answer(outcome.status, _join(outcome.headers.items()), outcome.body)
 
 
-def read_by_h11(data: bytes) -> Optional[Answer]:
+def read_by_h11(data: bytes) -> Answer | None:
     """Return h11's reading, None if it refuses the answer."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(data) + 1)
     connection.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
@@ -89,7 +89,7 @@ class _Socket:
         return io.BufferedReader(io.BytesIO(self._data))  # type: ignore[arg-type]
 
 
-def read_by_http_client(data: bytes) -> Optional[Answer]:
+def read_by_http_client(data: bytes) -> Answer | None:
     """Return the standard library's reading, None if it refuses the answer."""
     response = http.client.HTTPResponse(_Socket(data), method="GET")  # type: ignore[arg-type]
     try:

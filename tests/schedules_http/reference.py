@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 __all__ = ["MAX_HEAD_BYTES", "Reading", "read_response"]
 
@@ -45,7 +45,7 @@ class Reading(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
     end: int = 0
-    length: Optional[int] = None
+    length: int | None = None
     keep_alive: bool = False
     problem: str = ""
     doubtful: bool = False

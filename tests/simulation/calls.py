@@ -8,7 +8,7 @@ import io
 import os
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from ctera_direct_sync import ByteRange, codec
 from ctera_direct_sync.exceptions import (
@@ -139,7 +139,7 @@ class Call:
             if victim.cancel():
                 cancelled.add(victim)
         found: dict[int, bytes] = {}
-        error: Optional[BaseException] = None
+        error: BaseException | None = None
         # An interrupt of the standard library's own waiting can leave the futures locked.
         self._run.world.disarm()
         for future in self._run.library.package.futures.as_completed(futures):
@@ -264,7 +264,7 @@ class Call:
 
     # --- what the caller does --------------------------------------------------------------------------
 
-    def _choose_range(self) -> Optional[ByteRange]:
+    def _choose_range(self) -> ByteRange | None:
         if self._rng.random() < 0.6:
             return None
         size = len(self._file.at(self._network.time).data)
@@ -273,7 +273,7 @@ class Call:
         self._start = start
         return ByteRange(start, stop)
 
-    def _workers(self) -> Optional[int]:
+    def _workers(self) -> int | None:
         return self._rng.choice((None, None, 1, 3))
 
     def _dawdle(self) -> None:
@@ -294,9 +294,7 @@ class Call:
         """Return the versions that a call may have met."""
         return self._file.between(self._began, self._network.time)
 
-    def _judge_bytes(
-        self, data: bytes, byte_range: Optional[ByteRange], whole: bool = True
-    ) -> None:
+    def _judge_bytes(self, data: bytes, byte_range: ByteRange | None, whole: bool = True) -> None:
         """Check that the bytes are those of one version: all that are due, or a beginning of them."""
         start = 0 if byte_range is None else byte_range.start or 0
         end = None if byte_range is None or byte_range.end is None else byte_range.end + 1
@@ -306,7 +304,7 @@ class Call:
         else:
             self._expect(any(each.startswith(data) for each in due), "wrong bytes")
 
-    def _judge_blocks(self, found: dict[int, bytes], byte_range: Optional[ByteRange]) -> None:
+    def _judge_blocks(self, found: dict[int, bytes], byte_range: ByteRange | None) -> None:
         """Check whole blocks, which may begin before the range and end after it."""
         offsets = sorted(found)
         data = self._came = b"".join(found[offset] for offset in offsets)

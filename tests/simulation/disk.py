@@ -17,7 +17,7 @@ import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 from unittest import mock
 
 import ctera_direct_sync._readers as readers
@@ -44,13 +44,13 @@ class Truncate(NamedTuple):
 class Names(NamedTuple):
     """Names that lead to other files at the same moment: None for a name that is gone."""
 
-    changes: tuple[tuple[str, Optional[int]], ...]
+    changes: tuple[tuple[str, int | None], ...]
 
 
 class Sync(NamedTuple):
     """The end of an fsync of a file, or of the folder (None)."""
 
-    file: Optional[int]
+    file: int | None
 
 
 class File(NamedTuple):
@@ -203,7 +203,7 @@ class Disk:
         return durable, pending
 
     def _after(self, done: list[Any], kept: set[int]) -> State:
-        names: dict[str, Optional[int]] = dict(self._first_names)
+        names: dict[str, int | None] = dict(self._first_names)
         contents = {number: bytearray(data) for number, data in self._contents.items()}
         for position, change in enumerate(done):
             if position not in kept:

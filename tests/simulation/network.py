@@ -11,7 +11,7 @@ import json
 import random
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from ctera_direct_sync import codec
 from ctera_direct_sync._net.errors import TransportError
@@ -114,7 +114,7 @@ class Body:
         body: bytes,
         *,
         declared: bool = True,
-        arrives: Optional[int] = None,
+        arrives: int | None = None,
         seconds: float = 0.0,
         patience: float = 60.0,
     ) -> None:

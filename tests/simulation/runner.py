@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from . import crashes
 from .mutants import MUTANTS, Mutant
@@ -80,7 +80,7 @@ def run_seeds(
     return Tally(runs, calls, requests, seconds, failures)
 
 
-def kill(mutant: Mutant, seconds: float) -> Optional[tuple[int, float]]:
+def kill(mutant: Mutant, seconds: float) -> tuple[int, float] | None:
     """Run seeds on a mutant until one fails.
 
     Args:
@@ -167,7 +167,7 @@ def _run_mutants(seconds: float) -> int:
     return 1 if survivors else 0
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="run this seed alone, and print all of it")

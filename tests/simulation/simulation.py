@@ -15,7 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from ctera_direct_sync.settings import Endpoint, Settings
 from tests.schedules.instrument import Change
@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
         trace: The events, if they were asked for.
     """
 
-    problem: Optional[str]
+    problem: str | None
     digest: str
     calls: Counter[str]
     requests: int
@@ -120,7 +120,7 @@ class _Instance(Library):
                 self._routes: dict[str, Any] = {}
                 self._is_closed = False
 
-            def _send(self, url: str, scope: Any, extra: Optional[Mapping[str, str]]) -> Any:
+            def _send(self, url: str, scope: Any, extra: Mapping[str, str] | None) -> Any:
                 instance.run.world.expect(not self._is_closed, "a request over a closed session")
                 return instance.network.send(url, scope, extra or {}, self._timeouts)
 
@@ -334,7 +334,7 @@ class Simulation:
         policy: Any,
         attempt: Callable[[int], Any],
         scope: Any,
-        renew: Optional[Callable[[Any], bool]],
+        renew: Callable[[Any], bool] | None,
         more: dict[str, Any],
     ) -> Any:
         """Run a retry loop, and check that it keeps to its policy."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 MODULES = Path("/usr/lib/apache2/modules")
 #: Seconds that Apache may take to start, and to end.
@@ -58,7 +58,7 @@ class Apache(NamedTuple):
         return (self.folder / "errors").read_text("utf-8", "replace")
 
 
-def reason_to_skip() -> Optional[str]:
+def reason_to_skip() -> str | None:
     """Return why Apache cannot serve this environment's packages, or None."""
     if _program() is None or not (MODULES / "mod_wsgi.so").exists():
         return "Apache is missing: apt-get install apache2-bin libapache2-mod-wsgi-py3"
@@ -71,7 +71,7 @@ def reason_to_skip() -> Optional[str]:
     return None
 
 
-def _program() -> Optional[str]:
+def _program() -> str | None:
     return shutil.which("apache2", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 

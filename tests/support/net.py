@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Optional
+from typing import Any
 
 Handler = Callable[[Any, str, bytes], object]
 
@@ -27,7 +27,7 @@ class Server:
     """
 
     def __init__(
-        self, handle: Handler, tls: Optional[ssl.SSLContext] = None, host: str = "127.0.0.1"
+        self, handle: Handler, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
     ) -> None:
         self.lines: list[str] = []
         self.heads: list[bytes] = []
@@ -83,7 +83,7 @@ class Server:
             used.close()
 
     @staticmethod
-    def _head(connection: Any) -> Optional[bytes]:
+    def _head(connection: Any) -> bytes | None:
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             data = connection.recv(1)
@@ -111,7 +111,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(handle: Handler, tls: Optional[ssl.SSLContext] = None, **more: Any) -> Iterator[Server]:
+def serving(handle: Handler, tls: ssl.SSLContext | None = None, **more: Any) -> Iterator[Server]:
     """Run a :class:`Server`."""
     server = Server(handle, tls, **more)
     try:
@@ -139,7 +139,7 @@ def always(reply: bytes) -> Handler:
 
 
 def proxy_handler(
-    *, login: str = "", connect: bytes = b"200 Established", everywhere: Optional[int] = None
+    *, login: str = "", connect: bytes = b"200 Established", everywhere: int | None = None
 ) -> Handler:
     """Return a handler that makes a server a proxy, for CONNECT and for whole URLs.
 

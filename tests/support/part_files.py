@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional, Union
 
 from ctera_direct_sync import codec
 from ctera_direct_sync._readers.folders import Place
@@ -29,9 +28,7 @@ def metadata(lengths: list[int] = LENGTHS, key: bytes = bytes(16), name: str = "
     return Metadata(42, offset, chunks, encryption_key=key)
 
 
-def plan(
-    listed: Optional[Metadata] = None, start: int = 0, stop: Optional[int] = None
-) -> DownloadPlan:
+def plan(listed: Metadata | None = None, start: int = 0, stop: int | None = None) -> DownloadPlan:
     """The plan for a range of that file."""
     listed = listed or metadata()
     return DownloadPlan(listed, start, listed.size if stop is None else stop)
@@ -39,7 +36,7 @@ def plan(
 
 @contextlib.contextmanager
 def part_file(
-    target: Union[str, Path], planned: Optional[DownloadPlan] = None, *, resume: bool
+    target: str | Path, planned: DownloadPlan | None = None, *, resume: bool
 ) -> Iterator[PartFile]:
     """The part file of a target."""
     with (
@@ -49,7 +46,7 @@ def part_file(
         yield opened
 
 
-def write(partial: PartFile, *positions: int, planned: Optional[DownloadPlan] = None) -> None:
+def write(partial: PartFile, *positions: int, planned: DownloadPlan | None = None) -> None:
     """Write those pieces, as a download does."""
     pieces = list((planned or plan()).missing([]))
     for position in positions:

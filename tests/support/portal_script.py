@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 from ctera_direct_sync._base.account import Bearer, Credentials
 from ctera_direct_sync._base.cancellation import CancelScope
@@ -27,7 +27,7 @@ Answer = Union[APIAnswer, TransportError]
 class Sent:
     """A request that was sent."""
 
-    def __init__(self, method: str, url: str, headers: Mapping[str, str], body: Optional[bytes]):
+    def __init__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None):
         self.method = method
         self.url = url
         self.headers = dict(headers)
@@ -53,7 +53,7 @@ class Script:
         url: str,
         scope: CancelScope,
         headers: Mapping[str, str],
-        body: Optional[bytes] = None,
+        body: bytes | None = None,
         timeouts: Any = None,
     ) -> APIAnswer:
         """Give the next answer."""
@@ -65,7 +65,7 @@ class Script:
 
 
 def make_names(
-    script: Script, credentials: Optional[Credentials] = None, context: str = "ServicesPortal"
+    script: Script, credentials: Credentials | None = None, context: str = "ServicesPortal"
 ) -> Names:
     """Return Names that use a script, by default with a bearer token and without a delay."""
     policy = RetryPolicy(4, 0.0, 0.0, 60.0)

@@ -60,7 +60,7 @@ def clients() -> None:
         assert_type(client, DirectIO)
 
 
-def blocks(client: DirectIO, part: Optional[ByteRange]) -> None:
+def blocks(client: DirectIO, part: ByteRange | None) -> None:
     """Futures, iterators, streams."""
     futures = client.blocks(12345, part, max_workers=3)
     assert_type(futures, list[Future[Block]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import pytest
 
@@ -38,7 +38,7 @@ def answer(*without: str, **changes: Any) -> dict[str, Any]:
     return document
 
 
-def parse(document: Any, secret: Optional[str] = SECRET) -> Metadata:
+def parse(document: Any, secret: str | None = SECRET) -> Metadata:
     """The list that the document describes."""
     return parse_block_list(42, document, secret)
 

@@ -8,7 +8,6 @@ import itertools
 import random
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import Optional
 
 import pytest
 from hypothesis import given, settings
@@ -68,9 +67,7 @@ answers = st.one_of(
 class Outcome:
     """What came of an answer: the fault's kind, or status, headers and body."""
 
-    def __init__(
-        self, answer: bytes, size: int = LIMIT, loan: Optional[PooledBuffer] = None
-    ) -> None:
+    def __init__(self, answer: bytes, size: int = LIMIT, loan: PooledBuffer | None = None) -> None:
         self.fault = ""
         self.reusable: list[bool] = []
         ours, theirs = socket.socketpair()
@@ -98,7 +95,7 @@ class Outcome:
                 response.close()
 
 
-def by_http_client(answer: bytes) -> Optional[tuple[int, bytes]]:
+def by_http_client(answer: bytes) -> tuple[int, bytes] | None:
     """The standard library's reading of the same answer; None where it refuses it."""
 
     class Sock:

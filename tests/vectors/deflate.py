@@ -6,7 +6,7 @@ import collections
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 END = 256
@@ -23,7 +23,7 @@ class Invalid(NamedTuple):
     """A member, and what a lenient decoder makes of it; None: no decoder may accept it."""
 
     member: bytes
-    plaintext: Optional[bytes]
+    plaintext: bytes | None
 
 
 class _Bits:
@@ -68,7 +68,7 @@ def lengths(count: int, **sizes: int) -> list[int]:
 
 
 def _begin(
-    literals: Sequence[int], distances: Sequence[int], final_run: Optional[int] = None
+    literals: Sequence[int], distances: Sequence[int], final_run: int | None = None
 ) -> _Bits:
     """A last block with dynamic codes. ``final_run``: write the last zeros as one run of that size."""
     bits, codes = _Bits(), _codes(_LENGTH_CODE_LENGTHS)
@@ -99,8 +99,8 @@ def _dynamic(
     literals: Sequence[int],
     distances: Sequence[int],
     symbols: Iterable[tuple[int, int]],
-    plaintext: Optional[bytes],
-    final_run: Optional[int] = None,
+    plaintext: bytes | None,
+    final_run: int | None = None,
 ) -> Invalid:
     """``symbols``: codes and their sizes, as they are written behind the header."""
     bits = _begin(literals, distances, final_run)

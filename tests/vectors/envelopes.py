@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Optional
 
 from Crypto.Cipher import AES
 
@@ -33,7 +32,7 @@ def gcm(
     payload: bytes,
     number: int,
     key: bytes = KEY,
-    nonce: Optional[bytes] = None,
+    nonce: bytes | None = None,
     first: int = 2,
 ) -> bytes:
     """The authenticated profile: format byte, nonce, ciphertext, tag over the block number."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import lz4.block
 
@@ -21,7 +21,7 @@ class Case(NamedTuple):
     payload: bytes
     compression: str
     length: int
-    error: Optional[str]
+    error: str | None
 
 
 def cases() -> dict[str, Case]:
@@ -201,7 +201,7 @@ def _lz4() -> dict[str, Case]:
         check = bytes([_xxh32(descriptor) >> 8 & 0xFF])
         return b"\x04\x22\x4d\x18" + descriptor + check + b"".join(blocks) + tail
 
-    def packed(data: bytes, announced: Optional[int] = None) -> bytes:
+    def packed(data: bytes, announced: int | None = None) -> bytes:
         return struct.pack("<I", len(data) if announced is None else announced) + data
 
     def stored(data: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from ctera_direct_sync.codec.options import DecodeOptions
 from ctera_direct_sync.exceptions import BlockError
@@ -11,9 +11,9 @@ from ctera_direct_sync.exceptions import BlockError
 class Outcome(NamedTuple):
     """The plaintext and its CRC32C, or the name of the exception's class."""
 
-    data: Optional[bytes]
-    crc32c: Optional[int]
-    error: Optional[str]
+    data: bytes | None
+    crc32c: int | None
+    error: str | None
 
 
 def outcome(decode: Callable[..., tuple[bytes, int]], stored: Any, **arguments: Any) -> Outcome:
@@ -29,11 +29,11 @@ def decode_by(
     backend: Any,
     stored: Any,
     *,
-    key: Optional[bytes] = None,
+    key: bytes | None = None,
     cipher: str = "AES-CBC",
-    compression: Optional[str],
+    compression: str | None,
     length: int,
-    number: Optional[int] = None,
+    number: int | None = None,
 ) -> tuple[bytes, int]:
     """Decode by one backend's module, with the arguments of the public function."""
     options = DecodeOptions.create(key, cipher, compression)

@@ -6,7 +6,7 @@ import gzip
 import itertools
 import struct
 import zlib
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, NamedTuple
 
 import cramjam
 import lz4.frame
@@ -85,7 +85,7 @@ class Recipe(NamedTuple):
     ``checked``: the payload has a checksum over all of the plaintext.
     """
 
-    compression: Optional[str]
+    compression: str | None
     make: Callable[[bytes], bytes]
     checked: bool = False
 

@@ -6,8 +6,6 @@ writes: copies of every kind and offset, literals with a length wider than it ne
 
 from __future__ import annotations
 
-from typing import Optional
-
 
 def varint(value: int, size: int = 0) -> bytes:
     """Little-endian base 128, stretched to ``size`` bytes where that is longer than needed."""
@@ -18,7 +16,7 @@ def varint(value: int, size: int = 0) -> bytes:
     return bytes(group | 0x80 for group in groups[:-1]) + bytes(groups[-1:])
 
 
-def literal_tag(length: int, width: Optional[int] = None) -> bytes:
+def literal_tag(length: int, width: int | None = None) -> bytes:
     """Tag of a literal of ``length`` bytes, its length in the tag (width 0) or in 1 to 4 bytes."""
     if width is None:
         width = 0 if length <= 60 else ((length - 1).bit_length() + 7) // 8
@@ -27,7 +25,7 @@ def literal_tag(length: int, width: Optional[int] = None) -> bytes:
     return bytes([(59 + width) << 2]) + (length - 1).to_bytes(width, "little")
 
 
-def literal(data: bytes, width: Optional[int] = None) -> bytes:
+def literal(data: bytes, width: int | None = None) -> bytes:
     """A literal element."""
     return literal_tag(len(data), width) + data
 
@@ -47,7 +45,7 @@ class Program:
         self.elements = bytearray()
         self.plaintext = bytearray()
 
-    def literal(self, data: bytes, width: Optional[int] = None) -> None:
+    def literal(self, data: bytes, width: int | None = None) -> None:
         self.elements += literal(data, width)
         self.plaintext += data
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from types import SimpleNamespace
-from typing import Any, Optional
+from typing import Any
 
 from ctera_direct_sync.exceptions import DirectIOError
 from ctera_direct_sync.types import Download, Metadata
@@ -140,7 +140,7 @@ def interrupted_read(world: World) -> None:
     offset = 0
     world.strike(strike)
     while True:
-        found: Optional[bytes] = None
+        found: bytes | None = None
         try:
             found = file.read(4)
         except KeyboardInterrupt:

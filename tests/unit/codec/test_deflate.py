@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import zlib
 from types import ModuleType
-from typing import Optional
 
 import pytest
 
@@ -31,7 +30,7 @@ def test_invalid_deflate(codec: ModuleType, name: str) -> None:
     """Whether it is accepted is the library's choice; its meaning, and the error, are not."""
     member, plaintext = INVALID[name]
     found = outcome(codec.decode, member, length=len(plaintext or b""))
-    allowed: list[tuple[Optional[bytes], Optional[str]]] = [*REFUSALS]
+    allowed: list[tuple[bytes | None, str | None]] = [*REFUSALS]
     if plaintext is not None:
         allowed.append((plaintext, None))
     assert (found.data, found.error) in allowed

@@ -12,7 +12,6 @@ import zlib
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Optional
 
 import cramjam
 import pytest
@@ -69,7 +68,7 @@ def test_snappy_in_python_judges_like_cramjam() -> None:
         block = bytearray(program.block)
         for _ in range(source.choice((1, 1, 3))):
             block[source.randrange(2, len(block))] = source.randrange(256)
-        expected: Optional[bytearray] = bytearray(size)
+        expected: bytearray | None = bytearray(size)
         try:
             cramjam.snappy.decompress_raw_into(bytes(block), expected)
         except cramjam.DecompressionError:

@@ -12,7 +12,7 @@ import random
 import zlib
 from functools import partial
 from types import ModuleType
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,7 +36,7 @@ BOUNDED = settings(
 COMPRESSIONS = [None, "NONE", "LZ4"]
 
 
-def compare(both: Both, payload: bytes, stored: Optional[bytes] = None, **arguments: Any) -> None:
+def compare(both: Both, payload: bytes, stored: bytes | None = None, **arguments: Any) -> None:
     """Same bytes, CRC32C and exception class, but for the liberties above.
 
     ``stored``: the payload in an envelope, where it has one.

@@ -6,7 +6,7 @@ import gc
 import weakref
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -82,10 +82,10 @@ class Histories(RuleBasedStateMachine):
     def start(
         self,
         lengths: list[int],
-        memory: Optional[int],
+        memory: int | None,
         factor: int,
         priority: int,
-        max_workers: Optional[int],
+        max_workers: int | None,
         ordered: bool,
     ) -> _Call:
         """Begin a transfer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import Callable, Optional
+from typing import Callable
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from ctera_direct_sync import Entry, NamespaceError
 from ctera_direct_sync._protocol.names import Page, Pager
 
 
-def make_entry(name: str, file_id: Optional[int] = None) -> Entry:
+def make_entry(name: str, file_id: int | None = None) -> Entry:
     """Return the entry of a small file."""
     return Entry(f"/d/{name}", name, file_id, 1, None, False, False, None, None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
@@ -34,7 +34,7 @@ from tests.support.portal_script import (
 
 # --- signing in ----------------------------------------------------------------------------------
 
-COOKIES: dict[str, tuple[list[str], Optional[str]]] = {
+COOKIES: dict[str, tuple[list[str], str | None]] = {
     "plain": (["JSESSIONID=1"], "JSESSIONID=1"),
     "path of the context": (["JSESSIONID=1; Path=/ServicesPortal"], "JSESSIONID=1"),
     "path with a slash": (["JSESSIONID=1; path=/ServicesPortal/; Secure"], "JSESSIONID=1"),

@@ -6,7 +6,7 @@ import errno
 import threading
 import tracemalloc
 from collections.abc import Iterator
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import pytest
 
@@ -115,8 +115,8 @@ def walk(pool: WorkerPool) -> Callable[..., Iterator[str]]:
     def run(
         portal: Any,
         path: str = "/",
-        on_error: Optional[Callable[[NamespaceError], object]] = None,
-        scope: Optional[CancelScope] = None,
+        on_error: Callable[[NamespaceError], object] | None = None,
+        scope: CancelScope | None = None,
     ) -> Iterator[str]:
         scope = scope or CancelScope()
         return (entry.path for entry in walk_tree(portal, path, pool, scope, on_error).run())

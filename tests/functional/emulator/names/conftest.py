@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Optional
 
 import pytest
 
@@ -31,7 +30,7 @@ def make_caller(emulator: Emulator) -> Iterator[Callable[..., Caller]]:
     made = []
 
     def make(
-        context: str = "ServicesPortal", name: Optional[str] = None, password: str = ""
+        context: str = "ServicesPortal", name: str | None = None, password: str = ""
     ) -> Caller:
         caller = Caller(emulator, context)
         made.append(caller)

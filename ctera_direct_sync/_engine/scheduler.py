@@ -90,6 +90,7 @@ class Scheduler:
         #: Transfers that have work left, or results that wait for memory.
         self.transfers: set[Transfer[Any]] = set()
         self._capped, self._idle, self._active = _Heap(), _Heap(), _Heap()
+        #: In the order in which they close as more jobs run: `_open_heaps` takes the first ones.
         self._heaps = (self._capped, self._idle, self._active)
         self._sequence = itertools.count()
         self._since_oldest = 0
@@ -201,29 +202,31 @@ class Scheduler:
     def _oldest(self) -> _Entry | None:
         """Return the entry that has waited longest among those that may run a job now."""
         found: _Entry | None = None
-        for heap in self._heaps:
-            if self._has_capacity(heap):
-                entry = heap.oldest()
-                if entry is not None and (found is None or entry.number < found.number):
-                    found = entry
+        for heap in self._open_heaps():
+            entry = heap.oldest()
+            if entry is not None and (found is None or entry.number < found.number):
+                found = entry
         return found
 
     def _most_urgent(self) -> _Entry | None:
         """Return the most urgent entry among those that may run a job now."""
         found: tuple[tuple[int, int, int], _Entry] | None = None
-        for heap in self._heaps:
-            if self._has_capacity(heap):
+        for heap in self._open_heaps():
+            # Most heaps are empty, and this runs twice for each block.
+            if heap.by_urgency:
                 item = heap.most_urgent()
                 if item is not None and (found is None or item[0] < found[0]):
                     found = item
         return None if found is None else found[1]
 
-    def _has_capacity(self, heap: _Heap) -> bool:
-        """Return whether one more job of this heap's transfers may run.
+    def _open_heaps(self) -> tuple[_Heap, ...]:
+        """Return the heaps whose transfers may run one more job.
 
         A transfer at rest gets a worker beyond the number that serves best, up to the maximum: calls
         whose storage is stalled hold up no other.
         """
-        if heap is self._capped or self.running < self.limit:
-            return True
-        return heap is self._idle and self.running < self.max_workers
+        if self.running < self.limit:
+            return self._heaps
+        if self.running < self.max_workers:
+            return self._heaps[:2]
+        return self._heaps[:1]

@@ -10,10 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from .library import Library
 from .models import MODELS
 from .mutants import MUTANTS, Mutant
-from .scheduler import CHOICES, Strategy, sweep_seed
-from .world import Library, Outcome, run
+from .strategies import CHOICES, Strategy, sweep_seed
+from .world import Outcome, run
 
 __all__ = ["kill", "main", "replay_command", "run_schedules"]
 

@@ -19,17 +19,14 @@ from typing import Any, Callable
 
 import greenlet
 
+from .strategies import NEVER, Strategy
+
 __all__ = [
-    "CHOICES",
     "Deadlock",
     "Runaway",
     "Scheduler",
-    "Strategy",
     "Task",
     "Wait",
-    "scenario_of",
-    "strategy_of",
-    "sweep_seed",
 ]
 
 #: Seconds of virtual time that one statement takes.
@@ -43,13 +40,12 @@ MAX_STEPS = 60_000
 #: Times that a task may block while it is killed. A loop that survives them is left alone.
 MAX_BLOCKS_WHEN_KILLED = 20
 
-#: Seeds from here on are made by `sweep_seed`.
-SWEEP = 1 << 40
-#: How many tasks are tried at one preemption of a sweep.
-CHOICES = 2
-
-_NEVER = sys.maxsize
-_OWN_FILES = ("/schedules/scheduler.py", "/schedules/blocking.py", "/schedules/instrument.py")
+_OWN_FILES = (
+    "/schedules/scheduler.py",
+    "/schedules/strategies.py",
+    "/schedules/blocking.py",
+    "/schedules/instrument.py",
+)
 
 
 class Deadlock(Exception):
@@ -97,7 +93,7 @@ class Task:
         self.priority = 0.0
         #: Statements and waits so far, and the one at which `action` happens.
         self.points = 0
-        self.strike_at = _NEVER
+        self.strike_at = NEVER
         self.action: Callable[[], object] | None = None
         self._scheduler = scheduler
         self._function = function
@@ -122,162 +118,6 @@ class Task:
             for row in rows
             if not row.filename.endswith(_OWN_FILES)
         )
-
-
-class Strategy:
-    """Decides when to switch, and to which task. The base class never preempts a task.
-
-    Args:
-        rng: The source of chance.
-        early_timeout: How likely a switch lets the first time-out come early.
-    """
-
-    name = "run to block"
-
-    def __init__(self, rng: random.Random, early_timeout: float = 0.0) -> None:
-        self.rng = rng
-        self.early_timeout = early_timeout
-
-    def first(self) -> int:
-        """Return the step of the first preemption."""
-        return _NEVER
-
-    def following(self, scheduler: Scheduler) -> int:
-        """Return the step of the next preemption, after one at the current step."""
-        return _NEVER
-
-    def spawned(self, task: Task) -> None:
-        """Note a new task."""
-
-    def preempted(self, task: Task) -> None:
-        """Note that a task is at a step of preemption."""
-
-    def choose(self, ready: list[Task]) -> Task:
-        """Return the task that goes on."""
-        return ready[0]
-
-    def woke(self, scheduler: Scheduler, task: Task) -> None:
-        """Note that a task can go on."""
-
-
-class RandomWalk(Strategy):
-    """Switches at each statement by chance, to any task."""
-
-    def __init__(self, rng: random.Random, early_timeout: float, chance: float) -> None:
-        super().__init__(rng, early_timeout)
-        self.name = f"random {chance}"
-        self._chance = chance
-
-    def _gap(self) -> int:
-        return 1 + int(self.rng.expovariate(self._chance))
-
-    def first(self) -> int:
-        return self._gap()
-
-    def following(self, scheduler: Scheduler) -> int:
-        return scheduler.steps + self._gap()
-
-    def choose(self, ready: list[Task]) -> Task:
-        return ready[int(self.rng.random() * len(ready))]
-
-
-class PriorityChanges(Strategy):
-    """PCT: the task of the highest priority runs. At `depth` steps, the running one gets the lowest.
-
-    Burckhardt et al., "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs" (2010): a
-    bug that needs `depth` ordered events is found with at least the probability 1 / (n k^(depth-1)), for
-    n tasks and k steps.
-    """
-
-    def __init__(self, rng: random.Random, early_timeout: float, depth: int, steps: int) -> None:
-        super().__init__(rng, early_timeout)
-        self.name = f"PCT of depth {depth}"
-        self._changes = sorted(rng.randrange(1, steps + 1) for _ in range(depth))
-        self._lowest = 0.0
-
-    def first(self) -> int:
-        return self._changes[0] if self._changes else _NEVER
-
-    def following(self, scheduler: Scheduler) -> int:
-        while self._changes and self._changes[0] <= scheduler.steps:
-            self._changes.pop(0)
-        return self.first()
-
-    def spawned(self, task: Task) -> None:
-        task.priority = self.rng.random()
-
-    def preempted(self, task: Task) -> None:
-        if self._changes and self._changes[0] <= task._scheduler.steps:
-            self._lowest -= 1.0
-            task.priority = self._lowest
-
-    def choose(self, ready: list[Task]) -> Task:
-        return max(ready, key=lambda task: task.priority)
-
-    def woke(self, scheduler: Scheduler, task: Task) -> None:
-        running = scheduler.current
-        if running is not None and task.priority > running.priority:
-            scheduler.preempt_soon()
-
-
-class FewPreemptions(Strategy):
-    """Lets tasks run until they block, but for the preemptions at the given steps.
-
-    Args:
-        rng: Chooses among the tasks that can run.
-        preemptions: The steps.
-    """
-
-    def __init__(self, rng: random.Random, preemptions: list[int]) -> None:
-        super().__init__(rng, 0.0)
-        self.name = f"preempted at {preemptions}"
-        self._steps = sorted(preemptions)
-
-    def first(self) -> int:
-        return self._steps[0] if self._steps else _NEVER
-
-    def following(self, scheduler: Scheduler) -> int:
-        while self._steps and self._steps[0] <= scheduler.steps:
-            self._steps.pop(0)
-        return self.first()
-
-    def choose(self, ready: list[Task]) -> Task:
-        return ready[int(self.rng.random() * len(ready))]
-
-
-def sweep_seed(scenario: int, step: int, choice: int) -> int:
-    """Return the seed of a run with one preemption.
-
-    Args:
-        scenario: The seed of the model's options.
-        step: The statement at which the task is preempted.
-        choice: Tells apart the tasks that may go on there.
-    """
-    return SWEEP + (scenario << 20) + step * CHOICES + choice
-
-
-def scenario_of(seed: int) -> int:
-    """Return the seed of the model's options."""
-    return seed if seed < SWEEP else (seed - SWEEP) >> 20
-
-
-def strategy_of(seed: int, steps: int) -> Strategy:
-    """Return the strategy that a seed stands for.
-
-    Args:
-        seed: The seed.
-        steps: About how many statements a run has.
-    """
-    rng = random.Random(seed ^ 0x5CED)
-    if seed >= SWEEP:
-        return FewPreemptions(rng, [(seed - SWEEP) % (1 << 20) // CHOICES])
-    early = rng.choice((0.0, 0.0, 0.02))
-    kind = seed % 4
-    if kind == 0:
-        return RandomWalk(rng, early, rng.choice((0.02, 0.1, 0.3, 0.6)))
-    if kind == 1:
-        return FewPreemptions(rng, [rng.randrange(1, steps + 1) for _ in range(rng.randint(1, 3))])
-    return PriorityChanges(rng, early, rng.randint(1, 4), steps)
 
 
 class Scheduler:
@@ -447,7 +287,7 @@ class Scheduler:
         if task.points == task.strike_at:
             # A signal comes while the thread is blocked, soon or late.
             self._add_timer(self.strategy.rng.choice((0.0, 1e-5, 1e-3, 0.1, 2.0)), wait, True)
-            task.strike_at = _NEVER
+            task.strike_at = NEVER
         outer, task.wait = task.wait, wait
         try:
             while not (wait.woken or wait.timed_out):
@@ -458,7 +298,7 @@ class Scheduler:
                     self._act(task)
         finally:
             task.wait = outer
-            if task.action is not None and task.strike_at == _NEVER:
+            if task.action is not None and task.strike_at == NEVER:
                 task.strike_at = task.points + 1  # The wait ended before the signal came.
         return wait.woken
 
@@ -562,7 +402,7 @@ class Scheduler:
 
     def _act(self, task: Task) -> None:
         action, task.action = task.action, None
-        task.strike_at = _NEVER
+        task.strike_at = NEVER
         if action is not None:
             self.struck_at = self._place()
             if self.places is not None:

@@ -14,9 +14,10 @@ import pytest
 pytest.importorskip("greenlet")
 
 from tests.schedules.instrument import Change, Package, TextNotFound
+from tests.schedules.library import Library
 from tests.schedules.models import MODELS
-from tests.schedules.scheduler import Strategy
-from tests.schedules.world import Library, World, run
+from tests.schedules.strategies import Strategy
+from tests.schedules.world import World, run
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 
 greenlet = pytest.importorskip("greenlet")
 
+from tests.schedules.library import Library  # noqa: E402
 from tests.schedules.models import MODELS  # noqa: E402
 from tests.schedules.runner import replay_command, run_schedules  # noqa: E402
-from tests.schedules.world import Library  # noqa: E402
 
 #: Schedules of each model: all models together take less than a minute of one core.
 COUNT = 300

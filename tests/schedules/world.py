@@ -1,6 +1,6 @@
 """What a model is made of: an engine, files that a stand-in for the storage serves, and checks.
 
-`Library` is one instance of the package, ready for many runs. `World` is one run of one model.
+`World` is one run of one model, in a `Library`.
 """
 
 from __future__ import annotations
@@ -16,77 +16,13 @@ from typing import Any, Callable, NamedTuple
 from ctera_direct_sync.exceptions import BlockInfo, DirectIOError, DownloadError
 from ctera_direct_sync.types import Block, Chunk, Metadata, SignedURL
 
-from .instrument import Change, Package
-from .scheduler import Strategy, Task, scenario_of, strategy_of
+from .library import Library
+from .scheduler import Task
+from .strategies import Strategy, scenario_of, strategy_of
 
-__all__ = ["PROMPT", "Library", "Manner", "Storage", "World", "block_of", "run"]
+__all__ = ["PROMPT", "Manner", "Storage", "World", "block_of", "run"]
 
 FILE_ID = 7
-
-#: Modules that models use, besides those that these import.
-LOADED = (
-    "_protocol.block_list",
-    "_protocol.portal",
-    "_readers.batch",
-    "_readers.file",
-    "_readers.multi_range",
-    "_readers.stream",
-)
-
-
-class Library:
-    """One instance of the package, and what every run of it needs.
-
-    Args:
-        changes: What is different from the source on disk.
-        points: Whether statements are switch points.
-    """
-
-    def __init__(self, changes: Sequence[Change] = (), *, points: bool = True) -> None:
-        self.package = package = Package(changes, points=points)
-        self.scheduler = package.scheduler
-        self.substitutes = package.substitutes
-        self.cancellation = package.module("_base.cancellation")
-        self.sync = package.module("_base.sync")
-        self.worker_pool = package.module("_base.worker_pool")
-        self.transfer = package.module("_engine.transfer")
-        self.engine = package.module("_engine.engine")
-        self.iteration = package.module("_engine.iteration")
-        self.ranges = package.module("_protocol.ranges")
-        self.transfers: list[Any] = []
-        #: Statements of a run of each model, by its name.
-        self.steps: dict[str, int] = {}
-        # Code that runs while a module is loaded must not be part of the first run.
-        for name in LOADED:
-            package.module(name)
-        self._number_transfers()
-
-    def module(self, name: str) -> Any:
-        """Return a module of the package by its name within it."""
-        return self.package.module(name)
-
-    def reset(self) -> None:
-        """Forget what the last run left in module-level state."""
-        self.transfers.clear()
-        self.engine._engines.clear()
-        self.module("_readers.raw_file")._files.clear()
-        self.module("_readers.block_memory")._memories.clear()
-        self.worker_pool._workers.clear()
-        self.substitutes.threads_left = None
-        self.substitutes.pid = 1
-
-    def _number_transfers(self) -> None:
-        """Give transfers a hash that is the same in each run: sets iterate in its order."""
-        transfers, kind = self.transfers, self.transfer.Transfer
-        make = kind.__init__
-
-        def init(transfer: Any, *arguments: Any, **options: Any) -> None:
-            transfer.schedule_number = len(transfers)
-            transfers.append(transfer)
-            make(transfer, *arguments, **options)
-
-        kind.__init__ = init
-        kind.__hash__ = lambda transfer: transfer.schedule_number
 
 
 class Manner(NamedTuple):

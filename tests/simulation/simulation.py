@@ -19,8 +19,9 @@ from typing import Any, Callable, NamedTuple
 
 from ctera_direct_sync.settings import Endpoint, Settings
 from tests.schedules.instrument import Change
-from tests.schedules.scheduler import FewPreemptions, RandomWalk
-from tests.schedules.world import Library, World
+from tests.schedules.library import Library
+from tests.schedules.strategies import FewPreemptions, RandomWalk
+from tests.schedules.world import World
 
 from .calls import KINDS, PATH_KINDS, Call
 from .network import KEY, PORTAL, Network

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from .records import MUTANTS, Mutant
+from .engine import ENGINE_MUTANTS
+from .mutant import Mutant
+from .shared import SHARED_MUTANTS
 
 __all__ = ["MUTANTS", "Mutant"]
+
+MUTANTS = ENGINE_MUTANTS + SHARED_MUTANTS

@@ -62,7 +62,10 @@ def options(portal: Emulator, quick: Settings) -> Iterator[dict[str, Any]]:
     """``storage_options`` for ``portal``; what was made with them is closed after the test."""
     filesystem = pytest.importorskip("ctera_direct_sync.filesystem")
     from ctera_direct_sync._fsspec.instances import portal_clients
+    from ctera_direct_sync._fsspec.sightings import sightings_of
 
+    # An earlier portal may have had this port, and a file system of it may still be alive somewhere.
+    sightings_of(portal.url).names.clear()
     yield {
         "baseurl": portal.url,
         "access_key_id": portal.access_key_id,

@@ -91,7 +91,7 @@ def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No keys, proxies or CA bundles of whoever runs the tests."""
+    """No keys, proxies or CA bundles of the developer who runs the tests."""
     for name in _VARIABLES:
         for variable in (name, name.upper(), f"CTERA_DIRECT_{name}"):
             monkeypatch.delenv(variable, raising=False)

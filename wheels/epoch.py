@@ -1,4 +1,4 @@
-"""Prints SOURCE_DATE_EPOCH: as the environment has it, or the last commit's time, or a fixed one.
+"""Prints SOURCE_DATE_EPOCH: as the environment says, or the last commit's time, or a fixed one.
 
 Timestamps inside archives come from it, so that two builds of the same sources give the same bytes.
 """

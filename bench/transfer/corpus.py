@@ -182,5 +182,5 @@ def listed(blocks: int, dataset: Dataset = SNAPPY_512K) -> File:
 
 
 def of_size(size: int, dataset: Dataset) -> File:
-    """A file of so many bytes."""
+    """A file of `size` bytes."""
     return listed(size // dataset.block_size, dataset)

@@ -26,7 +26,7 @@ from tests.faults.matrix import BLOCK_SIZES, RETRIES, TIMEOUT, Cell, Row, World,
 from tests.faults.own_events import SoftLimit
 from tests.support.belongings import outliving
 
-#: What stands in every signed URL of the emulator, and in no message of ours.
+#: What stands in every signed URL of the emulator, and in no message of the library.
 _SIGNED = ("X-Amz-", "Signature", "?X-", "password@")
 
 
@@ -56,7 +56,7 @@ class Worlds:
 
     @contextlib.contextmanager
     def world(self, cell: Cell) -> Iterator[World]:
-        """A file of its own, with the cell's fault waiting for whoever asks for it."""
+        """A file of its own, with the cell's fault waiting for the first request."""
         options = {"block_size": BLOCK_SIZES, **cell.row.options}
         file_id = self.emulator.add(cell.row.data, file_id=next(self._file_ids), **options)
         world = World(self.emulator, file_id, self.other)
@@ -72,7 +72,7 @@ class Worlds:
 
 
 def settings(row: Row) -> Settings:
-    """Settings under which every cell ends soon, and a busy machine's pauses are no timeouts."""
+    """Settings under which every cell ends soon, and pauses of a busy machine are not timeouts."""
     chosen = Settings(retries=RETRIES, backoff=0.001, max_backoff=0.002, retry_timeout=20.0)
     silence = TIMEOUT if "stall" in row.name else 20.0
     chosen.api.timeout = chosen.storage.timeout = (10.0, silence)
@@ -112,7 +112,7 @@ def listening() -> Iterator[Ears]:
 
 
 def told_by(error: BaseException) -> str:
-    """All that an error tells whoever prints it, its causes and its frames' locals included."""
+    """All that a printed error shows, its causes and its frames' locals included."""
     story = traceback.TracebackException.from_exception(error, capture_locals=True)
     return "".join([str(error), repr(error), *story.format()])
 
@@ -253,7 +253,7 @@ def _library(way: str, attempt: Attempt) -> str:
             error = caught
     if error is None:
         return _judge_recovered(attempt, partial)
-    # Errors of values that came from outside must be of ours; the class alone is compared.
+    # Errors of values that came from outside must be the library's; the class alone is compared.
     attempt.said.append(told_by(error))
     if isinstance(error, SoftLimit):
         return "SoftLimit"

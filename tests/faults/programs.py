@@ -19,7 +19,7 @@ def _client() -> DirectIO:
 
 
 def say(text: object) -> None:
-    """A line for whoever started us."""
+    """A line for the parent process."""
     print(text, flush=True)
 
 

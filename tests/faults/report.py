@@ -52,7 +52,7 @@ snappy, or AES-CBC without compression, while the storage declares no checksum.
 
 
 def page() -> str:
-    """The page, as the table has it."""
+    """The page, made from the table."""
     peer: dict[str, str] = json.loads(_PEER.read_text())
     lines = [_INTRODUCTION.format(cells=len(CELLS))]
     for group, rows in itertools.groupby(ROWS, key=lambda row: row.group):

@@ -21,7 +21,7 @@ def worlds() -> Iterator[Worlds]:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("cell", [pytest.param(cell, id=name_of(cell)) for cell in CELLS])
 def test_cell(worlds: Worlds, cell: Cell) -> None:
-    """The outcome is the table's, within the requests allowed, and nobody hears a secret."""
+    """The outcome is the table's, within the requests allowed, and no secret is shown."""
     result = run(worlds, cell)
     assert result.wrong == []
     assert result.outcome == expected(cell)

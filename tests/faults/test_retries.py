@@ -119,7 +119,7 @@ def test_bad_credentials_are_told_at_once(portal: Emulator, file_id: int, quick:
 
 
 def test_read_timeout_is_of_silence(portal: Emulator, make_client: Callable[..., DirectIO]) -> None:
-    """A body that keeps coming, slowly, for longer than the timeout is no timeout."""
+    """A body that keeps coming, slowly, for longer than the timeout does not time out."""
     data = SyntheticSource(60_000, seed=2, kind="random").read(0, 60_000)
     file_id = portal.add(data, block_size=60_000)
     client = make_client(retries=0)
@@ -180,7 +180,7 @@ def test_one_listing_per_expiry(
 def test_at_most_one_listing_in_flight(
     portal: Emulator, make_client: Callable[..., DirectIO], file_id: int
 ) -> None:
-    """While a renewal is under way nobody asks for another, of whatever way in."""
+    """While a renewal is under way no other API asks for another."""
     client = make_client()
     metadata = client.metadata(file_id)
     portal.expire_urls()
@@ -409,7 +409,7 @@ def test_what_does_not_decode_is_fetched_once_more(
 def test_download_gives_the_files_crc32c(
     portal: Emulator, client: DirectIO, file_id: int, tmp_path: Any
 ) -> None:
-    """The CRC32C combined from the blocks' is the file's, as another implementation has it."""
+    """The CRC32C combined from the blocks' is the file's, as another implementation computes it."""
     import google_crc32c
 
     done = client.download(file_id, tmp_path / "target")

@@ -40,7 +40,7 @@ class Server(NamedTuple):
     log: list[str]
 
     def assert_clean(self) -> None:
-        """Nothing went wrong that nobody was told of."""
+        """Nothing went wrong without a report."""
         log = "".join(self.log)
         assert not re.search("Traceback|Exception ignored", log), log
 

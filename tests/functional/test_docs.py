@@ -131,7 +131,7 @@ def test_tests(snippet: Snippet, tmp_path: Path) -> None:
 
 
 def test_the_nightly_jobs_log(home: Callable[[str], str], tmp_path: Path) -> None:
-    """The second night finds everything unchanged, as the page's log has it."""
+    """The second night finds everything unchanged, as the page's log says."""
     import json
 
     for _ in range(2):

@@ -104,7 +104,7 @@ def _view_of_rows(size: int) -> memoryview:
 
 
 def test_readinto_refuses_what_cannot_be_written(file: DirectFile) -> None:
-    """Bytes and read-only views are no place to read into."""
+    """Bytes and read-only views cannot be read into."""
     with pytest.raises(TypeError):
         file.readinto(b"1234")
     with pytest.raises(TypeError):
@@ -196,7 +196,7 @@ def test_detach(portal: Emulator, client: DirectIO) -> None:
     ids=["encoded", "native", "ranged", "empty blocks"],
 )
 def test_empty_and_small_files(portal: Emulator, client: DirectIO, options: dict[str, Any]) -> None:
-    """An empty file reads as nothing; small ones and empty blocks are no special case."""
+    """An empty file reads as nothing; small ones and empty blocks are read as any other."""
     for data in (b"", b"x", DATA[:12_345]):
         with client.open(portal.add(data, **options)) as file:
             assert file.size == len(data)
@@ -214,7 +214,7 @@ def test_file_listed_in_part(portal: Emulator, client: DirectIO) -> None:
 
 @pytest.mark.parametrize("readahead", [-1, "many", 1.5])
 def test_readahead_argument(client: DirectIO, readahead: Any) -> None:
-    """A read-ahead that is no number of bytes is refused before the portal is asked."""
+    """A read-ahead that is not a number of bytes is refused before the portal is asked."""
     with pytest.raises((ValueError, TypeError)):
         client.open(1, readahead=readahead)
 

@@ -120,7 +120,7 @@ def test_a_jump_stops_the_readahead(serial_client: DirectIO, blocks: int, fetche
 def test_a_skip_within_what_was_read_ahead_goes_on(
     serial_client: DirectIO, blocks: int, fetched: Fetched
 ) -> None:
-    """Skipping forward to a block that was fetched ahead is no jump: nothing is fetched twice."""
+    """Skipping to a block that was fetched ahead is not a jump: nothing is fetched twice."""
     with serial_client.open(blocks) as file:
         for number in range(1, 5):
             _read_block(file, number)

@@ -142,7 +142,7 @@ def test_tarfile_lists_without_reading(
     file_id = portal.add(packed.getvalue(), block_size=BLOCK)
     with serial_client.open(file_id) as file, tarfile.open(fileobj=file) as archive:
         assert archive.getnames() == list("01234")
-    # 6 headers; whoever reads the first bytes of a block after the last of another may read one ahead.
+    # 6 headers; a reader of the first bytes of a block after the last of another may read one ahead.
     assert len(fetched()) <= 12 < len(packed.getvalue()) // BLOCK
 
 

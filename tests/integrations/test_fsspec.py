@@ -51,7 +51,7 @@ def host_of(portal: Emulator) -> str:
 
 
 def test_registered_by_entry_point() -> None:
-    """fsspec knows ``ctera`` without any import of ours."""
+    """fsspec knows ``ctera`` without an import of the library."""
     assert fsspec.get_filesystem_class("ctera") is CteraFileSystem
     assert "ctera" in fsspec.available_protocols()
 
@@ -203,7 +203,7 @@ def test_open_files_and_compression(portal: Emulator, options: dict[str, Any]) -
 def test_names_with_pattern_characters(
     portal: Emulator, options: dict[str, Any], fs: CteraFileSystem
 ) -> None:
-    """Brackets, stars and question marks of a file's name are no pattern."""
+    """Brackets, stars and question marks of a file's name are not a pattern."""
     for name in ("a[1].csv", "what?.csv", "*.csv"):
         path = f"{host_of(portal)}/{portal.add(b'x')}/{name}"
         assert fs.glob(path) == [path]
@@ -381,7 +381,7 @@ def test_get(fs: CteraFileSystem, url: str, file_id: int, tmp_path: Any) -> None
 
 
 def test_errors_of_the_portal(fs: CteraFileSystem, portal: Emulator, file_id: int) -> None:
-    """What the portal refuses is of Python's class and of ours; other answers are of ours."""
+    """A refusal of the portal is an error of Python's class and the library's."""
     with pytest.raises(FileNotFoundError) as caught:
         fs.open("99/x.csv")
     assert isinstance(caught.value, NotFoundError)
@@ -456,7 +456,7 @@ def test_tokens_tell_instances_apart(options: dict[str, Any]) -> None:
 
 
 def test_json(fs: CteraFileSystem, options: dict[str, Any], environment: None) -> None:
-    """JSON holds no keys, not even on request; whoever reads it has them in the environment."""
+    """JSON holds no keys, not even on request; its reader has them in the environment."""
     made = CteraFileSystem(**options, settings=Settings(memory=77))
     for text in (fs.to_json(), made.to_json(), json.dumps(made.to_dict())):
         assert options["access_key_id"] not in text

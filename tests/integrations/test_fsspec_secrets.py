@@ -87,7 +87,7 @@ def test_traceback_with_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_mistyped_option(options: dict[str, Any]) -> None:
-    """An option that is nearly one of ours is an error; options of open() are left alone."""
+    """An option that nearly has the name of a known one is an error; options of open() are left alone."""
     with pytest.raises(TypeError, match="did you mean 'use_listings_cache'"):
         CteraFileSystem(**options, use_listing_cache=False)
     made = CteraFileSystem(**options, cache_type="none", block_size=1000, service_token=SECRET)

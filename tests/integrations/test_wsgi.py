@@ -109,7 +109,7 @@ def test_unsatisfiable_range(client: DirectIO, file_id: int, fetched: Fetched, h
     ],
 )  # fmt: skip
 def test_ignored_range(client: DirectIO, file_id: int, header: str) -> None:
-    """Several ranges, and what is no range of bytes, give the whole file."""
+    """Several ranges, and a header that is not a range of bytes, give the whole file."""
     answer = ask(client, file_id, range=header)
     assert (answer.code, answer.body) == (200, DATA)
     assert "Content-Range" not in answer.headers

@@ -115,7 +115,7 @@ def test_later_error_ends_the_body(client: DirectIO, portal: Emulator, file_id: 
 
 
 def test_programming_errors_are_raised(client: DirectIO, file_id: int) -> None:
-    """A closed client or a file ID that is none is no 502 but the developer's to see."""
+    """A closed client or a malformed file ID is not a 502, but raised for the developer."""
     with pytest.raises(TypeError):
         wsgi.file_response(client, "12", {})
     client.close()

@@ -236,7 +236,7 @@ def ours(emulator: Emulator, **options: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def client(emulator: Emulator) -> Iterator[Any]:
-    """One client of ours for all cases."""
+    """One client of the library for all cases."""
     with ours(emulator) as opened:
         yield opened
 

@@ -58,7 +58,7 @@ class Listener:
                         connection.sendall(self._reply)
 
     def close(self) -> None:
-        """Whoever is connected by now has to have gone."""
+        """The peers that are connected by now must have gone."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -210,7 +210,7 @@ def test_signals_do_not_prolong_a_read(reply: bytes) -> None:
     assert len(ticks) > 3 and elapsed < 5
 
 
-# --- connections that nobody uses ------------------------------------------------------------------------
+# --- unused connections ----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager

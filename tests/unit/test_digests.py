@@ -173,7 +173,7 @@ def test_malformed(value):
 
 @pytest.mark.parametrize("value", ["", "!", DIGESTS["md5"].hex(), b64(DIGESTS["crc32c"])])
 def test_malformed_md5(value):
-    """A digest in hexadecimal, or of another size, is no Content-MD5."""
+    """A digest in hexadecimal, or of another size, is not a Content-MD5."""
     assert list(declared(headers(Content_MD5=value), ALL)) == []
 
 

@@ -53,7 +53,7 @@ def test_split(url, origin, target):
 
 @pytest.mark.parametrize("url", ["", "a.example.com/x", "/x", "https:a", "mailto:a@example.com"])
 def test_url_without_a_scheme(url):
-    """What is no absolute URL is said to be none, without being quoted."""
+    """A text that is not an absolute URL is said so, without being quoted."""
     with pytest.raises(TransportError) as caught:
         split_url(url)
     assert caught.value.kind == "url"
@@ -159,7 +159,7 @@ def wrapped(reason: Exception) -> u3.MaxRetryError:
 
 
 def verification_error() -> ssl.SSLCertVerificationError:
-    """As OpenSSL reports a certificate that nobody vouches for."""
+    """As OpenSSL reports a certificate of an unknown authority."""
     error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] failed")
     error.verify_message = "self-signed certificate"
     return error

@@ -33,7 +33,7 @@ from tests.support.wire import LIMIT, PATH, assert_hidden
 
 @pytest.fixture
 def quiet_port() -> Iterator[int]:
-    """A port on which nobody listens: bound, so that nobody else can."""
+    """A port without a listener: bound, so that no other program can listen."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
@@ -299,7 +299,7 @@ def test_answer_that_nobody_asked_for(size, lend, secure):
                 try:
                     connection, _ = listener.accept()
                 except socket.timeout:
-                    return  # Nobody came: the first connection was used again.
+                    return  # No connection came: the first connection was used again.
                 if secure:
                     connection = certificates.context.wrap_socket(connection, server_side=True)
                 stack.enter_context(connection)

@@ -135,7 +135,7 @@ def test_secret_that_is_no_base64(secret):
     "wrapped", ["", "?", "not base64!", "QUJD", base64.b64encode(bytes(17)).decode(), "ü" * 24]
 )
 def test_wrapped_key_that_is_malformed(wrapped):
-    """What is no base64 of whole AES blocks is the portal's fault, and the text says so."""
+    """A value that is not base64 of whole AES blocks is the portal's fault, and the text says so."""
     with pytest.raises(DecryptKeyError, match="portal sent a wrapped key that is malformed"):
         unwrap(wrapped, SECRET, 1)
 

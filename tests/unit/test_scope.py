@@ -29,7 +29,7 @@ def in_thread(call) -> Future:
 
 
 def test_fresh_scope():
-    """A scope that nobody cancelled lets everything pass."""
+    """A scope that was not cancelled lets everything pass."""
     scope = CancelScope()
     scope.check()
     scope.wait(0)
@@ -168,7 +168,7 @@ def followers(flights: SingleFlight, count: int, call) -> tuple[list[Future], li
 
 
 def never() -> object:
-    """What nobody should call while a flight is under way."""
+    """A call that must not come while a flight is under way."""
     pytest.fail("a second call was made")
 
 

@@ -242,7 +242,7 @@ def test_deserializing_what_is_no_dictionary(data):
 
 
 def test_metadata_equality():
-    """Lists are equal by all that they hold, and are no dictionary keys."""
+    """Lists are equal by all that they hold, and cannot be dictionary keys."""
     assert metadata() == metadata()
     assert metadata() != metadata(cipher="AES-GCM")
     assert metadata() != metadata().serialize()
@@ -251,7 +251,7 @@ def test_metadata_equality():
 
 
 def test_metadata_does_not_follow_the_list_it_was_made_of():
-    """The chunks are copied: nobody else's list changes them."""
+    """The chunks are copied: changes of the caller's list do not reach them."""
     chunks = [Chunk(1, 0, 100, URL)]
     listed = Metadata(42, 100, chunks)
     chunks.clear()

@@ -139,7 +139,7 @@ def test_what_was_begun_is_taken_up(
 
 
 def test_nothing_to_do(client: DirectIO, tmp_path: Path) -> None:
-    """An empty batch gives no results, and asks nobody for anything."""
+    """An empty batch gives no results, and sends no request."""
     assert client.download_many([], tmp_path) == []
 
 
@@ -217,7 +217,7 @@ def test_what_is_unchanged_is_checked_too(client: DirectIO, ids: list[int], tmp_
 def test_malformed_checksums(
     portal: Emulator, client: DirectIO, ids: list[int], tmp_path: Path, text: str
 ) -> None:
-    """What is no checksum fails its item before anything is asked for."""
+    """A malformed checksum fails its item before anything is asked for."""
     (result,) = client.download_many([(ids[0], "a", text)], tmp_path)
     assert isinstance(result.error, ValueError) and "checksum" in str(result.error)
     assert not portal.requests
@@ -338,7 +338,7 @@ def test_values_that_cannot_be_fail_their_item(
 
 @pytest.mark.parametrize("item", [5, "ab", (1,), (1, "a", None, 2), [1, "a"]])
 def test_items_of_another_shape(client: DirectIO, tmp_path: Path, item: Any) -> None:
-    """What is no item at all is a mistake of the program, and raises before anything begins."""
+    """An object that is not an item is a mistake of the program, and raises before anything begins."""
     with pytest.raises(TypeError, match="file_id, path"):
         client.download_many([item], tmp_path / "new")
     assert not (tmp_path / "new").exists()
@@ -389,7 +389,7 @@ def test_one_batch_per_folder(
 
 
 def test_a_lock_that_was_left_is_no_lock(client: DirectIO, ids: list[int], tmp_path: Path) -> None:
-    """The lock file of a process that died hinders nobody."""
+    """The lock file of a process that died does not hinder another."""
     (tmp_path / ".ctera-batch.lock").write_bytes(b"")
     assert outcomes(client.download_many([(ids[0], "a")], tmp_path, resume=False)) == ["done"]
     assert os.listdir(tmp_path) == ["a"]

@@ -1,4 +1,4 @@
-"""Ends of items that are no usual errors, and names that a disk does not tell apart."""
+"""Ends of items that are not usual errors, and names that a disk does not tell apart."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def test_a_quote_that_is_not_closed() -> None:
     ],
 )
 def test_manifests_that_cannot_be_read(text: str | bytes, problem: str) -> None:
-    """A header or an encoding that is not understood is no manifest."""
+    """A header or an encoding that is not understood is refused."""
     with pytest.raises(ManifestError, match=problem):
         read(text)
 

@@ -296,7 +296,7 @@ def test_target_in_use(run: Run, portal: Emulator, file_id: int, target: Path) -
 
 @pytest.mark.parametrize("command", ["cat", "info"])
 def test_closed_pipe(portal: Emulator, command: str) -> None:
-    """Whoever stops reading ends the command quietly, with the code that a shell gives SIGPIPE."""
+    """A reader that stops ends the command quietly, with the code that a shell gives SIGPIPE."""
     file_id = portal.add(bytes(2_000_000), block_size=100)
     with started(
         command, "-f", file_id, "--workers=2" if command == "cat" else "--json"

@@ -115,7 +115,7 @@ def test_listed_range(portal: Emulator, client: DirectIO) -> None:
 
 @pytest.mark.parametrize("listing", ["8.3", "ranged"])
 def test_empty_file(portal: Emulator, client: DirectIO, listing: str) -> None:
-    """An empty file is no error, and nothing comes."""
+    """An empty file gives nothing, without an error."""
     file_id = portal.add(b"", listing=listing)
     for name, way in ways.ALL.items():
         assert way(client, file_id, None) == {}, name

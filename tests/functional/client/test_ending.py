@@ -68,7 +68,7 @@ def test_leaving_the_loop_cuts_off_what_is_read(
         if block.number == 4:
             assert held[0].wait() and held[1].wait()
             break
-    client.close()  # Joins both threads, which are stalled for as long as nobody cuts them off.
+    client.close()  # Joins both threads, which are stalled until they are cut off.
     asked = [record.block for record in portal.log.records(where="storage")]
     assert sorted(asked) == [1, 2, 3, 4, 5, 6]
 
@@ -87,7 +87,7 @@ def test_exception_in_the_loop(portal: Emulator, client: DirectIO, file_id: int)
 
 
 def test_generator_that_is_dropped(portal: Emulator, client: DirectIO, file_id: int) -> None:
-    """A stream that nobody holds any more stops by itself."""
+    """A stream that was dropped stops by itself."""
     portal.faults.add("storage", block=6, times=None, action=faults.stall())
     blocks = client.stream(file_id, max_workers=1)
     assert next(blocks).number == 1
@@ -185,7 +185,7 @@ def test_close_during_a_download(
 def test_close_during_a_listing(
     portal: Emulator, client: DirectIO, file_id: int, aside: ThreadPoolExecutor
 ) -> None:
-    """A call that waits for the portal ends with an error of ours."""
+    """A call that waits for the portal ends with an error of the library."""
     held = portal.faults.add("portal", times=None, action=faults.stall())
     listing = aside.submit(client.metadata, file_id)
     assert held.wait()
@@ -201,7 +201,7 @@ def test_close_during_a_backoff(
     file_id: int,
     aside: ThreadPoolExecutor,
 ) -> None:
-    """Whoever waits for a Retry-After of ten minutes is woken."""
+    """A caller that waits for a Retry-After of ten minutes is woken."""
     waiting = threading.Event()
     client = make_client(
         retry_timeout=3600, on_event=lambda event: event.name == "retried" and waiting.set()
@@ -279,7 +279,7 @@ def test_stream_error_inside_a_range(portal: Emulator, client: DirectIO, file_id
 
 
 def test_client_that_is_dropped_leaves_no_thread(portal: Emulator, file_id: int) -> None:
-    """A client that nobody closes ends its threads when it is collected, and keeps no block alive."""
+    """A client that is never closed ends its threads when it is collected, and keeps no block alive."""
     before = set(threading.enumerate())
     client = DirectIO(portal.url, portal.access_key_id, portal.secret_access_key)
     assert b"".join(block.data for block in client.stream(file_id)) == DATA

@@ -98,7 +98,7 @@ def test_proxy_that_refuses_is_blamed_for_a_block(
     portal: Emulator, make_client: Callable[..., DirectIO], monkeypatch: pytest.MonkeyPatch,
     session: Any, scheme: str,
 ) -> None:  # fmt: skip
-    """Where nobody listens at the proxy's port, the block's error names the proxy, not the storage."""
+    """If the proxy's port is closed, the block's error names the proxy, not the storage."""
     proxy = f"http://127.0.0.1:{closed_port()}"
     use_proxy(monkeypatch, f"http://user:c0ffee@{proxy[7:]}")
     error = block_error(portal, make_client, f"{scheme}://storage.example/o", session=session)
@@ -138,7 +138,7 @@ def test_connect_that_is_refused(
 def test_other_failures_name_the_proxy_on_the_way(
     portal: Emulator, make_client: Callable[..., DirectIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that is no HTTP may be the proxy's, so the message says that there is one."""
+    """An answer that is not HTTP may be the proxy's, so the message says that there is one."""
     with serving(lambda connection, line, head: connection.sendall(b"SSH-2.0\r\n\r\n")) as proxy:
         use_proxy(monkeypatch, f"http://127.0.0.1:{proxy.port}")
         error = block_error(portal, make_client, "http://storage.example/o")
@@ -207,7 +207,7 @@ def test_socks_that_fails(
 
 @pytest.fixture
 def certificates() -> Iterator[Certificates]:
-    """Of an authority that nobody knows."""
+    """Of an unknown authority."""
     made = Certificates("127.0.0.1")
     yield made
     made.remove()

@@ -276,7 +276,7 @@ def test_unprotected_portal_is_warned_of_once(caplog: pytest.LogCaptureFixture) 
 
 @pytest.fixture
 def guarded() -> Iterator[Emulator]:
-    """An emulator behind TLS, by an authority that nobody knows."""
+    """An emulator behind TLS, by an unknown authority."""
     with Emulator(tls=True, separate_storage=True) as running:
         yield running
 

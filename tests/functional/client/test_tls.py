@@ -28,7 +28,7 @@ DAY = datetime.timedelta(days=1)
 
 @pytest.fixture
 def authority() -> trustme.CA:
-    """An authority that nobody knows but by its bundle."""
+    """An authority that is known by its bundle alone."""
     return trustme.CA()
 
 

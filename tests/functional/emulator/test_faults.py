@@ -85,7 +85,7 @@ def test_reset_before_headers(fail, emulator):
 
 @pytest.mark.parametrize("after", [0, 1, 20_000])
 def test_reset_in_the_body(fail, right, after):
-    """A reset comes after no more than so many bytes of the body."""
+    """A reset comes after at most that part of the body."""
     got = fail(faults.reset(after))
     assert got.end == "reset"
     assert right[:after].startswith(got.body)
@@ -98,7 +98,7 @@ def test_cut_before_headers(fail):
 
 @pytest.mark.parametrize("after", [0, 1, 20_000, 29_999])
 def test_cut_in_the_body(fail, right, after):
-    """The connection is closed after just so many bytes, of the full length promised."""
+    """The connection is closed after exactly that part of the promised length."""
     got = fail(faults.cut(after))
     assert b"\r\nContent-Length: 30000" in got.head
     assert (got.body, got.end) == (right[:after], "eof")
@@ -120,7 +120,7 @@ def test_stall_before_headers(emulator, block_url, file_id, receive, right):
 
 
 def test_stall_in_the_body(emulator, block_url, file_id, right):
-    """So many bytes come, no more until the fault is released, then the rest."""
+    """A part comes, then nothing until the fault is released, then the rest."""
     hold = emulator.faults.add("storage", action=faults.stall(after=1000))
     parts = urlsplit(block_url(emulator, file_id))
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
@@ -211,14 +211,14 @@ def test_chunked_and_cut(fail, right):
 
 
 def test_gzip_encoding(fail, right):
-    """A content encoding nobody asked for is declared, and holds the body."""
+    """A content encoding that was not asked for is declared, and holds the body."""
     got = fail(faults.gzip_encoding())
     assert b"\r\nContent-Encoding: gzip\r\n" in got.head
     assert gzip.decompress(got.body) == right
 
 
 def test_garbage(fail):
-    """Bytes that are no HTTP come as they are."""
+    """Bytes that are not HTTP come as they are."""
     assert fail(faults.garbage(b"\0nonsense")) == (b"\0nonsense", "eof")
 
 

@@ -50,7 +50,7 @@ def test_node_not_in_direct_mode(emulator, session):
 
 
 def test_other_paths_are_no_json(emulator, session):
-    """What is no Direct IO path is a web server's page with 404."""
+    """Another path than Direct IO's gives a web server's page with 404."""
     reply = session.get(f"{emulator.url}/index.html")
     assert (reply.status_code, reply.headers["Content-Type"]) == (404, "text/html")
 
@@ -257,7 +257,7 @@ def test_table(emulator, data):
 
 
 def test_secret_must_be_base64():
-    """A secret access key that is no base64 is refused, and not shown."""
+    """A secret access key that is not base64 is refused, and not shown."""
     with pytest.raises(ValueError, match="base64") as caught:
         Emulator(secret_access_key="not!base64")
     assert "not!base64" not in str(caught.value)

@@ -98,7 +98,7 @@ def test_tls(session, data, separate):
 
 
 def test_tls_faults(data, block_url, session):
-    """Resets and cuts work below TLS; a client that never shakes hands holds up nobody."""
+    """Resets and cuts work below TLS; a client that never shakes hands holds up no other."""
     with Emulator(tls=True) as emulator:
         session.verify = emulator.ca_bundle
         file_id = emulator.add(data, native=True)
@@ -367,7 +367,7 @@ def test_large_file_in_bounded_memory(record_property):
 
 
 def test_handshake_failure_is_no_error(data, caplog):
-    """A client that speaks plain HTTP to a TLS port, or trusts nobody, is let go quietly."""
+    """A client that speaks plain HTTP to a TLS port, or trusts no authority, is let go quietly."""
     caplog.set_level(logging.DEBUG, "ctera_direct_sync")
     with Emulator(tls=True) as emulator:
         parts = urlsplit(emulator.url)

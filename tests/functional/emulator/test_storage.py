@@ -89,7 +89,7 @@ def test_signatures_are_one_emulators(session, block_url, data):
     ],
 )
 def test_no_such_object(emulator, session, file_id, path):
-    """A signed name that is no object's is 404."""
+    """A signed name without an object is 404."""
     assert file_id == 1001
     reply = session.get(emulator.storage_url + emulator._signer.sign(path))
     assert (reply.status_code, error_code(reply)) == (404, "NoSuchKey")

@@ -164,7 +164,7 @@ def test_another_python_is_not_told_to_compile() -> None:
 
 
 def test_ctypes_is_left_as_it_is() -> None:
-    """Other users of ctypes.pythonapi in the process find its functions without types of ours."""
+    """Other users of ctypes.pythonapi in the process find its functions without the library's types."""
     if "native" not in os.environ.get("CTERA_DIRECT_TEST_BACKENDS", "native,portable").split(","):
         pytest.skip("CTERA_DIRECT_TEST_BACKENDS leaves the native backend out")
     program = """

@@ -37,7 +37,7 @@ def test_nist_ecb(codec: ModuleType, name: str) -> None:
 
 @pytest.mark.parametrize("size", range(40))
 def test_ecb_refuses(codec: ModuleType, size: int) -> None:
-    """A key of no AES size, and data that is no whole blocks, are told by name."""
+    """A key of no AES size, and data of a broken number of blocks, are told by name."""
     data = bytes(16)
     if size in (16, 24, 32):
         assert len(codec.decrypt_ecb(data, key=bytes(size))) == 16
@@ -147,7 +147,7 @@ def test_cbc_objects_of_every_short_size(codec: ModuleType) -> None:
 
 
 def test_gcm_objects_of_every_short_size(codec: ModuleType) -> None:
-    """Too short for nonce and tag is no envelope; longer, the tag does not match."""
+    """Data too short for nonce and tag is refused; longer, the tag does not match."""
     stored = gcm(bytes(100), 1)
     for size in range(len(stored)):
         sentence = "format" if size < 29 else "tag"
@@ -221,7 +221,7 @@ def test_wrong_tag_before_wrong_length(codec: ModuleType) -> None:
 
 @pytest.mark.parametrize("length", [0, 4096, 4 << 20, 64 << 20])
 def test_the_envelope_is_judged_before_the_length(codec: ModuleType, length: int) -> None:
-    """An empty body or an error page is no encrypted block, however long the block should be."""
+    """An empty body or an error page is not an encrypted block, however long the block should be."""
     for stored in (b"", b"x" * 16, b"<Error><Code>SlowDown</Code></Error>"):
         with pytest.raises(DecryptBlockError, match="format"):
             codec.decode(stored, key=KEY, length=length)

@@ -51,7 +51,7 @@ class Bulk:
 def standing_back(
     monkeypatch: pytest.MonkeyPatch, step: float = PATIENCE, quick: float = PATIENCE
 ) -> Iterator[tuple[Engine, threading.Event]]:
-    """An engine with steps of so many seconds, and what tells that a worker stands back."""
+    """An engine with steps of the given seconds, and what tells that a worker stands back."""
     monkeypatch.setattr("ctera_direct_sync._engine.engine._QUICK_JOB_S", quick)
     stands_back = threading.Event()
 
@@ -92,7 +92,7 @@ def test_the_result_of_a_job_does_not_wait_for_that(monkeypatch):
 
 
 def test_bulk_work_stands_back_for_a_moment_only(monkeypatch):
-    """A stream that is announced and does not come, or has a slow storage, holds up nobody for long."""
+    """A stream that is announced and does not come, or has a slow storage, holds up no other for long."""
     with standing_back(monkeypatch, step=0.001) as (made, _):
         bulk = Bulk(made, [])
         bulk.meet_a_stream()

@@ -226,7 +226,7 @@ def test_how_long_they_gather(monkeypatch, queued, seconds):
 
 
 def test_cancelled_job_in_an_iteration(pooled):
-    """A job that was cancelled before its turn comes out of as_finished so, and holds up nobody."""
+    """A job that was cancelled before its turn comes out of as_finished so, and holds up no other."""
     gate = Held()
     started = transfer(4, gate, ordered=False, max_workers=1)
     pooled.start(started)

@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def peak() -> int:
-    """The most memory that was resident. What getrusage has includes that of whoever forked us."""
+    """The most memory that was resident. getrusage includes that of the parent at the fork."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

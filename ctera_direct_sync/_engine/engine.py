@@ -261,7 +261,9 @@ class Engine:
             Cancelled: The transfer was cancelled, the engine was closed, or a parent began it.
             RuntimeError: As `check_process`, or the engine itself has failed.
         """
-        self.check_process()
+        # As is_parents: this runs once for each block.
+        if os.getpid() != self._process:
+            self.check_process()
         if self._failure is not None:
             raise RuntimeError("the download engine failed: please report this") from self._failure
         if transfer.generation != self._generation or transfer.scope.cancelled or self.closed:
@@ -398,7 +400,7 @@ class Engine:
             except BaseException as error:  # noqa: BLE001 - no consumer may wait for ever
                 self._fail(error, job)
                 return
-            if finished is not None:
+            if finished is not None and finished.unannounced:
                 _undisturbed(finished.announce)
             for each, dropped in cancelled:
                 self._end(each, dropped)

@@ -360,7 +360,8 @@ class Transfer(Generic[T]):
         self._working_bytes = working_bytes
         self._result_bytes = result_bytes
         self._notify = notify
-        self._unannounced: deque[Piece] = deque()
+        #: Pieces that were queued, and of which no event told yet.
+        self.unannounced: deque[Piece] = deque()
         self._shared_futures: list[tuple[weakref.ref[SharedFuture], Piece]] = []
         self._advance()
 
@@ -406,7 +407,7 @@ class Transfer(Generic[T]):
             if self.ordered:
                 self.results.put(job)
             if self._notify is not None:
-                self._unannounced.append(piece)
+                self.unannounced.append(piece)
             self._advance()
 
     def begin(self) -> None:
@@ -475,9 +476,9 @@ class Transfer(Generic[T]):
 
     def announce(self) -> None:
         """Tell of the pieces that were queued since the last time."""
-        while self._unannounced:
+        while self.unannounced:
             try:
-                piece = self._unannounced.popleft()
+                piece = self.unannounced.popleft()
             except IndexError:  # Another thread tells of it.
                 return
             self.tell("queued", piece)

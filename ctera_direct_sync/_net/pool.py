@@ -144,7 +144,8 @@ class _AbortableConnection(_Connection):
             self.timeout = connect_timeout_s
             self.connect()
         else:
-            self._attach(self.sock)
+            sock = self.sock
+            self._attachment = scope.attach(lambda: shut_down(sock))
         self._set_read_timeout(read_timeout_s)
         return self.sock
 

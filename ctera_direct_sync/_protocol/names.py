@@ -36,8 +36,11 @@ _FOLDER_LIMIT = 50
 
 #: Entries of one listing that are remembered, to tell those that come twice.
 _REMEMBERED = 10_000
-#: Pages in a row without anything new after which a listing is given up.
-_MAX_IDLE_PAGES = 20
+#: Pages in a row without anything new after which a listing is given up. Entries that the user may not see
+#: can fill many.
+_MAX_IDLE_PAGES = 200
+#: Steps back in a row after which a listing is given up.
+_MAX_STEPS_BACK = 20
 
 _MAX_WORD = 40
 _TIME = re.compile(
@@ -193,6 +196,7 @@ class Pager(Generic[E]):
         self._forgot = False
         self._start = 0
         self._step_back = 0
+        self._steps_back = 0
         self._idle_pages = 0
         #: Whether everything came.
         self.complete = False
@@ -232,8 +236,8 @@ class Pager(Generic[E]):
 
     def _go_back(self) -> None:
         self._step_back = max(self._limit, 2 * self._step_back)
-        self._idle_pages += 1
-        if self._idle_pages > _MAX_IDLE_PAGES or (self._step_back > _REMEMBERED and self._forgot):
+        self._steps_back += 1
+        if self._steps_back > _MAX_STEPS_BACK or (self._step_back > _REMEMBERED and self._forgot):
             what = "The list of cloud folders" if self._path is None else "The folder"
             raise NamespaceError(
                 f"{what} changes too fast to list it complete: try again later",
@@ -251,16 +255,18 @@ class Pager(Generic[E]):
                 self._path,
             )
         if has_new:
-            self._step_back = 0
+            self._step_back = self._steps_back = 0
         if count > 1:
             self._start += count - 1
+            self._step_back = max(0, self._step_back)
         elif count == 1:
             # An overlap of one would leave nothing for a portal that gives one at a time.
             self._start += 1
             self._step_back = -1
         elif self._idle_pages % 2 == 0:
-            # Empty twice: the portal may leave out what the user may not see. Look behind it.
-            self._start += self._limit
+            # Empty twice: the portal may leave out what the user may not see. Look behind it, but no
+            # further than the smallest page may reach: the portal may give less than it is asked for.
+            self._start += min(self._limit, _SMALL_PAGE_LIMIT)
             self._step_back = -1
 
 

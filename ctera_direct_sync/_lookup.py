@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import operator
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from ._base.account import from_environment
 from ._base.cancellation import CancelScope, SingleFlight
 from ._protocol.names import check_path
 from .exceptions import (
-    AccessDeniedError,
     IsAFolderError,
+    LoginError,
     NamedFileID,
+    NamespaceConnectionError,
     NamespaceError,
-    NotAFolderError,
-    PathNotFoundError,
 )
 from .namespace import Namespace, find_within, stat_within
 from .settings import Settings
@@ -26,6 +27,10 @@ __all__ = ["FolderLookup", "Lookup", "as_path", "id_of", "label_of"]
 
 #: Wanted paths of one folder from which on its listing is cheaper than a lookup of each.
 _MIN_LISTED = 3
+#: Failures that a lookup of each path would meet as well.
+_PORTALS_OWN = (LoginError, NamespaceConnectionError)
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def as_path(file: Any) -> str | None:
@@ -96,11 +101,21 @@ class Lookup:
         baseurl: The client's URL, for a Namespace of its own.
         settings: The client's settings, for the same.
         given: The Namespace that the client was given, or None.
+
+    Raises:
+        TypeError: `given` is not a Namespace.
+        ValueError: `given` is of another portal.
     """
 
     def __init__(self, baseurl: str, settings: Settings, given: Namespace | None) -> None:
         if given is not None and not isinstance(given, Namespace):
             raise TypeError("namespace is a Namespace, or None")
+        if given is not None and _address(given.baseurl) != _address(baseurl):
+            # The same number would be another file, or one that the user may not read.
+            raise ValueError(
+                f"namespace is of {given.baseurl}, but the client of {baseurl}: pass a Namespace of "
+                "the client's portal"
+            )
         self._baseurl = baseurl
         self._settings = settings
         self._given = given
@@ -182,8 +197,12 @@ class FolderLookup:
                 names = self._lookup.names()
                 try:
                     found = find_within(names, folder, wanted, len(wanted), scope)
-                except (PathNotFoundError, NotAFolderError, AccessDeniedError):
-                    found = {}  # The lookup of each path tells its own error.
+                except NamespaceError as error:
+                    if isinstance(error, _PORTALS_OWN) or error.errno == errno.ECANCELED:
+                        raise
+                    # The folder cannot be listed. The lookup of each path may work, or tells its own
+                    # error.
+                    found = {}
                 self._found[folder] = found
             return found
 
@@ -198,6 +217,16 @@ class FolderLookup:
 def named(entry: Entry, path: str) -> int:
     """Return the ID of an entry that was found by a path. Raise what `id_of` does."""
     return NamedFileID(id_of(entry), path)
+
+
+def _address(baseurl: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of a portal's URL, each in one spelling."""
+    parts = urlsplit(baseurl.strip())
+    host = (parts.hostname or "").rstrip(".")
+    with contextlib.suppress(UnicodeError):
+        host = host.encode("idna").decode("ascii")
+    port = parts.port
+    return parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port
 
 
 def _parent(path: str) -> str:

@@ -58,7 +58,7 @@ class DirectIO:
     Raises:
         TypeError: `namespace` is not a Namespace.
         ValueError: An argument is malformed, or neither the call nor the environment gives it. The
-            message names the argument and the variable.
+            message names the argument and the variable. Or `namespace` is of another portal.
 
     Example:
         >>> with DirectIO("https://tenant.ctera.com", access_key_id, secret_access_key) as client:

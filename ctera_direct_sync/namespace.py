@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Container, Iterator
 from types import TracebackType
 from typing import Any, Callable, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 
@@ -125,7 +126,8 @@ class Namespace:
         self._scopes: set[CancelScope] = set()
         self._http = APISession(self._settings.api, self._tls, self._session)
         self._sign_in = SignIn(self._http, root, self._credentials, policy, parent)
-        self._names = Names(PortalCalls(self._http, root, self._sign_in, policy), self._context)
+        calls = PortalCalls(self._http, root, self._sign_in, policy)
+        self._names = Names(calls, self._context, urlsplit(self._baseurl).path)
 
     @property
     def baseurl(self) -> str:
@@ -223,7 +225,9 @@ class Namespace:
             lambda scope: self._names.pager(path, scope, include_deleted=include_deleted),
         )
 
-    def _read_pages(self, path: str, start: Callable[[CancelScope], Pager]) -> Iterator[Entry]:
+    def _read_pages(
+        self, path: str, start: Callable[[CancelScope], Pager[Entry]]
+    ) -> Iterator[Entry]:
         """Fetch the first page of a listing, and return an iterator of all its entries."""
         self._check_open()
         scopes = self._scopes

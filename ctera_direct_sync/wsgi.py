@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from ._base.cancellation import Cancelled
 from ._core import core_of
+from ._lookup import label_of
 from ._readers.stream import Streamer
 from ._wsgi.deadline import Deadline
 from ._wsgi.request import UNSATISFIABLE, match, none_match, wanted_range
@@ -34,7 +35,7 @@ from .exceptions import (
     StreamError,
     UnAuthorized,
 )
-from .types import Block, Metadata
+from .types import Block, FileRef, Metadata
 
 if TYPE_CHECKING:
     import flask
@@ -102,7 +103,7 @@ FileResponse = Response
 
 def file_response(
     client: DirectIO,
-    file_id: int,
+    file_id: FileRef,
     environ: Mapping[str, Any],
     *,
     filename: str | None = None,
@@ -117,9 +118,10 @@ def file_response(
 
     Args:
         client: The client to download with.
-        file_id: The file's ID.
+        file_id: The file's ID, its path on the portal, or its `Entry`.
         environ: The request, as WSGI describes it.
-        filename: The name that a browser saves the file under (Content-Disposition, RFC 6266).
+        filename: The name that a browser saves the file under (Content-Disposition, RFC 6266). None:
+            the last part of the path, if the file is named by a path or `Entry`.
         content_type: The Content-Type. By default it is chosen by the filename's extension alone.
         timeout: Seconds to wait for the first byte of the file. After that the answer is 504. None:
             `DEFAULT_TIMEOUT_S`. `math.inf` leaves it to the client's settings, which always decide
@@ -129,8 +131,9 @@ def file_response(
         The response. The `close()` of its body, which WSGI servers call, stops the downloads.
 
     Raises:
-        ValueError: `content_type` cannot be a header, `timeout` is not a positive number, or the
-            client is closed.
+        TypeError: `file_id` does not name a file.
+        ValueError: `content_type` cannot be a header, `timeout` is not a positive number, the path
+            has parts such as `..`, or the client is closed.
 
     Example:
         >>> def application(environ, start_response):
@@ -144,6 +147,9 @@ def file_response(
     method = environ.get("REQUEST_METHOD", "GET")
     if method not in ("GET", "HEAD"):
         return _plain(405, "Only GET and HEAD are possible.", [("Allow", "GET, HEAD")])
+    file = label_of(file_id)
+    if filename is None and isinstance(file, str):
+        filename = file.rstrip("/").rpartition("/")[2]
     deadline = Deadline(seconds)
     try:
         metadata = _list(client, file_id, deadline)
@@ -155,7 +161,8 @@ def file_response(
         deadline.end()
     if deadline.passed:
         status, reason = 504, f"no byte came within {seconds:g} seconds (timeout=): {reason}"
-    _log.warning("file %s: answered %d: %s", file_id, status, reason)
+    # A path may hold line breaks, which would begin another line of the log.
+    _log.warning("file %r: answered %d: %s", file, status, reason)
     return _plain(status, _APOLOGIES[status], [], method == "HEAD")
 
 
@@ -166,7 +173,7 @@ def _check_timeout(timeout: float | None) -> float:
     return seconds
 
 
-def _list(client: DirectIO, file_id: int, deadline: Deadline) -> Metadata:
+def _list(client: DirectIO, file_id: FileRef, deadline: Deadline) -> Metadata:
     """Return the block list of a file. Raise what `DirectIO.metadata` does, also when the time is up."""
     core = core_of(client)
     with core.scope() as scope:
@@ -176,7 +183,7 @@ def _list(client: DirectIO, file_id: int, deadline: Deadline) -> Metadata:
         except Cancelled:
             pass
     raise DirectIOAPIError(
-        "The wait for the portal's answer was cut off", file_id, errno=errno.ECANCELED
+        "The wait for the portal's answer was cut off", label_of(file_id), errno=errno.ECANCELED
     )
 
 
@@ -304,8 +311,14 @@ def _guess_type(filename: str) -> str:
     return guessed
 
 
+#: Line breaks and other control characters, and marks that turn the direction of what follows: with one
+#: of those "fdp.exe" can look like "exe.pdf".
+_MISLEADING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
 def _attachment(filename: str) -> str:
     """Return the header for a file name: plain for old clients, and if it differs as RFC 8187 says."""
+    filename = _MISLEADING.sub("_", filename)
     plain = "".join(
         letter if " " <= letter <= "~" and letter not in '"\\%/' else "_" for letter in filename
     )
@@ -354,7 +367,7 @@ def _check_value(name: str, value: str) -> None:
 
 def flask_response(
     client: DirectIO,
-    file_id: int,
+    file_id: FileRef,
     *,
     filename: str | None = None,
     content_type: str | None = None,
@@ -364,7 +377,7 @@ def flask_response(
 
     Args:
         client: The client to download with.
-        file_id: The file's ID.
+        file_id: As for `file_response`.
         filename: As for `file_response`.
         content_type: As for `file_response`.
         timeout: As for `file_response`.
@@ -373,6 +386,7 @@ def flask_response(
         What `file_response` returns, as a `flask.Response`.
 
     Raises:
+        TypeError: As for `file_response`.
         ValueError: As for `file_response`.
 
     Example:
@@ -400,7 +414,7 @@ def flask_response(
 def django_response(
     request: HttpRequest,
     client: DirectIO,
-    file_id: int,
+    file_id: FileRef,
     *,
     filename: str | None = None,
     content_type: str | None = None,
@@ -411,7 +425,7 @@ def django_response(
     Args:
         request: The request.
         client: The client to download with.
-        file_id: The file's ID.
+        file_id: As for `file_response`.
         filename: As for `file_response`.
         content_type: As for `file_response`.
         timeout: As for `file_response`.
@@ -420,6 +434,7 @@ def django_response(
         What `file_response` returns, as a `StreamingHttpResponse`.
 
     Raises:
+        TypeError: As for `file_response`.
         ValueError: As for `file_response`.
 
     Example:

@@ -77,7 +77,8 @@ def find_credentials(
     if not access_key_id:
         raise ValueError(
             "access_key_id is missing: pass it, or set CTERA_DIRECT_ACCESS_KEY_ID (or bearer, "
-            "CTERA_DIRECT_BEARER, for files that are not encrypted)"
+            "CTERA_DIRECT_BEARER, for files that are not encrypted). Namespace.create_key_pair() and "
+            "`ctera-direct login` make a key pair"
         )
     secret = find_argument("secret_access_key", secret_access_key)
     return _check_printable("access_key_id", access_key_id), Token(secret)

@@ -44,6 +44,8 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 #: A parser turns CR into LF, unless it is written as a reference (XML 1.0, section 2.11).
 _REFERENCES = {"\r": "&#13;", '"': "&quot;"}
 
+#: How JSON and the portal's XML begin. Some servers call everything text/html.
+_DATA = re.compile(rb"\s*(?:<\?xml\b[^>]*>\s*)?(?:<(?:obj|list|val)\b|[{\[])")
 _PAGE = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 
 
@@ -103,7 +105,10 @@ def render_call(method: str, parameter: Any, kind: str = "user-defined") -> byte
 def is_page(content_type: str, body: bytes) -> bool:
     """Return whether an answer is a web page, such as one that asks to sign in."""
     kind = content_type.partition(";")[0].strip().lower()
-    return kind in ("text/html", "application/xhtml+xml") or _PAGE.match(body[:1024]) is not None
+    beginning = body[:1024].lstrip(b"\xef\xbb\xbf")
+    if kind in ("text/html", "application/xhtml+xml"):
+        return _DATA.match(beginning) is None
+    return _PAGE.match(beginning) is not None
 
 
 def parse(body: bytes) -> Any:

@@ -7,8 +7,8 @@ import datetime
 import errno
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from typing import Any, Callable, NamedTuple, TypeVar
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, Callable, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from .._base.cancellation import CancelScope
@@ -25,6 +25,7 @@ from .messages import MalformedAnswer, read_boolean, read_integer, read_text
 __all__ = ["Names", "Page", "Pager", "check_path", "join_path", "read_time"]
 
 T = TypeVar("T")
+E = TypeVar("E")
 
 #: Entries that a page is asked to hold. A portal may give fewer.
 _PAGE_LIMIT = 1000
@@ -35,8 +36,11 @@ _FOLDER_LIMIT = 50
 
 #: Entries of one listing that are remembered, to tell those that come twice.
 _REMEMBERED = 10_000
-#: Pages in a row without anything new after which a listing is given up.
-_MAX_IDLE_PAGES = 20
+#: Pages in a row without anything new after which a listing is given up. Entries that the user may not see
+#: can fill many.
+_MAX_IDLE_PAGES = 200
+#: Steps back in a row after which a listing is given up.
+_MAX_STEPS_BACK = 20
 
 _MAX_WORD = 40
 _TIME = re.compile(
@@ -76,10 +80,16 @@ def join_path(folder: str, name: str) -> str:
 
 
 class _Paths:
-    """Translates between paths and the ``/{context}/webdav/...`` of the wire."""
+    """Translates between paths and the ``/{context}/webdav/...`` of the wire.
 
-    def __init__(self, context: str) -> None:
+    Args:
+        context: "ServicesPortal" or "admin".
+        base_path: The path of the portal's URL. A reverse proxy may put it in front of each ``href``.
+    """
+
+    def __init__(self, context: str, base_path: str = "") -> None:
         self._prefix = f"/{context}/webdav"
+        self._base_path = base_path.rstrip("/")
         self._last_folder = ("/", f"{self._prefix}/")
 
     def _encode_folder(self, folder: str) -> str:
@@ -117,6 +127,8 @@ class _Paths:
                 if "/" not in name and name not in _STEPS:
                     return join_path(folder, name)
         text = urlsplit(href).path if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", href) else href
+        if self._base_path and text.startswith(f"{self._base_path}{self._prefix}"):
+            text = text[len(self._base_path) :]
         if text != self._prefix and not text.startswith(self._prefix + "/"):
             return None
         decoded = unquote(text[len(self._prefix) :], errors="surrogateescape")
@@ -130,7 +142,7 @@ class _Paths:
 class Page(NamedTuple):
     """A part of a listing."""
 
-    entries: list[Entry]
+    entries: list[Any]
     """The entries."""
     has_more: bool
     """Whether the portal says that more follow."""
@@ -138,7 +150,18 @@ class Page(NamedTuple):
     """Whether what was listed is a folder, or None if the portal does not tell it."""
 
 
-class Pager:
+def _key_of_entry(entry: Entry) -> Hashable:
+    """Return what tells an entry from the others of a listing.
+
+    Several deleted entries of one folder may share a name. So may folders that several users share.
+    """
+    key = (entry.path, entry.file_id, entry.folder_id, entry.is_deleted)
+    if entry.is_deleted and entry.file_id is None:
+        return (*key, entry.size, entry.modified)
+    return key
+
+
+class Pager(Generic[E]):
     """Reads one listing page by page, complete and without duplicates. Not thread-safe.
 
     The portal has no cursor: a page is asked for by its first position. What is added or removed
@@ -152,40 +175,44 @@ class Pager:
         path: The folder, for errors.
         limit: Entries that a page is asked to hold.
         wanted: Whether an entry belongs into the listing. Others count as positions alone.
+        key: Returns what tells an entry from the others.
     """
 
     def __init__(
         self,
         fetch: Callable[[int, int], Page],
-        path: str,
+        path: str | None,
         limit: int = _PAGE_LIMIT,
-        wanted: Callable[[Entry], bool] = lambda entry: True,
+        wanted: Callable[[E], bool] = lambda entry: True,
+        key: Callable[[Any], Hashable] = _key_of_entry,
     ) -> None:
         self._fetch = fetch
         self._wanted = wanted
+        self._key = key
         self._path = path
         self._limit = limit
         # The keys of what came, oldest first.
-        self._seen: dict[tuple[Any, ...], None] = {}
+        self._seen: dict[Hashable, None] = {}
         self._forgot = False
         self._start = 0
         self._step_back = 0
+        self._steps_back = 0
         self._idle_pages = 0
         #: Whether everything came.
         self.complete = False
 
-    def next_page(self) -> list[Entry]:
+    def next_page(self) -> list[E]:
         """Return the next entries. The list may be empty, also before the end.
 
         Raises:
             NamespaceError: The listing cannot be had complete.
         """
         page = self._fetch(self._start, self._limit)
-        keys = [_key(entry) for entry in page.entries]
+        keys = [self._key(entry) for entry in page.entries]
         if self._start and self._has_gap(keys):
             self._go_back()
             return []
-        new: list[Entry] = []
+        new: list[E] = []
         for key, entry in zip(keys, page.entries):
             if key in self._seen:
                 # It moves to the end of what is remembered.
@@ -201,7 +228,7 @@ class Pager:
             self._advance(len(keys), bool(new))
         return [entry for entry in new if self._wanted(entry)]
 
-    def _has_gap(self, keys: list[tuple[Any, ...]]) -> bool:
+    def _has_gap(self, keys: list[Hashable]) -> bool:
         """Return whether entries may be missing between what came and this page."""
         if self._step_back < 0:  # There was nothing to overlap with.
             return False
@@ -209,10 +236,11 @@ class Pager:
 
     def _go_back(self) -> None:
         self._step_back = max(self._limit, 2 * self._step_back)
-        self._idle_pages += 1
-        if self._idle_pages > _MAX_IDLE_PAGES or (self._step_back > _REMEMBERED and self._forgot):
+        self._steps_back += 1
+        if self._steps_back > _MAX_STEPS_BACK or (self._step_back > _REMEMBERED and self._forgot):
+            what = "The list of cloud folders" if self._path is None else "The folder"
             raise NamespaceError(
-                "The folder changes too fast to list it complete: try again later",
+                f"{what} changes too fast to list it complete: try again later",
                 self._path,
                 errno=errno.EAGAIN,
             )
@@ -227,21 +255,19 @@ class Pager:
                 self._path,
             )
         if has_new:
-            self._step_back = 0
+            self._step_back = self._steps_back = 0
         if count > 1:
             self._start += count - 1
+            self._step_back = max(0, self._step_back)
         elif count == 1:
             # An overlap of one would leave nothing for a portal that gives one at a time.
             self._start += 1
             self._step_back = -1
         elif self._idle_pages % 2 == 0:
-            # Empty twice: the portal may leave out what the user may not see. Look behind it.
-            self._start += self._limit
+            # Empty twice: the portal may leave out what the user may not see. Look behind it, but no
+            # further than the smallest page may reach: the portal may give less than it is asked for.
+            self._start += min(self._limit, _SMALL_PAGE_LIMIT)
             self._step_back = -1
-
-
-def _key(entry: Entry) -> tuple[Any, ...]:
-    return (entry.path, entry.file_id, entry.is_deleted)
 
 
 # --- calls ---------------------------------------------------------------------------------------
@@ -253,12 +279,13 @@ class Names:
     Args:
         calls: Makes the calls.
         context: "ServicesPortal" or "admin".
+        base_path: The path of the portal's URL, such as ``/tenant``.
     """
 
-    def __init__(self, calls: PortalCalls, context: str) -> None:
+    def __init__(self, calls: PortalCalls, context: str, base_path: str = "") -> None:
         self._calls = calls
         self._context = context
-        self._paths = _Paths(context)
+        self._paths = _Paths(context, base_path)
         self._page_limit = _PAGE_LIMIT
 
     def stat(self, path: str, scope: CancelScope) -> Entry:
@@ -271,8 +298,12 @@ class Names:
         """
 
         def read(answer: Any) -> Entry:
-            root = _read_listing(answer, path).get("root")
+            listing = _read_listing(answer, path)
+            root = listing.get("root")
             if root is None:
+                # What has no root either, but is not an answer to this call, does not tell that nothing is
+                # there.
+                _need(read_boolean(listing.get("hasMore")), "hasMore")
                 raise _not_found(path)
             entry = self._read_entry(root, path, None)
             if entry.is_deleted:
@@ -289,7 +320,7 @@ class Names:
         *,
         include_deleted: bool = False,
         owners: dict[int, str | None] | None = None,
-    ) -> Pager:
+    ) -> Pager[Entry]:
         """Return a reader of a folder's listing.
 
         Its pages raise what `stat` does, and NotAFolderError.
@@ -322,7 +353,7 @@ class Names:
         extension: str | None,
         content: str | None,
         scope: CancelScope,
-    ) -> Pager:
+    ) -> Pager[Entry]:
         """Return a reader of what a search below a folder finds. Its pages raise what `stat` does."""
         filters = [
             {"$class": "SearchFilter", "field": field, "operator": operator, "value": value}
@@ -339,7 +370,7 @@ class Names:
             nonlocal parameters
             error: NamespaceError | None = None
             try:
-                page = self._fetch_page(path, parameters, start, limit, scope)
+                page = self._fetch_page(path, parameters, start, limit, scope, is_deep=True)
             except Refused as caught:
                 error = caught.error
             else:
@@ -356,7 +387,9 @@ class Names:
                 raise (error or NamespaceError(text, path)).with_traceback(None)
             part = name if name is not None else f".{extension}"
             parameters = {"depth": "Infinity", "searchCriteria": part}
-            return _told(lambda: self._fetch_page(path, parameters, start, limit, scope))
+            return _told(
+                lambda: self._fetch_page(path, parameters, start, limit, scope, is_deep=True)
+            )
 
         def is_wanted(entry: Entry) -> bool:
             if entry.path == path or entry.is_deleted:
@@ -398,32 +431,28 @@ class Names:
                 yield CloudFolder(entry.folder_id, entry.name, owners.get(entry.folder_id))
 
     def _all_folders(self, scope: CancelScope) -> Iterator[CloudFolder]:
-        seen: set[int] = set()
-        start = 0
-        has_more = True
-        while has_more:
-            count, has_more, found = self._fetch_folders(start, scope)
-            new = [folder for folder in found if folder.folder_id not in seen]
-            seen.update(folder.folder_id for folder in new)
-            yield from new
-            if has_more and not count:
-                raise NamespaceError(
-                    "The portal says that the list of cloud folders goes on but gives no more: "
-                    "try again"
+        def fetch(start: int, limit: int) -> Page:
+            parameter = {
+                "include": ["name", "uid", "owner", "isDeleted"],
+                "startFrom": start,
+                "countLimit": limit,
+            }
+            return _told(
+                lambda: self._calls.execute(
+                    "query", parameter, _read_folders, scope, resource="/cloudDrives", kind="db"
                 )
-            start += count
-
-    def _fetch_folders(self, start: int, scope: CancelScope) -> tuple[int, bool, list[CloudFolder]]:
-        parameter = {
-            "include": ["name", "uid", "owner", "isDeleted"],
-            "startFrom": start,
-            "countLimit": _FOLDER_LIMIT,
-        }
-        return _told(
-            lambda: self._calls.execute(
-                "query", parameter, _read_folders, scope, resource="/cloudDrives", kind="db"
             )
+
+        pager: Pager[_ListedFolder] = Pager(
+            fetch,
+            None,
+            _FOLDER_LIMIT,
+            lambda listed: not listed.is_deleted,
+            lambda listed: listed.folder.folder_id,
         )
+        while not pager.complete:
+            for listed in pager.next_page():
+                yield listed.folder
 
     def create_key_pair(self, scope: CancelScope) -> KeyPair:
         """Make a key pair for Direct IO."""
@@ -496,6 +525,8 @@ class Names:
         limit: int,
         scope: CancelScope,
         owners: dict[int, str | None] | None = None,
+        *,
+        is_deep: bool = False,
     ) -> Page:
         # The largest page that a portal takes is not known, so a refusal is met with a small one.
         limits = [min(limit, self._page_limit)]
@@ -507,7 +538,7 @@ class Names:
                 page = self._fetch(
                     path,
                     {**parameters, "start": start, "limit": size},
-                    lambda answer: self._read_page(answer, path, owners),
+                    lambda answer: self._read_page(answer, path, owners, is_deep=is_deep),
                     scope,
                 )
             except Refused as caught:
@@ -532,9 +563,15 @@ class Names:
         }
         return self._calls.execute("fetchResources", parameter, read, scope, path=path)
 
-    def _read_page(self, answer: Any, path: str, owners: dict[int, str | None] | None) -> Page:
+    def _read_page(
+        self, answer: Any, path: str, owners: dict[int, str | None] | None, *, is_deep: bool
+    ) -> Page:
         listing = _read_listing(answer, path)
-        entries = [self._read_entry(item, None, path) for item in _read_list(listing.get("items"))]
+        # Without an `href`, the path of something deep below is not known.
+        folder = None if is_deep else path
+        entries = [
+            self._read_entry(item, None, folder) for item in _read_list(listing.get("items"))
+        ]
         if owners is not None:
             _note_owners(listing.get("items"), owners)
         root = listing.get("root")
@@ -544,6 +581,10 @@ class Names:
     def _check_folder(self, path: str, page: Page, scope: CancelScope) -> None:
         """Raise unless the first page of a listing is that of a folder that exists."""
         is_folder = page.is_folder
+        if is_folder is None:
+            # A portal may list what was asked for among its own entries.
+            own = (entry.is_dir for entry in page.entries if entry.path == path)
+            is_folder = next(own, None)
         if is_folder is None and not page.entries and not page.has_more:
             # Nothing tells an empty folder from a path that is unknown.
             is_folder = self.stat(path, scope).is_dir
@@ -563,8 +604,10 @@ class Names:
         found = path or (self._paths.decode(href, folder) if href else None)
         if name is None and found is not None:
             name = found.rpartition("/")[2]
-        if name is None or (found is None and folder is None):
+        if name is None:
             raise MalformedAnswer("an entry has no name")
+        if found is None and folder is None:
+            raise MalformedAnswer("an entry has no path below this context")
         if path is None and (name in _STEPS or "/" in name or "\0" in name):
             raise MalformedAnswer("an entry's name leads elsewhere")
         is_folder = _need(read_boolean(item.get("isFolder")), "isFolder")
@@ -645,17 +688,26 @@ def _ignore(answer: Any) -> None:
     """Read nothing."""
 
 
-def _read_folders(answer: Any) -> tuple[int, bool, list[CloudFolder]]:
-    """Return how many objects a page of cloud folders holds, whether more follow, and the folders."""
+class _ListedFolder(NamedTuple):
+    """A cloud folder in the list of all."""
+
+    folder: CloudFolder
+    """The folder."""
+    is_deleted: bool
+    """Whether it was deleted."""
+
+
+def _read_folders(answer: Any) -> Page:
+    """Return a page of cloud folders."""
     items = _read_list(_member(answer, "objects"))
     has_more = _need(read_boolean(answer.get("hasMore")), "hasMore")
     folders = []
     for item in items:
         uid = _need(read_integer(_member(item, "uid")), "uid")
         name = _need(read_text(item.get("name")), "name")
-        if not read_boolean(item.get("isDeleted")):
-            folders.append(CloudFolder(uid, name, _read_owner(item.get("owner"))))
-    return len(items), has_more, folders
+        folder = CloudFolder(uid, name, _read_owner(item.get("owner")))
+        folders.append(_ListedFolder(folder, bool(read_boolean(item.get("isDeleted")))))
+    return Page(folders, has_more, None)
 
 
 def _note_owners(items: Any, owners: dict[int, str | None]) -> None:

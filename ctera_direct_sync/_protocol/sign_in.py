@@ -17,6 +17,7 @@ from .._base.cancellation import Cancelled, CancelScope, SingleFlight
 from .._base.retry import FailedAttempt, RetryPolicy, retry_call
 from .._net.api_session import APIAnswer, APISession
 from .._net.errors import TransportError
+from .._net.session import REDIRECTS
 from ..exceptions import LoginError, NamespaceError
 from ..types import HiddenBytes, Token
 from .messages import is_page
@@ -205,8 +206,10 @@ class SignIn:
         if not 200 <= answer.status < 300:
             came = describe(answer, self.secrets)
             error = f"The portal does not sign the user in ({came}): check baseurl and context"
-            # 500 with a message is a refusal as well, and may be counted as a wrong password.
-            raise self._refused(error) if answer.status == 500 else LoginError(error)
+            # 500 with a message is a refusal as well, and so may be a way back to the page that asks
+            # for the password. Either may be counted as a wrong one.
+            is_refusal = answer.status == 500 or answer.status in REDIRECTS
+            raise self._refused(error) if is_refusal else LoginError(error)
 
     def _post(self, url: str, form: Mapping[str, str], scope: CancelScope) -> APIAnswer:
         body = HiddenBytes(urlencode(form).encode("ascii"))
@@ -274,9 +277,10 @@ def read_cookies(set_cookies: Iterable[str], root: str) -> Token | None:
         set_cookies: The values of its Set-Cookie headers (RFC 6265, section 4.1).
         root: The URL of the context.
     """
-    context = "/" + root.rpartition("/")[2]
+    # All calls go there.
+    context = f"/{root.rpartition('/')[2]}/api"
     # A reverse proxy may serve the portal below a prefix, and leave the paths of cookies alone.
-    prefixed = "/" + root.partition("://")[2].partition("/")[2]
+    prefixed = f"/{root.partition('://')[2].partition('/')[2]}/api"
     cookies: dict[str, str] = {}
     for text in set_cookies:
         pair, *attributes = str(text).split(";")
@@ -284,11 +288,19 @@ def read_cookies(set_cookies: Iterable[str], root: str) -> Token | None:
         if not equals or not name or not value or not _is_plain(name + value):
             continue
         path = ""
+        is_removed = False
         for attribute in attributes:
             key, _, given = (part.strip() for part in attribute.partition("="))
             if key.lower() == "path":
                 path = given
-        if not path.startswith("/") or any(_covers(path, it) for it in (context, prefixed)):
+            elif key.lower() == "max-age":
+                # It removes the cookie (section 5.2.2), also where a value stands for "removed".
+                is_removed = given.startswith("-") or (given != "" and not given.strip("0"))
+        if path.startswith("/") and not any(_covers(path, it) for it in (context, prefixed)):
+            continue
+        if is_removed:
+            cookies.pop(name, None)
+        else:
             cookies[name] = value
     if not cookies:
         return None

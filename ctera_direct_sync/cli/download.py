@@ -13,7 +13,7 @@ from .._core import core_of
 from .._readers.targets import is_stream
 from ..client import DirectIO
 from ..exceptions import DirectIOError
-from ..types import ByteRange, Download
+from ..types import ByteRange, Download, Metadata
 from .arguments import ChecksumOption, add_file_id, add_portal, add_transfer
 from .errors import UsageError, explain
 from .output import (
@@ -74,13 +74,13 @@ def download(client: DirectIO, options: argparse.Namespace) -> None:
         _refuse_for_stream(options)
         _download_to_stream(client, options)
         return
-    byte_range = _byte_range(client, options)
+    metadata = client.metadata(options.file_id)
     try:
         with ProgressBar(options, os.path.basename(options.path)) as progress:
             done = core_of(client).download(
-                client.metadata(options.file_id),
+                metadata,
                 options.path,
-                byte_range=byte_range,
+                byte_range=_byte_range(metadata, options),
                 resume=options.resume,
                 progress=progress,
                 max_workers=options.workers,
@@ -141,9 +141,10 @@ def _fill(
     progress: Callable[[int, int], object] | None = None,
 ) -> Download:
     """Write the file, or its range, to a stream, and count the written bytes."""
-    byte_range = _byte_range(client, options)
-    done = client.download(
-        options.file_id,
+    metadata = client.metadata(options.file_id)
+    byte_range = _byte_range(metadata, options)
+    done = core_of(client).download(
+        metadata,
         stream,  # type: ignore[arg-type]
         byte_range=byte_range,
         progress=progress,
@@ -174,10 +175,10 @@ def _verifier(options: argparse.Namespace) -> Callable[[str, int], None]:
     return verify
 
 
-def _byte_range(client: DirectIO, options: argparse.Namespace) -> ByteRange | None:
+def _byte_range(metadata: Metadata, options: argparse.Namespace) -> ByteRange | None:
     if options.range is None:
         return None
     first, last = options.range
     if first is None:
-        return ByteRange(max(0, client.metadata(options.file_id).size - last))
+        return ByteRange(max(0, metadata.size - last))
     return ByteRange(first, last)

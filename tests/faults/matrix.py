@@ -133,15 +133,6 @@ def chunk(**members: Any) -> Arrange:
     return edited(edit)
 
 
-def member(**members: Any) -> Arrange:
-    """The listing has other members; one that is None is left out."""
-
-    def edit(listing: Any) -> Any:
-        return {k: v for k, v in {**listing, **members}.items() if v is not None}
-
-    return edited(edit)
-
-
 def url_of_block(change: Callable[[str], str]) -> Arrange:
     """Block 2's URL is another."""
 
@@ -150,11 +141,6 @@ def url_of_block(change: Callable[[str], str]) -> Arrange:
         return listing
 
     return edited(edit)
-
-
-def document(text: bytes) -> Arrange:
-    """The portal answers 200 with this, called JSON."""
-    return on_listing(faults.replace(text))
 
 
 def to_another_host(where: str) -> faults.Action:
@@ -183,17 +169,6 @@ def refused_storage(url: str) -> str:
 def soon() -> str:
     """An HTTP date of the past second: a Retry-After that is over."""
     return email.utils.formatdate(time.time() - 1, usegmt=True)
-
-
-def doubled(body: bytes) -> bytes:
-    """A listing whose members are each there twice."""
-    text = body.decode()
-    return (text[:-1] + ", " + text[1:]).encode()
-
-
-def padded(size: int) -> Callable[[bytes], bytes]:
-    """A listing made that much longer by a member that nobody knows."""
-    return lambda body: b'{"padding": "' + b"x" * size + b'", ' + body[1:]
 
 
 def other_version(listing: Any) -> Any:
@@ -226,7 +201,6 @@ def replaced_meanwhile(world: World) -> None:
 
 
 HTML = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
-DEEP = b'{"chunks": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
 
 
 # --- the table -----------------------------------------------------------------------------------------
@@ -239,21 +213,19 @@ def _rows() -> Iterator[Row]:
     yield from _storage_native()
     yield from odd_ranges.rows()
     yield from _storage_urls()
-    yield from _portal_connection()
-    yield from _portal_status()
-    yield from _portal_document()
-    # It takes from here what rows are made of.
-    from tests.faults import networks, own_events
+    # They take from here what rows are made of.
+    from tests.faults import networks, own_events, portal_rows
 
+    yield from portal_rows.rows()
     yield from networks.rows()
     yield from own_events.rows()
 
 
-def _both(
+def both(
     group: str, name: str, action: faults.Action, outcome: str, options: dict[str, Any],
     attempts: int = RETRIES + 1,
 ) -> Iterator[Row]:  # fmt: skip
-    """A passing fault, which is recovered from, and one that stays."""
+    """Return the rows of a passing fault, which is recovered from, and of one that stays."""
     put = on_listing if group.startswith("Portal") else on_block
     yield Row(group, f"{name}, once", put(action, 1), RECOVERED, options, 2)
     yield Row(group, f"{name}, always", put(action), outcome, options, attempts)
@@ -275,13 +247,13 @@ def _storage_connection() -> Iterator[Row]:
         ("stall mid-body", faults.stall(100), "DownloadTimeout"),
         ("garbage for a status line", faults.garbage(), "DownloadError"),
     ):
-        yield from _both(group, name, action, outcome, {})
+        yield from both(group, name, action, outcome, {})
 
 
 def _storage_status() -> Iterator[Row]:
     group = "Storage: statuses"
     for code in (408, 429, 500, 502, 503, 504):
-        yield from _both(group, f"{code}", faults.status(code), "DownloadError", {})
+        yield from both(group, f"{code}", faults.status(code), "DownloadError", {})
     yield Row(group, "429, Retry-After in seconds, once",
               on_block(faults.status(429, {"Retry-After": "0"}), 1), RECOVERED, {}, 2)  # fmt: skip
     yield Row(group, "503, Retry-After as a date, once",
@@ -312,45 +284,45 @@ def _storage_status() -> Iterator[Row]:
 
 def _storage_body() -> Iterator[Row]:
     group = "Storage: the body"
-    yield from _both(group, "short body", faults.short(1), "DownloadError", {})
+    yield from both(group, "short body", faults.short(1), "DownloadError", {})
     yield Row(group, "more bytes than Content-Length", on_block(faults.long()), RECOVERED, {}, 1)
-    yield from _both(group, "Content-Length too small", faults.content_length(150),
+    yield from both(group, "Content-Length too small", faults.content_length(150),
                      "DecryptBlockError", {}, 2)  # fmt: skip
-    yield from _both(group, "Content-Length too large", faults.content_length(2000),
+    yield from both(group, "Content-Length too large", faults.content_length(2000),
                      "DownloadError", {})  # fmt: skip
-    yield from _both(group, "Content-Length of 1 TB", faults.content_length(10**12),
+    yield from both(group, "Content-Length of 1 TB", faults.content_length(10**12),
                      "BlockValidationException", {}, 2)  # fmt: skip
-    yield from _both(group, "negative Content-Length", faults.content_length("-5"),
+    yield from both(group, "negative Content-Length", faults.content_length("-5"),
                      "DownloadError", {})  # fmt: skip
     yield Row(group, "no Content-Length", on_block(faults.content_length(None)), RECOVERED, {}, 1)
     yield Row(group, "chunked", on_block(faults.chunked()), RECOVERED, {}, 1)
-    yield from _both(group, "chunked, cut", faults.chunked(cut=50), "DownloadError", {})
+    yield from both(group, "chunked, cut", faults.chunked(cut=50), "DownloadError", {})
     yield Row(group, "gzip Content-Encoding", on_block(faults.gzip_encoding()), RECOVERED, {}, 1)
     for label in ("br", "aws-chunked", "gzip"):
         yield Row(group, f"the right bytes, labelled {label}",
                   on_block(faults.headers({"Content-Encoding": label})), RECOVERED, {}, 1)  # fmt: skip
-    yield from _both(group, "a coding that cannot be taken off",
+    yield from both(group, "a coding that cannot be taken off",
                      faults.replace(lambda body: body[::-1], {"Content-Encoding": "br"}),
                      "DownloadError", {}, 2)  # fmt: skip
     page = faults.replace(HTML, {"Content-Type": "text/html"})
-    yield from _both(group, "200 with an HTML page", page, "DownloadError", {}, 2)
-    yield from _both(group, "empty body", faults.replace(b""), "DecryptBlockError", {}, 2)
+    yield from both(group, "200 with an HTML page", page, "DownloadError", {}, 2)
+    yield from both(group, "empty body", faults.replace(b""), "DecryptBlockError", {}, 2)
     for name in ("x-goog-hash", "x-amz-checksum-crc32c", "x-amz-checksum-crc32",
                  "x-amz-checksum-crc64nvme"):  # fmt: skip
-        yield from _both(group, f"bit flipped, {name}", faults.corrupt(), "DownloadError",
+        yield from both(group, f"bit flipped, {name}", faults.corrupt(), "DownloadError",
                          {"checksums": (name,)})  # fmt: skip
-    yield from _both(group, "bit flipped, AES-GCM", faults.corrupt(), "DecryptBlockError", GCM, 2)
-    yield from _both(group, "bit flipped, AES-CBC padding", faults.corrupt(at=-17),
+    yield from both(group, "bit flipped, AES-GCM", faults.corrupt(), "DecryptBlockError", GCM, 2)
+    yield from both(group, "bit flipped, AES-CBC padding", faults.corrupt(at=-17),
                      "DecryptBlockError", {}, 2)  # fmt: skip
-    yield from _both(group, "bit flipped, gzip", faults.corrupt(at=-5), "DecompressBlockError",
+    yield from both(group, "bit flipped, gzip", faults.corrupt(at=-5), "DecompressBlockError",
                      GZIP, 2)  # fmt: skip
-    yield from _both(group, "another block's object", faults.swap(3),
+    yield from both(group, "another block's object", faults.swap(3),
                      "BlockValidationException", {}, 2)  # fmt: skip
-    yield from _both(group, "another block's object, AES-GCM", faults.swap(3),
+    yield from both(group, "another block's object, AES-GCM", faults.swap(3),
                      "DecryptBlockError", GCM, 2)  # fmt: skip
-    yield from _both(group, "inflates past its length", faults.replace(_bomb()),
+    yield from both(group, "inflates past its length", faults.replace(_bomb()),
                      "BlockValidationException", GZIP, 2)  # fmt: skip
-    yield from _both(group, "more than a block can be", faults.replace(bytes(200_000)),
+    yield from both(group, "more than a block can be", faults.replace(bytes(200_000)),
                      "BlockValidationException", {}, 2)  # fmt: skip
 
 
@@ -368,7 +340,7 @@ def _storage_native() -> Iterator[Row]:
         ("short body", faults.short(1), "DownloadError"),
         ("503", faults.status(503), "DownloadError"),
     ):
-        yield from _both(group, name, action, outcome, NATIVE)
+        yield from both(group, name, action, outcome, NATIVE)
     yield Row(group, "403, URL refused once", on_block(faults.status(403), 1), RECOVERED, NATIVE, 2)
     yield Row(group, "longer than listed", on_block(faults.replace(DATA + b"x")),
               "BlockValidationException", NATIVE, 2)  # fmt: skip
@@ -392,104 +364,6 @@ def _storage_urls() -> Iterator[Row]:
         yield Row(
             group, name, url_of_block(lambda _, change=change: change), "DownloadError", {}, 0
         )
-
-
-def _portal_connection() -> Iterator[Row]:
-    group = "Portal: the connection"
-    for name, action, outcome in (
-        ("reset before headers", faults.reset(), "BlockListConnectionError"),
-        ("reset mid-body", faults.reset(100), "BlockListConnectionError"),
-        ("closed before headers", faults.cut(), "BlockListConnectionError"),
-        ("closed mid-body", faults.cut(100), "BlockListConnectionError"),
-        ("stall before headers", faults.stall(), "BlockListTimeout"),
-        ("stall mid-body", faults.stall(100), "BlockListTimeout"),
-        ("short body", faults.short(1), "BlockListConnectionError"),
-        ("garbage for a status line", faults.garbage(), "BlockListConnectionError"),
-    ):
-        yield from _both(group, name, action, outcome, {})
-    yield Row(group, "chunked", on_listing(faults.chunked()), RECOVERED, {}, 1)
-    yield Row(group, "gzip Content-Encoding", on_listing(faults.gzip_encoding()), RECOVERED, {}, 1)
-    yield Row(group, "no Content-Length", on_listing(faults.content_length(None)), RECOVERED, {}, 1)
-    yield Row(group, "Content-Length of 1 TB", on_listing(faults.content_length(10**12)),
-              "DirectIOAPIError", {}, 1)  # fmt: skip
-
-
-def _portal_status() -> Iterator[Row]:
-    group = "Portal: statuses"
-    for code, outcome in (
-        (400, "NotFoundError"), (401, "UnAuthorized"), (403, "UnAuthorized"),
-        (422, "UnprocessableContent"), (404, "DirectIOAPIError"),
-        (204, "DirectIOAPIError"), (418, "DirectIOAPIError"),
-    ):  # fmt: skip
-        yield Row(group, f"{code}", on_listing(faults.status(code)), outcome, {}, 1)
-    yield from _both(group, "500", faults.status(500), "InvalidRequest", {})
-    for code in (408, 429, 502, 503, 504, 520):
-        yield from _both(group, f"{code}", faults.status(code), "DirectIOAPIError", {})
-    yield Row(group, "429, Retry-After in seconds, once",
-              on_listing(faults.status(429, {"Retry-After": "0"}), 1), RECOVERED, {}, 2)  # fmt: skip
-    yield Row(group, "503, Retry-After as a date, once",
-              on_listing(faults.status(503, {"Retry-After": soon()}), 1), RECOVERED, {}, 2)  # fmt: skip
-    yield Row(group, "503, Retry-After past the time allowed",
-              on_listing(faults.status(503, {"Retry-After": "86400"})),
-              "DirectIOAPIError", {}, 1)  # fmt: skip
-    yield Row(group, "redirect on the same host, once", on_listing(faults.redirect(), 1),
-              RECOVERED, {}, 2)  # fmt: skip
-    yield Row(group, "redirect loop", on_listing(faults.redirect()), "DirectIOAPIError", {}, 6)
-    yield Row(group, "redirect to another host", on_listing(to_another_host("portal")),
-              "DirectIOAPIError", {}, 1)  # fmt: skip
-    yield Row(group, "redirect to file:", on_listing(faults.redirect("file:///etc/passwd")),
-              "DirectIOAPIError", {}, 1)  # fmt: skip
-    yield Row(group, "wrong secret access key", lambda world: None, "DecryptKeyError", {}, 1,
-              secret="d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmc=")  # fmt: skip
-
-
-def _with_negative_length(listing: Any) -> Any:
-    listing["chunks"][1]["len"] = -1
-    return listing
-
-
-def _portal_document() -> Iterator[Row]:
-    group = "Portal: the listing"
-    api = "DirectIOAPIError"
-    page = faults.replace(HTML, {"Content-Type": "text/html"})
-    tries = RETRIES + 1  # What may be an accident is asked for again.
-    for name, action in (
-        ("an HTML page", page),
-        ("truncated JSON", faults.replace(lambda body: body[:-9])),
-        ("JSON of another shape", faults.replace(b"[1, 2]")),
-        ("empty body", faults.replace(b"")),
-        ("a negative length", faults.listing(_with_negative_length)),
-    ):
-        yield from _both(group, name, action, api, {})
-    yield Row(group, "no UTF-8", document(b'{"chunks": "\xff\xfe\xfa"}'), api, {}, tries)
-    yield Row(group, "deeply nested", document(DEEP), api, {}, tries)
-    yield Row(group, "a number of 5,000 digits", document(b'{"chunks": ' + b"9" * 5000 + b"}"),
-              api, {}, tries)  # fmt: skip
-    yield Row(group, "too many values", document(b'{"chunks": [' + b"0," * 4_000_001 + b"0]}"),
-              api, {}, 1)  # fmt: skip
-    yield Row(group, "100 MB", on_listing(faults.replace(padded(100_000_000))), RECOVERED, {}, 1)
-    yield Row(group, "members twice", on_listing(faults.replace(doubled)), RECOVERED, {}, 1)
-    yield Row(group, "unknown members", member(surprise=[1]), RECOVERED, {}, 1)
-    yield Row(group, "no chunks", member(chunks=None), "BlocksNotFoundError", {}, 1)
-    yield Row(group, "empty chunks", member(chunks=[]), "BlocksNotFoundError", {}, 1)
-    yield Row(group, "chunks no list", member(chunks={"url": "x"}), api, {}, tries)
-    yield Row(group, "a chunk that is null", member(chunks=[None]), api, {}, tries)
-    for name, value in (("of 2**62", 2**62), ("of 2**70", 2**70), ("NaN", "NaN"),
-                        ("fractional", 1.5), ("boolean", True), ("missing", None)):  # fmt: skip
-        yield Row(group, f"length {name}", chunk(len=value), api, {}, tries)
-    yield Row(group, "URL missing", chunk(url=None), api, {}, tries)
-    yield Row(group, "URL no string", chunk(url=7), api, {}, tries)
-    yield Row(group, "no encrypt_info", member(encrypt_info=None), api, {}, tries)
-    yield Row(group, "wrapped key no base64",
-              member(encrypt_info={"data_encrypted": True, "wrapped_key": "%%%"}),
-              "DecryptKeyError", {}, 1)  # fmt: skip
-    yield Row(group, "wrapped key missing", member(encrypt_info={"data_encrypted": True}),
-              api, {}, tries)  # fmt: skip
-    yield Row(group, "unknown cipher",
-              member(encrypt_info={"data_encrypted": False, "cipher": "ROT13"}), api, {}, 1)  # fmt: skip
-    yield Row(group, "unknown compression", member(compression_type="ZSTD"), api, {}, 1)
-    yield Row(group, "file size below the blocks' end",
-              member(actual_blocks_range={"file_size": 10, "range": "0-10"}), api, {}, tries)  # fmt: skip
 
 
 ROWS: tuple[Row, ...] = tuple(_rows())

@@ -13,8 +13,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import names_rows
 from .cells import Worlds, run
 from .matrix import CELLS, GCM, RETRIES, ROWS, WAYS, Cell, Row, expected, name_of
+from .names_cells import NamesWorld
+from .names_rows import CALLS, NamesCell, NamesRow
 
 _ROOT = Path(__file__).parents[2]
 PAGE = _ROOT / "docs" / "fault-matrix.md"
@@ -26,7 +29,8 @@ _INTRODUCTION = f"""\
 
 This page says what each API makes of each fault.
 `python -m tests.faults.report` writes it, and runs all {{cells}} cells against the emulator for that.
-`pytest tests/faults/test_matrix.py` runs the same cells as tests. Do not edit the page by hand.
+`pytest tests/faults/test_matrix.py tests/faults/test_names_matrix.py` runs the same cells as tests.
+Do not edit the page by hand.
 
 Each cell was checked for more than its outcome:
 
@@ -50,13 +54,28 @@ What the entries mean:
 snappy, or AES-CBC without compression, while the storage declares no checksum.
 """
 
+_NAMES_INTRODUCTION = f"""\
+## Calls for names
+
+These tables are about `Namespace`. A listing of several pages meets the fault after its first page.
+*recovered* means that each result came once, in the right order, and none was missing.
+An error names the path. What came before it was right, and no listing ended early without an error.
+*sign-in* is the first call of a Namespace, which meets the fault when it signs in.
+A refused password is not sent again. *folders* is an administrator's call.
+With {RETRIES} retries, as above.
+No password and no session cookie stood in a log line, an error, its traceback with locals, or a repr.
+"""
+
 
 def page() -> str:
     """The page, made from the table."""
     peer: dict[str, str] = json.loads(_PEER.read_text())
-    lines = [_INTRODUCTION.format(cells=len(CELLS))]
+    lines = [_INTRODUCTION.format(cells=len(CELLS) + len(names_rows.CELLS))]
     for group, rows in itertools.groupby(ROWS, key=lambda row: row.group):
         lines += [f"## {group}", "", *_table(list(rows), peer), ""]
+    lines.append(_NAMES_INTRODUCTION)
+    for group, names in itertools.groupby(names_rows.ROWS, key=lambda row: row.group):
+        lines += [f"### {group}", "", *_names_table(list(names)), ""]
     return "\n".join(lines)
 
 
@@ -72,6 +91,14 @@ def _table(rows: list[Row], peer: dict[str, str]) -> Iterator[str]:
         if row.ranged:
             other = "asks for whole objects"
         yield f"| {' | '.join([row.name, *cells, other])} |"
+
+
+def _names_table(rows: list[NamesRow]) -> Iterator[str]:
+    yield f"| {' | '.join(['fault', *CALLS])} |"
+    yield f"| {' | '.join('---' for _ in ['fault', *CALLS])} |"
+    for row in rows:
+        cells = [_short(names_rows.expected(NamesCell(row, call))) for call in CALLS]
+        yield f"| {' | '.join([row.name, *cells])} |"
 
 
 def _short(outcome: str) -> str:
@@ -91,7 +118,14 @@ def main() -> int:
             if result.outcome != expected(cell) or result.wrong or result.secrets:
                 mistakes += 1
                 print(f"{name_of(cell)}: {result}", file=sys.stderr)
-    print(f"{len(CELLS)} cells, {len(ROWS)} faults, {mistakes} not as they should be")
+    with NamesWorld() as world:
+        for each in names_rows.CELLS:
+            came = world.run(each)
+            if came.outcome != names_rows.expected(each) or came.wrong or came.secrets:
+                mistakes += 1
+                print(f"{names_rows.name_of(each)}: {came}", file=sys.stderr)
+    cells, rows = len(CELLS) + len(names_rows.CELLS), len(ROWS) + len(names_rows.ROWS)
+    print(f"{cells} cells, {rows} faults, {mistakes} not as they should be")
     if mistakes:
         return 1
     PAGE.parent.mkdir(exist_ok=True)

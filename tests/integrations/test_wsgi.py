@@ -239,8 +239,7 @@ def test_if_none_match_goes_before_range(client: DirectIO, file_id: int) -> None
         ('a"b\\c.txt', "attachment; filename=\"a_b_c.txt\"; filename*=UTF-8''a%22b%5Cc.txt"),
         ("100%.txt", "attachment; filename=\"100_.txt\"; filename*=UTF-8''100%25.txt"),
         ("a/b", "attachment; filename=\"a_b\"; filename*=UTF-8''a%2Fb"),
-        ("a\r\nSet-Cookie: x", "attachment; filename=\"a__Set-Cookie: x\"; "
-         "filename*=UTF-8''a%0D%0ASet-Cookie%3A%20x"),
+        ("a\r\nSet-Cookie: x", 'attachment; filename="a__Set-Cookie: x"'),
         ("\udcff.bin", "attachment; filename=\"_.bin\"; filename*=UTF-8''%3F.bin"),
     ],
 )  # fmt: skip

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync import DirectIO, codec
+from ctera_direct_sync import codec
+from ctera_direct_sync._core import ClientCore
 from ctera_direct_sync.emulator import Emulator, faults
-from ctera_direct_sync.types import Download
+from ctera_direct_sync.types import Download, Metadata
 
 from .conftest import BLOCK, COMMAND, DATA, finished, started
 from .test_commands import on_terminal
@@ -225,11 +226,11 @@ def test_bytes_are_counted(
 ) -> None:
     """A download that claims more than was written is an error, however it came about."""
 
-    def short(self: DirectIO, file_id: int, target: Any, **_: Any) -> Download:
+    def short(self: ClientCore, metadata: Metadata, target: Any, **_: Any) -> Download:
         target.write(DATA[missing:])
         return Download(None, len(DATA), 0, 1.0)
 
-    monkeypatch.setattr(DirectIO, "download", short)
+    monkeypatch.setattr(ClientCore, "download", short)
     command = ["cat"] if path is None else ["download", "-p", path]
     code, _, err = run(*command, "-f", file_id)
     assert code == 1

@@ -1,4 +1,4 @@
-"""The programs of the page on finding files, run against an emulator."""
+"""The programs of the pages on names and accounts, run against an emulator."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ import pytest
 
 from ctera_direct_sync.emulator import Emulator
 
-PAGE = Path(__file__).parents[3] / "docs" / "howto" / "find-files.md"
+PAGES = Path(__file__).parents[3] / "docs" / "howto"
+NAMES = ("find-files.md", "accounts.md", "migrate-files.md")
 BLOCK = re.compile(r"<!-- name: (.*?) -->\n```(\w+)\n(.*?)```", re.DOTALL)
-BLOCKS = {match[1]: (match[2], match[3]) for match in BLOCK.finditer(PAGE.read_text("utf-8"))}
+BLOCKS = {
+    match[1]: (match[2], match[3])
+    for name in NAMES
+    for match in BLOCK.finditer((PAGES / name).read_text("utf-8"))
+}
+pytestmark = pytest.mark.keeps_partial
+
 PROGRAMS = {name: code for name, (language, code) in BLOCKS.items() if language == "python"}
 TREE = {
     "reports": {
@@ -42,6 +49,8 @@ def test_program(name, tmp_path, monkeypatch):
         portal.stop()
     if name in ("find-download", "find-keys"):
         assert (tmp_path / "a.pdf").read_bytes() == b"%PDF a"
+    if name == "migrated-files":
+        assert (tmp_path / "inbox" / "a.pdf").read_bytes() == b"%PDF a"
     if name == "find-glob":
         assert found["tables"] == ["/My Files/reports/2026/t.parquet"]
         assert found["years"] == ["2025", "2026"]

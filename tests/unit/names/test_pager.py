@@ -186,6 +186,19 @@ def test_hidden_entries_may_fill_a_page():
     assert read_all(Pager(fetch, "/d", limit=100)) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("cap", [100, 250, 1000])
+def test_hidden_entries_before_others_are_not_stepped_over(cap):
+    """A portal may give fewer entries than asked for, and leave out some: none behind is missed."""
+    visible = {0: "a", **{place: str(place) for place in range(505, 520)}, 1201: "z"}
+
+    def fetch(start: int, limit: int) -> Page:
+        stop = start + min(limit, cap)
+        names = [name for place, name in visible.items() if start <= place < stop]
+        return Page([make_entry(name) for name in names], stop < 1300, True)
+
+    assert read_all(Pager(fetch, "/d", limit=1000)) == list(visible.values())
+
+
 def test_listing_that_never_ends_is_given_up():
     """A portal that always promises more, and gives nothing, gets an error and not an end."""
     pager = Pager(lambda start, limit: Page([], True, True), "/d")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import itertools
 import math
-import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -195,10 +194,10 @@ def test_change_ends_a_long_poll(portal, names, end):
     """A change is delivered as soon as the long poll tells of it."""
     pages = names.changes(end, wait=math.inf)
     next(pages)
+    asked = portal.faults.add("portal", call="metadata/longpoll", action=faults.delay(0))
     with ThreadPoolExecutor(1) as threads:
         future = threads.submit(next, pages)
-        while not portal.log.in_flight("portal"):
-            threading.Event().wait(0.005)
+        assert asked.wait(1, 30)
         portal.tree.create("/My Files/new", b"")
         assert names_of([future.result(30)]) == ["new"]
     assert len(portal.log.records(call="metadata/longpoll")) == 1
@@ -248,10 +247,10 @@ def test_closing_ends_a_long_poll(portal, names, end):
     """Closing from another thread ends the wait at once with ECANCELED."""
     pages = names.changes(end, wait=math.inf)
     next(pages)
+    asked = portal.faults.add("portal", call="metadata/longpoll", action=faults.delay(0))
     with ThreadPoolExecutor(1) as threads:
         future = threads.submit(next, pages)
-        while not portal.log.in_flight("portal"):
-            threading.Event().wait(0.005)
+        assert asked.wait(1, 30)
         names.close()
         error = future.exception(timeout=5)
     assert isinstance(error, NamespaceError)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync.emulator import Emulator
+from ctera_direct_sync.emulator import Emulator, faults
 
 FILE, FOLDER = "file", "folder"
 
@@ -212,10 +212,10 @@ def test_stopping_ends_long_polls(admin, emulator, end):
     def poll() -> None:
         answers.append(admin.ask("longpoll", folder_ids=[], cursor=end, timeout=600_000))
 
+    asked = emulator.faults.add("portal", call="metadata/longpoll", action=faults.delay(0))
     thread = threading.Thread(target=poll)
     thread.start()
-    while not emulator.log.records(call="metadata/longpoll"):
-        threading.Event().wait(0.01)
+    assert asked.wait(1, 30)
     emulator.feed.stop()
     thread.join(10)
     assert answers[0].json() == {"changes": False}

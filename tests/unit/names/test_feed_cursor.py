@@ -89,7 +89,7 @@ def test_other_versions():
 
 @pytest.mark.parametrize("text", ["", "eyJjdXJzb3IiOiJ7", "ctera-feed-", "ctera-feed-1.0.a", "\0"])
 def test_garbage(text):
-    """What was never a cursor of ours is refused, a portal's own cursor included."""
+    """What never was one of our cursors is refused, a portal's own cursor included."""
     with pytest.raises(ValueError, match="not a cursor of the change feed: pass what"):
         FeedCursor.unpack(text)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import weakref
 from collections.abc import Container, Iterable, Iterator
@@ -529,7 +528,7 @@ class Namespace:
         wait: float | None,
     ) -> ChangeReader:
         self._check_open()
-        if wait is not None and (math.isnan(wait) or wait < 0):
+        if wait is not None and not wait >= 0:  # NaN is not, either.
             raise ValueError(f"wait is a number of seconds of 0 or more, or None, not {wait!r}")
         return ChangeReader(self._feed, check_cursor(cursor, check_folders(folders)), wait)
 

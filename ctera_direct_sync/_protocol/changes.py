@@ -34,6 +34,8 @@ _PAGE_LIMIT = 2000
 _POLL_S = 10.0
 #: Seconds that the answer to a long poll may be late, if the read timeout is not shorter.
 _MAX_MARGIN_S = 30.0
+#: A wait of 31 years does not end.
+_FOREVER_S = 1e9
 #: A portal that does not keep a long poll waiting is asked after a delay, which doubles up to a limit.
 _QUICK_S = 1.0
 _FIRST_DELAY_S = 0.1
@@ -281,7 +283,8 @@ class ChangeReader:
         """Wait until it is worth to ask. Return the state then, or None if the time is over."""
         assert self._wait is not None
         if state.deadline is None:
-            state = state._replace(deadline=monotonic() + self._wait)
+            is_finite = self._wait < _FOREVER_S
+            state = state._replace(deadline=monotonic() + self._wait if is_finite else math.inf)
         assert state.deadline is not None
         while True:
             if state.idle:

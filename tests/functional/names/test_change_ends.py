@@ -138,3 +138,21 @@ def test_memory_does_not_grow_with_pages(portal, names):
     assert count > 3000
     # The emulator, in the same process, makes each page as well.
     assert names_peak < 8 * 1024 * 1024
+
+
+def test_one_sign_in_for_all_readers(portal, names):
+    """A session that ends is renewed once, for all threads that read."""
+    portal.portal_options.feed.page_cap = 5
+    readers = [names.changes() for _ in range(4)]
+    seen = [list(next(reader).events) for reader in readers]
+    portal.accounts.expire_sessions()
+    barrier = threading.Barrier(len(readers))
+
+    def read(number: int) -> int:
+        barrier.wait(30)
+        return len(seen[number]) + sum(len(page.events) for page in readers[number])
+
+    with ThreadPoolExecutor(len(readers)) as threads:
+        counts = set(threads.map(read, range(len(readers))))
+    assert counts == {len(list(portal.tree.walk()))}
+    assert len(portal.log.records(call="login")) == 2

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ctera_direct_sync import (
     CursorRejectedError,
@@ -29,6 +31,7 @@ from tests.support.portal_script import ROOT, Script, answer
 
 START = FeedCursor("c0", (16, 20))
 RETRIES = 4
+EVENT = Event("file", "g3", "g2", 16, "report.pdf", False, 1, 1, None, {})
 
 
 def make_feed(script: Script) -> Feed:
@@ -225,6 +228,49 @@ def test_long_feed_is_no_circle():
     assert reader.next_page(CancelScope()) is None
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+MEMBERS = st.dictionaries(st.sampled_from([*event(), "modified", "x"]), JSON)
+
+
+@settings(max_examples=50)
+@given(st.lists(MEMBERS | JSON, max_size=3), JSON, st.booleans() | JSON)
+def test_any_page(changes, cursor, has_more):
+    """Any JSON is a page or a NamespaceError. Each event of a page has what its class says."""
+    items = [event(**each) if isinstance(each, dict) else each for each in changes]
+    script = Script(*[page(*items, cursor=cursor, has_more=has_more)] * (RETRIES + 1))
+    try:
+        found = make_reader(script).next_page(CancelScope())
+    except NamespaceError:
+        return
+    assert len(found.events) == len(items)
+    assert isinstance(has_more, (bool, str))
+    for each in found.events:
+        assert isinstance(each.type, str)
+        assert isinstance(each.guid, str)
+        assert isinstance(each.deleted, bool)
+        assert isinstance(each.name, (str, type(None)))
+        for number in (each.size, each.file_id, each.folder_id):
+            assert number is None or (isinstance(number, int) and number >= 0)
+
+
+@settings(max_examples=50)
+@given(st.lists(JSON, max_size=4) | JSON)
+def test_any_ancestors(steps):
+    """Any JSON is a way that ends in the object, or a NamespaceError."""
+    script = Script(*[answer(steps)] * (RETRIES + 1))
+    try:
+        found = make_feed(script).ancestors(EVENT, CancelScope())
+    except NamespaceError:
+        return
+    assert found[-1].guid == EVENT.guid
+
+
 # --- refusals ----------------------------------------------------------------------------------------
 
 
@@ -355,8 +401,6 @@ def test_read_timeout_of_a_long_poll():
 
 
 # --- ancestors ---------------------------------------------------------------------------------------
-
-EVENT = Event("file", "g3", "g2", 16, "report.pdf", False, 1, 1, None, {})
 
 
 def step(name: str, guid: str, parent: str | None = None) -> dict[str, Any]:

@@ -32,15 +32,18 @@ from .exceptions import *  # noqa: F403
 from .exceptions import __all__ as _exception_names
 from .settings import Settings
 from .types import (
+    Ancestor,
     BatchItem,
     BatchResult,
     Block,
     BlockEvent,
     ByteRange,
+    ChangePage,
     Chunk,
     CloudFolder,
     Download,
     Entry,
+    Event,
     KeyPair,
     Metadata,
     Version,
@@ -66,16 +69,19 @@ _LATE = {
 }
 
 __all__ = [
+    "Ancestor",
     "BatchItem",
     "BatchResult",
     "Block",
     "ByteRange",
+    "ChangePage",
     "Chunk",
     "CloudFolder",
     "DirectIO",
     "Download",
     "BlockEvent",
     "Entry",
+    "Event",
     "KeyPair",
     "Metadata",
     "Namespace",

@@ -21,10 +21,11 @@ from ..types import Entry
 from .arguments import portal_path
 from .errors import UsageError, explain
 from .output import Output, complain, printable, standard_output
-from .profiles import apply_profile
+from .profiles import choose_portal, find_account
 
 __all__ = [
     "add_account",
+    "add_connection",
     "add_find_arguments",
     "add_ls_arguments",
     "add_stat_arguments",
@@ -105,11 +106,12 @@ def add_versions_arguments(parser: argparse.ArgumentParser) -> None:
     add_account(parser)
 
 
-def add_account(parser: argparse.ArgumentParser) -> None:
+def add_account(
+    parser: argparse.ArgumentParser,
+    text: str = "The password comes from CTERA_DIRECT_PASSWORD, or from the profile.",
+) -> None:
     """Add the options that name the portal and the user. No option takes a secret."""
-    group = parser.add_argument_group(
-        "portal", "The password comes from CTERA_DIRECT_PASSWORD, or from the profile."
-    )
+    group = parser.add_argument_group("portal", text)
     group.add_argument(
         "-e",
         "--endpoint",
@@ -133,16 +135,20 @@ def add_account(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what login stored under this name (default: CTERA_DIRECT_PROFILE, or default)",
     )
+    add_connection(group)
+    parser.add_argument(
+        "-d", "--debug", action="store_true", help="log each step to standard error"
+    )
+
+
+def add_connection(group: Any) -> None:
+    """Add the options of the connection to the portal."""
     group.add_argument(
         "-k",
         "--no-verify-ssl",
         action="store_true",
         help="trust any certificate; to trust one authority more, set REQUESTS_CA_BUNDLE to its "
         "certificate's path instead",
-    )
-    parser.set_defaults(password=None)
-    parser.add_argument(
-        "-d", "--debug", action="store_true", help="log each step to standard error"
     )
 
 
@@ -169,18 +175,18 @@ def make_namespace(options: argparse.Namespace) -> Namespace:
     Raises:
         UsageError: Something is missing or malformed.
     """
-    apply_profile(options)
     settings = Settings()
     if options.no_verify_ssl:
         settings.api.ssl = False
-    endpoint = options.endpoint
-    if endpoint and "://" not in endpoint:
-        endpoint = f"https://{endpoint}"
     context = "admin" if options.admin else None
+    user, password = options.user, None
     try:
-        return Namespace(
-            endpoint, options.user, options.password, context=context, settings=settings
-        )
+        choose_portal(options)
+        account = find_account(options, user)
+        if account is not None:
+            user, password, stored_context = account
+            context = context or stored_context
+        return Namespace(options.endpoint, user, password, context=context, settings=settings)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

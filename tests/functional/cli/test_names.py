@@ -76,7 +76,7 @@ def test_file_by_no_path(run: Run) -> None:
 
 def test_path_without_an_account(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """Without an account the message names the variables and the command that stores one."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("CTERA_DIRECT_CONFIG_DIR", str(tmp_path))
     monkeypatch.delenv("CTERA_DIRECT_PASSWORD")
     code, _, err = run("cat", f"{FOLDER}/2026/a.csv")
     assert code == 2 and "CTERA_DIRECT_PASSWORD" in err and "ctera-direct login" in err

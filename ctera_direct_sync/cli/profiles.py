@@ -33,6 +33,7 @@ from ..types import Token
 from .errors import UsageError
 
 __all__ = [
+    "COMPLETION_MARK",
     "Account",
     "Profile",
     "ProfileError",
@@ -45,6 +46,9 @@ __all__ = [
 ]
 
 _LOCK = ".lock"
+
+#: The file that says for which account completion does not ask the portal.
+COMPLETION_MARK = ".completion"
 
 #: Seconds to wait for another login or logout, which holds the lock for milliseconds.
 _LOCK_WAIT_S = 10.0
@@ -94,6 +98,9 @@ class ProfileStore(ProfileFiles):
                     in_file[name] = json.loads(record, object_hook=_hidden)
                 self._write(self.secrets_file, in_file)
             self._write(self.file, {**self.read_file(self.file), name: profile._asdict()})
+            # A portal has just accepted a password: completion may ask again.
+            with contextlib.suppress(OSError):
+                os.unlink(self.folder / COMPLETION_MARK)
         return Stored(profile, problem or "")
 
     def delete(self, name: str, profile: Profile) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import platform
 from collections.abc import Sequence
 from typing import Any, Callable
@@ -67,6 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         startup.prepare()
+        if "_ARGCOMPLETE" in os.environ:
+            # A shell asks what may follow. Imported late: no other command needs it.
+            from .completion import complete
+
+            complete(make_parser())
     else:
         startup.open_descriptors()
     options = argparse.Namespace(name=None)

@@ -306,3 +306,53 @@ def test_password_on_standard_input(portal: Emulator, given: bytes) -> None:
     assert b"password" in err
     assert b"pw-" not in err
     assert portal.log.total("portal") == 0
+
+
+# --- --profile -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.keeps_partial
+def test_named_profile(
+    run: Run, portal: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--profile gives every command its portal, keys and account."""
+    assert log_in(portal, "--profile", "work", "--create-key")[0] == 0
+    file_id = portal.tree.file_id("/My Files/a.txt")
+    assert run("cat", "-f", file_id)[0] == 2
+    for file in (["-f", file_id], ["/My Files/a.txt"]):
+        assert run("cat", *file, "--profile", "work") == (0, "hello", "")
+    (tmp_path / "list.csv").write_text("/My Files/a.txt,copy.txt\n")
+    code, _, err = run("batch", tmp_path / "list.csv", tmp_path, "--profile", "work", "--quiet")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "copy.txt").read_bytes() == b"hello"
+    # Keys of the environment win over those of the profile.
+    monkeypatch.setenv("CTERA_DIRECT_ACCESS_KEY_ID", "another")
+    monkeypatch.setenv("CTERA_DIRECT_SECRET_ACCESS_KEY", "another")
+    assert run("cat", "-f", file_id, "--profile", "work")[0] == 1
+
+
+def test_named_profile_for_another_portal_or_user(run: Run, portal: Emulator) -> None:
+    """A profile is not used for another portal, nor its password for another user."""
+    assert log_in(portal, "--profile", "work")[0] == 0
+    requests = portal.log.total("portal")
+    for command in (["ls"], ["cat", "/My Files/a.txt"], ["cat", "-f", 1]):
+        code, _, err = run(*command, "--profile", "work", "-e", "other.example.com")
+        assert (code, f"profile work is for {portal.url}" in err) == (2, True)
+    code, _, err = run("ls", "--profile", "work", "-u", "somebody")
+    assert (code, f"profile work is of user {portal.username}" in err) == (2, True)
+    assert portal.log.total("portal") == requests
+
+
+def test_no_secret_in_the_log(portal: Emulator) -> None:
+    """-d logs what login and the commands after it do, without password and keys."""
+    code, out, err = log_in(portal, "--create-key", "-d")
+    shown = out + err
+    for line in (["ls", "-d"], ["cat", "/My Files/a.txt", "-d"], ["logout", "--delete-key", "-d"]):
+        if line[0] == "logout":
+            secrets = json.loads(ProfileStore().secrets_file.read_text())["default"]
+        code, data, err = finished(*line)
+        assert code == 0
+        shown += data.decode() + err
+    assert "DEBUG" in shown
+    for name in ("password", "access_key_id", "secret_access_key"):
+        assert secrets[name] not in shown

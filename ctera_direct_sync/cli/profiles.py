@@ -47,6 +47,9 @@ __all__ = [
 
 _LOCK = ".lock"
 
+#: How the names of files begin that are not complete yet.
+_TEMPORARY = ".new-"
+
 #: The file that says for which account completion does not ask the portal.
 COMPLETION_MARK = ".completion"
 
@@ -173,13 +176,16 @@ class ProfileStore(ProfileFiles):
                         ) from None
                     time.sleep(_LOCK_POLL_S)
             try:
+                # A login that was killed may have left its secrets in one of these.
+                for path in self.folder.glob(f"{_TEMPORARY}*"):
+                    path.unlink()
                 yield
             finally:
                 lock.release(remove=False)
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         # mkstemp makes files of mode 0600, or less by the process's umask.
-        fd, temporary = tempfile.mkstemp(dir=self.folder, prefix=".new-")
+        fd, temporary = tempfile.mkstemp(dir=self.folder, prefix=_TEMPORARY)
         try:
             with open(fd, "w", encoding="utf-8") as file:
                 if hasattr(os, "fchmod"):

@@ -21,8 +21,14 @@ from tests.support.terminal import Terminal
 pytest.importorskip("argcomplete")
 
 SCRIPTS = Path(sys.executable).parent
+#: A name that a shell must not run.
+EVIL = "$(touch pwned)`touch pwned`;touch pwned&"
 TREE: dict[str, Any] = {
-    "reports": {"2025.csv": b"a", "2026": {"a b$.csv": b"b", "it's": b"c"}, "note.txt": b"n"},
+    "reports": {
+        "2025.csv": b"a",
+        "2026": {"a b$.csv": b"b", "it's": b"c", "z" + EVIL: b"d"},
+        "note.txt": b"n",
+    },
     "re\nport": b"x",
 }
 
@@ -206,5 +212,10 @@ def test_shell(shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         terminal.expect(".csv")
         terminal.type("\n")
         terminal.expect("a b$.csv\r\n")
+        terminal.type("ctera-direct ls /My\trep\t2026/z\t")
+        terminal.expect("touch")
+        terminal.type("\n")
+        terminal.expect(f"z{EVIL}\r\n")
         terminal.type("exit\n")
         terminal.wait()
+    assert not (tmp_path / "pwned").exists()

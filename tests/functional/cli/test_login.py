@@ -231,6 +231,15 @@ def test_killed_between_the_two_files(
     assert portal.log.total("portal") == requests
 
 
+def test_what_a_killed_login_left(run: Run, portal: Emulator) -> None:
+    """Half a file of secrets that a killed login left goes with the next change."""
+    assert log_in(portal)[0] == 0
+    left = ProfileStore().folder / ".new-abc"
+    left.write_text(portal.password)
+    assert run("logout")[0] == 0
+    assert not left.exists()
+
+
 # --- logout --------------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from ._base.buffers import tune_allocator
 from ._base.cancellation import Cancelled, CancelScope
 from ._base.credentials import (
     check_baseurl,
-    find_argument,
+    find_baseurl,
     find_credentials,
     warn_unprotected,
 )
@@ -94,7 +94,7 @@ class ClientCore:
 
     def __init__(self, baseurl: str | None) -> None:
         """Keep the portal's URL. `configure` does the rest, so that a `repr` can show the URL."""
-        self.baseurl = check_baseurl(find_argument("baseurl", baseurl))
+        self.baseurl = check_baseurl(find_baseurl(baseurl))
 
     def configure(
         self,
@@ -107,7 +107,9 @@ class ClientCore:
         namespace: Namespace | None,
     ) -> None:
         """Take the other arguments of `DirectIO`, and prepare for work."""
-        self.token, self.secret = find_credentials(access_key_id, secret_access_key, bearer)
+        self.token, self.secret = find_credentials(
+            self.baseurl, access_key_id, secret_access_key, bearer
+        )
         warn_unprotected(self.baseurl)
         self.settings = Settings(**(vars(settings) if settings is not None else {}))
         self.session = session

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from ._base.account import from_environment
+from ._base.account import MissingAccountError
 from ._base.cancellation import CancelScope, SingleFlight
 from ._protocol.names import check_path
 from .exceptions import (
@@ -128,7 +128,7 @@ class Lookup:
         Raises:
             Cancelled: `scope` was cancelled.
             NamespaceError: The path cannot be looked up, or is not a file. Subclasses say why.
-            ValueError: The environment does not say who signs in.
+            ValueError: Neither the environment nor a profile says who signs in.
         """
         return named(stat_within(self.names(), path, scope), path)
 
@@ -143,14 +143,13 @@ class Lookup:
         return own
 
     def _make(self) -> Namespace:
-        variables = ("CTERA_DIRECT_USERNAME", "CTERA_DIRECT_PASSWORD")
-        missing = [name for name in variables if not from_environment(name)]
-        if missing:
+        try:
+            return Namespace(self._baseurl, settings=self._settings)
+        except MissingAccountError as error:
             raise ValueError(
-                "a path is looked up with the account of a user: set "
-                f"{' and '.join(missing)}, or pass DirectIO(namespace=Namespace(...))"
-            )
-        return Namespace(self._baseurl, settings=self._settings)
+                f"a path is looked up with the account of a user: set {' and '.join(error.variables)}, "
+                f"{error.advice}, or pass DirectIO(namespace=Namespace(...))"
+            ) from None
 
     def close(self) -> None:
         """Sign out, and close what the client made. A Namespace that it was given stays open."""

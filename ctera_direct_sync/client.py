@@ -37,6 +37,10 @@ class DirectIO:
     taken at its file ID. The errors of a file that was named by path or `Entry` have the path as
     `filename`.
 
+    What neither an argument nor the environment gives comes from the profile that `ctera-direct login`
+    stored: the one that CTERA_DIRECT_PROFILE names, or `default`. Its keys and its password go to its
+    own portal only. It is not read if nothing is missing.
+
     A pickle of a client holds its keys. It gives an equal client that was not used yet.
 
     Args:
@@ -53,12 +57,13 @@ class DirectIO:
         namespace: The `Namespace` that paths are looked up in. It must be of the same portal. The
             client does not close it, and a pickle of the client holds it. None: the client makes one
             at the first path, for the user of CTERA_DIRECT_USERNAME, CTERA_DIRECT_PASSWORD and
-            CTERA_DIRECT_CONTEXT, and closes it.
+            CTERA_DIRECT_CONTEXT or of the profile, and closes it.
 
     Raises:
         TypeError: `namespace` is not a Namespace.
-        ValueError: An argument is malformed, or neither the call nor the environment gives it. The
-            message names the argument and the variable. Or `namespace` is of another portal.
+        ValueError: An argument is malformed, or neither the call, the environment nor a profile gives
+            it. Or the profile that is needed cannot be read. The message names the argument and the
+            variable. Or `namespace` is of another portal.
 
     Example:
         >>> with DirectIO("https://tenant.ctera.com", access_key_id, secret_access_key) as client:

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import requests
 
-from ._base.account import choose_credentials, from_environment
+from ._base.account import choose_account, from_environment
 from ._base.cancellation import Cancelled, CancelScope
-from ._base.credentials import check_baseurl, warn_unprotected
+from ._base.credentials import check_baseurl, find_baseurl, warn_unprotected
 from ._base.retry import RetryPolicy
 from ._base.worker_pool import WorkerPool
 from ._net.api_session import APISession
@@ -55,6 +55,10 @@ class Namespace:
     it is over, and then signs in by itself. Pickling gives an equal, unused Namespace, password
     included: treat the pickle as a secret.
 
+    What neither an argument nor the environment gives comes from the profile that `ctera-direct login`
+    stored: the one that CTERA_DIRECT_PROFILE names, or `default`. A profile counts for its own portal
+    and its own user only. It is not read if nothing is missing.
+
     Args:
         baseurl: The portal's URL. Default: CTERA_DIRECT_URL.
         username: The user name, or `domain\user`. Default: CTERA_DIRECT_USERNAME.
@@ -63,14 +67,14 @@ class Namespace:
         cookie: The JSESSIONID of a session from elsewhere, instead of a user name and password.
         ticket: A ticket for single sign-on, instead of a user name and password. It serves once.
         context: "ServicesPortal" for a user's view, "admin" for an administrator's.
-            Default: CTERA_DIRECT_CONTEXT, or else "ServicesPortal".
+            Default: CTERA_DIRECT_CONTEXT, that of the profile, or else "ServicesPortal".
         settings: Settings, of which a copy is kept. `settings.api`, `retries` and the like count.
         session: A function that returns a configured `requests.Session`. Each session is used by one
             thread at a time.
 
     Raises:
-        ValueError: An argument is missing or malformed. The message names the argument and the
-            environment variable.
+        ValueError: An argument is missing or malformed, or the profile that is needed cannot be read.
+            The message names the argument and the environment variable.
 
     Example:
         >>> with Namespace("https://tenant.ctera.com", "alice", password) as names:
@@ -94,17 +98,17 @@ class Namespace:
         # A traceback may show these.
         password, bearer = password and Token(password), bearer and Token(bearer)
         cookie, ticket = cookie and Token(cookie), ticket and Token(ticket)
-        baseurl = baseurl or from_environment("CTERA_DIRECT_URL")
-        if not baseurl:
-            raise ValueError("baseurl is missing: pass it, or set CTERA_DIRECT_URL")
-        self._baseurl = check_baseurl(str(baseurl)).rstrip("/")
-        self._context = context or str(from_environment("CTERA_DIRECT_CONTEXT") or _CONTEXTS[0])
+        self._baseurl = check_baseurl(find_baseurl(baseurl)).rstrip("/")
+        self._credentials, stored_context = choose_account(
+            self._baseurl, username, password, bearer, cookie, ticket
+        )
+        context = context or from_environment("CTERA_DIRECT_CONTEXT") or stored_context
+        self._context = str(context or _CONTEXTS[0])
         if self._context not in _CONTEXTS:
             raise ValueError(
                 f"context {self._context!r} (CTERA_DIRECT_CONTEXT) is not known: use "
                 f"{' or '.join(_CONTEXTS)}"
             )
-        self._credentials = choose_credentials(username, password, bearer, cookie, ticket)
         warn_unprotected(self._baseurl)
         self._settings = Settings(**(settings._values if settings is not None else {}))
         self._session = session

@@ -13,7 +13,6 @@ file or journal on purpose.
 
 from __future__ import annotations
 
-import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -86,6 +85,8 @@ def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
         patch.setenv("TMPDIR", str(folder))
+        # No profile of the person who runs the tests, in this process and in those that it starts.
+        patch.setenv("CTERA_DIRECT_CONFIG_DIR", str(folder / "no-profiles"))
         yield folder
 
 
@@ -99,8 +100,6 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"cterasdk.io.direct.{name}", raising=False)
     for name in ("USERNAME", "PASSWORD", "CONTEXT", "PROFILE"):
         monkeypatch.delenv(f"CTERA_DIRECT_{name}", raising=False)
-    # No profile of the person who runs the tests.
-    monkeypatch.setenv("XDG_CONFIG_HOME", os.devnull)
 
 
 @pytest.fixture(autouse=True)

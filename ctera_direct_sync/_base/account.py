@@ -6,14 +6,17 @@ import os
 from typing import NamedTuple, Union
 
 from ..types import Token
+from .profiles import find_profile
 
 __all__ = [
+    "Account",
     "Bearer",
     "Cookie",
     "Credentials",
+    "MissingAccountError",
     "Password",
     "Ticket",
-    "choose_credentials",
+    "choose_account",
     "from_environment",
 ]
 
@@ -57,17 +60,58 @@ def from_environment(variable: str) -> Token | None:
     return Token(value) if value else None
 
 
-def choose_credentials(
+class Account(NamedTuple):
+    """Who signs in, and what the stored profile says of the view."""
+
+    credentials: Credentials
+    """The way to sign in."""
+    context: str | None
+    """The view of the profile's user. None: the account is not the profile's."""
+
+
+class MissingAccountError(ValueError):
+    """The user name or the password is given nowhere.
+
+    Attributes:
+        variables: The environment variables that may give what is missing.
+        advice: What else to do, for the end of a message.
+    """
+
+    def __init__(self, missing: list[str], advice: str) -> None:
+        self.variables = [f"CTERA_DIRECT_{name.upper()}" for name in missing]
+        self.advice = advice
+        super().__init__(
+            f"{missing[0]} is missing: pass it, or set {self.variables[0]} "
+            f"(or pass bearer, cookie or ticket), {advice}"
+        )
+
+
+def choose_account(
+    baseurl: str,
     username: str | None,
     password: str | None,
-    bearer: str | None,
-    cookie: str | None,
-    ticket: str | None,
-) -> Credentials:
-    """Return the one way to sign in that the arguments, or else the environment, name.
+    bearer: str | None = None,
+    cookie: str | None = None,
+    ticket: str | None = None,
+    profile_name: str | None = None,
+) -> Account:
+    """Return the one way to sign in that the arguments, the environment or the profile name.
+
+    The profile is read only if the user name or the password is missing. It fills in what is missing for
+    its own portal and its own user.
+
+    Args:
+        baseurl: The portal.
+        username: The user name, if it was given.
+        password: The password, if it was given.
+        bearer: The bearer token, if it was given.
+        cookie: The session's cookie, if it was given.
+        ticket: The ticket, if it was given.
+        profile_name: The profile. None: that of the environment, or the default one.
 
     Raises:
-        ValueError: The arguments name no way or several, or one cannot be right.
+        ValueError: The arguments name no way or several, or one cannot be right. Or the profile that is
+            needed cannot be read.
     """
     given = {"bearer": bearer, "cookie": cookie, "ticket": ticket, "password": password}
     names = [name for name, value in given.items() if value]
@@ -75,22 +119,34 @@ def choose_credentials(
     if len(names) > 1:
         raise ValueError(f"{' and '.join(names)} are several ways to sign in: pass one of them")
     if bearer:
-        return Bearer(_header_value("bearer", bearer))
+        return Account(Bearer(_header_value("bearer", bearer)), None)
     if cookie:
-        return Cookie(_cookie_value(cookie))
+        return Account(Cookie(_cookie_value(cookie)), None)
     if ticket:
-        return Ticket(_form_value("ticket", ticket))
+        return Account(Ticket(_form_value("ticket", ticket)), None)
     username = username or from_environment("CTERA_DIRECT_USERNAME")
     password = password or from_environment("CTERA_DIRECT_PASSWORD")
-    for name, value in (("username", username), ("password", password)):
-        if not value:
-            raise ValueError(
-                f"{name} is missing: pass it, or set CTERA_DIRECT_{name.upper()} "
-                "(or pass bearer, cookie or ticket)"
-            )
+    context = None
+    if not username or not password:
+        stored = find_profile(baseurl, profile_name)
+        advice = stored.advice
+        if stored.profile is not None:
+            if not username or username == stored.profile.username:
+                username, context = stored.profile.username, stored.profile.context
+                password = password or stored.secrets().get("password")
+            else:
+                advice += f" (profile {stored.name} is of user {stored.profile.username})"
+        missing = [
+            name for name, value in (("username", username), ("password", password)) if not value
+        ]
+        if missing:
+            raise MissingAccountError(missing, advice)
     assert username is not None
     assert password is not None
-    return Password(str(_form_value("username", username)), _form_value("password", password))
+    credentials = Password(
+        str(_form_value("username", username)), _form_value("password", password)
+    )
+    return Account(credentials, context)
 
 
 def _form_value(name: str, value: str) -> Token:

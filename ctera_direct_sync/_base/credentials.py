@@ -1,4 +1,4 @@
-"""The portal's URL and the keys of a client: from arguments, or from the environment."""
+"""The portal's URL and the keys of a client: from arguments, the environment or a stored profile."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 from urllib.parse import urlsplit
 
 from ..types import Token
+from .profiles import find_profile
 
-__all__ = ["check_baseurl", "find_argument", "find_credentials", "warn_unprotected"]
+__all__ = ["check_baseurl", "find_baseurl", "find_credentials", "warn_unprotected"]
 
 _log = logging.getLogger(__name__)
 
@@ -27,20 +28,23 @@ _VARIABLES = {
 _warned: set[str] = set()
 
 
-def find_argument(name: str, value: str | None) -> str:
-    """Return an argument, or what the environment has in its place.
+def find_baseurl(baseurl: str | None, profile_name: str | None = None) -> str:
+    """Return the portal's URL: the argument, else that of the environment, else the profile's.
 
     Args:
-        name: The argument's name.
-        value: Its value, if it was given.
+        baseurl: The argument, if it was given.
+        profile_name: The profile. None: that of the environment, or the default one.
 
     Raises:
-        ValueError: Neither has a value.
+        ValueError: None of them has a value, or the profile that is needed cannot be read.
     """
-    found = value or _from_environment(name)
-    if not found:
-        raise ValueError(f"{name} is missing: pass it, or set {_VARIABLES[name][0]}")
-    return found
+    found = baseurl or _from_environment("baseurl")
+    if found:
+        return str(found)
+    stored = find_profile(None, profile_name)
+    if stored.profile is None:
+        raise ValueError(f"baseurl is missing: pass it, or set CTERA_DIRECT_URL, {stored.advice}")
+    return stored.profile.url
 
 
 def _from_environment(name: str) -> str | None:
@@ -51,22 +55,31 @@ def _from_environment(name: str) -> str | None:
 
 
 def find_credentials(
-    access_key_id: str | None, secret_access_key: str | None, bearer: str | None
+    baseurl: str,
+    access_key_id: str | None,
+    secret_access_key: str | None,
+    bearer: str | None,
+    profile_name: str | None = None,
 ) -> tuple[Token, Token | None]:
     """Return the token of the Authorization header, and the secret that unwraps file keys.
 
+    A pair counts as a whole: the profile is asked only if no part of one is given elsewhere.
+
     Args:
+        baseurl: The portal. The keys of another portal's profile are not used.
         access_key_id: The access key ID, if it was given.
         secret_access_key: The secret access key, if it was given.
         bearer: The bearer token, if it was given.
+        profile_name: The profile. None: that of the environment, or the default one.
 
     Returns:
         The access key ID or bearer token, and the secret access key. A bearer token may come without
         a secret.
 
     Raises:
-        ValueError: A key is missing or malformed.
+        ValueError: A key is missing or malformed, or the profile that is needed cannot be read.
     """
+    advice = ""
     if not access_key_id and not bearer:
         # Neither was passed: the environment decides, a key pair before a bearer token.
         access_key_id = _from_environment("access_key_id")
@@ -74,13 +87,22 @@ def find_credentials(
     if bearer:
         secret = secret_access_key or _from_environment("secret_access_key")
         return _check_printable("bearer", bearer), Token(secret) if secret else None
+    secret = secret_access_key or _from_environment("secret_access_key")
+    if not access_key_id and not secret:
+        stored = find_profile(baseurl, profile_name)
+        keys, advice = stored.secrets(), f", {stored.advice}"
+        access_key_id, secret = keys.get("access_key_id"), keys.get("secret_access_key")
+        if stored.profile is not None:
+            advice += f" --create-key (profile {stored.name} has no key pair)"
     if not access_key_id:
         raise ValueError(
             "access_key_id is missing: pass it, or set CTERA_DIRECT_ACCESS_KEY_ID (or bearer, "
-            "CTERA_DIRECT_BEARER, for files that are not encrypted). Namespace.create_key_pair() and "
-            "`ctera-direct login` make a key pair"
+            f"CTERA_DIRECT_BEARER, for files that are not encrypted){advice}"
         )
-    secret = find_argument("secret_access_key", secret_access_key)
+    if not secret:
+        raise ValueError(
+            "secret_access_key is missing: pass it, or set CTERA_DIRECT_SECRET_ACCESS_KEY"
+        )
     return _check_printable("access_key_id", access_key_id), Token(secret)
 
 

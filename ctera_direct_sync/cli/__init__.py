@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK: argcomplete's global completion looks for this.
 """The command line ``ctera-direct``: one module per command, and what they share."""
 
 from __future__ import annotations

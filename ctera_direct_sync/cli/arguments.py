@@ -14,6 +14,7 @@ from .output import complain, print_text
 
 __all__ = [
     "ChecksumOption",
+    "Option",
     "Parser",
     "add_file_id",
     "add_portal",
@@ -85,6 +86,11 @@ class Option(argparse.Action):
             given = values if isinstance(values, str) else " ".join(values or ())
             name = option_string or self.metavar or self.dest
             raise argparse.ArgumentError(None, f"{name} {given}: {error}") from None
+
+    @property
+    def known_values(self) -> Sequence[str]:
+        """The values that it may have. Empty: any that can be converted."""
+        return self._choices or ()
 
     def convert(self, values: Any) -> Any:
         """Return what is stored for the value given; ArgumentTypeError says what is wrong with it."""

@@ -38,9 +38,10 @@ def add_download_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p",
         "--path",
-        required=True,
+        metavar="FILE",
         help="the file to write, which is replaced when all is there; a pipe, a device or an open "
-        "descriptor (/dev/stdout, /dev/fd/3) is written to as it is; - for standard output",
+        "descriptor (/dev/stdout, /dev/fd/3) is written to as it is; - for standard output (default: "
+        "the name of PATH, in the current folder)",
     )
     add_file_id(parser)
     add_portal(parser)
@@ -70,6 +71,8 @@ def add_cat_arguments(parser: argparse.ArgumentParser) -> None:
 
 def download(client: DirectIO, options: argparse.Namespace) -> None:
     """Download a file to a path, a stream or standard output."""
+    if options.path is None:
+        options.path = _default_target(options.file_id)
     if options.path == _STANDARD_OUTPUT or is_stream(options.path):
         _refuse_for_stream(options)
         _download_to_stream(client, options)
@@ -102,6 +105,17 @@ def download(client: DirectIO, options: argparse.Namespace) -> None:
         )
     except OutputClosed:
         pass
+
+
+def _default_target(file: int | str) -> str:
+    """Return the file in the current folder that has the name of a path on the portal."""
+    if not isinstance(file, str):
+        raise UsageError("-f: an ID gives no name for the file; give -p, too")
+    name = file.rpartition("/")[2]
+    # Windows takes more characters than a slash for parts of another path, a drive or a stream.
+    if not name or (os.name == "nt" and set(name) & set('\\:*?"<>|')):
+        raise UsageError(f"{file}: gives no name for the file; give -p, too")
+    return os.path.join(os.curdir, name) if name == _STANDARD_OUTPUT else name
 
 
 def _refuse_for_stream(options: argparse.Namespace) -> None:

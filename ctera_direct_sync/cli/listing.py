@@ -14,17 +14,19 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 from .._readers.glob_pattern import GlobPattern
-from ..exceptions import NamespaceError, NotAFolderError
+from ..exceptions import LoginError, NamespaceError, NotAFolderError
 from ..namespace import Namespace
 from ..settings import Settings
 from ..types import Entry
 from .arguments import portal_path
 from .errors import UsageError, explain
+from .folder_queue import FolderQueue
 from .output import Output, complain, printable, standard_output
-from .profiles import apply_profile
+from .profiles import choose_portal, find_account
 
 __all__ = [
     "add_account",
+    "add_connection",
     "add_find_arguments",
     "add_ls_arguments",
     "add_stat_arguments",
@@ -37,6 +39,8 @@ __all__ = [
 ]
 
 _UNITS = "KMGTPE"
+#: Colours of names on a terminal (ECMA-48, SGR): bold blue, and red.
+_FOLDER, _DELETED = "1;34", "31"
 _FAILED = 1
 
 
@@ -58,6 +62,9 @@ def add_ls_arguments(parser: argparse.ArgumentParser) -> None:
         dest="long",
         action="store_true",
         help="show type, size, time of change (UTC) and file ID, too",
+    )
+    parser.add_argument(
+        "-R", dest="recursive", action="store_true", help="list the folders below it, too"
     )
     parser.add_argument(
         "--human", action="store_true", help="with -l: sizes such as 1.5M, in powers of 1024"
@@ -105,11 +112,12 @@ def add_versions_arguments(parser: argparse.ArgumentParser) -> None:
     add_account(parser)
 
 
-def add_account(parser: argparse.ArgumentParser) -> None:
+def add_account(
+    parser: argparse.ArgumentParser,
+    text: str = "The password comes from CTERA_DIRECT_PASSWORD, or from the profile.",
+) -> None:
     """Add the options that name the portal and the user. No option takes a secret."""
-    group = parser.add_argument_group(
-        "portal", "The password comes from CTERA_DIRECT_PASSWORD, or from the profile."
-    )
+    group = parser.add_argument_group("portal", text)
     group.add_argument(
         "-e",
         "--endpoint",
@@ -133,16 +141,20 @@ def add_account(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what login stored under this name (default: CTERA_DIRECT_PROFILE, or default)",
     )
+    add_connection(group)
+    parser.add_argument(
+        "-d", "--debug", action="store_true", help="log each step to standard error"
+    )
+
+
+def add_connection(group: Any) -> None:
+    """Add the options of the connection to the portal."""
     group.add_argument(
         "-k",
         "--no-verify-ssl",
         action="store_true",
         help="trust any certificate; to trust one authority more, set REQUESTS_CA_BUNDLE to its "
         "certificate's path instead",
-    )
-    parser.set_defaults(password=None)
-    parser.add_argument(
-        "-d", "--debug", action="store_true", help="log each step to standard error"
     )
 
 
@@ -169,18 +181,18 @@ def make_namespace(options: argparse.Namespace) -> Namespace:
     Raises:
         UsageError: Something is missing or malformed.
     """
-    apply_profile(options)
     settings = Settings()
     if options.no_verify_ssl:
         settings.api.ssl = False
-    endpoint = options.endpoint
-    if endpoint and "://" not in endpoint:
-        endpoint = f"https://{endpoint}"
     context = "admin" if options.admin else None
+    user, password = options.user, None
     try:
-        return Namespace(
-            endpoint, options.user, options.password, context=context, settings=settings
-        )
+        choose_portal(options)
+        account = find_account(options, user)
+        if account is not None:
+            user, password, stored_context = account
+            context = context or stored_context
+        return Namespace(options.endpoint, user, password, context=context, settings=settings)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -188,27 +200,63 @@ def make_namespace(options: argparse.Namespace) -> Namespace:
 # --- commands ----------------------------------------------------------------------------------------
 
 
-def list_folder(names: Namespace, options: argparse.Namespace) -> None:
-    """Write the entries of a folder, or the one of a file."""
+def list_folder(names: Namespace, options: argparse.Namespace) -> int:
+    """Write the entries of a folder, or the one of a file.
+
+    Returns:
+        The exit code: 1 if a folder below could not be read. The others are listed all the same.
+    """
     if options.human and not options.long:
         raise UsageError("--human shows sizes: give -l, too")
     if options.json and options.long:
         raise UsageError("--json shows everything: leave -l out")
     lines = _Lines(options)
-    for entry in _entries(names, options):
+    table = _Table(options.human) if options.long else None
+
+    def write(entry: Entry) -> None:
         if options.json:
             lines.write_json(_fields(entry))
-        elif options.long:
-            lines.write(_long_line(entry, options.human))
         else:
-            lines.write(entry.name)
+            lines.write_entry(table.cells(entry) if table else "", entry)
 
-
-def _entries(names: Namespace, options: argparse.Namespace) -> Iterator[Entry]:
     try:
-        return names.listdir(options.path, include_deleted=options.deleted)
+        listing = names.listdir(options.path, include_deleted=options.deleted)
     except NotAFolderError:
-        return iter([names.stat(options.path)])
+        write(names.stat(options.path))
+        return 0
+    if options.recursive:
+        return _list_tree(names, options, listing, lines, write)
+    for entry in listing:
+        write(entry)
+    return 0
+
+
+def _list_tree(
+    names: Namespace,
+    options: argparse.Namespace,
+    listing: Iterator[Entry],
+    lines: _Lines,
+    write: Callable[[Entry], None],
+) -> int:
+    """Write a folder and those below, each under its path, as ``ls -R`` does."""
+    code = 0
+    with FolderQueue(names, options.path, listing, options.deleted) as folders:
+        for path, entries in folders:
+            if not options.json:
+                if path != options.path:
+                    lines.write("")
+                lines.write(f"{path}:")
+            try:
+                for entry in entries():
+                    write(entry)
+            except LoginError:
+                raise
+            except NamespaceError as error:
+                if path == options.path:
+                    raise
+                complain(f"ctera-direct ls: {explain(error)}")
+                code = _FAILED
+    return code
 
 
 def find(names: Namespace, options: argparse.Namespace) -> int:
@@ -292,10 +340,22 @@ class _Lines:
         self._output: Output = standard_output()
         # A name may hold what moves a cursor. A program that reads the output needs it unchanged.
         self._is_terminal = os.isatty(self._output.fileno())
+        self._has_colours = self._is_terminal and _wants_colours()
 
     def write(self, text: str) -> None:
         """Write a line for people, or for programs that read lines."""
-        self._write(f"{printable(text) if self._is_terminal else text}\n")
+        self._write(f"{self._shown(text)}\n")
+
+    def write_entry(self, cells: str, entry: Entry) -> None:
+        """Write a line that ends in the name of an entry."""
+        name = self._shown(entry.name)
+        colour = _DELETED if entry.is_deleted else _FOLDER if entry.is_dir else ""
+        if colour and self._has_colours:
+            name = f"\x1b[{colour}m{name}\x1b[0m"
+        self._write(f"{cells}{name}\n")
+
+    def _shown(self, text: str) -> str:
+        return printable(text) if self._is_terminal else text
 
     def write_null(self, text: str) -> None:
         """Write a text as it is, and a NUL byte."""
@@ -322,16 +382,41 @@ def _fields(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _long_line(entry: Entry, human: bool) -> str:
-    """Return one aligned line. The widths are fixed, since later entries are not known yet."""
-    if entry.size is None:
-        size = "-"
-    else:
-        size = _human_size(entry.size) if human else str(entry.size)
-    kind = ("d" if entry.is_dir else "-") + ("x" if entry.is_deleted else "-")
-    file_id = "-" if entry.file_id is None else str(entry.file_id)
-    modified = _time(entry.modified) or "-"
-    return f"{kind}  {size:>{6 if human else 14}}  {modified:20}  {file_id:>12}  {entry.name}"
+def _wants_colours() -> bool:
+    """Return whether a terminal shows colours, and its user wants them (no-color.org)."""
+    # A console of Windows shows escape sequences only after a program has asked it to.
+    return not (
+        os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb" or os.name == "nt"
+    )
+
+
+class _Table:
+    """The columns before the names. A column grows with its widest value so far.
+
+    Later entries are not known yet when a line is written. The names come last, so wide characters in
+    them move no column.
+
+    Args:
+        human: Whether sizes are short.
+    """
+
+    def __init__(self, human: bool) -> None:
+        self._human = human
+        self._size_width = 6 if human else 14
+        self._id_width = 12
+
+    def cells(self, entry: Entry) -> str:
+        """Return the columns of an entry."""
+        if entry.size is None:
+            size = "-"
+        else:
+            size = _human_size(entry.size) if self._human else str(entry.size)
+        kind = ("d" if entry.is_dir else "-") + ("x" if entry.is_deleted else "-")
+        file_id = "-" if entry.file_id is None else str(entry.file_id)
+        self._size_width = max(self._size_width, len(size))
+        self._id_width = max(self._id_width, len(file_id))
+        modified = _time(entry.modified) or "-"
+        return f"{kind}  {size:>{self._size_width}}  {modified:20}  {file_id:>{self._id_width}}  "
 
 
 def _human_size(size: int) -> str:

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 import sys
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from .._readers.targets import StreamFile, open_stream
@@ -123,8 +124,14 @@ def print_text(text: str) -> None:
 
 def printable(text: str) -> str:
     """Return the text without characters that move a terminal's cursor or forge a line of a log."""
+    if text.isprintable():
+        return text
+    # Python calls no space printable but U+0020. The others, such as U+3000, are harmless.
     return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+        c
+        if c.isprintable() or unicodedata.category(c) == "Zs"
+        else c.encode("unicode_escape").decode("ascii")
+        for c in text
     )
 
 

@@ -1,135 +1,197 @@
-"""What ``ctera-direct login`` stores: profiles, and their secrets in the keyring or in a file."""
+"""What ``ctera-direct login`` stores: profiles, and their secrets in the keyring or in a file.
+
+`ctera_direct_sync._base.profiles` reads them, for the library, too. Only this module writes.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
-import stat
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import platformdirs
-
+from .._base.account import Password, choose_account
+from .._base.credentials import find_credentials
+from .._base.profiles import (
+    KEYRING_SERVICE,
+    Profile,
+    ProfileError,
+    ProfileFiles,
+    check_private,
+    find_profile,
+    is_same_portal,
+    load_keyring,
+)
+from .._readers.folders import Folder, ForeignFileError
+from .._readers.locks import LockedFile
 from ..types import Token
 from .errors import UsageError
 
-__all__ = ["Account", "Profile", "ProfileStore", "apply_profile", "find_account", "full_url"]
+__all__ = [
+    "COMPLETION_MARK",
+    "Account",
+    "Profile",
+    "ProfileError",
+    "ProfileStore",
+    "Stored",
+    "choose_keys",
+    "choose_portal",
+    "find_account",
+    "full_url",
+]
 
-_SERVICE = "ctera-direct-sync"
-_KEY_VARIABLES = (
-    *("CTERA_DIRECT_ACCESS_KEY_ID", "CTERA_DIRECT_BEARER"),
-    *("cterasdk.io.direct.access_key_id", "cterasdk.io.direct.bearer"),
-)
+_LOCK = ".lock"
+
+#: How the names of files begin that are not complete yet.
+_TEMPORARY = ".new-"
+
+#: The file that says for which account completion does not ask the portal.
+COMPLETION_MARK = ".completion"
+
+#: Seconds to wait for another login or logout, which holds the lock for milliseconds.
+_LOCK_WAIT_S = 10.0
+_LOCK_POLL_S = 0.02
 
 
-class Profile(NamedTuple):
-    """A portal and a user of it. The secrets are stored apart."""
+class Stored(NamedTuple):
+    """What `ProfileStore.write` did."""
 
-    url: str
-    """The portal's URL."""
-    username: str
-    """The user name."""
-    context: str
-    """The view: "ServicesPortal" or "admin"."""
-    in_keyring: bool
-    """Whether the keyring has the secrets, and not the file."""
+    profile: Profile
+    """The profile; `in_keyring` says where its secrets are."""
+    problem: str
+    """Why they are not in the keyring, in a few words. Empty: they are, or there is no keyring."""
 
 
-class ProfileStore:
-    """The profiles of this user on this machine."""
+class ProfileStore(ProfileFiles):
+    """The profiles of this user on this machine, to read and to change.
 
-    def __init__(self) -> None:
-        self.folder = Path(platformdirs.user_config_path("ctera-direct", appauthor=False))
-        self.file = self.folder / "profiles.json"
-        self.secrets_file = self.folder / "secrets.json"
+    A change holds a lock, so that two programs lose nothing of each other's. Each file is replaced as a
+    whole. The secrets are written before the profile, and name its portal: so a program that is killed
+    in between leaves secrets that are refused, and never those of one portal for another.
+    """
 
-    def read(self, name: str) -> Profile | None:
-        """Return a profile, or None."""
-        fields = self._read(self.file).get(name)
-        try:
-            return None if fields is None else Profile(**fields)
-        except TypeError:
-            raise UsageError(f"{self.file}: profile {name} is malformed; log in again") from None
+    def check(self) -> None:
+        """Raise ProfileError if a change would lose other profiles, since they cannot be read."""
+        self.read_file(self.file)
+        self.read_file(self.secrets_file, Token)
 
-    def read_secrets(self, name: str, profile: Profile) -> dict[str, Token]:
-        """Return the secrets of a profile, by name."""
-        if profile.in_keyring:
-            keyring = _keyring()
-            try:
-                text = keyring.get_password(_SERVICE, name) if keyring else None
-            except Exception as error:  # noqa: BLE001 - backends raise what they like
-                raise UsageError(
-                    f"the keyring does not give the secrets of profile {name} "
-                    f"({type(error).__name__}): unlock it, or log in again"
-                ) from None
-            secrets = json.loads(text) if text else None
-        else:
-            secrets = self._read(self.secrets_file).get(name)
-        if not secrets:
-            raise UsageError(f"the secrets of profile {name} are gone; run ctera-direct login")
-        return {key: Token(value) for key, value in secrets.items()}
-
-    def write(self, name: str, profile: Profile, secrets: dict[str, Token]) -> Profile:
+    def write(self, name: str, profile: Profile, secrets: dict[str, Token]) -> Stored:
         """Store a profile and its secrets, in the keyring if it works.
 
-        Returns:
-            The profile; `in_keyring` says where its secrets are.
+        Raises:
+            ProfileError: What is stored already cannot be read.
+            OSError: The files cannot be written.
         """
-        values = {key: str(value) for key, value in secrets.items()}
-        stored = _store_in_keyring(name, json.dumps(values))
-        profile = profile._replace(in_keyring=stored)
-        in_file = self._read(self.secrets_file)
-        if not stored or name in in_file:
-            in_file.pop(name, None)
-            if not stored:
-                in_file[name] = values
-            self._write(self.secrets_file, in_file)
-        self._write(self.file, {**self._read(self.file), name: profile._asdict()})
-        return profile
+        record = Token(
+            json.dumps({"url": profile.url, "username": profile.username, **_plain(secrets)})
+        )
+        with self._locked():
+            self.check()
+            problem = self._store_in_keyring(name, record)
+            profile = profile._replace(in_keyring=problem is None)
+            in_file = self.read_file(self.secrets_file, Token)
+            if problem is not None or name in in_file:
+                in_file.pop(name, None)
+                if problem is not None:
+                    in_file[name] = json.loads(record, object_hook=_hidden)
+                self._write(self.secrets_file, in_file)
+            self._write(self.file, {**self.read_file(self.file), name: profile._asdict()})
+            # A portal has just accepted a password: completion may ask again.
+            with contextlib.suppress(OSError):
+                os.unlink(self.folder / COMPLETION_MARK)
+        return Stored(profile, problem or "")
 
     def delete(self, name: str, profile: Profile) -> None:
-        """Delete a profile and its secrets."""
-        if profile.in_keyring:
-            keyring = _keyring()
-            if keyring is None:
-                raise UsageError("the keyring does not work, so it still has the secrets")
-            try:
-                if keyring.get_password(_SERVICE, name) is not None:
-                    keyring.delete_password(_SERVICE, name)
-            except Exception as error:  # noqa: BLE001 - backends raise what they like
-                raise UsageError(
-                    f"the keyring still has the secrets ({type(error).__name__}): unlock it"
-                ) from None
-        for path in (self.secrets_file, self.file):
-            content = self._read(path)
-            if content.pop(name, None) is not None:
-                self._write(path, content)
+        """Delete a profile and its secrets.
 
-    def _read(self, path: Path) -> dict[str, Any]:
+        Raises:
+            UsageError: The keyring still has the secrets. Then the profile stays, too.
+            ProfileError: What is stored cannot be read.
+            OSError: The files cannot be written.
+        """
+        with self._locked():
+            self.check()
+            self._delete_from_keyring(name, needed=profile.in_keyring)
+            for path in (self.secrets_file, self.file):
+                content = self.read_file(path, Token)
+                if content.pop(name, None) is not None:
+                    self._write(path, content)
+
+    def _store_in_keyring(self, name: str, record: Token) -> str | None:
+        """Store the secrets in the keyring. Return why not, or None."""
+        keyring = load_keyring()
+        if keyring is None:
+            return ""
+        entry = self.keyring_entry(name)
         try:
-            fd = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        with open(fd, encoding="utf-8") as file:
-            _check_private(path, os.fstat(fd), "600")
+            keyring.set_password(KEYRING_SERVICE, entry, str(record))
+            if keyring.get_password(KEYRING_SERVICE, entry) == record:
+                return None
+        except Exception as error:  # noqa: BLE001 - locked, or no session bus: the file takes the secrets
+            return type(error).__name__
+        return "it does not keep what it is given"
+
+    def _delete_from_keyring(self, name: str, *, needed: bool) -> None:
+        keyring = load_keyring()
+        problem = "there is no keyring that works"
+        if keyring is not None:
+            entry = self.keyring_entry(name)
             try:
-                content = json.load(file)
-            except ValueError:
-                content = None
-        if not isinstance(content, dict):
-            raise UsageError(f"{path}: not the JSON that login wrote; delete it, and log in again")
-        return content
+                if keyring.get_password(KEYRING_SERVICE, entry) is not None:
+                    keyring.delete_password(KEYRING_SERVICE, entry)
+                return
+            except Exception as error:  # noqa: BLE001 - backends raise what they like
+                problem = type(error).__name__
+        if needed:
+            raise UsageError(
+                f"the keyring still has the secrets of profile {name} ({problem}): unlock it"
+            )
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Make the folder if need be, and let no other program change the profiles meanwhile."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            self.folder.mkdir()
+            # The process's umask may take too little or too much of the mode.
+            self.folder.chmod(0o700)
+        check_private(self.folder, self.folder.stat(), "700")
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        with Folder.open(os.path.realpath(self.folder)) as folder:
+            while True:
+                try:
+                    lock = LockedFile(folder, _LOCK)
+                    break
+                except ForeignFileError as error:
+                    raise ProfileError(f"{error.filename}: belongs to another; remove it") from None
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise UsageError(
+                            f"another login or logout holds {folder.path_of(_LOCK)}: wait for it"
+                        ) from None
+                    time.sleep(_LOCK_POLL_S)
+            try:
+                # A login that was killed may have left its secrets in one of these.
+                for path in self.folder.glob(f"{_TEMPORARY}*"):
+                    path.unlink()
+                yield
+            finally:
+                lock.release(remove=False)
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_private(self.folder, self.folder.stat(), "700")
-        # mkstemp makes files of mode 0600.
-        fd, temporary = tempfile.mkstemp(dir=self.folder, prefix=".new-")
+        # mkstemp makes files of mode 0600, or less by the process's umask.
+        fd, temporary = tempfile.mkstemp(dir=self.folder, prefix=_TEMPORARY)
         try:
             with open(fd, "w", encoding="utf-8") as file:
+                if hasattr(os, "fchmod"):
+                    os.fchmod(fd, 0o600)
                 json.dump(content, file, indent=2)
+                file.write("\n")
                 file.flush()
                 os.fsync(fd)
             os.replace(temporary, path)
@@ -137,87 +199,34 @@ class ProfileStore:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
+        flush_folder(self.folder)
 
 
-def _check_private(path: Path, status: os.stat_result, mode: str) -> None:
-    if os.name != "posix":
-        return
-    if status.st_uid != os.geteuid():
-        raise UsageError(f"{path}: belongs to another user; move it away, and log in again")
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise UsageError(f"{path}: others may read or change it; run chmod {mode} on it")
+def flush_folder(path: Path) -> None:
+    """Flush the names in a folder to the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
-def _keyring() -> Any:
-    """Return the module of the keyring, or None if there is none that works."""
-    try:
-        import keyring
-        from keyring.backends import fail, null
-
-        backend = keyring.get_keyring()
-    except Exception:  # noqa: BLE001 - backends raise what they like while they load
-        return None
-    return None if isinstance(backend, (fail.Keyring, null.Keyring)) else keyring
+def _plain(secrets: dict[str, Token]) -> dict[str, str]:
+    return {name: str(value) for name, value in secrets.items()}
 
 
-def _store_in_keyring(name: str, text: str) -> bool:
-    keyring = _keyring()
-    if keyring is None:
-        return False
-    try:
-        keyring.set_password(_SERVICE, name, text)
-        return bool(keyring.get_password(_SERVICE, name) == text)
-    except Exception:  # noqa: BLE001 - locked, or no session bus: the file takes the secrets
-        return False
+def _hidden(fields: dict[str, str]) -> dict[str, Token]:
+    return {name: Token(value) for name, value in fields.items()}
 
 
 def full_url(text: str) -> str:
     """Return a portal's URL with its scheme, and without a slash at the end."""
-    return (text if "://" in text else f"https://{text}").strip().rstrip("/")
+    text = text.strip()
+    return (text if "://" in text else f"https://{text}").rstrip("/")
 
 
-def apply_profile(options: Any) -> None:
-    """Fill in what neither the options nor the environment give, from the profile.
-
-    A profile's secrets go to the profile's portal only.
-    """
-    name = options.profile or os.environ.get("CTERA_DIRECT_PROFILE")
-    if not name and not _needs_profile(options):
-        return
-    store = ProfileStore()
-    try:
-        profile = store.read(name or "default")
-    except PermissionError as error:
-        # A service that runs as another user than the owner of HOME has no profile.
-        if name:
-            raise UsageError(f"{store.file}: cannot be read: {error.strerror}") from None
-        return
-    if profile is None:
-        if name:
-            raise UsageError(f"there is no profile {name}; run ctera-direct login --profile {name}")
-        return
-    url = options.endpoint or os.environ.get("CTERA_DIRECT_URL")
-    if url and full_url(url) != profile.url:
-        if options.profile:
-            raise UsageError(f"profile {name} is for {profile.url}, not for the portal given")
-        return
-    options.endpoint = profile.url
-    if hasattr(options, "user"):
-        _apply_account(options, store, name or "default", profile)
-    elif not (options.access or options.bearer or any(map(os.environ.get, _KEY_VARIABLES))):
-        secrets = store.read_secrets(name or "default", profile)
-        options.access = secrets.get("access_key_id")
-        options.secret = options.secret or secrets.get("secret_access_key")
-
-
-def _needs_profile(options: Any) -> bool:
-    """Return whether neither options nor environment give all that the command needs."""
-    if not (options.endpoint or os.environ.get("CTERA_DIRECT_URL")):
-        return True
-    if hasattr(options, "user"):
-        variables = ("CTERA_DIRECT_USERNAME", "CTERA_DIRECT_PASSWORD")
-        return not (all(map(os.environ.get, variables)))
-    return not (options.access or options.bearer or any(map(os.environ.get, _KEY_VARIABLES)))
+# --- the profile that --profile names ------------------------------------------------------------------
 
 
 class Account(NamedTuple):
@@ -227,36 +236,56 @@ class Account(NamedTuple):
     """The user name."""
     password: Token
     """The password."""
-    context: str
-    """The view: "ServicesPortal" or "admin"."""
+    context: str | None
+    """The view: "ServicesPortal" or "admin"; None: that of the environment, or the default one."""
 
 
-def find_account(options: Any) -> Account | None:
-    """Return the account of the profile for a portal, unless the environment has one.
+def choose_portal(options: argparse.Namespace) -> None:
+    """Replace the endpoint by a whole URL: the option's, or that of the profile given by --profile.
+
+    Without either, the endpoint stays None, and the library finds the portal.
 
     Raises:
-        UsageError: Neither has one.
+        UsageError: --profile is for another portal than the one that is given.
+        ProfileError: The profile does not exist, or cannot be read.
     """
-    if all(map(os.environ.get, ("CTERA_DIRECT_USERNAME", "CTERA_DIRECT_PASSWORD"))):
+    if options.endpoint:
+        options.endpoint = full_url(options.endpoint)
+    if not options.profile:
+        return
+    profile = find_profile(None, options.profile).profile
+    assert profile is not None
+    url = options.endpoint or os.environ.get("CTERA_DIRECT_URL")
+    if url and not is_same_portal(url, profile.url):
+        raise UsageError(
+            f"profile {options.profile} is for {profile.url}, not for the portal that is given"
+        )
+    options.endpoint = options.endpoint or profile.url
+
+
+def choose_keys(options: argparse.Namespace) -> None:
+    """Fill in the keys from the profile given by --profile, if they are given nowhere else.
+
+    Raises:
+        ValueError: There are none, or the profile cannot be read.
+    """
+    if options.profile:
+        # The library treats both kinds of tokens alike.
+        options.bearer, options.secret = find_credentials(
+            options.endpoint, options.access, options.secret, options.bearer, options.profile
+        )
+        options.access = None
+
+
+def find_account(options: argparse.Namespace, username: str | None = None) -> Account | None:
+    """Return the account for the profile given by --profile. None: the library finds the account.
+
+    Raises:
+        ValueError: There is none, or the profile cannot be read.
+    """
+    if not options.profile:
         return None
-    name = options.profile or os.environ.get("CTERA_DIRECT_PROFILE") or "default"
-    store = ProfileStore()
-    with contextlib.suppress(PermissionError):
-        profile = store.read(name)
-        url = options.endpoint or os.environ.get("CTERA_DIRECT_URL")
-        if profile is not None and url and full_url(url) == profile.url:
-            password = store.read_secrets(name, profile)["password"]
-            return Account(profile.username, password, profile.context)
-    raise UsageError(
-        "a path is looked up with the account of a user: set CTERA_DIRECT_USERNAME and "
-        "CTERA_DIRECT_PASSWORD, or run ctera-direct login"
-    )
-
-
-def _apply_account(options: Any, store: ProfileStore, name: str, profile: Profile) -> None:
-    user = options.user or os.environ.get("CTERA_DIRECT_USERNAME")
-    if not os.environ.get("CTERA_DIRECT_CONTEXT"):
-        options.admin = options.admin or profile.context == "admin"
-    if user in (None, "", profile.username) and not os.environ.get("CTERA_DIRECT_PASSWORD"):
-        options.user = profile.username
-        options.password = store.read_secrets(name, profile)["password"]
+    account = choose_account(options.endpoint, username, None, profile_name=options.profile)
+    assert isinstance(account.credentials, Password)
+    context = None if os.environ.get("CTERA_DIRECT_CONTEXT") else account.context
+    return Account(*account.credentials, context)

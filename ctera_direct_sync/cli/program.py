@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import platform
 from collections.abc import Sequence
 from typing import Any, Callable
 
 from .. import codec
+from .._base.account import MissingAccountError
+from .._base.profiles import ProfileError
 from .._readers.manifest import ManifestError
 from ..client import DirectIO
 from ..namespace import Namespace
@@ -37,7 +40,7 @@ from .output import (
     standard_output,
     write_output,
 )
-from .profiles import apply_profile, find_account
+from .profiles import choose_keys, choose_portal, find_account
 from .signals import Interrupts, Signalled
 
 __all__ = ["main", "make_parser"]
@@ -66,6 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         startup.prepare()
+        if "_ARGCOMPLETE" in os.environ:
+            # A shell asks what may follow. Imported late: no other command needs it.
+            from .completion import complete
+
+            complete(make_parser())
     else:
         startup.open_descriptors()
     options = argparse.Namespace(name=None)
@@ -182,7 +190,7 @@ def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
         try:
             with interrupts.watched():
                 return _with_client(options, interrupts)
-        except UsageError as error:
+        except (UsageError, ProfileError) as error:
             return _end(options, str(error), _USAGE)
         except OSError as error:
             _log.debug("failed", exc_info=error)
@@ -224,24 +232,15 @@ def _end(options: argparse.Namespace, text: str, code: int) -> int:
 
 
 def _client(options: argparse.Namespace) -> DirectIO:
-    apply_profile(options)
     settings = Settings()
     if options.no_verify_ssl:
         settings.api.ssl = settings.storage.ssl = False
-    endpoint = options.endpoint
-    if endpoint and "://" not in endpoint:
-        endpoint = f"https://{endpoint}"
     try:
-        account = None
-        if isinstance(getattr(options, "file_id", None), str):
-            account = find_account(options)
-        if account is not None:
-            user, password, context = account
-            options.namespace = Namespace(
-                endpoint, user, password, context=context, settings=settings
-            )
+        choose_portal(options)
+        choose_keys(options)
+        options.namespace = _namespace(options, settings)
         return DirectIO(
-            endpoint,
+            options.endpoint,
             options.access,
             options.secret,
             options.bearer,
@@ -250,6 +249,26 @@ def _client(options: argparse.Namespace) -> DirectIO:
         )
     except ValueError as error:
         raise UsageError(_with_option(str(error))) from None
+
+
+def _namespace(options: argparse.Namespace, settings: Settings) -> Namespace | None:
+    """Return where the command looks up paths. None: the client finds out, if there are any."""
+    is_path = isinstance(getattr(options, "file_id", None), str)
+    if not is_path and not options.profile:
+        return None
+    try:
+        account = find_account(options)
+        if account is None:
+            return Namespace(options.endpoint, settings=settings)
+        username, password, context = account
+        return Namespace(options.endpoint, username, password, context=context, settings=settings)
+    except MissingAccountError as error:
+        if not is_path:
+            return None
+        raise UsageError(
+            "a path is looked up with the account of a user: set "
+            f"{' and '.join(error.variables)}, {error.advice}"
+        ) from None
 
 
 #: The options for the arguments that DirectIO's messages name.

@@ -49,7 +49,6 @@ def target(tmp_path: Path) -> Path:
     [
         ([], "COMMAND"),
         (["upload"], "upload"),
-        (["download", "-f", "1"], "-p/--path"),
         (["download", "-p", "x"], "-f/--file-id"),
         (["cat", "-f", "one"], "-f one: not a file ID"),
         (["cat", "-f", "-1"], "-f -1: not a file ID"),

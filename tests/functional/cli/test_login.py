@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
-import sys
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
-from ctera_direct_sync.cli.profiles import ProfileStore
+from ctera_direct_sync.cli.profiles import Profile, ProfileStore
 from ctera_direct_sync.emulator import Emulator
+from ctera_direct_sync.types import Token
 
-from .conftest import started
+from .conftest import finished, started
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -31,8 +34,7 @@ def portal() -> Iterator[Emulator]:
 
 @pytest.fixture(autouse=True)
 def _home(portal: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("CTERA_DIRECT_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     for name in ("URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "USERNAME", "PASSWORD", "CONTEXT", "PROFILE"):  # fmt: skip # noqa: E501
         monkeypatch.delenv(f"CTERA_DIRECT_{name}", raising=False)
@@ -40,8 +42,6 @@ def _home(portal: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def log_in(portal: Emulator, *arguments: str, password: str = "") -> tuple[int, str, str]:
     """Log in with the password on standard input, in a process of its own."""
-    import subprocess
-
     line = ["login", "-e", portal.url, "-u", portal.username, "--password-stdin", *arguments]
     with started(*line, stdin=subprocess.PIPE) as process:
         out, err = process.communicate(f"{password or portal.password}\n".encode(), timeout=60)
@@ -98,22 +98,270 @@ def test_unknown_profile(run: Run) -> None:
     assert run("ls", "--profile", "none")[0] == 2
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
-def test_prompt(portal: Emulator) -> None:
-    """On a terminal the password is asked for, and not echoed."""
-    import pty
+def test_key_pair_of_an_earlier_login_is_kept(run: Run, portal: Emulator) -> None:
+    """A second login of the same user keeps the key pair, and says so."""
+    assert log_in(portal, "--create-key")[0] == 0
+    code, out, err = log_in(portal)
+    assert (code, err) == (0, "")
+    assert "its password and key pair in" in out
+    file_id = portal.tree.file_id("/My Files/a.txt")
+    assert run("cat", "-f", file_id) == (0, "hello", "")
 
-    ours, theirs = pty.openpty()
-    line = ["login", "-e", portal.url, "-u", portal.username, "--no-create-key"]
-    with started(
-        *line, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-    ) as process:
-        shown = b""
-        while b"Password: " not in shown:
-            shown += os.read(ours, 1024)
-        os.write(ours, f"{portal.password}\n".encode())
-        assert process.wait(60) == 0
-    os.close(theirs)
-    shown += os.read(ours, 4096)
-    os.close(ours)
-    assert portal.password.encode() not in shown
+
+def test_lost_secrets(run: Run, portal: Emulator) -> None:
+    """A login mends a profile whose secrets are gone. It says that the key pair is lost."""
+    assert log_in(portal, "--create-key")[0] == 0
+    ProfileStore().secrets_file.unlink()
+    code, _, err = run("ls")
+    assert (code, "run ctera-direct login" in err) == (2, True)
+    code, out, err = log_in(portal)
+    assert (code, err.count("\n")) == (0, 1)
+    assert "no key pair of an earlier login is kept" in err
+    assert "its password in" in out
+    assert run("ls")[0] == 0
+
+
+def test_replaced_profile(portal: Emulator) -> None:
+    """A login over the profile of another portal says what it replaced."""
+    assert log_in(portal)[0] == 0
+    with Emulator(tree={}) as other:
+        code, out, _ = log_in(other)
+        assert code == 0
+        assert f"Replaced profile default, which was of {portal.username} at {portal.url}." in out
+
+
+@pytest.mark.parametrize("name", ["profiles.json", "secrets.json"])
+@pytest.mark.parametrize("damage", ["content", "mode"])
+def test_login_over_a_broken_file(
+    run: Run, portal: Emulator, name: str, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login that would lose other profiles ends before it asks or sends anything."""
+    assert log_in(portal, "--profile", "other")[0] == 0
+    path = ProfileStore().folder / name
+    if damage == "mode":
+        path.chmod(0o644)
+    else:
+        path.write_bytes(path.read_bytes()[:-3])
+    before = path.read_bytes()
+    requests = portal.log.total("portal")
+    code, out, err = log_in(portal, "--create-key")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"{path}: " in err
+    assert path.read_bytes() == before
+    assert portal.log.total("portal") == requests
+    # A command that does not need the profile does not mind.
+    for variable in ("URL", "USERNAME", "PASSWORD"):
+        monkeypatch.setenv(f"CTERA_DIRECT_{variable}", getattr(portal, variable.lower()))
+    assert run("ls")[0] == 0
+
+
+def test_umask(portal: Emulator) -> None:
+    """Folder and files have their modes whatever the umask."""
+    for umask in (0o000, 0o777):
+        before = os.umask(umask)
+        try:
+            code, _, err = log_in(portal)
+        finally:
+            os.umask(before)
+        assert (code, err) == (0, "")
+        store = ProfileStore()
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in (store.folder, store.file)]
+        assert modes == [0o700, 0o600]
+        assert stat.S_IMODE(store.secrets_file.stat().st_mode) == 0o600
+        shutil.rmtree(store.folder.parent / "config")
+
+
+def test_two_logins_at_once(portal: Emulator) -> None:
+    """Logins that run at the same time lose nothing of each other's."""
+    names = [f"profile-{number}" for number in range(6)]
+    store = ProfileStore()
+    profile = Profile(portal.url, portal.username, "ServicesPortal", False)
+    barrier = threading.Barrier(len(names))
+
+    def write(name: str) -> None:
+        barrier.wait()
+        store.write(name, profile, {"password": Token(f"of {name}")})
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.names() == names
+    for name in names:
+        found = store.read(name)
+        assert found is not None
+        assert store.read_secrets(name, found)["password"] == f"of {name}"
+    assert not list(store.folder.glob(".new-*"))
+
+
+def test_failing_disk(portal: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a file cannot be replaced, all files stay as they were, and no other file is left."""
+    store = ProfileStore()
+    profile = Profile(portal.url, portal.username, "ServicesPortal", False)
+    store.write("one", profile, {"password": Token("x")})
+    before = {path.name: path.read_bytes() for path in store.folder.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(OSError, match="full"):
+            store.write("two", profile, {"password": Token("x")})
+    assert {path.name: path.read_bytes() for path in store.folder.iterdir()} == before
+
+
+def test_killed_between_the_two_files(
+    run: Run, portal: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login that is killed halfway leaves secrets that go to no other portal."""
+    assert log_in(portal)[0] == 0
+    store = ProfileStore()
+    other = Profile("https://other.example.com", "bob", "ServicesPortal", False)
+    write = store._write
+
+    def killed(path: Path, content: dict[str, Any]) -> None:
+        if path == store.file:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(store, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.write("default", other, {"password": Token("for the other portal")})
+    requests = portal.log.total("portal")
+    code, _, err = run("ls")
+    assert (code, "are not those of" in err) == (2, True)
+    assert portal.log.total("portal") == requests
+
+
+def test_what_a_killed_login_left(run: Run, portal: Emulator) -> None:
+    """Half a file of secrets that a killed login left goes with the next change."""
+    assert log_in(portal)[0] == 0
+    left = ProfileStore().folder / ".new-abc"
+    left.write_text(portal.password)
+    assert run("logout")[0] == 0
+    assert not left.exists()
+
+
+# --- logout --------------------------------------------------------------------------------------------
+
+
+def test_logout_of_no_profile(run: Run, portal: Emulator) -> None:
+    """A profile that is not there is wrong usage, and others stay."""
+    assert log_in(portal)[0] == 0
+    for arguments in (("--profile", "none"), ("--profile", "none", "--delete-key")):
+        code, _, err = run("logout", *arguments)
+        assert (code, "there is no profile none" in err) == (2, True)
+    assert ProfileStore().names() == ["default"]
+
+
+def test_logout_of_all(run: Run, portal: Emulator) -> None:
+    """--all deletes each profile, its secrets, and with --delete-key its key pair."""
+    assert log_in(portal, "--create-key")[0] == 0
+    assert log_in(portal, "--profile", "work")[0] == 0
+    code, out, err = run("logout", "--all", "--delete-key")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "Deleted profile default and its secrets.",
+        "Deleted profile work and its secrets.",
+    ]
+    store = ProfileStore()
+    assert store.names() == []
+    assert portal.password not in store.secrets_file.read_text()
+    assert run("logout", "--all")[0] == 2
+
+
+def test_logout_without_the_portal(run: Run, portal: Emulator) -> None:
+    """Without --delete-key the portal is not needed, and a key pair is not deleted by half."""
+    assert log_in(portal, "--create-key")[0] == 0
+    portal.stop()
+    assert run("logout", "--delete-key")[0] == 1
+    assert ProfileStore().names() == ["default"]
+    assert run("logout")[0] == 0
+    assert ProfileStore().names() == []
+
+
+@pytest.mark.parametrize("option", ["-e x", "-u x", "--admin"])
+def test_options_that_logout_does_not_have(run: Run, option: str) -> None:
+    """Logout takes no option that would do nothing."""
+    code, _, err = run("logout", *option.split())
+    assert (code, "unrecognized arguments" in err) == (2, True)
+
+
+# --- standard input ------------------------------------------------------------------------------------
+
+
+def test_standard_input(portal: Emulator) -> None:
+    """Without a terminal each thing that would be asked for is named with its option."""
+    line: list[str] = ["login"]
+    for option, value in (("-e", portal.url), ("-u", portal.username)):
+        code, out, err = finished(*line, stdin=subprocess.DEVNULL)
+        assert (code, out) == (2, b"")
+        assert f"standard input is not a terminal; give {option}" in err
+        line += [option, value]
+    code, out, err = finished(*line, stdin=subprocess.DEVNULL)
+    assert (code, out) == (2, b"")
+    assert "give --password-stdin" in err
+
+
+@pytest.mark.parametrize(
+    "given",
+    [b"", b"\n", b"pw-\xff-7f3a\n", b"x" * 70_000],
+    ids=["nothing", "empty", "bytes", "long"],
+)
+def test_password_on_standard_input(portal: Emulator, given: bytes) -> None:
+    """What is not a password is told in a line that does not show it."""
+    line = ["login", "-e", portal.url, "-u", portal.username, "--password-stdin"]
+    with started(*line, stdin=subprocess.PIPE) as process:
+        out, err = process.communicate(given, timeout=60)
+    assert (process.returncode, out, err.count(b"\n")) == (2, b"", 1)
+    assert b"password" in err
+    assert b"pw-" not in err
+    assert portal.log.total("portal") == 0
+
+
+# --- --profile -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.keeps_partial
+def test_named_profile(
+    run: Run, portal: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--profile gives every command its portal, keys and account."""
+    assert log_in(portal, "--profile", "work", "--create-key")[0] == 0
+    file_id = portal.tree.file_id("/My Files/a.txt")
+    assert run("cat", "-f", file_id)[0] == 2
+    for file in (["-f", file_id], ["/My Files/a.txt"]):
+        assert run("cat", *file, "--profile", "work") == (0, "hello", "")
+    (tmp_path / "list.csv").write_text("/My Files/a.txt,copy.txt\n")
+    code, _, err = run("batch", tmp_path / "list.csv", tmp_path, "--profile", "work", "--quiet")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "copy.txt").read_bytes() == b"hello"
+    # Keys of the environment win over those of the profile.
+    monkeypatch.setenv("CTERA_DIRECT_ACCESS_KEY_ID", "another")
+    monkeypatch.setenv("CTERA_DIRECT_SECRET_ACCESS_KEY", "another")
+    assert run("cat", "-f", file_id, "--profile", "work")[0] == 1
+
+
+def test_named_profile_for_another_portal_or_user(run: Run, portal: Emulator) -> None:
+    """A profile is not used for another portal, nor its password for another user."""
+    assert log_in(portal, "--profile", "work")[0] == 0
+    requests = portal.log.total("portal")
+    for command in (["ls"], ["cat", "/My Files/a.txt"], ["cat", "-f", 1]):
+        code, _, err = run(*command, "--profile", "work", "-e", "other.example.com")
+        assert (code, f"profile work is for {portal.url}" in err) == (2, True)
+    code, _, err = run("ls", "--profile", "work", "-u", "somebody")
+    assert (code, f"profile work is of user {portal.username}" in err) == (2, True)
+    assert portal.log.total("portal") == requests
+
+
+def test_no_secret_in_the_log(portal: Emulator) -> None:
+    """-d logs what login and the commands after it do, without password and keys."""
+    code, out, err = log_in(portal, "--create-key", "-d")
+    shown = out + err
+    for line in (["ls", "-d"], ["cat", "/My Files/a.txt", "-d"], ["logout", "--delete-key", "-d"]):
+        if line[0] == "logout":
+            secrets = json.loads(ProfileStore().secrets_file.read_text())["default"]
+        code, data, err = finished(*line)
+        assert code == 0
+        shown += data.decode() + err
+    assert "DEBUG" in shown
+    for name in ("password", "access_key_id", "secret_access_key"):
+        assert secrets[name] not in shown

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
 
 from ctera_direct_sync.emulator import Emulator
-
-from .conftest import started
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -26,6 +22,7 @@ TREE: dict[str, Any] = {
         "empty": {},
     },
     "odd": {"two\nlines": b"1", "\x9b31mred": b"2", "na\u00efve \U0001f4a7": b"3"},
+    "wide": {"\u8cc7\u6599\u30002026.xlsx": b"1", "e\u0301": b"22", "plain": b"333"},
 }
 
 
@@ -76,7 +73,7 @@ def test_file_by_no_path(run: Run) -> None:
 
 def test_path_without_an_account(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """Without an account the message names the variables and the command that stores one."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("CTERA_DIRECT_CONFIG_DIR", str(tmp_path))
     monkeypatch.delenv("CTERA_DIRECT_PASSWORD")
     code, _, err = run("cat", f"{FOLDER}/2026/a.csv")
     assert code == 2 and "CTERA_DIRECT_PASSWORD" in err and "ctera-direct login" in err
@@ -170,13 +167,27 @@ def test_stat(run: Run, portal: Emulator) -> None:
 
 
 def test_versions(run: Run, portal: Emulator) -> None:
-    """Versions lead to the content of an earlier time."""
-    lines = run("versions", FOLDER)[1].splitlines()
-    versions = [json.loads(line) for line in run("versions", FOLDER, "--json")[1].splitlines()]
-    assert len(lines) == len(versions)
-    for line, version in zip(lines, versions):
+    """Versions lead to the content of an earlier time, and the current one is marked."""
+    path = f"{FOLDER}/2026/a.csv"
+    portal.tree.overwrite(path, b"newer than new")
+    code, out, err = run("versions", path, "--json")
+    versions = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    assert len(versions) >= 2
+    assert [version["current"] for version in versions].count(True) == 1
+    contents = set()
+    for version in versions:
         assert set(version) == {"path", "started", "current"}
-        assert line.endswith(version["path"])
+        code, content, _ = run("cat", version["path"])
+        assert (code, (content == "newer than new")) == (0, version["current"])
+        contents.add(content)
+    assert contents == {"new", "newer than new"}
+    lines = run("versions", path)[1].splitlines()
+    assert lines == [
+        f"{version['started'] or '-':20}  {'current' if version['current'] else '':7}  "
+        f"{version['path']}"
+        for version in versions
+    ]
 
 
 @pytest.mark.parametrize("command", ["ls", "find", "stat", "versions"])
@@ -223,25 +234,3 @@ def test_no_account(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, err = run("ls")
     assert code == 2
     assert "CTERA_DIRECT_USERNAME" in err
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
-def test_terminal(portal: Emulator) -> None:
-    """On a terminal, characters that steer it are escaped."""
-    import pty
-
-    ours, theirs = pty.openpty()
-    with started("ls", "/My Files/odd", stdout=theirs) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while part := os.read(ours, 4096):
-                shown += part
-        except OSError:  # Linux: the other end was closed.
-            pass
-        os.close(ours)
-        assert process.wait(60) == 0, process.stderr
-    assert b"\x9b" not in shown
-    assert b"\\x9b31mred\r\n" in shown
-    assert b"two\\nlines\r\n" in shown
-    assert "na\u00efve \U0001f4a7\r\n".encode() in shown

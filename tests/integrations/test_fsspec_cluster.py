@@ -1,11 +1,17 @@
-"""A Dask cluster with an account: each worker signs in once, and nothing shows the password."""
+"""A Dask cluster with an account: each worker signs in once, and nothing shows the password.
+
+Each test here uses the cluster. The scheduler and its workers open connections at any time, and these would
+pass for what another test left behind.
+"""
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -16,6 +22,8 @@ from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.filesystem import CteraFileSystem
 from ctera_direct_sync.types import Token
 from tests.support.file_systems import account_of, close_file_systems
+
+from .test_fsspec_programs import FORMS, dataset_url
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -173,15 +181,35 @@ def _page(client: Any, page: str) -> str:
         return str(answer.read().decode())
 
 
-def test_tokens_tell_accounts_apart(portal: Emulator, account: dict[str, Any]) -> None:
-    """Dask's token of a file system is the same for the same account, and another for another one."""
-    portal.accounts.add("bob", "bobs-own")
-    bob = {**account, "username": "bob", "password": "bobs-own"}
-    tokenize = dask.base.tokenize
-    try:
-        fs = CteraFileSystem(**account)
-        assert tokenize(fs) == tokenize(CteraFileSystem(**account))
-        assert tokenize(fs) != tokenize(CteraFileSystem(**bob))
-        assert tokenize(fs) != tokenize(CteraFileSystem(**{**account, "password": "other"}))
-    finally:
-        close_file_systems()
+# --- xarray ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workers_with_keys(workers: Any, environment: dict[str, str]) -> Iterator[Any]:
+    """The cluster, whose workers have portal and keys in their environment during the test."""
+
+    def set_variables(variables: dict[str, str]) -> None:
+        os.environ.update(variables)
+
+    def forget(names: list[str]) -> None:
+        for name in names:
+            os.environ.pop(name, None)
+
+    workers.run(set_variables, environment)
+    yield workers
+    workers.run(forget, list(environment))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_xarray_on_a_cluster(
+    workers_with_keys: Any, portal: Emulator, tmp_path: Path, form: str
+) -> None:
+    """An open file is sent to the workers, each of which reads its own chunks."""
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("h5py")
+    url, wanted = dataset_url(portal, tmp_path, "h5netcdf", "NETCDF4")
+    with FORMS[form](url) as file:
+        opened = xarray.open_dataset(file, engine="h5netcdf", chunks={"y": 50})
+        found = opened["v"].sum(dim="x").compute(scheduler=workers_with_keys)
+        assert (found.values == wanted).all()
+        opened.close()

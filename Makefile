@@ -7,6 +7,7 @@
 #   make docs           the documentation, into build/site; warnings are errors
 #   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
 #   make test-nightly   the tests that take a minute or more, the killed downloads, the mutants
+#   make test-heavy     Ray Data and Airflow, in environments of their own (docs/reliability.md)
 #   make test-lowest    the unit tests on the lowest versions of all dependencies
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)
@@ -27,7 +28,7 @@ SECONDS ?= 60
 MINUTES ?= 1
 WORKERS ?= auto
 
-.PHONY: demo test test-c test-nightly test-pythons test-lowest coverage docs lint bench bench-codec bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules simulate mutants wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest test-heavy coverage docs lint bench bench-codec bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules simulate mutants wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
@@ -71,6 +72,10 @@ test-pythons: $(VENV)/.system
 
 test-lowest: $(VENV)/.system
 	WORKERS=$(WORKERS) PYTHON=$(PYTHON) tools/test-lowest.sh
+
+# Programs that are too large for the environment of `make test`. Not part of CI.
+test-heavy: $(VENV)/.system
+	PYTHON=$(PYTHON) tools/test-heavy.sh
 
 bench-codec: $(VENV)/.installed
 	$(BIN)/python bench/codec/run.py

@@ -17,7 +17,6 @@ from datetime import datetime
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
-from fsspec.dircache import DirCache
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import isfilelike
 
@@ -30,6 +29,7 @@ from ._fsspec.errors import (
     translated,
 )
 from ._fsspec.files import CteraFile, OpenedPath, RangeFile
+from ._fsspec.folder_listings import FolderListings
 from ._fsspec.folders import FolderFileSystem
 from ._fsspec.group import GetPlan, Group
 from ._fsspec.instances import (
@@ -40,6 +40,7 @@ from ._fsspec.instances import (
     is_environment_of,
     shared_client,
 )
+from ._fsspec.mapping import CteraMap
 from ._fsspec.names import PortalNames, shared_names
 from ._fsspec.paths import is_file_id
 from ._fsspec.read_only import refuse_to_write
@@ -119,7 +120,7 @@ class CteraFileSystem(FolderFileSystem, metaclass=Instances):
         super().__init__(**options)
         self._expiry = listings_expiry_time
         self._max_listings = 0 if use_listings_cache is False else max_paths
-        self.dircache = DirCache(bool(use_listings_cache), listings_expiry_time, max_paths)
+        self.dircache = FolderListings(bool(use_listings_cache), listings_expiry_time, max_paths)
         self._files_at_once = batch_size_of(batch_size) or FILES_AT_ONCE
         self._listings = OrderedDict()
         chosen = None if settings is None else given_settings(settings)
@@ -196,6 +197,7 @@ class CteraFileSystem(FolderFileSystem, metaclass=Instances):
 
     def isdir(self, path: str) -> bool:
         """Return whether the path is a folder. Raise ValueError for a path of another portal."""
+        self._require_account(self._own_path(path)[len(self.host) + 1 :])
         return self._is_named(path) and self._type_of(path) == "directory"
 
     def isfile(self, path: str) -> bool:
@@ -247,6 +249,23 @@ class CteraFileSystem(FolderFileSystem, metaclass=Instances):
             self._sightings.names.pop(self._file_id(path), None)
         super().invalidate_cache(path)
 
+    def get_mapper(
+        self,
+        root: str = "",
+        check: bool = False,
+        create: bool = False,
+        missing_exceptions: Any = None,
+    ) -> CteraMap:
+        """Return the files below a folder as a read-only mapping from relative paths to bytes.
+
+        Args:
+            root: The folder.
+            check: fsspec tests by a write whether the folder is there. Here that is an OSError.
+            create: Whether to make the folder, which is an OSError if it is missing.
+            missing_exceptions: The errors that mean that a key is missing. None: those of missing files.
+        """
+        return CteraMap(root, self, check, create, missing_exceptions)
+
     # --- reading ---------------------------------------------------------------------------------------
 
     def _open(
@@ -296,12 +315,24 @@ class CteraFileSystem(FolderFileSystem, metaclass=Instances):
         """
         self._get_file(rpath, outfile if outfile is not None else lpath, callback, Group())
 
-    def _get_file(self, rpath: str, target: Any, callback: Any, group: Group) -> None:
+    def _get_file(
+        self,
+        rpath: str,
+        target: Any,
+        callback: Any,
+        group: Group,
+        named: dict[str, Any] | None = None,
+    ) -> None:
         is_path = not isfilelike(target)
-        if is_path and self._is_named(rpath) and self.isdir(rpath):
+        if named is None and self._is_named(rpath):
+            named = self._named(rpath)
+        if is_path and named is not None and named["type"] == "directory":
             os.makedirs(target, exist_ok=True)
             return
-        file_id, name = self._file_id_and_name(rpath)
+        if named is not None:
+            file_id, name = self._file_id_of(named), ""
+        else:
+            file_id, name = self._file_id_and_name(rpath)
         self._check_name(rpath, file_id, name, asking=False)
         if is_path:
             os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
@@ -323,7 +354,7 @@ class CteraFileSystem(FolderFileSystem, metaclass=Instances):
                 # The file was replaced meanwhile. What went into a file object cannot be taken back.
                 if is_last or error.errno not in (errno.ESTALE, errno.ENOENT):
                     raise
-                if self._is_named(rpath):
+                if named is not None:
                     file_id = self._file_id_of(self._named(rpath, fresh=True))
         if is_path and os.path.isfile(target):
             size = os.path.getsize(target)
@@ -354,14 +385,18 @@ class CteraFileSystem(FolderFileSystem, metaclass=Instances):
             maxdepth: How many levels `recursive` goes down.
             batch_size: How many files are fetched at a time. None: as the file system was made.
         """
-        plan = GetPlan(self)
+        plan = GetPlan(
+            self, self._expand, lambda path: self._look(path) if self._is_named(path) else None
+        )
         AbstractFileSystem.get(plan, rpath, lpath, recursive=recursive, maxdepth=maxdepth)
+        infos = {self._own_path(source): plan.infos.get(source) for source, _ in plan.pairs}
+        self._look_up(infos)
         callback.set_size(len(plan.pairs))
         group, turn = Group(), threading.Lock()
 
         def fetch(source: str, target: Any) -> None:
             with callback.branched(source, target) as child:
-                self._get_file(source, target, child, group)
+                self._get_file(source, target, child, group, infos[self._own_path(source)])
             with turn:
                 callback.relative_update(1)
 

@@ -9,13 +9,18 @@ from typing import Any
 from ..exceptions import DirectIOError, NotFoundError, UnAuthorized
 
 __all__ = [
+    "GONE",
     "AccessRefusedError",
     "NoSuchFileError",
     "first_error",
     "make_incomplete_error",
     "translate",
     "translated",
+    "without_missing",
 ]
+
+#: Errors that say that no file is at a path, and so leave nothing unread.
+GONE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 _PUBLIC_MODULE = "ctera_direct_sync.filesystem"
 
@@ -35,6 +40,17 @@ class AccessRefusedError(UnAuthorized, PermissionError):
 def first_error(found: Sequence[Any]) -> DirectIOError | None:
     """Return the first error among results, or None."""
     return next((each for each in found if isinstance(each, DirectIOError)), None)
+
+
+def without_missing(found: dict[Any, Any]) -> dict[Any, Any]:
+    """Return results without those that are errors of files that are gone. Raise any other error.
+
+    Otherwise a wrong password, or a portal that cannot be reached, would pass for an empty folder.
+    """
+    for result in found.values():
+        if isinstance(result, BaseException) and not isinstance(result, GONE):
+            raise result
+    return {key: result for key, result in found.items() if not isinstance(result, GONE)}
 
 
 def make_incomplete_error(got: int, expected: int, file_id: int) -> DirectIOError:

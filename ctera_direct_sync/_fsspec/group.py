@@ -98,14 +98,44 @@ class Group:
 
 
 class GetPlan:
-    """A stand-in for a file system: fsspec's own `get` tells it what it would fetch."""
+    """A stand-in for a file system: fsspec's own `get` tells it what it would fetch.
 
-    def __init__(self, fs: Any) -> None:
+    Args:
+        fs: The file system.
+        expand: Returns paths as `expand_path`, each with what a listing told of it, or None.
+        look_up: Returns what the portal says of a path of names. None: nothing is there, or the path
+            is not one of names.
+    """
+
+    def __init__(
+        self,
+        fs: Any,
+        expand: Callable[[Any, bool, int | None], dict[str, dict[str, Any] | None]],
+        look_up: Callable[[str], dict[str, Any] | None],
+    ) -> None:
         self._fs = fs
+        self._expand = expand
+        self._look_up = look_up
         self.pairs: list[tuple[str, Any]] = []
+        #: What is known of the sources, so that nothing is looked up twice.
+        self.infos: dict[str, dict[str, Any] | None] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._fs, name)
+
+    def expand_path(
+        self, path: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any
+    ) -> list[str]:
+        """Return what the file system's `expand_path` does, and note what the listings told."""
+        self.infos = self._expand(path, recursive, maxdepth)
+        return sorted(self.infos)
+
+    def isdir(self, path: str) -> bool:
+        """Return whether a source is a folder. Look up only what no listing told."""
+        if self.infos.get(path) is None:
+            self.infos[path] = self._look_up(path)
+        info = self.infos[path]
+        return info is not None and info["type"] == "directory"
 
     def get_file(self, rpath: str, lpath: Any, **_: Any) -> None:
         """Note source and target of a file."""

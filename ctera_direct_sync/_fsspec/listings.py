@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 from .._core import core_of
 from ..client import DirectIO
-from ..exceptions import DirectIOError, IsAFolderError, NamespaceError
+from ..exceptions import DirectIOError, IsAFolderError, LoginError, NamespaceError
 from ..types import Metadata
 from .errors import translate, translated
 from .files import Listed
@@ -97,6 +97,10 @@ class ListedFileSystem(ReadOnlyFileSystem):
             rest = f"{parts.host}/{rest}"
         return f"{self.host}/{plain_names(rest)}".rstrip("/")
 
+    def _folder_of(self, path: str) -> str:
+        """Return the folder that lists a path of this file system. That of `~/2026` is the root."""
+        return str(self._own_path(path.rpartition("/")[0] or self.host))
+
     def _is_named(self, path: str) -> bool:
         """Return whether a path is one of names, and there is an account to look it up by."""
         first = self._own_path(path)[len(self.host) + 1 :].partition("/")[0]
@@ -107,8 +111,8 @@ class ListedFileSystem(ReadOnlyFileSystem):
         assert self._names is not None
         path = self._own_path(path)
         if fresh:
-            self.dircache.pop(self._parent(path), None)
-        for found in self._ls_from_cache(path) or ():
+            self.dircache.pop(self._folder_of(path), None)
+        for found in self.dircache.get(self._folder_of(path), None) or ():
             if found["name"] == path:
                 return dict(found)
         return self._names.info(path)
@@ -127,15 +131,31 @@ class ListedFileSystem(ReadOnlyFileSystem):
         if self._is_named(path):
             return self._file_id_of(self._named(path)), ""
         within = self._own_path(path)[len(self.host) + 1 :]
+        self._require_account(within)
         first, _, name = within.partition("/")
-        if not is_file_id(first):
+        if not first:
             raise FileNotFoundError(
                 errno.ENOENT,
-                "a path is ctera://<portal-host>/<file_id>[/name.ext]: to find files by name, give "
-                "username and password",
+                "this is the portal itself: a file is ctera://<portal-host>/<file_id>[/name.ext], or a "
+                "path of names",
                 str(path),
             )
         return int(first), name.strip("/")
+
+    def _require_account(self, within: str) -> None:
+        """Raise LoginError for a path of names, if there is no account to look it up by.
+
+        Args:
+            within: The path without the host.
+        """
+        first = within.partition("/")[0]
+        if self._names is None and first and not is_file_id(first):
+            raise LoginError(
+                "this is not <file_id>[/name.ext] but a path of names, which is looked up with an "
+                "account: give username and password as storage_options, or set "
+                "CTERA_DIRECT_USERNAME and CTERA_DIRECT_PASSWORD",
+                f"/{within}",
+            )
 
     def _file_id(self, path: str) -> int:
         return self._file_id_and_name(path)[0]
@@ -180,24 +200,42 @@ class ListedFileSystem(ReadOnlyFileSystem):
         """Return the block list of a file as `metadata` does, with the time of the request."""
         return self._listed(path)
 
-    def _listed(self, path: str, *, asking: bool = False, fresh: bool = False) -> Listed:
-        """Return the block list of a file. From now on the name in the path, if any, is the file's."""
+    def _listed(
+        self,
+        path: str,
+        *,
+        asking: bool = False,
+        fresh: bool = False,
+        named: dict[str, Any] | None = None,
+    ) -> Listed:
+        """Return the block list of a file. From now on the name in the path, if any, is the file's.
+
+        Args:
+            path: The path.
+            asking: As for `_check_name`.
+            fresh: Whether to ask the portal, whatever is known.
+            named: What a listing of the same call told of the path, or None.
+        """
         if self._is_named(path):
-            return self._listed_by_name(path, fresh)
+            return self._listed_by_name(path, fresh, named)
         file_id, name = self._file_id_and_name(path)
         self._check_name(path, file_id, name, asking)
         known = self._listed_by_id(path, file_id, fresh)
         self._keep_name(path, file_id, name)
         return known
 
-    def _listed_by_name(self, path: str, fresh: bool) -> Listed:
+    def _listed_by_name(
+        self, path: str, fresh: bool, given: dict[str, Any] | None = None
+    ) -> Listed:
         """Return the block list of a file by its path of names.
 
         An ID that the portal no longer knows is looked up once more: the file may have been replaced
         since.
         """
         for is_last in (False, True):
-            named = self._named(path, fresh=fresh or is_last)
+            named = given if given is not None and not (fresh or is_last) else None
+            if named is None:
+                named = self._named(path, fresh=fresh or is_last)
             file_id = self._file_id_of(named)
             known = self._listings.get(file_id)
             is_same = known is not None and known.named is not None
@@ -260,7 +298,7 @@ class ListedFileSystem(ReadOnlyFileSystem):
             return
         path = self._own_path(path)
         self.dircache.pop(path, None)
-        self.dircache.pop(self._parent(path), None)
+        self.dircache.pop(self._folder_of(path), None)
         for file_id, listed in list(self._listings.items()):
             if listed.named is not None and listed.named["name"] == path:
                 self._listings.pop(file_id, None)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fsspec.utils import tokenize
 
-from ..exceptions import PathNotFoundError
-from ..namespace import Namespace
+from .._base.cancellation import CancelScope
+from ..exceptions import NamespaceError, PathNotFoundError
+from ..namespace import Namespace, find_within
 from ..settings import Settings
 from ..types import Entry, Token
 from .paths import is_file_id
 
 __all__ = ["PortalNames", "portal_names", "shared_names"]
+
+#: Paths of one folder from which on its listing is cheaper than a lookup of each.
+_MIN_LISTED = 3
 
 #: One Namespace for all file systems with the same portal, account and settings.
 portal_names: weakref.WeakValueDictionary[tuple[Any, ...], Namespace] = (
@@ -107,6 +112,25 @@ class PortalNames:
     def glob(self, pattern: str) -> Iterator[dict[str, Any]]:
         """Yield what matches a pattern. Only folders that can hold a match are listed."""
         return map(self._describe, self._namespace.glob(self._within(pattern)))
+
+    def find_all(self, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return what `info` does for those of several paths that share a folder, which is listed.
+
+        What is missing in the answer has to be looked up by itself, which raises the error that is due.
+        """
+        folders: dict[str, set[str]] = {}
+        for path in paths:
+            within = self._within(path)
+            folders.setdefault(within.rpartition("/")[0] or "/", set()).add(within)
+        found: list[Entry] = []
+        for folder, wanted in folders.items():
+            if len(wanted) >= _MIN_LISTED:
+                with contextlib.suppress(NamespaceError):
+                    entries = find_within(
+                        self._namespace, folder, wanted, len(wanted), CancelScope()
+                    )
+                    found.extend(entries.values())
+        return {info["name"]: info for info in map(self._describe, found)}
 
     def is_about(self, error: PathNotFoundError, path: str) -> bool:
         """Return whether an error is about the path itself, and not about something below it."""

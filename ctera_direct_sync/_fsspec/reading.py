@@ -15,7 +15,7 @@ from ..exceptions import (
     DownloadTimeout,
 )
 from .arguments import batch_size_of, bounds_of, span_of
-from .errors import first_error, make_incomplete_error, translate
+from .errors import first_error, make_incomplete_error, translate, without_missing
 from .files import Listed
 from .group import Group
 from .listings import ListedFileSystem
@@ -27,6 +27,16 @@ class RangeFileSystem(ListedFileSystem):
     """A file system that reads ranges of one file or of many."""
 
     _files_at_once: int
+
+    def _expand(
+        self, path: Any, recursive: bool = False, maxdepth: int | None = None
+    ) -> dict[str, dict[str, Any] | None]:
+        """Return the paths that a path means, each with what a listing told of it, or else None."""
+        raise NotImplementedError
+
+    def _look_up(self, infos: dict[str, dict[str, Any] | None]) -> None:
+        """Fill in what is not known of paths, where one listing tells it of several."""
+        raise NotImplementedError
 
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
@@ -53,26 +63,29 @@ class RangeFileSystem(ListedFileSystem):
         Args:
             path: A path, or a list of paths.
             recursive: Whether the files below folders are read, too.
-            on_error: What to do with an error: "raise" it, "omit" the file, or "return" it in place of
-                the bytes.
+            on_error: What to do with an error: "raise" it, or "return" it in place of the bytes. "omit"
+                leaves out files that are gone; other errors raise.
             batch_size: How many files are fetched at a time. None: as the file system was made.
             **kwargs: `start` and `end`, as for `cat_file`.
         """
-        paths = self.expand_path(path, recursive=recursive, maxdepth=kwargs.pop("maxdepth", None))
-        if recursive:
-            paths = [each for each in paths if not self.isdir(each)]
+        infos = self._expand(path, recursive, kwargs.pop("maxdepth", None))
+        paths = [
+            each
+            for each, info in sorted(infos.items())
+            if not (recursive and info is not None and info["type"] == "directory")
+        ]
         if len(paths) == 1 and not isinstance(path, list) and paths[0] == self._own_path(path):
             return self.cat_file(paths[0], **kwargs)
         bounds = (kwargs.get("start"), kwargs.get("end"))
+        self._look_up(infos)
         group = Group()
+        strict = on_error == "raise"
         found = group.run(
-            [self._reader(path, [bounds], group, on_error == "raise") for path in paths],
+            [self._reader(path, [bounds], group, strict, infos[path]) for path in paths],
             self._limit(batch_size),
         )
         by_path = dict(zip(paths, (each[0] for each in found)))
-        if on_error == "omit":
-            return {path: data for path, data in by_path.items() if isinstance(data, bytes)}
-        return by_path
+        return without_missing(by_path) if on_error == "omit" else by_path
 
     def cat_ranges(
         self,
@@ -105,10 +118,16 @@ class RangeFileSystem(ListedFileSystem):
         places: dict[str, list[int]] = {}
         for place, path in enumerate(self._own_path(paths)):
             places.setdefault(path, []).append(place)
+        infos: dict[str, dict[str, Any] | None] = dict.fromkeys(places)
+        self._look_up(infos)
         group = Group()
         tasks = [
             self._reader(
-                path, [(starts[place], ends[place]) for place in wanted], group, on_error == "raise"
+                path,
+                [(starts[place], ends[place]) for place in wanted],
+                group,
+                on_error == "raise",
+                infos[path],
             )
             for path, wanted in places.items()
         ]
@@ -138,13 +157,18 @@ class RangeFileSystem(ListedFileSystem):
         return found  # type: ignore[no-any-return]
 
     def _reader(
-        self, path: str, bounds: Sequence[Any], group: Group, strict: bool
+        self,
+        path: str,
+        bounds: Sequence[Any],
+        group: Group,
+        strict: bool,
+        named: dict[str, Any] | None,
     ) -> Callable[[], list[Any]]:
         """Return a task that reads ranges of one file. It returns errors unless it is `strict`."""
 
         def read() -> list[Any]:
             try:
-                return self._read_ranges(path, bounds, group, strict=strict)
+                return self._read_ranges(path, bounds, group, strict=strict, named=named)
             except OSError as error:
                 if strict:
                     raise
@@ -153,10 +177,16 @@ class RangeFileSystem(ListedFileSystem):
         return read
 
     def _read_ranges(
-        self, path: str, bounds: Sequence[Any], group: Group, *, strict: bool
+        self,
+        path: str,
+        bounds: Sequence[Any],
+        group: Group,
+        *,
+        strict: bool,
+        named: dict[str, Any] | None = None,
     ) -> list[Any]:
         """Return ranges of one version of a file: the listed one, or the one that replaced it."""
-        listed = self._listed(path)
+        listed = self._listed(path, named=named)
         found = self._read_once(listed, bounds, group, strict)
         error = first_error(found)
         if error is not None:

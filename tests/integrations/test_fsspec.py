@@ -18,7 +18,14 @@ import fsspec
 import pytest
 from fsspec.callbacks import Callback
 
-from ctera_direct_sync import DirectIOError, DownloadError, NotFoundError, Settings, UnAuthorized
+from ctera_direct_sync import (
+    DirectIOError,
+    DownloadError,
+    LoginError,
+    NotFoundError,
+    Settings,
+    UnAuthorized,
+)
 from ctera_direct_sync._core import core_of
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.filesystem import CteraFileSystem, NoSuchFileError
@@ -91,11 +98,12 @@ def test_url_with_keys_is_refused() -> None:
 
 @pytest.mark.parametrize("path", ["", "x", "12a/b", "-1", "1.5", "x/y", "\uff11\uff12"])
 def test_what_is_no_file_id(fs: CteraFileSystem, path: str) -> None:
-    """A path without a file ID names no file, and the error shows the form."""
-    with pytest.raises(FileNotFoundError, match="<file_id>"):
+    """A path without a file ID needs an account, and the error shows the form. The root is not a file."""
+    with pytest.raises(LoginError if path else FileNotFoundError, match="<file_id>"):
         fs.cat_file(path)
     if path:
-        assert not fs.exists(path)
+        with pytest.raises(LoginError):
+            fs.exists(path)
 
 
 def test_instances_are_cached_and_share_a_client(options: dict[str, Any]) -> None:

@@ -1,14 +1,11 @@
-"""fsspec's own abstract tests, as far as a store without listings and writes can pass them.
+"""fsspec's own abstract tests of `get` over file IDs.
 
 Run: the tests of ``AbstractGetTests`` that get single files or lists of them. Their names stand for
 file IDs here (``fs_join``), and the files are put into the emulator rather than written by fsspec.
 
-Not run, as each needs what the portal does not offer here:
-
-- the tests of ``AbstractGetTests`` that get folders or patterns (``test_get_directory_*``,
-  ``test_get_glob_*``): there is no call to list files;
-- ``AbstractCopyTests``, ``AbstractPutTests``, ``AbstractPipeTests``, ``AbstractOpenTests`` (exclusive
-  creation), ``mv``: they write. That writing is refused is in ``test_fsspec.py``.
+Not run are the tests that get folders or patterns (``test_get_directory_*``, ``test_get_glob_*``): there is
+no call to list files by their IDs. ``test_fsspec_folder_abstract.py`` runs them, and all other suites, over
+paths of names.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
-"""Programs that tell versions and portals apart, and send files to workers: datasets, UPath, xarray."""
+"""Programs that tell versions and portals apart, and pickle files: datasets, UPath, xarray."""
 
 from __future__ import annotations
 
-import importlib
 import io
-import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,34 +105,7 @@ def test_upath(portal: Emulator, environment: None) -> None:
         path.unlink()
 
 
-# --- xarray on a cluster ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Two worker processes on this machine."""
-    dask = pytest.importorskip("dask")
-    distributed = pytest.importorskip("distributed")
-    # distributed keeps a thread of its own for as long as the process lives.
-    importlib.import_module("distributed.utils")._offload_executor.submit(int).result()
-    with dask.config.set({"temporary-directory": str(tmp_path_factory.mktemp("dask"))}):
-        local = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", processes=True
-        )
-        with local, distributed.Client(local) as client:
-            yield client
-
-
-@pytest.fixture
-def workers(cluster: Any, environment: dict[str, str]) -> Any:
-    """The cluster, whose workers have the keys in their environment."""
-
-    def set_variables(variables: dict[str, str]) -> None:
-
-        os.environ.update(variables)
-
-    cluster.run(set_variables, environment)
-    return cluster
+# --- xarray ----------------------------------------------------------------------------------------------
 
 
 FORMS = {
@@ -155,19 +125,6 @@ def dataset_url(portal: Emulator, folder: Path, engine: str, kind: str) -> tuple
     made.to_netcdf(folder / "x.nc", engine=engine, format=kind)
     file_id = portal.add((folder / "x.nc").read_bytes(), block_size=100_000)
     return f"ctera://{host_of(portal)}/{file_id}/x.nc", values.sum(axis=1)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_xarray_on_a_cluster(workers: Any, portal: Emulator, tmp_path: Path, form: str) -> None:
-    """An open file is sent to the workers, each of which reads its own chunks."""
-    xarray = pytest.importorskip("xarray")
-    pytest.importorskip("h5py")
-    url, wanted = dataset_url(portal, tmp_path, "h5netcdf", "NETCDF4")
-    with FORMS[form](url) as file:
-        opened = xarray.open_dataset(file, engine="h5netcdf", chunks={"y": 50})
-        found = opened["v"].sum(dim="x").compute(scheduler=workers)
-        assert (found.values == wanted).all()
-        opened.close()
 
 
 @pytest.mark.parametrize("form", FORMS)

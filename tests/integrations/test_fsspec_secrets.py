@@ -18,6 +18,7 @@ import ctera_direct_sync
 from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.filesystem import CteraFileSystem
 from ctera_direct_sync.types import Token
+from tests.support.file_systems import close_file_systems
 
 from .test_fsspec import host_of
 
@@ -142,3 +143,16 @@ def test_json_of_a_chain(portal: Emulator, options: dict[str, Any], tmp_path: An
             assert "target_options" in text
             assert options["access_key_id"] not in text
             assert options["secret_access_key"] not in text
+
+
+def test_tokens_tell_accounts_apart(portal: Emulator, options: dict[str, Any]) -> None:
+    """Dask's token of a file system is the same for the same account, and another for another one."""
+    tokenize = pytest.importorskip("dask.base").tokenize
+    alice = {**options, "username": "alice", "password": "a-secret"}
+    token = tokenize(CteraFileSystem(**alice))
+    assert token == tokenize(CteraFileSystem(**alice))
+    assert token != tokenize(CteraFileSystem(**{**alice, "username": "bob"}))
+    assert token != tokenize(CteraFileSystem(**{**alice, "password": "another"}))
+    assert token != tokenize(CteraFileSystem(**options))
+    assert "a-secret" not in token
+    close_file_systems()

@@ -52,7 +52,7 @@ _WORDS = frozenset(
         "[a-z]+",
         "a access allowed an and api argument attribute authentication bad be between cannot "
         "cursor denied does error exceed exceeds exist expired failed fault folder folders for "
-        "found greater has have id ids in internal invalid is large less list login long "
+        "found greater has have id ids in internal invalid is large less limit list login long "
         "malformed many max maximum method missing must no not null number object of or out page "
         "parameter password path permission portal range request required server session size "
         "such supported than the there timeout to too token unable unauthorized unknown "
@@ -103,7 +103,7 @@ class Anonymizer:
         """Return a message with only such words and numbers as tell nothing of anyone."""
         shown = []
         for word in re.findall(r"[A-Za-z]+|[0-9]+|[^A-Za-z0-9\s]", text)[:40]:
-            is_limit = word.isdigit() and "between" in text
+            is_limit = word.isdigit() and ("between" in text or "exceed" in text)
             shown.append(word if word.lower() in _WORDS or is_limit or len(word) == 1 else "...")
         return " ".join(shown)
 

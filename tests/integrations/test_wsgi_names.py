@@ -103,6 +103,17 @@ def test_an_id_names_nothing(client: DirectIO, portal: Emulator) -> None:
     assert "Content-Disposition" not in answer.headers
 
 
+def test_flask_names_the_file(client: DirectIO) -> None:
+    """A response of Flask has the name and type of the path."""
+    flask = pytest.importorskip("flask")
+    app = flask.Flask(__name__)
+    app.add_url_rule("/", "file", lambda: wsgi.flask_response(client, "/My Files/a.pdf"))
+    answer = app.test_client().get("/")
+    assert answer.data == DATA
+    assert answer.headers["Content-Type"] == "application/pdf"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="a.pdf"'
+
+
 def test_the_caller_decides(client: DirectIO) -> None:
     """A file name and a type that the caller gives win over those of the path."""
     answer = call(client, "/My Files/a.pdf", filename="b.txt", content_type="text/x-other")

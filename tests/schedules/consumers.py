@@ -66,6 +66,9 @@ class Consumer:
             # Its frames would keep alive what is ended when it is dropped.
             interrupted = isinstance(error, KeyboardInterrupt)
             self.error = error.with_traceback(None) if interrupted else error
+            if interrupted:
+                # Struck in its own loop, a caller must drop the iterator, or its downloads go on.
+                self.iterator = None
         self._judge()
 
     # --- the ways --------------------------------------------------------------------------------------

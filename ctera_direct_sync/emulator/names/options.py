@@ -48,6 +48,8 @@ class PortalOptions:
         folder_size: The `size` of a folder: 0, null, or the bytes of the files below it.
         href_ends_in_slash: Whether the `href` of a folder ends in a slash.
         page_cap: The largest number of items in one answer, whatever `limit` the client sends.
+        max_limit: The largest `limit` that a listing may ask for. More is refused. None: any.
+        root_in_listings: Whether a listing tells the folder itself as its `root`. A stat always does.
         order: The order of the items in a listing.
         infinity: What a listing of depth `Infinity` without filters gives: all below, or the children.
         search_filters: Whether `searchFilters` is understood. If not, only `searchCriteria` is.
@@ -81,6 +83,8 @@ class PortalOptions:
     folder_size: FolderSize = "zero"
     href_ends_in_slash: bool = False
     page_cap: int | None = None
+    max_limit: int | None = None
+    root_in_listings: bool = True
     order: Order = "name"
     infinity: Infinity = "all"
     search_filters: bool = True
@@ -108,6 +112,6 @@ class PortalOptions:
             raise ValueError(
                 f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}"
             )
-        if name in ("page_cap", "lock_after") and isinstance(value, int) and value < 1:
+        if name in ("page_cap", "max_limit", "lock_after") and isinstance(value, int) and value < 1:
             raise ValueError(f"{name} must be 1 or more, or None, not {value!r}")
         super().__setattr__(name, value)

@@ -96,6 +96,8 @@ class Resources:
             raise RequestError(500, "start and limit must be numbers") from None
         if start < 0 or limit < 1:
             raise RequestError(500, "start must not be negative, and limit must be positive")
+        if self._options.max_limit is not None and limit > self._options.max_limit:
+            raise RequestError(500, f"limit must not exceed {self._options.max_limit}")
         if self._options.page_cap is not None:
             limit = min(limit, self._options.page_cap)
         return _Page(
@@ -139,7 +141,8 @@ class Resources:
             total = len(listed)
             items = [place_in(place, item) for item in listed[page.start : page.start + page.limit]]
         infos = [describer.info(each) for each in items]
-        return _answer(root, infos, page.start + page.limit < total)
+        shown_root = root if self._options.root_in_listings else None
+        return _answer(shown_root, infos, page.start + page.limit < total)
 
     @staticmethod
     def _listed(view: View, place: Place, include_deleted: bool) -> Sequence[Item]:

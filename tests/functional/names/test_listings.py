@@ -77,6 +77,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "errors in JSON": {"json_errors": True},
     "stat tells an error type": {"stat_error_type": True},
     "pages of one": {"page_cap": 1},
+    "small pages only": {"max_limit": 100},
+    "no root in listings": {"root_in_listings": False},
     "pages of two": {"page_cap": 2},
     "XML": {"json_answers": False},
     "no fresh cookies": {"fresh_cookie_on_refusal": False},

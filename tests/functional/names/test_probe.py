@@ -104,6 +104,10 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "no versions": ({"versions": False}, "500, text/xml, XML, msg: There is no method"),
     "zone": ({"utc_offset_s": 7200}, "lastmodified is ahead of WebDAV's by these minutes: [120]"),
     "page cap": ({"page_cap": 2}, "limit 5000 of a listing: 200, application/json, JSON; items 2"),
+    "large pages are refused": (
+        {"max_limit": 1000},
+        "limit 5000 of a listing: 500, text/xml, XML, msg: limit must not exceed 1000",
+    ),
     "infinity": ({"infinity": "children"}, "depth Infinity without filters: 200"),
     "stat": (
         {"stat_error_type": True},

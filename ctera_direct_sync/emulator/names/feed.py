@@ -280,12 +280,12 @@ class Feed:
             return None
         if position < inventory:
             is_told = not node.state.deleted or options.history != "live"
-            return node.state if is_told and self._log.first[node] == position else None
+            return node.state if is_told and node.first_change == position else None
         if implied and not options.events_of_children:
             return None
         if options.once_per_object:
-            last = self._log.last if options.events_of_children else self._log.last_explicit
-            if last[node] != position:
+            last = node.last_change if options.events_of_children else node.last_explicit
+            if last != position:
                 return None
         return node.history[number]
 

@@ -112,7 +112,7 @@ class DirectIO:
                 `LoginError` say.
             TypeError: `file_id` is none of the three. A file ID in a `str` is none.
             ValueError: The client is closed, the ID is negative, or the path has to be looked up and
-                the environment has no user name or password.
+                neither the environment nor a profile has user name and password.
 
         Example:
             >>> metadata = client.metadata(12345)

@@ -77,13 +77,20 @@ class MissingAccountError(ValueError):
         advice: What else to do, for the end of a message.
     """
 
-    def __init__(self, missing: list[str], advice: str) -> None:
-        self.variables = [f"CTERA_DIRECT_{name.upper()}" for name in missing]
-        self.advice = advice
-        super().__init__(
-            f"{missing[0]} is missing: pass it, or set {self.variables[0]} "
+    # No constructor of its own, so that it survives pickling.
+    variables: list[str]
+    advice: str
+
+    @classmethod
+    def of(cls, missing: list[str], advice: str) -> MissingAccountError:
+        """Return the error for the arguments that are missing."""
+        variables = [f"CTERA_DIRECT_{name.upper()}" for name in missing]
+        error = cls(
+            f"{missing[0]} is missing: pass it, or set {variables[0]} "
             f"(or pass bearer, cookie or ticket), {advice}"
         )
+        error.variables, error.advice = variables, advice
+        return error
 
 
 def choose_account(
@@ -140,7 +147,7 @@ def choose_account(
             name for name, value in (("username", username), ("password", password)) if not value
         ]
         if missing:
-            raise MissingAccountError(missing, advice)
+            raise MissingAccountError.of(missing, advice)
     assert username is not None
     assert password is not None
     credentials = Password(

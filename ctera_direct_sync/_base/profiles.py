@@ -174,11 +174,10 @@ class ProfileFiles:
     def _read_keyring(self, name: str) -> dict[str, Token] | None:
         keyring = load_keyring()
         problem = "there is no keyring that works"
-        text = None
+        text = Token("")
         if keyring is not None:
             try:
-                found = keyring.get_password(KEYRING_SERVICE, self.keyring_entry(name))
-                text = Token(found) if found else None
+                text = Token(keyring.get_password(KEYRING_SERVICE, self.keyring_entry(name)) or "")
                 problem = ""
             except Exception as error:  # noqa: BLE001 - backends raise what they like
                 problem = type(error).__name__
@@ -187,7 +186,7 @@ class ProfileFiles:
                 f"the keyring does not give the secrets of profile {name} ({problem}): unlock it, "
                 f"or {_login(name)}"
             )
-        return None if text is None else _record(_parse(text, Token))
+        return _record(_parse(text, Token))
 
     def _read_secrets_file(self, name: str) -> dict[str, Token] | None:
         return _record(self.read_file(self.secrets_file, Token).get(name))
@@ -277,7 +276,10 @@ def check_private(path: Path, status: os.stat_result, mode: str) -> None:
     if os.name != "posix":
         return
     if status.st_uid != os.geteuid():
-        raise ProfileError(f"{path}: belongs to another user; move it away, and log in again")
+        raise ProfileError(
+            f"{path}: belongs to another user, so it is not used: set HOME or {_FOLDER_VARIABLE} to a "
+            "folder of your own"
+        )
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise ProfileError(f"{path}: others may read or change it; run chmod {mode} on it")
 

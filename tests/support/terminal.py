@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -14,6 +15,15 @@ from typing import Any
 __all__ = ["Terminal"]
 
 _TIMEOUT_S = 60.0
+
+#: Makes the terminal the controlling one, and becomes the program. The tests' own process has threads, so
+#: it cannot do this after its fork.
+_LAUNCH = [
+    *(sys.executable, "-I", "-S", "-c"),
+    "import fcntl, os, sys, termios\n"
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    "os.execvp(sys.argv[1], sys.argv[1:])",
+]
 
 
 class Terminal:
@@ -30,9 +40,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         for name in ("stdin", "stdout", "stderr"):
             options.setdefault(name, slave)
-        self.process = subprocess.Popen(
-            line, start_new_session=True, preexec_fn=_take_terminal, **options
-        )
+        self.process = subprocess.Popen([*_LAUNCH, *line], start_new_session=True, **options)
         os.close(slave)
         self.shown = b""
 
@@ -89,10 +97,3 @@ class Terminal:
             part = os.read(self._master, 4096)
         self.shown += part
         return bool(part)
-
-
-def _take_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

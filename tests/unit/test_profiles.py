@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import traceback
@@ -128,6 +129,15 @@ def test_another_user(store: Store) -> None:
         ValueError, match=r"password is missing.*\(profile default is of user alice"
     ):
         Namespace(URL, "bob")
+
+
+def test_missing_account_survives_pickling(store: Store) -> None:
+    """A worker process that lacks an account can tell so."""
+    store()
+    with pytest.raises(ValueError, match="password is missing") as caught:
+        Namespace(URL, "bob")
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.variables) == (str(caught.value), ["CTERA_DIRECT_PASSWORD"])
 
 
 def test_path_is_looked_up_by_the_profile(store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import time
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -12,6 +13,10 @@ import pytest
 
 from ctera_direct_sync.cli import program as cli
 from ctera_direct_sync.emulator import Emulator
+from ctera_direct_sync.emulator.faults import stall
+from tests.support.terminal import Terminal
+
+from .conftest import COMMAND
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -197,3 +202,16 @@ def test_no_colours_in_a_pipe(run: Run) -> None:
     """What is not a terminal gets the names alone, unchanged."""
     assert "\x1b" not in run("ls", "-l", f"{FOLDER}/odd")[1]
     assert "two\nlines\n" in run("ls", f"{FOLDER}/odd")[1]
+
+
+@terminals
+def test_interrupted_tree(portal: Emulator) -> None:
+    """Ctrl-C ends -R while folders are listed ahead, with code 130."""
+    portal.faults.add("portal", call="fetchResources", skip=2, times=None, action=stall())
+    with Terminal([*COMMAND, "ls", "-R", f"{FOLDER}/a"]) as terminal:
+        terminal.expect("/My Files/a/b:")
+        start = time.monotonic()
+        terminal.type("\x03")
+        assert terminal.wait() == 130
+        assert time.monotonic() - start < 10
+        assert "Traceback" not in terminal.shown.decode()

@@ -6,6 +6,7 @@ import datetime
 import logging
 import math
 import re
+from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple, TypeVar
 
 from .._base.cancellation import CancelScope
@@ -22,7 +23,7 @@ from .feed_cursor import FeedCursor
 from .messages import MalformedAnswer, read_boolean, read_integer, read_text
 from .names import read_time
 
-__all__ = ["ChangeReader", "Feed"]
+__all__ = ["ChangePages", "ChangeReader", "Feed"]
 
 _log = logging.getLogger(__name__)
 
@@ -205,7 +206,7 @@ class Feed:
 
 
 class _State(NamedTuple):
-    """How far a reading came. An interrupt leaves the last state as it was."""
+    """How far a reading came."""
 
     cursor: FeedCursor
     """Where the next page begins."""
@@ -228,7 +229,7 @@ class _State(NamedTuple):
 class ChangeReader:
     """Reads the feed page by page. Not thread-safe.
 
-    After an error, or an interrupt, the next call asks for the same page again.
+    After an error the next call asks for the same page again.
 
     Args:
         feed: Asks the portal.
@@ -239,12 +240,13 @@ class ChangeReader:
     def __init__(self, feed: Feed, cursor: FeedCursor, wait: float | None) -> None:
         self._feed = feed
         self._wait = wait
-        self._state = _State(cursor)
+        #: How far the reading came. `ChangePages` puts it back if a page does not reach its caller.
+        self.state = _State(cursor)
 
     @property
     def complete(self) -> bool:
         """Whether everything was read that was asked for."""
-        return self._wait is None and not self._state.more
+        return self._wait is None and not self.state.more
 
     def next_page(self, scope: CancelScope) -> ChangePage | None:
         """Return the next page, or None at the end.
@@ -253,18 +255,9 @@ class ChangeReader:
             NamespaceError: As `Feed.read` raises.
             Cancelled: The scope was cancelled.
         """
-        before = self._state
-        try:
-            return self._advance(before, scope)
-        except BaseException:
-            # An interrupt after the page came would skip it.
-            self._state = before
-            raise
-
-    def _advance(self, before: _State, scope: CancelScope) -> ChangePage | None:
-        state: _State | None = before
-        if not before.more:
-            state = None if self._wait is None else self._await_changes(before, scope)
+        state: _State | None = self.state
+        if not self.state.more:
+            state = None if self._wait is None else self._await_changes(self.state, scope)
         if state is None:
             return None
         page = self._feed.read(state.cursor, scope)
@@ -276,7 +269,7 @@ class ChangeReader:
             state = state._replace(mark=None, steps=0, stride=1)
         if page.events and page.position != state.cursor.position:
             state = state._replace(deadline=None, idle=0)
-        self._state = state._replace(cursor=cursor, more=page.has_more)
+        self.state = state._replace(cursor=cursor, more=page.has_more)
         return ChangePage(page.events, packed, page.has_more)
 
     def _await_changes(self, state: _State, scope: CancelScope) -> _State | None:
@@ -319,6 +312,36 @@ class ChangeReader:
             return self._feed.poll(cursor, seconds, scope), None
         except Refused as caught:
             return None, caught.error.with_traceback(None)
+
+
+class ChangePages(Iterator[ChangePage]):
+    """The pages of a reading, for the caller. After an error the same page is asked for again.
+
+    A generator would end instead, as if everything had come.
+
+    Args:
+        reader: Reads the pages.
+        fetch: Calls its `next_page`.
+    """
+
+    def __init__(self, reader: ChangeReader, fetch: Callable[[], ChangePage | None]) -> None:
+        self._reader = reader
+        self._fetch = fetch
+        self._done = False
+
+    def __next__(self) -> ChangePage:
+        before = self._reader.state
+        try:
+            if not self._done:
+                page = self._fetch()
+                if page is not None:
+                    return page
+                self._done = True
+        except BaseException:
+            # An interrupt after the page came would skip it.
+            self._reader.state = before
+            raise
+        raise StopIteration
 
 
 def _wait(seconds: float, scope: CancelScope) -> None:

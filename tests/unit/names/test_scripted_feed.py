@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from typing import Any
 
@@ -23,10 +25,11 @@ from ctera_direct_sync._base.retry import RetryPolicy
 from ctera_direct_sync._net.api_session import APIAnswer
 from ctera_direct_sync._net.errors import TransportError
 from ctera_direct_sync._protocol.calls import PortalCalls
-from ctera_direct_sync._protocol.changes import ChangeReader, Feed
+from ctera_direct_sync._protocol.changes import ChangePages, ChangeReader, Feed
 from ctera_direct_sync._protocol.feed_cursor import FeedCursor
 from ctera_direct_sync._protocol.sign_in import SignIn
 from ctera_direct_sync.types import Token
+from tests.support.interrupts import at_statement, interrupt
 from tests.support.portal_script import ROOT, Script, answer
 
 START = FeedCursor("c0", (16, 20))
@@ -358,22 +361,41 @@ def test_error_of_a_wait_can_be_repeated():
     assert cursors == ["c0", "c1", "c1", "c1", "c1"]
 
 
-def test_interrupt_repeats_the_page():
-    """A page that an interrupt kept from the caller comes with the next call."""
-    script = Script(page(event(), cursor="c1", has_more=True), page(event(), cursor="c1"))
-    reader = make_reader(script)
-    read_page = reader._feed.read
+def test_interrupt_anywhere():
+    """An interrupt at any statement leaves the reading where it was: each page reaches the caller."""
+    pages = {
+        None: page(event(guid="1"), cursor="c1", has_more=True),
+        "c1": page(event(guid="2"), cursor="c2"),
+    }
+    for number in itertools.count(1):
+        iterator = make_pages(Endless(pages))
+        seen = []
+        with at_statement(number, interrupt) as statements, contextlib.suppress(KeyboardInterrupt):
+            for found in iterator:
+                seen.append(found.events[0].guid)
+        if statements.count < number:
+            break
+        seen += [found.events[0].guid for found in iterator]
+        assert seen == ["1", "2"], number
+    assert number > 100
 
-    def read_and_interrupt(*arguments: Any) -> Any:
-        read_page(*arguments)
-        raise KeyboardInterrupt
 
-    reader._feed.read = read_and_interrupt
-    with pytest.raises(KeyboardInterrupt):
-        reader.next_page(CancelScope())
-    reader._feed.read = read_page
-    assert len(reader.next_page(CancelScope()).events) == 1
-    assert [json.loads(sent.body or b"")["cursor"] for sent in script.sent] == ["c0", "c0"]
+def make_pages(script: Script) -> ChangePages:
+    """Return the pages of a feed from its beginning."""
+    reader = make_reader(script, FeedCursor(None, ()))
+    return ChangePages(reader, lambda: reader.next_page(CancelScope()))
+
+
+class Endless(Script):
+    """Gives the page of the cursor that is asked for, as often as it is."""
+
+    def __init__(self, pages: dict[Any, APIAnswer]) -> None:
+        super().__init__()
+        self._pages = pages
+
+    def request(self, *arguments: Any) -> APIAnswer:
+        """Give the page."""
+        return self._pages[json.loads(arguments[4])["cursor"]]
 
 
 def test_waiting_without_a_cursor():

@@ -171,6 +171,23 @@ def test_umask(portal: Emulator) -> None:
         shutil.rmtree(store.folder.parent / "config")
 
 
+def test_folder_is_private_from_the_beginning(
+    portal: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder never has more rights than its own, not even before its mode is set."""
+    modes = []
+    chmod = Path.chmod
+
+    def watched(path: Path, mode: int) -> None:
+        modes.append(stat.S_IMODE(path.stat().st_mode))
+        chmod(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", watched)
+    profile = Profile(portal.url, portal.username, "ServicesPortal", False)
+    ProfileStore().write("default", profile, {"password": Token("x")})
+    assert modes == [0o700]
+
+
 def test_two_logins_at_once(portal: Emulator) -> None:
     """Logins that run at the same time lose nothing of each other's."""
     names = [f"profile-{number}" for number in range(6)]

@@ -157,8 +157,9 @@ class ProfileStore(ProfileFiles):
         """Make the folder if need be, and let no other program change the profiles meanwhile."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            self.folder.mkdir()
-            # The process's umask may take too little or too much of the mode.
+            # Another login may look at it at once, so it is never wider than this.
+            self.folder.mkdir(mode=0o700)
+            # The process's umask may have taken too much.
             self.folder.chmod(0o700)
         check_private(self.folder, self.folder.stat(), "700")
         deadline = time.monotonic() + _LOCK_WAIT_S

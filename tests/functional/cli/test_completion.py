@@ -57,16 +57,17 @@ def _account(portal: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
 
 
-def proposals(line: str, shell: str = "bash") -> tuple[list[str], bytes]:
+VARIABLES = {
+    "_ARGCOMPLETE": "1",
+    "_ARGCOMPLETE_SHELL": "bash",
+    "_ARGCOMPLETE_IFS": "\v",
+    "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+}
+
+
+def proposals(line: str) -> tuple[list[str], bytes]:
     """Ask as argcomplete's shell functions do: the proposals, and what went to standard error."""
-    variables = {
-        "_ARGCOMPLETE": "1",
-        "_ARGCOMPLETE_SHELL": shell,
-        "_ARGCOMPLETE_IFS": "\v",
-        "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
-        "COMP_LINE": line,
-        "COMP_POINT": str(len(line)),
-    }
+    variables = {**VARIABLES, "COMP_LINE": line, "COMP_POINT": str(len(line))}
     done = subprocess.run(
         ["bash", "-c", "ctera-direct 8>&1 9>/dev/null 1>/dev/null"],
         env={**os.environ, **variables},
@@ -174,7 +175,67 @@ def test_silence(problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         (tmp_path / "config").mkdir(mode=0o700)
         (tmp_path / "config" / "profiles.json").write_text("{")
     assert proposals("ctera-direct ls /") == ([], b"")
-    assert proposals("ctera-direct ls --profile ")[0] == []
+
+
+#: A keyring of a desktop that asks for a password if it is locked. This one asks on the terminal.
+KEYRING = """
+import json, os, pathlib
+from keyring.backend import KeyringBackend
+path = pathlib.Path(__file__).with_suffix(".json")
+class Keyring(KeyringBackend):
+    priority = 1
+    def get_password(self, service, username):
+        with path.with_name("asked").open("a") as asked:
+            if os.environ.get("ASK"):
+                asked.write("asked: ")
+                open("/dev/tty").close()
+                asked.write("on the terminal")
+        return json.loads(path.read_text())
+    def set_password(self, service, username, password):
+        path.write_text(json.dumps(password))
+"""
+SECRETSTORAGE = """
+import contextlib, os
+class Collection:
+    def is_locked(self):
+        return bool(os.environ.get("LOCKED"))
+def dbus_init():
+    return contextlib.ExitStack()
+def get_default_collection(bus):
+    return Collection()
+"""
+
+
+def test_keyring(portal: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A keyring is asked only while it is unlocked, and cannot ask on the terminal."""
+    pytest.importorskip("keyring")
+    folder = tmp_path / "fakes"
+    folder.mkdir()
+    (folder / "SecretService.py").write_text(KEYRING)
+    (tmp_path / "secretstorage.py").write_text(SECRETSTORAGE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "fakes.SecretService.Keyring")
+    line = ["ctera-direct", "login", "--password-stdin", "-u", portal.username]
+    subprocess.run(
+        line, input=f"{portal.password}\n", text=True, check=True, capture_output=True, timeout=60
+    )
+    monkeypatch.delenv("CTERA_DIRECT_PASSWORD")
+    assert proposals("ctera-direct ls '/My Files/rep")[0] == ["/My Files/reports/"]
+    asked = folder / "asked"
+    asked.unlink()
+    monkeypatch.setenv("LOCKED", "1")
+    assert proposals("ctera-direct ls '/My Files/rep") == ([], b"")
+    assert not asked.exists()
+    monkeypatch.delenv("LOCKED")
+    monkeypatch.setenv("ASK", "1")
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COMP_LINE", "ctera-direct ls /")
+    monkeypatch.setenv("COMP_POINT", "17")
+    with Terminal(["bash", "-c", "ctera-direct 8>/dev/null 9>&8"]) as terminal:
+        assert terminal.wait() == 0
+        assert terminal.shown == b""
+    assert asked.read_text() == "asked: "
 
 
 # --- shells --------------------------------------------------------------------------------------------

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
+from ctera_direct_sync.cli import program as cli
 from ctera_direct_sync.cli.profiles import Profile, ProfileStore
 from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.types import Token
@@ -41,11 +45,14 @@ def _home(portal: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def log_in(portal: Emulator, *arguments: str, password: str = "") -> tuple[int, str, str]:
-    """Log in with the password on standard input, in a process of its own."""
+    """Log in with the password on standard input: exit code, standard output, standard error."""
     line = ["login", "-e", portal.url, "-u", portal.username, "--password-stdin", *arguments]
-    with started(*line, stdin=subprocess.PIPE) as process:
-        out, err = process.communicate(f"{password or portal.password}\n".encode(), timeout=60)
-    return process.returncode, out.decode(), err.decode()
+    given = io.TextIOWrapper(io.BytesIO(f"{password or portal.password}\n".encode()))
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "stdin", given)
+        code = cli.main(line)
+    return code, out.getvalue(), err.getvalue()
 
 
 def test_login_and_logout(run: Run, portal: Emulator) -> None:
@@ -169,6 +176,23 @@ def test_umask(portal: Emulator) -> None:
         assert modes == [0o700, 0o600]
         assert stat.S_IMODE(store.secrets_file.stat().st_mode) == 0o600
         shutil.rmtree(store.folder.parent / "config")
+
+
+def test_folder_is_private_from_the_beginning(
+    portal: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder never has more rights than its own, not even before its mode is set."""
+    modes = []
+    chmod = Path.chmod
+
+    def watched(path: Path, mode: int) -> None:
+        modes.append(stat.S_IMODE(path.stat().st_mode))
+        chmod(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", watched)
+    profile = Profile(portal.url, portal.username, "ServicesPortal", False)
+    ProfileStore().write("default", profile, {"password": Token("x")})
+    assert modes == [0o700]
 
 
 def test_two_logins_at_once(portal: Emulator) -> None:

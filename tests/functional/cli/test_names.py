@@ -61,6 +61,17 @@ def test_file_by_its_path(run: Run, portal: Emulator, tmp_path: Any, command: st
         assert (target.read_text() if extra else out) == "new"
 
 
+def test_name_of_a_download(run: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without -p a path names the file in the current folder. An ID names none."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("download", f"{FOLDER}/2026/a.csv")
+    assert (code, err, out.startswith("a.csv: 3 bytes")) == (0, "", True)
+    assert (tmp_path / "a.csv").read_text() == "new"
+    code, out, err = run("download", "-f", "1")
+    assert (code, out) == (2, "")
+    assert "-f: an ID gives no name for the file; give -p, too" in err
+
+
 def test_file_by_no_path(run: Run) -> None:
     """What is not a path, a path that is not there, and a folder are told in one line."""
     assert run("cat", "a.csv")[::2] == (2, run("cat", "a.csv")[2])

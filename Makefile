@@ -26,7 +26,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
 MINUTES ?= 1
-WORKERS ?= auto
+# Twice the processors: many tests wait, for a time-out or for another process.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 
 .PHONY: demo test test-c test-nightly test-pythons test-lowest test-heavy coverage docs lint bench bench-codec bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules simulate mutants wheel clean
 

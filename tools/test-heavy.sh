@@ -48,6 +48,7 @@ install() {
 # tests/conftest.py is for the suite's own environment, and the tree is not: the installed package is tested.
 run_tests() {
     cd "$home/tree/tests/heavy"
+    export AIRFLOW_HOME="$home/$1/home" AIRFLOW__CORE__LOAD_EXAMPLES=False
     "$home/$1/venv/bin/python" -m pytest -q -c /dev/null --rootdir . --confcutdir . \
         -p no:cacheprovider -W ignore --timeout 300 "with_$1.py" 2>&1 | tee "$home/$1/tests.log"
 }

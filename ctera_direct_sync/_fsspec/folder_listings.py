@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
+from time import monotonic
 from typing import Any
 
 from .sightings import shrink
@@ -36,7 +36,7 @@ class FolderListings(MutableMapping[str, list[Any]]):
     def __getitem__(self, path: str) -> list[Any]:
         kept_at, listing = self._kept[path]
         expiry = self.listings_expiry_time
-        if expiry is not None and time.monotonic() - kept_at >= expiry:
+        if expiry is not None and monotonic() - kept_at >= expiry:
             self._kept.pop(path, None)
             raise KeyError(path)
         with contextlib.suppress(KeyError):  # Another thread was faster.
@@ -46,7 +46,7 @@ class FolderListings(MutableMapping[str, list[Any]]):
     def __setitem__(self, path: str, listing: list[Any]) -> None:
         if not self.use_listings_cache:
             return
-        self._kept[path] = (time.monotonic(), listing)
+        self._kept[path] = (monotonic(), listing)
         with contextlib.suppress(KeyError):
             self._kept.move_to_end(path)
         if self.max_paths is not None:
@@ -60,3 +60,7 @@ class FolderListings(MutableMapping[str, list[Any]]):
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def clear(self) -> None:
+        """Forget all listings. The inherited method would end at the first one that has expired."""
+        self._kept.clear()

@@ -1,6 +1,7 @@
 """`UPath("ctera://...")`: paths of a portal with the methods of `pathlib`.
 
-universal-pathlib, from 0.3 on, finds the class by its entry point. No program has to import this module.
+universal-pathlib finds the class by its entry point. No program has to import this module. All of it works
+from release 0.3.8 on.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from types import MappingProxyType
 from typing import Any, Callable, NoReturn
 
 from fsspec import get_filesystem_class
-from upath import UnsupportedOperation
 from upath._flavour import WrappedFileSystemFlavour
 from upath.implementations.cloud import CloudPath
 
 from ..types import Token
 from .instances import SECRETS, PortalHost
 from .paths import SCHEME, split
+
+try:
+    from upath import UnsupportedOperation
+except ImportError:  # The first releases of 0.3 do not have it.
+    UnsupportedOperation = NotImplementedError  # type: ignore[misc]
 
 __all__ = ["CteraPath"]
 

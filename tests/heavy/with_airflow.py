@@ -1,17 +1,15 @@
-"""Airflow's `ObjectStoragePath` over `ctera://` paths."""
+"""Airflow's `ObjectStoragePath` over `ctera://` paths.
+
+`make test-heavy` sets AIRFLOW_HOME, which Airflow reads when it is imported.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-# Airflow reads its configuration when it is imported.
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-of-a-test-")
-os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 import pytest
 from airflow.sdk import ObjectStoragePath

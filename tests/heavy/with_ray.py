@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ TOTAL = sum(range(FILES * ROWS))
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A local Ray. The folder of its logs."""
     # Ray puts sockets there, whose paths may not be long.
-    folder = Path("/tmp") / f"ray-of-a-test-{os.getpid()}"
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
     ray.init(
         num_cpus=CPUS,
         include_dashboard=False,
@@ -49,6 +50,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     yield folder
     ray.shutdown()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ from .types import (
     Entry,
     KeyPair,
     Metadata,
+    Mirrored,
     Version,
 )
 from .version import __version__ as __version__
@@ -78,6 +79,7 @@ __all__ = [
     "Entry",
     "KeyPair",
     "Metadata",
+    "Mirrored",
     "Namespace",
     "Settings",
     "Streamer",

@@ -31,6 +31,7 @@ from ._base.observer import Observer
 from ._base.retry import RetryPolicy
 from ._engine.engine import Engine
 from ._lookup import FolderLookup, Lookup, as_path, id_of, label_of
+from ._mirror.downloads import download_to
 from ._net.log_filter import install_log_filter
 from ._net.session import HTTPSession, SessionPool
 from ._net.tls import TLS
@@ -42,6 +43,7 @@ from ._readers import batch
 from ._readers.batch import BatchProgress, Item
 from ._readers.download import Finished, Progress, Target, Verify, download
 from ._readers.file import DirectFile, SharedFile, open_file, open_shared_file
+from ._readers.folders import Place
 from ._readers.listed_file import ListedFile
 from ._readers.multi_range import MultiRangeReader, Span
 from ._readers.stream import Streamer, iterate, whole_bytes
@@ -50,13 +52,26 @@ from .exceptions import (
     DirectIOAPIError,
     DirectIOError,
     DownloadError,
+    NamespaceError,
     NotFoundError,
 )
-from .namespace import Namespace
+from .namespace import Namespace, stat_within, walk_within
 from .settings import Settings
-from .types import BatchResult, Block, BlockEvent, ByteRange, Download, FileRef, Metadata, Token
+from .types import (
+    BatchResult,
+    Block,
+    BlockEvent,
+    ByteRange,
+    Download,
+    Entry,
+    FileRef,
+    Metadata,
+    Mirrored,
+    Token,
+)
 
 if TYPE_CHECKING:
+    from ._mirror.runner import OnStep
     from .client import DirectIO
 
 __all__ = ["ClientCore", "core_of", "make_cancelled_error"]
@@ -410,6 +425,92 @@ class ClientCore:
                 raise Cancelled from None
             raise
 
+    def mirror(
+        self,
+        source: str,
+        folder: str | os.PathLike[str],
+        *,
+        delete: str = "trash",
+        trash_days: float | None = 30,
+        max_delete: int = 1000,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        dry_run: bool = False,
+        max_files: int | None = None,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+    ) -> Mirrored:
+        """Make a folder equal to a folder of the portal.
+
+        Args:
+            source: As for `DirectIO.mirror`, as all arguments but the last.
+            folder: The local folder.
+            delete: What happens to files that the portal deleted.
+            trash_days: How long the trash keeps files.
+            max_delete: The most files that may be deleted.
+            include: Patterns of files.
+            exclude: Patterns of files and folders.
+            dry_run: Whether to change nothing.
+            max_files: The most files at once.
+            progress: Called with bytes done and bytes in all.
+            on_step: Called with each step of the run, once it is done.
+        """
+        # Python may have been built without SQLite, which only mirrors need.
+        from ._mirror.filters import Filter
+        from ._mirror.runner import MirrorOptions, run_mirror
+
+        self.check_open()
+        path = as_path(source)
+        if path is None:
+            raise TypeError("source is a path on the portal, such as '/My Files/reports'")
+        if delete not in ("trash", "remove", "keep"):
+            raise ValueError(f"delete is {delete!r}: use 'trash', 'remove' or 'keep'")
+        if operator.index(max_delete) < 0:
+            raise ValueError(f"max_delete is {max_delete}: use a number of files, 0 for none")
+        if trash_days is not None and not trash_days >= 0:
+            raise ValueError(f"trash_days is {trash_days}: use a number of days, or None for ever")
+        if max_files is not None and operator.index(max_files) < 1:
+            raise ValueError("max_files is at least 1, or None to leave it to the client")
+        names = self._lookup.names()
+        options = MirrorOptions(
+            delete=delete,  # type: ignore[arg-type]
+            trash_days=trash_days,
+            max_delete=max_delete,
+            filter=Filter(include, exclude),
+            dry_run=dry_run,
+            max_files=max_files,
+            progress=progress,
+            on_step=on_step,
+            portal=f"{names.baseurl} ({names.context})",
+        )
+        with self.scope() as scope:
+            try:
+                return run_mirror(
+                    _ScopedNames(names, scope), self._fetch_to, scope, path, folder, options
+                )
+            except Cancelled:
+                pass
+        raise DirectIOError(
+            "The client was closed before the mirror was complete: the next run continues",
+            path,  # type: ignore[arg-type]
+            errno=errno.ECANCELED,
+        )
+
+    def _fetch_to(
+        self,
+        file: Entry,
+        place: Place,
+        scope: CancelScope,
+        progress: Progress | None,
+    ) -> int:
+        try:
+            return download_to(self.whole(self.block_list(file, scope)), place, scope, progress)
+        except ValueError:
+            # The client may be closed already while it has yet to cancel the scope.
+            if self.engine.closed:
+                raise Cancelled from None
+            raise
+
     def check_readahead(self, readahead: int | None) -> None:
         """Raise TypeError or ValueError for a number of bytes that makes no sense."""
         if readahead is not None and operator.index(readahead) < 0:
@@ -471,6 +572,22 @@ class ClientCore:
         for name, value in state.items():
             setattr(self, name, value)
         self.prepare()
+
+
+class _ScopedNames:
+    """A Namespace whose calls end with a cancel scope."""
+
+    def __init__(self, names: Namespace, scope: CancelScope) -> None:
+        self._names = names
+        self._scope = scope
+
+    def stat(self, path: str) -> Entry:
+        """Return the entry of a path."""
+        return stat_within(self._names, path, self._scope)
+
+    def walk(self, path: str, on_error: Callable[[NamespaceError], object]) -> Iterator[Entry]:
+        """Return everything below a folder."""
+        return walk_within(self._names, path, self._scope, on_error)
 
 
 def core_of(client: DirectIO) -> ClientCore:

@@ -32,15 +32,18 @@ from .exceptions import *  # noqa: F403
 from .exceptions import __all__ as _exception_names
 from .settings import Settings
 from .types import (
+    Ancestor,
     BatchItem,
     BatchResult,
     Block,
     BlockEvent,
     ByteRange,
+    ChangePage,
     Chunk,
     CloudFolder,
     Download,
     Entry,
+    Event,
     KeyPair,
     Metadata,
     Mirrored,
@@ -67,16 +70,19 @@ _LATE = {
 }
 
 __all__ = [
+    "Ancestor",
     "BatchItem",
     "BatchResult",
     "Block",
     "ByteRange",
+    "ChangePage",
     "Chunk",
     "CloudFolder",
     "DirectIO",
     "Download",
     "BlockEvent",
     "Entry",
+    "Event",
     "KeyPair",
     "Metadata",
     "Mirrored",

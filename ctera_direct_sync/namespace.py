@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import weakref
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Callable, TypeVar
 
@@ -20,6 +21,9 @@ from ._base.worker_pool import WorkerPool
 from ._net.api_session import APISession
 from ._net.tls import TLS
 from ._protocol.calls import PortalCalls
+from ._protocol.changes import ChangeReader, Feed
+from ._protocol.event_paths import EventPaths
+from ._protocol.feed_cursor import check_cursor, check_folders
 from ._protocol.names import Names, Pager, check_path
 from ._protocol.sign_in import SignIn
 from ._readers.glob_pattern import GlobPattern
@@ -27,7 +31,7 @@ from ._readers.tree_names import glob_tree, walk_tree
 from ._readers.tree_walk import MAX_IN_FLIGHT, TreeWalk
 from .exceptions import NamespaceError, PathNotFoundError
 from .settings import Settings
-from .types import CloudFolder, Entry, KeyPair, Token, Version
+from .types import Ancestor, ChangePage, CloudFolder, Entry, Event, KeyPair, Token, Version
 
 __all__ = ["Namespace"]
 
@@ -125,7 +129,10 @@ class Namespace:
         self._scopes: set[CancelScope] = set()
         self._http = APISession(self._settings.api, self._tls, self._session)
         self._sign_in = SignIn(self._http, root, self._credentials, policy, parent)
-        self._names = Names(PortalCalls(self._http, root, self._sign_in, policy), self._context)
+        calls = PortalCalls(self._http, root, self._sign_in, policy)
+        self._names = Names(calls, self._context)
+        self._feed = Feed(calls, self._settings.api.timeout)
+        self._event_paths = EventPaths(self._feed, self._names, calls, self._context)
 
     @property
     def baseurl(self) -> str:
@@ -448,6 +455,129 @@ class Namespace:
 
         return iterate()
 
+    # --- changes -------------------------------------------------------------------------------------
+
+    def changes(
+        self,
+        cursor: str | None = None,
+        folders: Iterable[int | CloudFolder] | None = None,
+        wait: float | None = None,
+    ) -> Iterator[ChangePage]:
+        """Yield what has changed, page by page, in the portal's order.
+
+        Delivery is at least once. Save the cursor of a page after the work on its events is done, and
+        pass it to the next call. After a crash the last page comes again. Pages without events come,
+        too: their cursor counts. Memory does not grow with the number of pages.
+
+        An event is the state of a file or folder, not an operation. An event may come twice, and a file
+        before its folder. Of what is in a folder that was renamed or deleted there may be events or none.
+
+        After an error the iterator can be asked again: it asks the portal for the same page.
+
+        Args:
+            cursor: The cursor of the last page that was worked off. None: from the beginning, which is
+                an inventory of everything.
+            folders: The cloud folders, as IDs or `CloudFolder`s. None: all that the user may see. A
+                cursor is for one set of folders.
+            wait: Seconds to wait for more each time that the portal has no more. None: the iteration
+                ends then. `math.inf`: it never ends by itself.
+
+        Returns:
+            An iterator of pages. Nothing is sent before its first step.
+
+        Raises:
+            ValueError: The text is not a cursor, or is one for other folders.
+            CursorRejectedError: The portal no longer takes the cursor: start again without one.
+            TooManyFoldersError: The portal takes fewer folders at once.
+            AccessDeniedError: The user may not follow the changes.
+            LoginError: The portal refuses the credentials.
+            NamespaceError: The portal does not answer, or not as it should.
+
+        Example:
+            >>> for page in names.changes(cursor=load(), wait=60):
+            ...     handle(page.events)
+            ...     save(page.cursor)
+        """
+        reader = self._read_changes(cursor, folders, wait)
+        scopes = self._scopes
+        process = self._process
+
+        def fetch() -> ChangePage | None:
+            if reader.complete:
+                return None
+            if process != os.getpid():
+                raise _forked(None)
+            # A reading that waits for its consumer is under way as well: closing ends it.
+            scope = CancelScope()
+            scopes.add(scope)
+            try:
+                if self._closed:
+                    raise Cancelled
+                return reader.next_page(scope)
+            except Cancelled:
+                pass
+            finally:
+                scopes.discard(scope)
+            raise _cancelled(None)
+
+        return _Pages(fetch)
+
+    def _read_changes(
+        self,
+        cursor: str | None,
+        folders: Iterable[int | CloudFolder] | None,
+        wait: float | None,
+    ) -> ChangeReader:
+        self._check_open()
+        if wait is not None and (math.isnan(wait) or wait < 0):
+            raise ValueError(f"wait is a number of seconds of 0 or more, or None, not {wait!r}")
+        return ChangeReader(self._feed, check_cursor(cursor, check_folders(folders)), wait)
+
+    def path_of(self, event: Event) -> str:
+        """Return the path of the file or folder of an event, as this Namespace takes it.
+
+        The path is that of now, which may differ from that of the time of the event. Each call asks the
+        portal, mostly twice: for many events keep names and folders by `guid` instead.
+
+        Args:
+            event: The event.
+
+        Returns:
+            The path.
+
+        Raises:
+            PathNotFoundError: The object is gone, or the user has no path for it.
+            AccessDeniedError: The user may not ask for it.
+            LoginError: The portal refuses the credentials.
+            NamespaceError: The portal does not answer, or not as it should.
+
+        Example:
+            >>> for event in page.events:
+            ...     if event.type == "file" and not event.deleted:
+            ...         print(names.path_of(event), event.file_id)
+        """
+        return self._call(None, lambda scope: self._event_paths.find(event, scope))
+
+    def ancestors(self, event: Event) -> list[Ancestor]:
+        """Return the way from the cloud folder to the object of an event, both included.
+
+        Args:
+            event: The event.
+
+        Returns:
+            The steps: the cloud folder first, the object itself last.
+
+        Raises:
+            PathNotFoundError: The portal does not know the object any more.
+            AccessDeniedError: The user may not ask for it.
+            LoginError: The portal refuses the credentials.
+            NamespaceError: The portal does not answer, or not as it should.
+
+        Example:
+            >>> [step.name for step in names.ancestors(event)]
+        """
+        return self._call(None, lambda scope: self._feed.ancestors(event, scope))
+
     def create_key_pair(self) -> KeyPair:
         """Make a key pair for Direct IO, which belongs to the user who is signed in.
 
@@ -496,7 +626,9 @@ class Namespace:
                 pass
         raise _cancelled(path)
 
-    def _call_within(self, path: str, outer: CancelScope, call: Callable[[CancelScope], T]) -> T:
+    def _call_within(
+        self, path: str | None, outer: CancelScope, call: Callable[[CancelScope], T]
+    ) -> T:
         """Make a call that `outer` ends as well. Raise Cancelled if it does."""
         try:
             with self._scope() as scope:
@@ -656,6 +788,47 @@ def find_within(
         return found
 
     return names._call_within(folder, scope, find)
+
+
+def changes_within(
+    names: Namespace,
+    scope: CancelScope,
+    cursor: str | None = None,
+    folders: Iterable[int | CloudFolder] | None = None,
+    wait: float | None = None,
+) -> Iterator[ChangePage]:
+    """Return what `Namespace.changes` does, for a caller that has a cancel scope of its own.
+
+    The pages raise Cancelled once that scope is cancelled.
+    """
+    reader = names._read_changes(cursor, folders, wait)
+
+    def fetch() -> ChangePage | None:
+        if reader.complete:
+            return None
+        if names._closed:
+            raise _cancelled(None)
+        return names._call_within(None, scope, reader.next_page)
+
+    return _Pages(fetch)
+
+
+class _Pages(Iterator[ChangePage]):
+    """The pages of a feed. After an error or an interrupt the same page is asked for again.
+
+    A generator would end instead, as if everything had come.
+    """
+
+    def __init__(self, fetch: Callable[[], ChangePage | None]) -> None:
+        self._fetch = fetch
+        self._done = False
+
+    def __next__(self) -> ChangePage:
+        page = None if self._done else self._fetch()
+        if page is None:
+            self._done = True
+            raise StopIteration
+        return page
 
 
 def _cancelled(path: str | None) -> NamespaceError:

@@ -21,18 +21,21 @@ from typing import Any, Callable, Literal, NamedTuple, Optional, SupportsIndex, 
 from urllib.parse import urlsplit
 
 __all__ = [
+    "Ancestor",
     "BatchItem",
     "BatchResult",
     "Block",
     "BlockEvent",
     "BlockEventName",
     "ByteRange",
+    "ChangePage",
     "Chunk",
     "Cipher",
     "CloudFolder",
     "Compression",
     "Download",
     "Entry",
+    "Event",
     "FileKey",
     "FileRef",
     "KeyPair",
@@ -641,3 +644,96 @@ class KeyPair(NamedTuple):
     """The access key ID. The portal takes it as a bearer token, so it is hidden, too."""
     secret_access_key: Token
     """The secret access key. The portal shows it only once."""
+
+
+# --- changes on a portal -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """The state of a file or folder, as the change feed tells it.
+
+    An event is not an operation. A file that was renamed, moved or overwritten comes with its `guid`,
+    and with the name, the folder and the content that it has now. `folder_id` and `guid` together
+    identify it for as long as it exists.
+    """
+
+    __slots__ = (
+        "deleted",
+        "file_id",
+        "folder_id",
+        "guid",
+        "modified",
+        "name",
+        "parent_guid",
+        "raw",
+        "size",
+        "type",
+    )
+
+    type: str
+    """The portal's word for the kind of object: ``"file"``, or something else for folders."""
+    guid: str
+    """The identity of the object in its cloud folder. It stays when the object is changed or moved."""
+    parent_guid: Optional[str]
+    """The `guid` of the folder that the object is in, or None if the portal does not tell it."""
+    folder_id: Optional[int]
+    """The ID of the cloud folder, or None if the portal does not tell it."""
+    name: Optional[str]
+    """The name without a path, or None if the portal does not tell it."""
+    deleted: bool
+    """Whether the object is gone."""
+    size: Optional[int]
+    """The size of a file in bytes, or None if the portal does not tell it."""
+    file_id: Optional[int]
+    """The ID that the Direct IO calls take, or None. It may change when the content does."""
+    modified: Optional[datetime.datetime]
+    """When the file was changed, or else when the portal noted that, or None.
+
+    In UTC if the portal tells a time zone. Otherwise it is without a zone, by a clock that is not known.
+    Do not compare it with the times of listings.
+    """
+    raw: Mapping[str, Any]
+    """All members as the portal sent them, also those that this class does not know."""
+
+    @property
+    def id(self) -> int | None:
+        """The same as `file_id`, for code that comes from cterasdk."""
+        return self.file_id
+
+    def __hash__(self) -> int:
+        # `raw` has no hash.
+        return hash((self.folder_id, self.guid, self.deleted, self.name, self.file_id))
+
+    def __repr__(self) -> str:
+        state = "deleted" if self.deleted else f"{self.size} bytes, file_id={self.file_id}"
+        return f"<Event {self.type} {self.name!r}, {self.guid} in {self.folder_id}, {state}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return (type(self), tuple(values))
+
+
+class ChangePage(NamedTuple):
+    """A page of the change feed."""
+
+    events: list[Event]
+    """The events, in the portal's order. The list may be empty: the cursor counts all the same."""
+    cursor: str
+    """Where the next page begins. Save it once the work on `events` is done."""
+    more: bool
+    """Whether the portal says that another page follows at once."""
+
+    def __repr__(self) -> str:
+        return f"<ChangePage {len(self.events)} events, more={self.more}>"
+
+
+class Ancestor(NamedTuple):
+    """A step of the way from a cloud folder to an object in it."""
+
+    name: str
+    """The name without a path."""
+    guid: str
+    """The identity of the object in its cloud folder, as in `Event.guid`."""
+    parent_guid: Optional[str]
+    """The `guid` of the folder that the object is in, or None if the portal does not tell it."""

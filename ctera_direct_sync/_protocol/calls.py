@@ -1,8 +1,9 @@
-"""One call of the portal's v1 API: sign in, send, judge what came, and recover."""
+"""One call of the portal's API, v1 or v2: sign in, send, judge what came, and recover."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from typing import Any, Callable, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -32,6 +33,9 @@ T = TypeVar("T")
 #: Answers come as JSON, which tells types. A portal that does not know it answers XML.
 _FORMAT = "?format=jsonext"
 _XML = "text/xml; charset=UTF-8"
+_JSON = "application/json"
+#: Statuses of a proxy, or of the portal, that gave up waiting for an answer.
+_TIMEOUT_STATUSES = frozenset({408, 504})
 
 
 class Refused(Exception):
@@ -39,11 +43,15 @@ class Refused(Exception):
 
     Attributes:
         error: The error for the caller, if there is no other way to ask.
+        status: The HTTP status, or 0 if it is not known.
+        message: The portal's words, or None.
     """
 
-    def __init__(self, error: NamespaceError) -> None:
+    def __init__(self, error: NamespaceError, status: int = 0, message: str | None = None) -> None:
         super().__init__(error.strerror)
         self.error = error
+        self.status = status
+        self.message = message
 
 
 class PortalCalls:
@@ -107,6 +115,33 @@ class PortalCalls:
         )
         return self._call(request, read, scope)
 
+    def post(
+        self,
+        resource: str,
+        document: Any,
+        read: Callable[[Any], T],
+        scope: CancelScope,
+        *,
+        timeouts: tuple[float, float] | None = None,
+        on_timeout: Callable[[], T] | None = None,
+    ) -> T:
+        """Post a document to a resource of the v2 API, and return what `read` makes of the answer.
+
+        Raises as `execute` does. The call is repeated like any other.
+
+        Args:
+            resource: The resource, such as ``/metadata/list``.
+            document: What JSON can hold.
+            read: Reads the answer. It raises `MalformedAnswer` for one that makes no sense.
+            scope: The cancel scope of the call.
+            timeouts: Seconds to connect and to wait for bytes; None: those of the settings.
+            on_timeout: Gives the result if no answer comes in time. None: that is a failure.
+        """
+        url = f"{self._root}/v2/api{quote(resource, safe='/')}"
+        body = json.dumps(document).encode("ascii")
+        request = _Request(resource, "POST", url, body, None, True, False, _JSON, timeouts)
+        return self._call(request, read, scope, on_timeout)
+
     def get(self, resource: str, read: Callable[[Any], T], scope: CancelScope) -> T:
         """Return what `read` makes of an object, such as ``/currentSession``.
 
@@ -116,9 +151,15 @@ class PortalCalls:
         request = _Request(resource, "GET", url, None, None, True, False)
         return self._call(request, read, scope)
 
-    def _call(self, request: _Request, read: Callable[[Any], T], scope: CancelScope) -> T:
+    def _call(
+        self,
+        request: _Request,
+        read: Callable[[Any], T],
+        scope: CancelScope,
+        on_timeout: Callable[[], T] | None = None,
+    ) -> T:
         session: Session | None = None
-        headers = {} if request.body is None else {"Content-Type": _XML}
+        headers = {} if request.body is None else {"Content-Type": request.content_type}
 
         def attempt(number: int) -> T:
             nonlocal session
@@ -130,13 +171,18 @@ class PortalCalls:
                     scope,
                     {**session.headers, **headers},
                     request.body,
+                    request.timeouts,
                 )
             except TransportError as caught:
                 error = caught
             else:
                 _log.debug("%s: %d", request.name, answer.status)
+                if on_timeout is not None and answer.status in _TIMEOUT_STATUSES:
+                    return on_timeout()
                 self._judge(answer, request)
                 return _read(answer, request, read)
+            if on_timeout is not None and error.kind == "timeout":
+                return on_timeout()
             raise make_transport_failure(
                 error, request.url, request.path, repeatable=request.repeatable
             )
@@ -173,7 +219,8 @@ class PortalCalls:
             raise failure
         if not 200 <= answer.status < 300:
             text = f"The portal refuses the call ({describe(answer, secrets)}): check baseurl"
-            raise Refused(NamespaceError(text, request.path))
+            message = find_message(answer, secrets)
+            raise Refused(NamespaceError(text, request.path), answer.status, message)
 
 
 class _Request(NamedTuple):
@@ -186,6 +233,8 @@ class _Request(NamedTuple):
     path: str | None
     repeatable: bool
     may_be_empty: bool
+    content_type: str = _XML
+    timeouts: tuple[float, float] | None = None
 
 
 def _read(answer: APIAnswer, request: _Request, read: Callable[[Any], T]) -> T:

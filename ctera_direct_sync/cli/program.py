@@ -5,6 +5,7 @@ Exit codes:
     0    done
     1    failed; one line on standard error says what, and what to do
     2    wrong usage
+    3    changes: the portal no longer takes the cursor
     129, 130, 143    ended by SIGHUP, SIGINT, SIGTERM
     141  the reader of standard output stopped early
 """
@@ -23,7 +24,7 @@ from ..client import DirectIO
 from ..namespace import Namespace
 from ..settings import Settings
 from ..version import __version__
-from . import batch, emulator, info, listing, login, startup
+from . import batch, changes, emulator, info, listing, login, startup
 from .arguments import Parser, add_file_id, add_portal
 from .download import add_cat_arguments, add_download_arguments, cat, download
 from .errors import UsageError, explain, explain_item, shortage
@@ -131,6 +132,10 @@ def make_parser() -> argparse.ArgumentParser:
     listing.add_versions_arguments(
         _add(commands, "versions", text, command=listing.versions, **names)
     )
+
+    text = "list what has changed on the portal, one JSON object per line"
+    command = _add(commands, "changes", text, command=changes.changes, **names)
+    changes.add_changes_arguments(command)
 
     text = "sign in to a portal, and store the account as a profile"
     command = _add(commands, "login", text, command=login.login, connect=login.ask)

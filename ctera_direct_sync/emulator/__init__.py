@@ -12,6 +12,8 @@ from .catalog import FileInfo
 from .emulator import Emulator
 from .log import RequestLog, RequestRecord
 from .names.accounts import Accounts, User
+from .names.feed import Feed
+from .names.feed_options import FeedOptions
 from .names.options import PortalOptions
 from .names.tree import Tree
 from .options import FileOptions
@@ -21,6 +23,8 @@ __all__ = [
     "Accounts",
     "BytesSource",
     "Emulator",
+    "Feed",
+    "FeedOptions",
     "FileInfo",
     "FileOptions",
     "FileSource",

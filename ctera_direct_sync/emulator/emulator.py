@@ -17,6 +17,7 @@ from .keys import derive, key_encryption_key, new_access_key_id, new_secret_acce
 from .log import RequestLog, RequestRecord
 from .messages import PORTAL, STORAGE, Where
 from .names.accounts import Accounts
+from .names.feed import Feed
 from .names.interface import Interface
 from .names.options import PortalOptions
 from .names.tree import Folder, Tree
@@ -100,6 +101,7 @@ class Emulator:
         password: The password of the default user.
         accounts: The users, their sessions and their keys.
         tree: The cloud folders and what is in them.
+        feed: The change feed.
         portal_options: What the portal does where real portals differ. Options may be changed any time.
 
     Raises:
@@ -190,6 +192,7 @@ class Emulator:
         self.portal_options = portal_options if portal_options is not None else PortalOptions()
         self.accounts = Accounts(self.portal_options, clock)
         self.tree = Tree(self._catalog, self.accounts, self.portal_options, file_options, clock)
+        self.feed = Feed(self.tree, self.tree.log, self.portal_options, clock)
         self._add_default_user(tree, folder, file_options)
         self._backend = self._make_backend(clock)
 
@@ -216,6 +219,7 @@ class Emulator:
         if self._tls:
             self._certificates = Certificates(host, "localhost")
         self._backend.stopping.clear()
+        self.feed.start()
         try:
             if self._separate:
                 self._servers.append(self._listen((host, port), PORTAL))
@@ -233,6 +237,7 @@ class Emulator:
         """Release the requests that faults hold, close every socket and end every thread."""
         self._backend.stopping.set()
         self._backend.faults.release()
+        self.feed.stop()
         for server in self._servers:
             server.stop()
         self._servers.clear()
@@ -412,11 +417,12 @@ class Emulator:
         if folder is not None:
             path = _require_folder(folder)
             names = self._catalog.add_folder(path, file_options)
-            self.tree.adopt_folder(self.tree.node("/My Files"), path, names)
+            root = self.tree.node("/My Files")
+            self.feed.watch(self.tree.adopt_folder(root, path, names))
 
     def _make_backend(self, clock: Callable[[], float]) -> Backend:
         interface = Interface(
-            self.tree, self.accounts, self.portal_options, self._prefix, _TENANT, clock
+            self.tree, self.accounts, self.feed, self.portal_options, self._prefix, _TENANT, clock
         )
         portal = Portal(
             self._catalog, self.accounts.direct_secret, self._prefix, self._locate, interface

@@ -55,6 +55,8 @@ def vendor(loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
     import cterasdk.clients.clients
     import cterasdk.settings
 
+    if cterasdk.clients.clients.event_loop.is_closed():  # Another module closed it.
+        cterasdk.clients.clients.event_loop = asyncio.new_event_loop()
     with pytest.MonkeyPatch.context() as patch:
         core, direct = cterasdk.settings.core, cterasdk.settings.io.direct
         for client in (core.syn, core.asyn, direct.api, direct.storage):

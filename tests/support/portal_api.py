@@ -60,6 +60,27 @@ class Caller:
         assert response.status_code == 200, response.text
         return response.json()
 
+    def ask(self, name: str, **parameter: Any) -> requests.Response:
+        """Call a method of the JSON dialect, and return the response."""
+        url = f"{self.base}/v2/api/metadata/{name}"
+        return self.session.post(url, json=parameter, allow_redirects=False)
+
+    def changes(self, cursor: str | None = None, *folders: int, **more: Any) -> Any:
+        """Return a page of the change feed."""
+        response = self.ask("list", folder_ids=list(folders), cursor=cursor, **more)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def all_changes(self, cursor: str | None = None, **more: Any) -> tuple[list[Any], str]:
+        """Return all events after a cursor, and the cursor of their end."""
+        events, has_more = [], True
+        while has_more:
+            page = self.changes(cursor, **more)
+            events += page["entries"]
+            cursor, has_more = page["cursor"], page["has_more"]
+        assert cursor is not None
+        return events, cursor
+
     def reference(self, path: str) -> str:
         """Return a path as the API wants it."""
         return f"/{self.context}/webdav/{quote(path.strip('/'))}".rstrip("/")

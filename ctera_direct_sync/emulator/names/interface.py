@@ -14,6 +14,9 @@ from .accounts import ROLE_SETTINGS, Accounts, Session, User
 from .calls import Call, RequestError
 from .describe import Describer, format_local_time, split_reference
 from .directory import Directory
+from .feed import Feed
+from .feed_calls import PREFIX, FeedCalls, respond, respond_error
+from .feed_calls import identify as identify_feed_call
 from .options import PortalOptions
 from .resources import Resources
 from .tree import Tree
@@ -37,6 +40,7 @@ class Interface:
     Args:
         tree: The files and folders.
         accounts: The users and their sessions.
+        feed: The change feed.
         options: How the portal behaves.
         prefix: What the portal's paths start with, such as `/tenant`.
         tenant: The name of the portal.
@@ -47,6 +51,7 @@ class Interface:
         self,
         tree: Tree,
         accounts: Accounts,
+        feed: Feed,
         options: PortalOptions,
         prefix: str,
         tenant: str,
@@ -60,6 +65,7 @@ class Interface:
         self._clock = clock
         self._resources = Resources(tree, accounts, options)
         self._directory = Directory(tree, accounts)
+        self._feed = FeedCalls(feed, tree, options)
         self._methods: dict[str, Callable[[Call, Session], Any]] = {
             "fetchResources": self._fetch_resources,
             "listSnapshots": self._list_snapshots,
@@ -93,6 +99,8 @@ class Interface:
             )
             root = "/" + "/".join(parts or ())
             return Call(context, method, rest, root=root, depth=headers.get("Depth"))
+        if rest.startswith(PREFIX):
+            return identify_feed_call(context, rest, body)
         if method == "POST" and rest in ("api/login", "api/logout", "sso"):
             form = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
             return Call(context, rest.rpartition("/")[2], rest, form)
@@ -119,6 +127,8 @@ class Interface:
             return self._answer(request, call, in_json, edit)
         except RequestError as error:
             headers = self._fresh_cookie(call) if _is_unsigned(call, error) else {}
+            if call.path.startswith(PREFIX):
+                return respond_error(error, headers)
             return value_response(
                 {CLASS: "Error", "msg": error.message, "rc": error.status},
                 in_json=in_json and self._options.json_errors,
@@ -175,6 +185,9 @@ class Interface:
             return value_response("Logout succeed", in_json=in_json)
         if call.path == "webdav" or call.path.startswith("webdav/"):
             return self._webdav(request, call, session)
+        if call.path.startswith(PREFIX):
+            value = self._feed.answer(request.method, call, session.user)
+            return respond(value if edit is None else edit(value))
         headers = {}
         if call.name == "currentSession":
             headers[_TOKEN] = session.token

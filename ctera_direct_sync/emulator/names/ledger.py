@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from ..catalog import Catalog
 from ..options import FileOptions
 from ..sources import FileSource, Source
+from .feed_log import ChangeLog
 from .nodes import Node, State
 from .options import PortalOptions
 from .wire import is_xml_text, replace_non_xml
@@ -27,6 +28,7 @@ class Ledger:
 
     Attributes:
         lock: Guards the whole tree.
+        log: All changes so far.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Ledger:
         clock: Callable[[], float],
     ) -> None:
         self.lock = threading.RLock()
+        self.log = ChangeLog(self.lock)
         self._catalog = catalog
         self._options = options
         self._file_options = file_options
@@ -92,7 +95,7 @@ class Ledger:
             ValueError: The name cannot be.
         """
         state = self.first_state(parent, require_name(name))
-        return self._attach(Node(parent.cloud_folder, state, is_folder=True))
+        return self._attach_new(Node(parent.cloud_folder, state, is_folder=True))
 
     def add_file(
         self,
@@ -119,10 +122,10 @@ class Ledger:
         file_id: int,
         source: Source,
         modified: float | None = None,
-    ) -> None:
-        """Add a file whose content is in the catalog already."""
+    ) -> Node:
+        """Add a file whose content is in the catalog already, and return it."""
         state = self.first_state(parent, name, file_id, source, modified)
-        self._attach(Node(parent.cloud_folder, state, is_folder=False))
+        return self._attach_new(Node(parent.cloud_folder, state, is_folder=False))
 
     def overwrite(self, node: Node, source: Source, modified: float | None) -> int:
         """Give a file new content, and return its ID from now on."""
@@ -159,6 +162,7 @@ class Ledger:
         if self._options.file_id_changes_on_move:
             self._change_id(node)
         self._append(node, parent=parent, name=name)
+        self.log.note_below(node)
 
     def copy(self, node: Node, parent: Node, name: str) -> None:
         """Copy a file or folder, with all that is in it."""
@@ -191,20 +195,26 @@ class Ledger:
             if child.state.deletion == deletion:
                 self.undelete(child)
 
-    def _delete(self, node: Node, deletion: int) -> None:
+    def _delete(self, node: Node, deletion: int, implied: bool = False) -> None:
         for child in list(node.children.values()):
-            self._delete(child, deletion)
+            self._delete(child, deletion, implied=True)
         if not self._options.deleted_have_ids:
             self._forget(node)
-        self._append(node, deletion=deletion)
+        self._append(node, implied, deletion=deletion)
 
     def _write(self, node: Node, file_id: int, source: Source, modified: float | None) -> None:
         if modified is None:
             modified = self._modified(source)
         self._append(node, file_id=file_id, source=source, modified=modified)
 
-    def _append(self, node: Node, **changes: object) -> None:
-        """Give an object a new state, which differs from the last one by some members."""
+    def _append(self, node: Node, implied: bool = False, **changes: object) -> None:
+        """Give an object a new state, which differs from the last one by some members.
+
+        Args:
+            node: The object.
+            implied: Whether the change happens to a folder above the object.
+            **changes: The members of `State` that differ.
+        """
         self._changes += 1
         old = node.state
         state = old._replace(change=self._changes, since=self.now(), **changes)  # type: ignore[arg-type]
@@ -217,6 +227,12 @@ class Ledger:
         node.history.append(state)
         if not state.deleted:
             self._attach(node)
+        self.log.note(node, implied=implied)
+
+    def _attach_new(self, node: Node) -> Node:
+        self._attach(node)
+        self.log.note(node)
+        return node
 
     def _attach(self, node: Node) -> Node:
         state = node.state

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, get_args
 
+from .feed_options import FeedOptions
+
 SessionOver = Literal["302", "401", "html"]
 Order = Literal["name", "folders-first", "created", "reversed"]
 FolderSize = Literal["zero", "null", "total"]
@@ -58,6 +60,7 @@ class PortalOptions:
         has_web_sso: Whether the portal has single sign-on. If so, it refuses the passwords of users that
             come from a directory.
         lock_after: Wrong passwords in a row after which an account is locked. None: never.
+        feed: How the change feed behaves.
     """
 
     session_over: SessionOver = "302"
@@ -89,6 +92,7 @@ class PortalOptions:
     version: str = "8.3.1000.10"
     has_web_sso: bool = False
     lock_after: int | None = None
+    feed: FeedOptions = dataclasses.field(default_factory=FeedOptions)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an option.

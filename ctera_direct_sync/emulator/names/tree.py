@@ -12,6 +12,8 @@ from ..catalog import Catalog
 from ..options import FileOptions
 from ..sources import Source, open_source
 from .accounts import Accounts, User
+from .feed_disk import FolderWatch
+from .feed_log import ChangeLog
 from .ledger import Ledger, free_name, require_name
 from .nodes import CloudFolder, Node
 from .options import PortalOptions
@@ -65,6 +67,11 @@ class Tree:
         """What guards the tree, for a caller that must see several things at one time."""
         return self._ledger.lock
 
+    @property
+    def log(self) -> ChangeLog:
+        """All changes so far."""
+        return self._ledger.log
+
     def now(self) -> int:
         """Return a time in microseconds since the epoch that is later than all changes so far."""
         return self._ledger.now()
@@ -90,6 +97,7 @@ class Tree:
             state = self._ledger.first_state(None, require_name(name))
             folder = CloudFolder(self._last_folder_uid, user.login_name, state)
             self.cloud_folders.append(folder)
+            self._ledger.log.note(folder.root)
             if content is not None:
                 self._fill(folder.root, content)
             return folder.uid
@@ -295,22 +303,31 @@ class Tree:
         with self._ledger.lock:
             self.node(path).denied = False
 
-    def adopt_folder(self, root: Node, folder: Path, names: Mapping[str, int]) -> None:
+    def adopt_folder(self, root: Node, folder: Path, names: Mapping[str, int]) -> FolderWatch:
         """Show the files of a folder on disk, which the catalog knows, as the content of a folder.
 
         Args:
             root: The folder to show them in.
             folder: The folder on disk.
             names: The IDs of the files, by their path below the folder, with slashes.
+
+        Returns:
+            What looks for later changes of the folder on disk.
         """
+        nodes: dict[str, Node] = {}
         with self._ledger.together():
             for path in sorted(each for each in folder.rglob("*") if each.is_dir()):
-                self._adopt_folders(root, path.relative_to(folder).parts)
+                nodes[path.relative_to(folder).as_posix()] = self._adopt_folders(
+                    root, path.relative_to(folder).parts
+                )
             for name, file_id in names.items():
                 *above, last = name.split("/")
                 parent = self._adopt_folders(root, above)
                 source = self._catalog.listed(file_id).source
-                self._ledger.adopt_file(parent, free_name(parent, last), file_id, source)
+                nodes[name] = self._ledger.adopt_file(
+                    parent, free_name(parent, last), file_id, source
+                )
+        return FolderWatch(self._ledger, root, folder, nodes)
 
     def walk(self) -> Iterator[Node]:
         """Yield every live file and folder, a folder before what is in it."""

@@ -76,8 +76,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientCore", "core_of", "make_cancelled_error"]
 
-#: Connections to the portal that are kept for reuse by concurrent calls.
-_PORTAL_CONNECTIONS = 16
+#: Connections to the portal that are kept for reuse by concurrent calls. A mirror makes 32 calls at once.
+_PORTAL_CONNECTIONS = 128
 
 
 class ClientCore:

@@ -17,11 +17,12 @@ from typing import Callable
 
 from .. import codec
 from .._readers.folders import Folder, ForeignFileError
+from .._readers.locks import LockedFile
 from .._readers.part_file import is_own_name
 from .local_names import OWN_FOLDER
 from .values import Local, LocalKind, split
 
-__all__ = ["ChangedMeanwhile", "LocalTree", "local_of"]
+__all__ = ["ChangedMeanwhile", "LocalTree", "local_of", "lock_own"]
 
 #: Opened folders that are kept for the next steps.
 _MAX_OPEN = 32
@@ -29,6 +30,7 @@ _READ_SIZE_BYTES = 1024 * 1024
 #: SQLite stores signed numbers of 64 bits, and some file systems have larger inode numbers.
 _INODE_MASK = 2**63 - 1
 
+_LOCK_NAME = "lock"
 _STAGE, _TRASH, _DOWNLOADS = "stage", "trash", "downloads"
 
 
@@ -46,6 +48,25 @@ def local_of(path: str, found: os.stat_result, *, clean: bool = False) -> Local:
         elif stat.S_ISDIR(found.st_mode):
             kind = "folder"
     return Local(path, kind, found.st_size, found.st_mtime_ns, found.st_ino & _INODE_MASK, clean)
+
+
+def lock_own(own: Folder) -> LockedFile:
+    """Keep other runs out of a mirrored folder, until the lock is released.
+
+    Args:
+        own: The mirror's own folder.
+
+    Raises:
+        BlockingIOError: Another run is at work.
+    """
+    try:
+        return LockedFile(own, _LOCK_NAME)
+    except BlockingIOError:
+        raise BlockingIOError(
+            errno.EAGAIN,
+            "another run is at work in this folder: wait until it is done",
+            os.path.dirname(own.path),
+        ) from None
 
 
 class LocalTree:

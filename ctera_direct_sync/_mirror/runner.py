@@ -17,7 +17,6 @@ from .._base.cancellation import Cancelled, CancelScope
 from .._base.sync import Empty, SimpleQueue, monotonic, perf_counter
 from .._base.worker_pool import WorkerPool
 from .._readers.folders import Folder, Place, flush
-from .._readers.locks import LockedFile
 from ..exceptions import (
     AccessDeniedError,
     DirectIOError,
@@ -30,7 +29,7 @@ from ..exceptions import (
 from ..types import Entry, Mirrored
 from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
-from .local_tree import ChangedMeanwhile, LocalTree, local_of
+from .local_tree import ChangedMeanwhile, LocalTree, local_of, lock_own
 from .planner import Deletion, Options, Plan, Step, conflict_name, plan
 from .state import Intent, State, entry_of
 from .survey import Survey
@@ -47,7 +46,6 @@ _DEFAULT_MAX_FILES = 32
 _GROUP_FILES = 256
 _MAX_GROUP_DELAY_S = 1.0
 
-_LOCK_NAME = "lock"
 #: Errors of the local disk that end the run, since each further file would meet them as well.
 _FATAL_ERRNOS = {
     errno.ENOSPC, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
@@ -194,7 +192,7 @@ def run_mirror(
             own = LocalTree.open_own(root, make=not options.dry_run)
             if own is not None:
                 stack.callback(own.close)
-                stack.callback(_lock(own).release, remove=False)
+                stack.callback(lock_own(own).release, remove=False)
             tree = LocalTree(root, own)
             stack.callback(tree.close)
         if options.dry_run or own is None:
@@ -204,17 +202,6 @@ def run_mirror(
         stack.callback(state.close)
         run = _Run(names, fetch, scope, source, tree, state, options)
         return run.run()._replace(seconds=perf_counter() - began)
-
-
-def _lock(own: Folder) -> LockedFile:
-    try:
-        return LockedFile(own, _LOCK_NAME)
-    except BlockingIOError:
-        raise BlockingIOError(
-            errno.EAGAIN,
-            "another run is at work in this folder: wait until it is done",
-            os.path.dirname(own.path),
-        ) from None
 
 
 class _Run:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import logging
 import operator
 import os
 import weakref
@@ -49,19 +50,23 @@ from ._readers.multi_range import MultiRangeReader, Span
 from ._readers.stream import Streamer, iterate, whole_bytes
 from .exceptions import (
     BlockInfo,
+    CursorRejectedError,
     DirectIOAPIError,
     DirectIOError,
     DownloadError,
+    NamespaceConnectionError,
     NamespaceError,
+    NamespaceTimeout,
     NotFoundError,
 )
-from .namespace import Namespace, stat_within, walk_within
+from .namespace import Namespace, changes_within, stat_within, walk_within
 from .settings import Settings
 from .types import (
     BatchResult,
     Block,
     BlockEvent,
     ByteRange,
+    ChangePage,
     Download,
     Entry,
     FileRef,
@@ -71,13 +76,22 @@ from .types import (
 )
 
 if TYPE_CHECKING:
-    from ._mirror.runner import OnStep
+    from ._mirror.runner import OnStep, Round
     from .client import DirectIO
 
 __all__ = ["ClientCore", "core_of", "make_cancelled_error"]
 
-#: Connections to the portal that are kept for reuse by concurrent calls. A mirror makes 32 calls at once.
+_log = logging.getLogger(__name__)
+
+#: Connections to the portal that are kept for reuse by concurrent calls. A mirror makes 64 calls at once.
 _PORTAL_CONNECTIONS = 128
+
+#: Seconds between the runs of `follow`: with a feed that tells of nothing, and without one.
+_FEED_ROUND_S = 3600.0
+_WALK_ROUND_S = 300.0
+#: Seconds that `follow` waits after an event, and at most after an error.
+_SETTLE_S = 0.2
+_MAX_FOLLOW_DELAY_S = 300.0
 
 
 class ClientCore:
@@ -438,8 +452,9 @@ class ClientCore:
         dry_run: bool = False,
         max_files: int | None = None,
         progress: Progress | None = None,
+        feed: bool | None = None,
         on_step: OnStep | None = None,
-    ) -> Mirrored:
+    ) -> Round:
         """Make a folder equal to a folder of the portal.
 
         Args:
@@ -453,6 +468,7 @@ class ClientCore:
             dry_run: Whether to change nothing.
             max_files: The most files at once.
             progress: Called with bytes done and bytes in all.
+            feed: Whether to ask the change feed.
             on_step: Called with each step of the run, once it is done.
         """
         # Python may have been built without SQLite, which only mirrors need.
@@ -481,6 +497,8 @@ class ClientCore:
             max_files=max_files,
             progress=progress,
             on_step=on_step,
+            feed=feed,
+            patterns=repr((list(include), list(exclude))),
             portal=f"{names.baseurl} ({names.context})",
         )
         with self.scope() as scope:
@@ -490,11 +508,56 @@ class ClientCore:
                 )
             except Cancelled:
                 pass
-        raise DirectIOError(
-            "The client was closed before the mirror was complete: the next run continues",
-            path,  # type: ignore[arg-type]
-            errno=errno.ECANCELED,
-        )
+        raise _mirror_cancelled(path)
+
+    def follow(
+        self, source: str, folder: str | os.PathLike[str], **options: Any
+    ) -> Generator[Mirrored, None, None]:
+        """Mirror again and again. Yield the outcome of each run.
+
+        Args:
+            source: The folder on the portal.
+            folder: The local folder.
+            **options: The options of `mirror`.
+        """
+        errors = 0
+        while True:
+            try:
+                found = self.mirror(source, folder, **options)
+            except (NamespaceConnectionError, NamespaceTimeout) as error:
+                errors += 1
+                delay = min(2.0**errors, _MAX_FOLLOW_DELAY_S)
+                _log.warning("%s: %s: trying again in %d s", source, error, delay)
+                self._await_changes(source, None, delay)
+                continue
+            errors = 0
+            yield found.mirrored
+            # What could not be done may work later, and what was deleted here is noticed by a run.
+            is_whole = found.cursor is not None and not found.mirrored.failed
+            self._await_changes(source, found, _FEED_ROUND_S if is_whole else _WALK_ROUND_S)
+
+    def _await_changes(self, source: str, found: Round | None, seconds: float) -> None:
+        """Wait until the change feed tells of something, for some seconds at most."""
+        self.check_open()
+        with self.scope() as scope:
+            try:
+                if found is None or found.cursor is None or found.folder_id is None:
+                    scope.wait(seconds)
+                    return
+                pages = changes_within(
+                    self._lookup.names(), scope, found.cursor, [found.folder_id], seconds
+                )
+                if any(page.events for page in pages):
+                    # What belongs together often comes together.
+                    scope.wait(_SETTLE_S)
+                return
+            except CursorRejectedError:
+                return  # The next run reads everything.
+            except (NamespaceConnectionError, NamespaceTimeout):
+                return  # The next run tells, or works again.
+            except Cancelled:
+                pass
+        raise _mirror_cancelled(source)
 
     def _fetch_to(
         self,
@@ -589,6 +652,10 @@ class _ScopedNames:
         """Return everything below a folder."""
         return walk_within(self._names, path, self._scope, on_error)
 
+    def changes(self, cursor: str | None, folder_id: int) -> Iterator[ChangePage]:
+        """Return what has changed in a cloud folder since a cursor."""
+        return changes_within(self._names, self._scope, cursor, [folder_id])
+
 
 def core_of(client: DirectIO) -> ClientCore:
     """Return the implementation of a client."""
@@ -605,6 +672,14 @@ def _check_covered(metadata: Metadata, start: int, stop: int) -> None:
             f"{stop - 1}: ask for less by byte_range",
             metadata.file_id,
         )
+
+
+def _mirror_cancelled(path: str) -> DirectIOError:
+    return DirectIOError(
+        "The client was closed before the mirror was complete: the next run continues",
+        path,  # type: ignore[arg-type]
+        errno=errno.ECANCELED,
+    )
 
 
 def make_cancelled_error(piece: Piece, file_id: int | None) -> BaseException:

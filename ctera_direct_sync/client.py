@@ -406,6 +406,7 @@ class DirectIO:
         dry_run: bool = False,
         max_files: int | None = None,
         progress: Progress | None = None,
+        feed: bool | None = None,
     ) -> Mirrored:
         """Make a local folder equal to a folder of the portal.
 
@@ -432,6 +433,9 @@ class DirectIO:
             max_files: How many files are downloaded at once. None leaves it to the client.
             progress: A function that is called with the bytes done and the bytes in all, on the calling
                 thread.
+            feed: Whether to ask the portal's change feed first. If it tells of nothing new since a complete
+                run, the source is not read again, for a day at most. False: read the source in each run.
+                None: ask the feed if the user may read it.
 
         Returns:
             What was done. An entry that cannot be read, or whose name this system cannot hold, is in
@@ -451,7 +455,7 @@ class DirectIO:
             >>> result.added, result.updated, result.moved, result.deleted
             (12, 3, 1, 0)
         """
-        return self._core.mirror(
+        found = self._core.mirror(
             source,
             folder,
             delete=delete,
@@ -462,6 +466,68 @@ class DirectIO:
             dry_run=dry_run,
             max_files=max_files,
             progress=progress,
+            feed=feed,
+        )
+        return found.mirrored
+
+    def follow(
+        self,
+        source: str,
+        folder: str | os.PathLike[str],
+        *,
+        delete: Deletion = "trash",
+        trash_days: float | None = 30,
+        max_delete: int = 1000,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        dry_run: bool = False,
+        max_files: int | None = None,
+        progress: Progress | None = None,
+        feed: bool | None = None,
+    ) -> Iterator[Mirrored]:
+        """Mirror a folder of the portal again and again.
+
+        A new round begins as soon as the change feed tells of something. Without a feed, and if something
+        failed, it begins after five minutes. If the portal cannot be reached, `follow` tries again, with
+        delays that grow to five minutes. Closing the iterator, or the client from any thread, ends it.
+
+        Args:
+            source: The folder on the portal.
+            folder: The local folder, which is made if it does not exist.
+            delete: As for `DirectIO.mirror`.
+            trash_days: As for `DirectIO.mirror`.
+            max_delete: As for `DirectIO.mirror`, for each round.
+            include: As for `DirectIO.mirror`.
+            exclude: As for `DirectIO.mirror`.
+            dry_run: As for `DirectIO.mirror`.
+            max_files: As for `DirectIO.mirror`.
+            progress: As for `DirectIO.mirror`.
+            feed: As for `DirectIO.mirror`.
+
+        Returns:
+            An iterator with what each round did. Nothing is sent before its first step.
+
+        Raises:
+            DirectIOError: The client was closed, or as `DirectIO.mirror` raises.
+            OSError: As `DirectIO.mirror` raises.
+            ValueError: As `DirectIO.mirror` raises.
+
+        Example:
+            >>> for result in client.follow("/My Files/reports", "reports"):
+            ...     print(result.added, result.failed)
+        """
+        return self._core.follow(
+            source,
+            folder,
+            delete=delete,
+            trash_days=trash_days,
+            max_delete=max_delete,
+            include=include,
+            exclude=exclude,
+            dry_run=dry_run,
+            max_files=max_files,
+            progress=progress,
+            feed=feed,
         )
 
     def open(self, file_id: FileRef, *, readahead: int | None = None) -> DirectFile:

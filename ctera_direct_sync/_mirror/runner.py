@@ -19,6 +19,7 @@ from .._base.worker_pool import WorkerPool
 from .._readers.folders import Folder, Place, flush
 from ..exceptions import (
     AccessDeniedError,
+    CursorRejectedError,
     DirectIOError,
     NamespaceError,
     NotAFolderError,
@@ -26,7 +27,7 @@ from ..exceptions import (
     PathNotFoundError,
     TooManyDeletionsError,
 )
-from ..types import Entry, Mirrored
+from ..types import ChangePage, Entry, Mirrored
 from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
 from .local_tree import ChangedMeanwhile, LocalTree, local_of, lock_own
@@ -36,12 +37,12 @@ from .survey import Survey
 from .trash import STAMP_FORMAT, is_older
 from .values import Known, Local, Remote, is_below, parents_of, split
 
-__all__ = ["Fetch", "MirrorOptions", "Names", "OnStep", "Progress", "run_mirror"]
+__all__ = ["Fetch", "MirrorOptions", "Names", "OnStep", "Progress", "Round", "run_mirror"]
 
 _log = logging.getLogger(__name__)
 
 #: How many files are downloaded at once by default. Small files spend their time waiting for answers.
-_DEFAULT_MAX_FILES = 32
+_DEFAULT_MAX_FILES = 64
 #: Files that get their place in one transaction, and how long the first of them waits for the others.
 _GROUP_FILES = 256
 _MAX_GROUP_DELAY_S = 1.0
@@ -51,6 +52,8 @@ _FATAL_ERRNOS = {
     errno.ENOSPC, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
     getattr(errno, "EDQUOT", errno.ENOSPC),
 }  # fmt: skip
+#: The change feed may have lost an event. So the source is read now and then all the same.
+_MAX_DAYS_WITHOUT_WALK = 1.0
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 #: Called with the bytes done and the bytes in total, on the thread of the run.
@@ -67,6 +70,9 @@ class Names(Protocol):
 
     def walk(self, path: str, on_error: Callable[[NamespaceError], object]) -> Iterator[Entry]:
         """Return everything below a folder. Call `on_error` for each folder that cannot be read."""
+
+    def changes(self, cursor: str | None, folder_id: int) -> Iterator[ChangePage]:
+        """Return what has changed in a cloud folder since a cursor."""
 
 
 class Fetch(Protocol):
@@ -102,6 +108,8 @@ class MirrorOptions:
         max_files: The most files at once, or None.
         progress: Called with the bytes done and the bytes in total.
         on_step: Called with each step.
+        feed: Whether to ask the change feed if there is anything new. None: if the user may read it.
+        patterns: The user's patterns, as text that tells them from others.
         portal: The portal and the user's view, as text that tells them from others.
         now: Returns the time.
     """
@@ -114,8 +122,24 @@ class MirrorOptions:
     max_files: int | None = None
     progress: Progress | None = None
     on_step: OnStep | None = None
+    feed: bool | None = None
+    patterns: str = ""
     portal: str = ""
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.timezone.utc)
+
+
+class Round(NamedTuple):
+    """The outcome of a run.
+
+    Attributes:
+        mirrored: What was done.
+        cursor: From where on the change feed tells what is new, or None without a feed.
+        folder_id: The cloud folder of the source, or None.
+    """
+
+    mirrored: Mirrored
+    cursor: str | None
+    folder_id: int | None
 
 
 class _Fetched(NamedTuple):
@@ -159,7 +183,7 @@ def run_mirror(
     source: str,
     folder: str | os.PathLike[str],
     options: MirrorOptions,
-) -> Mirrored:
+) -> Round:
     """Make a folder equal to a folder of the portal.
 
     Args:
@@ -201,7 +225,8 @@ def run_mirror(
             state = State.open(own)
         stack.callback(state.close)
         run = _Run(names, fetch, scope, source, tree, state, options)
-        return run.run()._replace(seconds=perf_counter() - began)
+        mirrored = run.run()._replace(seconds=perf_counter() - began)
+        return Round(mirrored, run.cursor, run.folder_id)
 
 
 class _Run:
@@ -232,6 +257,8 @@ class _Run:
         self._failed: list[tuple[str, str]] = []
         self._unreadable: set[str] = set()
         self._is_clean = True
+        self._has_walked = False
+        self.cursor: str | None = None
         # Changes of the state that wait for the disk, and the steps to report with them.
         self._changes: list[Callable[[], object]] = []
         self._done: list[tuple[Step, str]] = []
@@ -251,7 +278,11 @@ class _Run:
         survey = Survey(
             self._state, self._tree_or_none, self._options.filter, fold, self._scope.check
         )
-        survey.read_remote(self._read_source())
+        if self._is_unchanged():
+            survey.take_as_unchanged()
+        else:
+            self._has_walked = True
+            survey.read_remote(self._read_source())
         survey.read_local()
         self._failed += survey.failed
         self._unchanged = survey.unchanged
@@ -286,12 +317,73 @@ class _Run:
             raise _gone(self._source)
         self._folder_id = folder_id or before or ""
 
+    @property
+    def folder_id(self) -> int | None:
+        """The cloud folder of the source, or None if the source is above cloud folders."""
+        return int(self._folder_id) if self._folder_id else None
+
+    def _is_unchanged(self) -> bool:
+        """Return whether the change feed tells that nothing has changed since a complete run.
+
+        The feed only tells whether to read the source. So it does not matter which events a portal
+        sends, in which order, or how often.
+
+        Raises:
+            NamespaceError: The feed cannot be read, and the user wants it or another call would fail, too.
+        """
+        folder_id = self.folder_id
+        if self._options.feed is False:
+            return False
+        if folder_id is None:
+            if self._options.feed:
+                raise NamespaceError(
+                    "It is not in one cloud folder, so it has no change feed: use feed=None or False",
+                    self._source,
+                )
+            return False
+        before = self._state.get("cursor")
+        try:
+            try:
+                changed = self._read_feed(before, folder_id)
+            except CursorRejectedError:
+                before = None
+                changed = self._read_feed(None, folder_id)
+        except NamespaceError as error:
+            # The user may not read the feed, or the portal has none.
+            if self._options.feed or type(error) not in (NamespaceError, AccessDeniedError):
+                raise
+            self._scope.check()
+            _log.info("%s: the change feed cannot be read (%s)", self._source, error)
+            self.cursor = None
+            return False
+        walked = self._state.get("walked")
+        return (
+            before is not None
+            and not changed
+            and self._state.get("clean") == "1"
+            and self._state.get("patterns") == self._options.patterns
+            and walked is not None
+            and not is_older(walked, self._options.now(), _MAX_DAYS_WITHOUT_WALK)
+        )
+
+    def _read_feed(self, cursor: str | None, folder_id: int) -> bool:
+        """Read the feed to its end. Return whether it has an event."""
+        changed = False
+        for page in self._names.changes(cursor, folder_id):
+            self._scope.check()
+            changed = changed or bool(page.events)
+            cursor = page.cursor
+        self.cursor = cursor
+        return changed
+
     def _begin(self, survey: Survey) -> None:
         """Store what was found out, before the first change of the folder."""
         with self._state.transaction():
             self._state.put("portal", self._options.portal)
             self._state.put("source", self._source)
             self._state.put("folder_id", self._folder_id)
+            # Until the end of the run, the source must be read again by the next one.
+            self._state.put("clean", "0")
             for entry in survey.refreshed:
                 self._state.save(entry)
 
@@ -520,7 +612,14 @@ class _Run:
         self._commit()
 
     def _finish(self) -> None:
-        """Drop what is old or of no more use."""
+        """Note that the run is complete. Drop what is old or of no more use."""
+        with self._state.transaction():
+            self._state.put("clean", "1" if self._is_clean and not self._failed else "0")
+            self._state.put("patterns", self._options.patterns)
+            if self._has_walked:
+                self._state.put("walked", self._stamp)
+            if self.cursor is not None:
+                self._state.put("cursor", self.cursor)
         days = self._options.trash_days
         now = self._options.now()
         if days is not None:

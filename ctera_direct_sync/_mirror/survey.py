@@ -96,12 +96,11 @@ class Survey:
                 if not self._takes(known):
                     self.excluded.add(known.path)
 
-    def all_known_are_same(self) -> None:
-        """Take it that the portal has not changed, since the change feed tells of nothing."""
+    def take_as_unchanged(self) -> None:
+        """Take it that the portal has what was mirrored, since nothing has changed there."""
         self._is_same = bytearray(b"\1") * (self._state.last_id + 1)
-        for known in self._state.in_folder(f"{OWN_FOLDER}/stage").values():
-            self._is_same[known.id] = 0
-            self.known[known.path] = known
+        if self._fold is not None:
+            self.kept = {self._fold(each.path): each.path for each in self._state.entries()}
 
     def _takes(self, known: Known) -> bool:
         if known.path.startswith(f"{OWN_FOLDER}/"):

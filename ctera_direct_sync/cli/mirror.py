@@ -84,13 +84,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave alone what matches, as in .gitignore; may be given several times",
     )
     parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="mirror again as soon as the portal's change feed tells of something, until a signal comes; "
+        "without a feed every five minutes",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="tell what a run would do, and do nothing"
     )
     parser.add_argument(
         "--files",
         type=positive_number,
         metavar="N",
-        help="the number of files that are downloaded at the same time (default: 32)",
+        help="the number of files that are downloaded at the same time (default: 64)",
     )
     parser.add_argument(
         "--json", action="store_true", help="log to standard output, one JSON object per line"
@@ -116,23 +122,29 @@ def run(client: DirectIO, options: argparse.Namespace, write: Callable[[bytes], 
         The exit code: 1 if an entry could not be mirrored.
     """
     with contextlib.closing(_Log(options, write)) as log:
+        arguments = {
+            "delete": options.delete,
+            "max_delete": options.max_delete,
+            "include": options.include,
+            "exclude": options.exclude,
+            "dry_run": options.dry_run,
+            "max_files": options.files,
+            "progress": log.progress if log.has_bar else None,
+            "on_step": log.step,
+        }
+        core = core_of(client)
         try:
-            result = core_of(client).mirror(
-                options.file_id,
-                options.folder,
-                delete=options.delete,
-                max_delete=options.max_delete,
-                include=options.include,
-                exclude=options.exclude,
-                dry_run=options.dry_run,
-                max_files=options.files,
-                progress=log.progress if log.has_bar else None,
-                on_step=log.step,
-            )
+            if not options.follow:
+                result = core.mirror(options.file_id, options.folder, **arguments).mirrored
+                log.end(result)
+                return _FAILED if result.failed else _DONE
+            rounds = core.follow(options.file_id, options.folder, **arguments)
+            with contextlib.closing(rounds):
+                for result in rounds:
+                    log.end(result)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        log.end(result)
-    return _FAILED if result.failed else _DONE
+    return _DONE
 
 
 class _Log:
@@ -173,7 +185,8 @@ class _Log:
         self._print(f"{word}: {printable(step.path)}{target}{f' ({outcome})' if outcome else ''}")
 
     def end(self, result: Mirrored) -> None:
-        """Report the end of the run."""
+        """Report the end of a run."""
+        self.close()
         for path, reason in result.conflicts:
             self._tell("conflict", path, reason)
         for path, reason in result.failed:
@@ -197,6 +210,7 @@ class _Log:
         """Remove the progress bar."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def _tell(self, event: str, path: str, reason: str) -> None:
         if self._json:

@@ -73,10 +73,16 @@ class Histories(RuleBasedStateMachine):
 
     # --- the portal ------------------------------------------------------------------------------
 
-    @initialize(delete=st.sampled_from(("trash", "remove")), new_id=st.booleans(), number=choices)
-    def begin(self, delete: str, new_id: bool, number: int) -> None:
+    @initialize(
+        delete=st.sampled_from(("trash", "remove")),
+        new_id=st.booleans(),
+        feed=st.sampled_from(("off", "on", "again")),
+        number=choices,
+    )
+    def begin(self, delete: str, new_id: bool, feed: str, number: int) -> None:
         """Choose how the history's portal and mirror behave."""
         self.delete = delete
+        self.portal.feed = feed
         self.portal.new_id_on_move = new_id
         for path in ("a", "b", "d/a", "d/d/b")[: number % 5]:
             self.portal.add(path)
@@ -146,6 +152,11 @@ class Histories(RuleBasedStateMachine):
         folders = [n for n in self.portal.nodes() if n.is_dir]
         if folders:
             pick(folders, which).denied = denied
+
+    @rule()
+    def reject_cursors(self) -> None:
+        """Let the change feed take no cursor of before any more."""
+        self.portal.reject_cursors()
 
     # --- the user --------------------------------------------------------------------------------
 
@@ -237,6 +248,7 @@ class Histories(RuleBasedStateMachine):
         if nodes := self.portal.nodes():
             self.portal.hidden = {pick(nodes, which).path}
         self._run()
+        self.portal.hidden = set()
 
     @rule()
     def run_with_a_listing_that_fails(self) -> None:
@@ -247,6 +259,8 @@ class Histories(RuleBasedStateMachine):
             self._run()
         except NamespaceTimeout:
             assert local_files(self.folder) == before
+        finally:
+            self.portal.walk_error = None
 
     @rule(which=choices, deleted=st.booleans())
     def run_while_the_portal_changes(self, which: int, deleted: bool) -> None:
@@ -304,6 +318,7 @@ class Histories(RuleBasedStateMachine):
         for node in self.portal.nodes():
             node.denied = False
         self._run()
+        # A run that left something alone is followed by one that reads the source again.
         result = self._run()
         assert result.failed == [], result.failed
         assert result[:4] == (0, 0, 0, 0), result

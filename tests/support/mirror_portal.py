@@ -19,11 +19,12 @@ from ctera_direct_sync._mirror.state import State
 from ctera_direct_sync._readers.folders import Place
 from ctera_direct_sync.exceptions import (
     AccessDeniedError,
+    CursorRejectedError,
     NamespaceError,
     NotFoundError,
     PathNotFoundError,
 )
-from ctera_direct_sync.types import Entry, Mirrored
+from ctera_direct_sync.types import ChangePage, Entry, Mirrored
 
 SOURCE = "/My Files/source"
 OWN = ".ctera-mirror"
@@ -80,6 +81,9 @@ class MemoryPortal:
         new_id_on_move: Whether a move gives a file another ID.
         fetched: The paths of all downloads.
         on_fetch: Called with the path before each download.
+        walk_error: The error that ends the next walk.
+        feed: What the change feed does: "off", "on", or "again", which tells everything each time.
+        walks: The number of walks.
     """
 
     def __init__(self) -> None:
@@ -90,6 +94,10 @@ class MemoryPortal:
         self.fetched: list[str] = []
         self.on_fetch: Callable[[str], object] = lambda path: None
         self.walk_error: NamespaceError | None = None
+        self.feed = "off"
+        self.walks = 0
+        self._shifts = 0
+        self._cursors: dict[str, object] = {}
 
     def content(self, kind: str = "portal") -> bytes:
         """Return bytes that are like no others."""
@@ -168,7 +176,10 @@ class MemoryPortal:
     def walk(self, path: str, on_error: Callable[[NamespaceError], object]) -> Iterator[Entry]:
         """Return everything below the source."""
         assert path == SOURCE
+        self.walks += 1
         hidden, self.hidden = self.hidden, set()
+        # What shifts a page is a change, of which the feed tells.
+        self._shifts += bool(hidden)
         error, self.walk_error = self.walk_error, None
 
         def visit(folder: Node) -> Iterator[Entry]:
@@ -184,6 +195,23 @@ class MemoryPortal:
         yield from visit(self.root)
         if error is not None:
             on_error(error)
+
+    def changes(self, cursor: str | None, folder_id: int) -> Iterator[ChangePage]:
+        """Return whether the tree is another one than at the cursor. Permissions have no events."""
+        assert folder_id == 7
+        if self.feed == "off":
+            raise AccessDeniedError("no feed for you")
+        if cursor is not None and cursor not in self._cursors:
+            raise CursorRejectedError("start again")
+        now = (self._shifts, [(n.path, n.guid, n.file_id, n.modified) for n in self.nodes()])
+        changed = cursor is None or self.feed == "again" or self._cursors[cursor] != now
+        new = str(len(self._cursors))
+        self._cursors[new] = now
+        yield ChangePage([object()] if changed else [], new, False)  # type: ignore[list-item]
+
+    def reject_cursors(self) -> None:
+        """Take no cursor of before any more."""
+        self._cursors = {f"rejected {n}": None for n in range(len(self._cursors))}
 
     def fetch(self, file: Entry, place: Place, scope: CancelScope, progress: Any) -> int:
         """Download a file."""
@@ -219,7 +247,10 @@ def mirror(source: MemoryPortal, folder: Path, **options: Any) -> Mirrored:
     """Run a mirror of the portal in memory."""
     options.setdefault("max_files", 2)
     options.setdefault("portal", "portal in memory")
-    return run_mirror(source, source.fetch, CancelScope(), SOURCE, folder, MirrorOptions(**options))
+    found = run_mirror(
+        source, source.fetch, CancelScope(), SOURCE, folder, MirrorOptions(**options)
+    )
+    return found.mirrored
 
 
 def local_files(folder: Path, *, own: bool = False) -> dict[str, bytes]:

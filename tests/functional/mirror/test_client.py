@@ -97,7 +97,7 @@ def test_folder_without_permission(portal: Emulator, client: DirectIO, tmp_path:
     client.mirror("/My Files", tmp_path)
     before = local_files(tmp_path)
     portal.tree.deny("/My Files/docs")
-    result = client.mirror("/My Files", tmp_path)
+    result = client.mirror("/My Files", tmp_path, feed=False)
     assert [path for path, _ in result.failed] == ["docs"]
     assert local_files(tmp_path) == before
 
@@ -158,7 +158,7 @@ def test_large_file_continues(
     before = len(portal.requests)
     assert client.mirror("/My Files", tmp_path).ok
     blocks = [r for r in portal.requests[before:] if r.where == "storage"]
-    assert len(blocks) == 1
+    assert 0 < len(blocks) < 3
     assert local_files(tmp_path) == remote_files(portal)
     assert not list((tmp_path / OWN / "downloads").iterdir())
 

@@ -478,3 +478,52 @@ def test_trash_is_emptied_in_time(source: MemoryPortal, mirrored: Path) -> None:
         now = start + datetime.timedelta(days=days)
         mirror(source, mirrored, now=lambda now=now: now, trash_days=trash_days)
         assert len(trash(mirrored)) == count
+
+
+# --- the change feed ---------------------------------------------------------------------------------
+
+
+def test_feed_without_news(source: MemoryPortal, tmp_path: Path) -> None:
+    """The source is read only if the feed tells of something, a run was not complete, or a day is over."""
+    source.feed = "on"
+    start = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
+
+    def run(hours: int = 0, **options: object) -> int:
+        before = source.walks
+        mirror(source, tmp_path, now=lambda: start + datetime.timedelta(hours=hours), **options)
+        assert local_files(tmp_path) == source.files()
+        return source.walks - before
+
+    assert run() == 1
+    assert run() == 0
+    (tmp_path / "a.txt").unlink()
+    assert run() == 0  # It comes back all the same.
+    source.write(source.find("b.txt"))
+    assert run() == 1
+    assert run(feed=False) == 1
+    assert run(hours=23) == 0
+    assert run(hours=48) == 1
+    source.reject_cursors()
+    assert run(hours=48) == 1
+    assert run(hours=48, patterns="others") == 1
+    assert run(hours=48, patterns="others") == 0
+
+
+def test_feed_after_a_run_that_failed(source: MemoryPortal, tmp_path: Path) -> None:
+    """After a run that left something out, the next one reads the source again."""
+    source.feed = "on"
+
+    def fail(path: str) -> None:
+        raise OSError(13, "Permission denied")
+
+    source.on_fetch = fail
+    assert len(mirror(source, tmp_path).failed) == 4
+    source.on_fetch = lambda path: None
+    assert mirror(source, tmp_path).added == 4
+
+
+def test_feed_that_may_not_be_read(source: MemoryPortal, tmp_path: Path) -> None:
+    """Without permission for the feed the source is read, unless the feed is asked for."""
+    assert mirror(source, tmp_path, feed=None).added == 4
+    with pytest.raises(PermissionError):
+        mirror(source, tmp_path, feed=True)

@@ -193,6 +193,8 @@ class _Planner:
         self._drop_collisions()
         self._match_moves()
         self._wanted_files = {p for p, r in self._remote.items() if not r.is_dir}
+        self._file_keys = {self._fold(path) for path in self._wanted_files}
+        self._folder_keys = {self._fold(p) for p, r in self._remote.items() if r.is_dir}
         self._plan_folders()
         for path in sorted(self._wanted_files):
             if path in self._incoming:
@@ -331,9 +333,9 @@ class _Planner:
             if self._options.fold
             else path in self._sources
         )
-        above_target = any(each in self._wanted_files for each in parents_of(source))
+        above_target = self._gives_way(source)
         target_was_folder = occupant is not None and occupant.kind == "folder"
-        becomes_folder = source in self._remote and self._remote[source].is_dir
+        becomes_folder = self._fold(source) in self._folder_keys
         staged = is_blocked or above_target or target_was_folder or becomes_folder
         step = Step("move", source, path, target, entry, found, staged)
         (self._plan.staged if staged else self._plan.moves).append(step)
@@ -446,11 +448,11 @@ class _Planner:
                 )
         done = {step.path for step in self._plan.cleared if step.kind == "rmdir"}
         emptied = [step for step in self._plan.emptied if step.path not in done]
-        self._plan.emptied = [step for step in emptied if step.path not in holding]
+        moved = {step.path for step in self._plan.cleared if step.kind == "conflict"}
+        kept = {s.path for s in emptied if s.path in holding or is_below(s.path, moved)}
+        self._plan.emptied = [step for step in emptied if step.path not in kept]
         self._plan.forgotten += [
-            Step("forget", step.path, "", None, step.known)
-            for step in emptied
-            if step.path in holding
+            Step("forget", step.path, "", None, step.known) for step in emptied if step.path in kept
         ]
 
     def _find_holding_folders(self) -> set[str]:
@@ -475,7 +477,7 @@ class _Planner:
         if is_below(path, self._unreadable) or path in self._set_aside:
             return
         found = self._local.get(path)
-        gives_way = any(each in self._wanted_files for each in parents_of(path))
+        gives_way = self._gives_way(path)
         keep = self._options.delete == "keep" and not path.startswith(f"{OWN_FOLDER}/")
         if found is None or path in self._excluded or (keep and not gives_way):
             self._plan.forgotten.append(Step("forget", path, "", None, entry))
@@ -491,6 +493,10 @@ class _Planner:
         else:
             kind: StepKind = "remove" if self._options.delete == "remove" else "trash"
             self._plan.deletions.append(Step(kind, path, "", None, entry, found))
+
+    def _gives_way(self, path: str) -> bool:
+        """Return whether the portal has a file in the place of a folder that a path is in."""
+        return any(self._fold(each) in self._file_keys for each in parents_of(path))
 
     def _covers(self, path: str) -> bool:
         """Return whether something unreadable or excluded is in a folder."""

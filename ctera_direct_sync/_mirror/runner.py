@@ -404,10 +404,13 @@ class _Run:
         found = self._tree.find(entry.path)
         if found is None or found.kind != "file":
             return
-        if (found.size, found.mtime_ns) != (intent.size, intent.mtime_ns):
+        if found.inode == intent.inode:
+            # It was renamed. Whether it has changed since, the survey finds out.
+            self._state.save(entry)
             return
-        # Some network file systems give a renamed file another inode number.
-        if found.inode == intent.inode or self._tree.find(intent.source) is None:
+        is_same = (found.size, found.mtime_ns) == (intent.size, intent.mtime_ns)
+        if is_same and self._tree.find(intent.source) is None:
+            # Some network file systems give a renamed file another inode number.
             self._state.save(entry)
 
     def _find_fold(self) -> Callable[[str], str] | None:

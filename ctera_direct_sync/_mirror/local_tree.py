@@ -125,7 +125,7 @@ class LocalTree:
         return own
 
     def close(self) -> None:
-        """Close all folders but the mirrored one and the mirror's own, which the caller opened."""
+        """Close all folders but the mirrored one and the mirror's own. Later steps open them anew."""
         while self._open:
             self._open.popitem()[1].close()
 

@@ -667,6 +667,7 @@ class _Run:
         if not changes and not settle:
             return
         self._tree.flush()
+        self._tree.close()
         with self._state.transaction():
             for change in changes:
                 change()
@@ -924,6 +925,8 @@ class _Run:
                 ready.append((fetched, intent, local))
         if not ready:
             return
+        # While the files were downloaded, folders may have been moved away.
+        self._tree.close()
         self._state.announce(intent for _, intent, _ in ready)
         for fetched, intent, local in ready:
             try:

@@ -58,6 +58,28 @@ def test_rejected_cursor(portal: Emulator, client: DirectIO, tmp_path: Path) -> 
     assert result[:5] == (0, 0, 0, 1, 1)
 
 
+@pytest.mark.parametrize("events_of_children", [False, True])
+@pytest.mark.parametrize("history", ["live", "all"])
+def test_feeds_that_differ(
+    portal: Emulator, client: DirectIO, tmp_path: Path, events_of_children: bool, history: str
+) -> None:
+    """It does not matter which events a portal sends, in which order, or how often."""
+    feed = portal.portal_options.feed
+    feed.events_of_children, feed.history = events_of_children, history
+    feed.redeliver = feed.duplicates = feed.shuffle = feed.empty_pages = feed.extras = True
+    feed.page_cap = 2
+    client.mirror("/My Files", tmp_path, feed=True)
+    portal.tree.rename("/My Files/docs", "papers")
+    portal.tree.create("/My Files/papers/deep/c", b"c")
+    assert client.mirror("/My Files", tmp_path, feed=True)[:5] == (1, 0, 1, 0, 1)
+    portal.tree.delete("/My Files/papers")
+    assert client.mirror("/My Files", tmp_path, feed=True).deleted == 2
+    portal.tree.undelete("/My Files/papers")
+    assert client.mirror("/My Files", tmp_path, feed=True).added == 2
+    found = {"a.txt": b"a", "papers/b.pdf": b"bb", "papers/deep/c": b"c"}
+    assert local_files(tmp_path) == found
+
+
 def test_source_above_cloud_folders(client: DirectIO, tmp_path: Path) -> None:
     """The feed is one of a cloud folder."""
     with pytest.raises(DirectIOError, match="use feed=None"):

@@ -250,6 +250,32 @@ def test_symbolic_links_are_not_followed(
     assert sum(p.is_symlink() for p in mirrored.iterdir()) == 2
 
 
+def test_folder_that_becomes_a_link_during_the_run(
+    source: MemoryPortal, mirrored: Path, tmp_path: Path
+) -> None:
+    """A folder that is moved away while files are downloaded gets none of them."""
+    outside = tmp_path / "outside"
+    c = source.find("docs/c.pdf")
+    source.write(c)
+    source.add("docs/new.pdf")
+
+    def replace(path: str) -> None:
+        if not outside.exists():
+            (mirrored / "docs").rename(outside)
+            (mirrored / "docs").symlink_to(outside)
+
+    source.on_fetch = replace
+    before = local_files(mirrored)
+    result = mirror(source, mirrored)
+    assert {path for path, _ in result.failed} == {"docs/c.pdf", "docs/new.pdf"}
+    assert (outside / "c.pdf").read_bytes() == before["docs/c.pdf"]
+    assert not (outside / "new.pdf").exists()
+    source.on_fetch = lambda path: None
+    assert mirror(source, mirrored).ok
+    assert local_files(mirrored) == source.files()
+    assert (outside / "c.pdf").read_bytes() == before["docs/c.pdf"]
+
+
 def test_own_folder_that_is_a_link(source: MemoryPortal, tmp_path: Path) -> None:
     """A link in the place of the mirror's own folder is refused."""
     folder, outside = tmp_path / "mirror", tmp_path / "outside"

@@ -1,4 +1,7 @@
-"""Reading a mirrored folder again, and comparing it with the checksums in its state."""
+"""Reading a mirrored folder, or that of a batch, again, and comparing it with its checksums.
+
+The checksums of a mirror are in its state, those of a batch in a journal beside each file.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ import os
 from collections.abc import Iterator
 from typing import Callable, Literal, NamedTuple
 
-from .._readers.folders import Folder
+from .._readers.folders import Folder, Place
+from .._readers.journal import read_completion
+from .._readers.part_file import OwnNames, is_journal, is_own_name, name_of_target
 from .local_names import OWN_FOLDER
 from .local_tree import LocalTree, lock_own
 from .state import State
-from .values import split
+from .values import Local, split
 
 __all__ = ["Finding", "Verdict", "verify"]
 
@@ -37,18 +42,18 @@ class Finding(NamedTuple):
 def verify(
     folder: str | os.PathLike[str], check: Callable[[], object] = lambda: None
 ) -> Iterator[Finding]:
-    """Read every file of a mirrored folder, and compare it with its checksum.
+    """Read every file of a mirrored folder, or of one that batches filled, and compare it.
 
     Args:
         folder: The folder.
         check: Called now and then. An error that it raises ends the reading.
 
     Yields:
-        One finding for each file, mirrored or not, and one for each folder that is missing.
+        One finding for each file, known or not, and one for each mirrored folder that is missing.
 
     Raises:
         BlockingIOError: A run is at work in the folder.
-        FileNotFoundError: The folder is not mirrored.
+        FileNotFoundError: Neither a mirror nor a batch has left checksums in the folder.
         OSError: A folder cannot be read, or the state is damaged.
     """
     path = os.path.realpath(os.fsdecode(os.fspath(folder)))
@@ -56,9 +61,19 @@ def verify(
         root = stack.enter_context(Folder.open(path))
         own = LocalTree.open_own(root, make=False)
         if own is None:
-            raise FileNotFoundError(
-                errno.ENOENT, "no mirror was made here: name the folder that mirror was given", path
-            )
+            tree = LocalTree(root, None)
+            stack.callback(tree.close)
+            count = 0
+            for finding in _verify_batch(tree, "", check):
+                count += finding.verdict != "extra"
+                yield finding
+            if not count:
+                raise FileNotFoundError(
+                    errno.ENOENT,
+                    "no checksums are here: name the folder that mirror or batch was given",
+                    path,
+                )
+            return
         stack.callback(own.close)
         stack.callback(lock_own(own).release, remove=False)
         tree = LocalTree(root, own)
@@ -86,9 +101,6 @@ def _verify_folder(
             yield from _missing(state, found.path)
         elif found.kind != "file":
             yield Finding(found.path, "changed", "it is not a regular file")
-        elif found.size != known.local_size:
-            reason = f"it has {found.size} bytes, and had {known.local_size}"
-            yield Finding(found.path, "changed", reason)
         else:
             try:
                 is_right = tree.checksum(found.path, check) == known.crc32c
@@ -101,6 +113,46 @@ def _verify_folder(
     for known in expected.values():
         yield Finding(known.path, "missing")
         yield from _missing(state, known.path)
+
+
+def _compare(
+    tree: LocalTree, found: Local, size: int, crc32c: int, check: Callable[[], object]
+) -> Finding:
+    """Read a file, and compare it."""
+    if found.size != size:
+        return Finding(found.path, "changed", f"it has {found.size} bytes, and had {size}")
+    try:
+        is_right = tree.checksum(found.path, check) == crc32c
+    except OSError as error:
+        return Finding(found.path, "changed", f"it cannot be read: {error.strerror}")
+    return Finding(found.path, "ok" if is_right else "changed", "" if is_right else "other bytes")
+
+
+def _verify_batch(tree: LocalTree, path: str, check: Callable[[], object]) -> Iterator[Finding]:
+    """Compare the files of a folder with the journals beside them."""
+    entries = sorted(tree.list_folder(path))
+    journals = {split(each.path)[1] for each in entries if is_journal(split(each.path)[1])}
+    for found in entries:
+        name = split(found.path)[1]
+        if found.kind == "folder":
+            yield from _verify_batch(tree, found.path, check)
+            continue
+        if is_own_name(name):
+            continue
+        folder = tree.folder(path)
+        journal = OwnNames.of(Place(folder, name, shared=True)).journal
+        journals.discard(journal)
+        known = read_completion(folder, journal)
+        if known is None:
+            yield Finding(found.path, "extra")
+        elif found.kind != "file":
+            yield Finding(found.path, "changed", "it is not a regular file")
+        else:
+            yield _compare(tree, found, known.size, known.crc32c, check)
+    prefix = f"{path}/" if path else ""
+    for journal in sorted(journals):
+        if read_completion(tree.folder(path), journal) is not None:
+            yield Finding(prefix + name_of_target(journal), "missing")
 
 
 def _missing(state: State, path: str) -> Iterator[Finding]:

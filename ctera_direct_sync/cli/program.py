@@ -114,7 +114,7 @@ def make_parser() -> argparse.ArgumentParser:
     mirror.add_arguments(command)
     add_portal(command)
 
-    text = "read a mirrored folder again, and compare it with the checksums of its files"
+    text = "read the folder of a mirror or batch again, and compare it with its checksums"
     command = _add(commands, "verify", text, command=_verify, connect=lambda _: verify.NoClient())
     verify.add_arguments(command)
 

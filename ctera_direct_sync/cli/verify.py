@@ -1,4 +1,4 @@
-"""``ctera-direct verify FOLDER``: reads a mirrored folder again, against the checksums in its state."""
+"""``ctera-direct verify FOLDER``: reads the folder of a mirror or batch again, against its checksums."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NoClient:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("folder", metavar="FOLDER", help="the folder that mirror was given")
+    parser.add_argument("folder", metavar="FOLDER", help="the folder that mirror or batch was given")
     parser.add_argument("--json", action="store_true", help="write one JSON object per line")
     parser.add_argument("--quiet", action="store_true", help="set only the exit code")
     parser.add_argument(

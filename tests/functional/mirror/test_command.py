@@ -114,6 +114,29 @@ def test_too_many_deletions(portal: Emulator, run: Callable[..., Any], tmp_path:
     assert len(local_files(tmp_path)) == 3
 
 
+@pytest.mark.keeps_partial
+def test_verify_of_a_batch(portal: Emulator, run: Callable[..., Any], tmp_path: Path) -> None:
+    """verify also reads what batches have left, by the journals beside the files."""
+    folder = tmp_path / "batch"
+    long = "x" * 250
+    manifest = tmp_path / "list.csv"
+    lines = [f"/My Files/{source},{target}" for source, target in (
+        ("a.txt", "a.txt"), ("docs/b.pdf", "sub/b.pdf"), ("docs/c.bin", long), ("a.txt", "gone"),
+    )]  # fmt: skip
+    manifest.write_text("id,path\n" + "\n".join(lines))
+    assert run("batch", manifest, folder)[0] == 0
+    assert run("verify", folder) == (0, "4 ok, 0 missing, 0 changed, 0 extra\n", "")
+    (folder / "sub/b.pdf").write_bytes(b"xx")
+    (folder / "gone").unlink()
+    (folder / "own").write_bytes(b"own")
+    code, out, _ = run("verify", folder)
+    assert code == 1
+    assert sorted(out.splitlines()) == [
+        "2 ok, 1 missing, 1 changed, 1 extra", "changed: sub/b.pdf (other bytes)", "extra: own",
+        "missing: gone",
+    ]  # fmt: skip
+
+
 def test_wrong_usage(portal: Emulator, run: Callable[..., Any], tmp_path: Path) -> None:
     """Wrong usage is exit code 2; a folder that is not a mirror is 1."""
     assert run("mirror", "My Files", tmp_path)[0] == 2
@@ -122,5 +145,8 @@ def test_wrong_usage(portal: Emulator, run: Callable[..., Any], tmp_path: Path) 
     run("mirror", "/My Files/docs", tmp_path)
     code, _, err = run("mirror", "/My Files", tmp_path)
     assert code == 2 and "choose another folder" in err
-    code, _, err = run("verify", tmp_path / "docs")
-    assert code == 1
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "x").write_bytes(b"x")
+    code, _, err = run("verify", other)
+    assert code == 1 and "no checksums are here" in err

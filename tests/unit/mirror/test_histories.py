@@ -16,7 +16,7 @@ def test_histories(count: int) -> None:
     """Whatever happens on the portal, on the disk and to the run, no file is lost, and all is right."""
     settings = hypothesis.settings(
         max_examples=count,
-        stateful_step_count=14,
+        stateful_step_count=10,
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
         derandomize=count == 300,

@@ -7,6 +7,8 @@ from typing import Any
 
 __all__ = ["Filter"]
 
+_MAX_KNOWN_FOLDERS = 100_000
+
 
 class Filter:
     """The user's patterns.
@@ -25,6 +27,8 @@ class Filter:
                 raise TypeError(f"{name} is a sequence of patterns, such as ['*.pdf', '/drafts/']")
         self._include = _compile(include)
         self._exclude = _compile(exclude)
+        # Whether a folder is excluded, for the folders that were asked for.
+        self._folders: dict[str, bool] = {}
 
     @property
     def selects_files(self) -> bool:
@@ -38,16 +42,35 @@ class Filter:
             path: Its path below the source.
             is_dir: Whether it is a folder.
         """
-        name = f"{path}/" if is_dir else path
-        if self._exclude is not None and self._exclude.match_file(name):
+        if self.excludes(path, is_dir):
             return False
+        name = f"{path}/" if is_dir else path
         return self._include is None or bool(self._include.match_file(name))
 
     def excludes(self, path: str, is_dir: bool) -> bool:
-        """Return whether a pattern excludes a file or folder, or a folder above it."""
-        return self._exclude is not None and bool(
-            self._exclude.match_file(f"{path}/" if is_dir else path)
-        )
+        """Return whether a pattern excludes a file or folder, or a folder above it.
+
+        As in git, a later pattern cannot take back what is in an excluded folder.
+        """
+        if self._exclude is None:
+            return False
+        if is_dir:
+            return self._excludes_folder(path)
+        parent = path.rpartition("/")[0]
+        return self._excludes_folder(parent) or bool(self._exclude.match_file(path))
+
+    def _excludes_folder(self, path: str) -> bool:
+        if not path:
+            return False
+        known = self._folders.get(path)
+        if known is None:
+            known = self._excludes_folder(path.rpartition("/")[0]) or bool(
+                self._exclude.match_file(f"{path}/")
+            )
+            if len(self._folders) >= _MAX_KNOWN_FOLDERS:
+                self._folders.clear()
+            self._folders[path] = known
+        return known
 
 
 def _compile(patterns: Sequence[str]) -> Any:

@@ -79,7 +79,13 @@ class Survey:
         for each in entries:
             self._check()
             if not self._filter.takes(each.path, each.is_dir):
-                if each.is_dir and not self._filter.excludes(each.path, True):
+                if not each.is_dir or self._filter.excludes(each.path, True):
+                    continue
+                known = self._state.entry(each.path)
+                if known is not None and known.is_dir:
+                    # It was made for a file that may be gone. The portal still has the folder.
+                    self._compare(each)
+                else:
                     parent = split(each.path)[0]
                     waiting = {p: r for p, r in waiting.items() if _is_in(parent, p)}
                     waiting[each.path] = each
@@ -118,7 +124,9 @@ class Survey:
         is_same = (
             known is not None
             and is_same_content(known, each)
-            and (known.guid is None or each.guid is None or known.guid == each.guid)
+            and _may_be_equal(known.guid, each.guid)
+            # Another cloud folder that took the name is not the same folder.
+            and (not each.is_dir or _may_be_equal(known.folder_id, each.folder_id))
         )
         if known is None or not is_same:
             self.remote[each.path] = each
@@ -231,6 +239,10 @@ class Survey:
             return found  # It cannot be read, so it is taken for changed, and left alone.
         self.refreshed.append(known._replace(mtime_ns=found.mtime_ns, inode=found.inode))
         return found._replace(clean=True)
+
+
+def _may_be_equal(before: object, now: object) -> bool:
+    return before is None or now is None or before == now
 
 
 def _is_in(path: str, folder: str) -> bool:

@@ -112,6 +112,10 @@ def test_cloud_folder_that_is_gone(portal: Emulator, client: DirectIO, tmp_path:
         client.mirror("/Other", tmp_path / "one")
     with pytest.raises(DirectIOError, match="cloud folder is gone"):
         client.mirror("/", tmp_path / "all")
+    portal.tree.add_cloud_folder("Other", {"y": b"y"})
+    for source, folder in (("/Other", "one"), ("/", "all")):
+        with pytest.raises(DirectIOError, match="cloud folder is gone"):
+            client.mirror(source, tmp_path / folder)
     assert (tmp_path / "one/x").exists() and (tmp_path / "all/Other/x").exists()
 
 

@@ -461,6 +461,30 @@ def test_patterns(source: MemoryPortal, mirrored: Path) -> None:
     }  # fmt: skip
 
 
+def test_pattern_that_takes_back_another(source: MemoryPortal, mirrored: Path) -> None:
+    """As in git, nothing in an excluded folder can be included again. It stays as it is."""
+    before = local_files(mirrored)
+    source.add("docs/deep/new.pdf")
+    result = mirror(source, mirrored, filter=_filter(exclude=["deep/", "!d.pdf", "!*.pdf"]))
+    assert (result.failed, result.deleted, result.added) == ([], 0, 0)
+    assert local_files(mirrored) == before
+
+
+def test_deletion_with_patterns_of_files(source: MemoryPortal, tmp_path: Path) -> None:
+    """With patterns, a file is deleted here although its folder stays on the portal without one."""
+    source.add("docs/other.txt")
+    filter = _filter(include=["*.pdf"])
+    assert mirror(source, tmp_path, filter=filter).added == 2
+    source.delete(source.find("docs/c.pdf"))
+    source.delete(source.find("docs/deep/d.pdf"))
+    result = mirror(source, tmp_path, filter=filter)
+    assert (result.deleted, result.failed) == (2, [])
+    assert local_files(tmp_path) == {}
+    source.delete(source.find("docs"))
+    assert mirror(source, tmp_path, filter=filter).ok
+    assert not (tmp_path / "docs").exists()
+
+
 def _filter(**patterns: list[str]) -> Filter:
     return Filter(**patterns)
 

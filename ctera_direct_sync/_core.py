@@ -50,7 +50,6 @@ from ._readers.multi_range import MultiRangeReader, Span
 from ._readers.stream import Streamer, iterate, whole_bytes
 from .exceptions import (
     BlockInfo,
-    CursorRejectedError,
     DirectIOAPIError,
     DirectIOError,
     DownloadError,
@@ -89,8 +88,11 @@ _PORTAL_CONNECTIONS = 128
 #: Seconds between the runs of `follow`: with a feed that tells of nothing, and without one.
 _FEED_ROUND_S = 3600.0
 _WALK_ROUND_S = 300.0
-#: Seconds that `follow` waits after an event, and at most after an error.
+#: Seconds until the next run if the feed refuses to wait.
+_REFUSED_ROUND_S = 30.0
+#: Seconds that `follow` waits after an event, and after errors. The latter double.
 _SETTLE_S = 0.2
+_FIRST_FOLLOW_DELAY_S = 1.0
 _MAX_FOLLOW_DELAY_S = 300.0
 
 
@@ -526,7 +528,7 @@ class ClientCore:
                 found = self.mirror(source, folder, **options)
             except (NamespaceConnectionError, NamespaceTimeout) as error:
                 errors += 1
-                delay = min(2.0**errors, _MAX_FOLLOW_DELAY_S)
+                delay = min(_FIRST_FOLLOW_DELAY_S * 2 ** min(errors, 16), _MAX_FOLLOW_DELAY_S)
                 _log.warning("%s: %s: trying again in %d s", source, error, delay)
                 self._await_changes(source, None, delay)
                 continue
@@ -551,12 +553,14 @@ class ClientCore:
                     # What belongs together often comes together.
                     scope.wait(_SETTLE_S)
                 return
-            except CursorRejectedError:
-                return  # The next run reads everything.
-            except (NamespaceConnectionError, NamespaceTimeout):
-                return  # The next run tells, or works again.
             except Cancelled:
                 pass
+            except NamespaceError as error:
+                # The next run tells what is wrong, or works again. It must not come at once for ever.
+                _log.info("%s: waiting for changes: %s", source, error)
+                with contextlib.suppress(Cancelled):
+                    scope.wait(min(seconds, _REFUSED_ROUND_S))
+                    return
         raise _mirror_cancelled(source)
 
     def _fetch_to(

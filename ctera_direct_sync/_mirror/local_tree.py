@@ -119,6 +119,9 @@ class LocalTree:
                 for name in (_STAGE, _TRASH, _DOWNLOADS):
                     with contextlib.suppress(FileExistsError):
                         own.make_folder(name, 0o700)
+                        # A power cut must not take the state away, and leave the files.
+                        own.flush()
+                        root.flush()
         except BaseException:
             own.close()
             raise

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ctera_direct_sync import DirectIO, DirectIOError, Namespace
-from ctera_direct_sync.emulator import Emulator
+from ctera_direct_sync.emulator import Emulator, faults
 from tests.support.mirror_portal import local_files
 
 TREE = {"a.txt": b"a", "docs": {"b.pdf": b"bb"}}
@@ -103,6 +103,27 @@ def test_follow(portal: Emulator, client: DirectIO, tmp_path: Path) -> None:
         next(rounds)
     assert time.monotonic() - began < 5
     timer.join()
+
+
+def test_follow_through_trouble(
+    portal: Emulator, client: DirectIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A portal that rejects cursors, or cannot be reached for a while, does not end it."""
+    monkeypatch.setattr("ctera_direct_sync._core._REFUSED_ROUND_S", 0.01)
+    monkeypatch.setattr("ctera_direct_sync._core._FIRST_FOLLOW_DELAY_S", 0.01)
+    monkeypatch.setattr("ctera_direct_sync._core._log.warning", lambda *_: None)
+    client._core.namespace.settings.retries = 0
+    rounds = client.follow("/My Files", tmp_path)
+    assert next(rounds).added == 2
+    portal.portal_options.feed.cursor_age_s = 0.0
+    portal.tree.create("/My Files/c.txt", b"c")
+    assert next(rounds).added == 1
+    portal.portal_options.feed.cursor_age_s = None
+    portal.tree.create("/My Files/d.txt", b"d")
+    portal.faults.add("portal", times=8, action=faults.reset())
+    while not (tmp_path / "d.txt").exists():
+        next(rounds)
+    rounds.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGTERM")

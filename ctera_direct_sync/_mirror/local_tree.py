@@ -50,6 +50,25 @@ def local_of(path: str, found: os.stat_result, *, clean: bool = False) -> Local:
     return Local(path, kind, found.st_size, found.st_mtime_ns, found.st_ino & _INODE_MASK, clean)
 
 
+def _is_own(owner: int, own: Folder) -> bool:
+    """Return whether a new file gets this owner, too.
+
+    Network file systems may map users, and FAT has one owner for all files.
+    """
+    if not hasattr(os, "geteuid") or owner == os.geteuid():
+        return True
+    name = f"probe-{os.getpid()}"
+    try:
+        fd = own.create(name, os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        return os.fstat(fd).st_uid == owner
+    finally:
+        os.close(fd)
+        own.unlink(name)
+
+
 def lock_own(own: Folder) -> LockedFile:
     """Keep other runs out of a mirrored folder, until the lock is released.
 
@@ -106,7 +125,7 @@ class LocalTree:
             return None
         own = root.existing(OWN_FOLDER)
         try:
-            if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+            if not _is_own(found.st_uid, own):
                 raise ForeignFileError(
                     errno.EACCES,
                     "this folder of a mirror belongs to another user: mirror as that user, or choose "
@@ -114,7 +133,9 @@ class LocalTree:
                     own.path,
                 )
             if make and os.name != "nt" and stat.S_IMODE(found.st_mode) != 0o700:
-                os.chmod(own.path, 0o700)
+                # Some file systems, such as FAT, have no permissions.
+                with contextlib.suppress(OSError):
+                    os.chmod(own.path, 0o700)
             if make:
                 for name in (_STAGE, _TRASH, _DOWNLOADS):
                     with contextlib.suppress(FileExistsError):

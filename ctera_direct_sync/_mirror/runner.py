@@ -875,10 +875,12 @@ class _Run:
         try:
             if remote.mtime_ns is not None:
                 times = (remote.mtime_ns, remote.mtime_ns)
-                if os.utime in os.supports_fd:
-                    os.utime(fd, ns=times)
-                else:
-                    os.utime(os.fspath(place), ns=times)
+                # Some network file systems take no times. The file is right all the same.
+                with contextlib.suppress(OSError, OverflowError):
+                    if os.utime in os.supports_fd:
+                        os.utime(fd, ns=times)
+                    else:
+                        os.utime(os.fspath(place), ns=times)
             flush(fd)
             status = os.fstat(fd)
         finally:

@@ -287,6 +287,15 @@ def test_own_folder_that_is_a_link(source: MemoryPortal, tmp_path: Path) -> None
     assert list(outside.iterdir()) == []
 
 
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="needs root")
+def test_own_folder_of_another_user(source: MemoryPortal, mirrored: Path) -> None:
+    """The folder of another user's mirror is refused."""
+    os.chown(mirrored / OWN, 12345, -1)
+    with pytest.raises(PermissionError, match="another user"):
+        mirror(source, mirrored)
+    assert sorted(p.name for p in (mirrored / OWN).iterdir() if "probe" in p.name) == []
+
+
 # --- what stops a run --------------------------------------------------------------------------------
 
 

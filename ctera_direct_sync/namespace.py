@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import weakref
 from collections.abc import Container, Iterable, Iterator
@@ -21,7 +20,7 @@ from ._base.worker_pool import WorkerPool
 from ._net.api_session import APISession
 from ._net.tls import TLS
 from ._protocol.calls import PortalCalls
-from ._protocol.changes import ChangeReader, Feed
+from ._protocol.changes import ChangePages, ChangeReader, Feed
 from ._protocol.event_paths import EventPaths
 from ._protocol.feed_cursor import check_cursor, check_folders
 from ._protocol.names import Names, Pager, check_path
@@ -520,7 +519,7 @@ class Namespace:
                 scopes.discard(scope)
             raise _cancelled(None)
 
-        return _Pages(fetch)
+        return ChangePages(reader, fetch)
 
     def _read_changes(
         self,
@@ -529,7 +528,7 @@ class Namespace:
         wait: float | None,
     ) -> ChangeReader:
         self._check_open()
-        if wait is not None and (math.isnan(wait) or wait < 0):
+        if wait is not None and not wait >= 0:  # NaN is not, either.
             raise ValueError(f"wait is a number of seconds of 0 or more, or None, not {wait!r}")
         return ChangeReader(self._feed, check_cursor(cursor, check_folders(folders)), wait)
 
@@ -810,25 +809,7 @@ def changes_within(
             raise _cancelled(None)
         return names._call_within(None, scope, reader.next_page)
 
-    return _Pages(fetch)
-
-
-class _Pages(Iterator[ChangePage]):
-    """The pages of a feed. After an error or an interrupt the same page is asked for again.
-
-    A generator would end instead, as if everything had come.
-    """
-
-    def __init__(self, fetch: Callable[[], ChangePage | None]) -> None:
-        self._fetch = fetch
-        self._done = False
-
-    def __next__(self) -> ChangePage:
-        page = None if self._done else self._fetch()
-        if page is None:
-            self._done = True
-            raise StopIteration
-        return page
+    return ChangePages(reader, fetch)
 
 
 def _cancelled(path: str | None) -> NamespaceError:

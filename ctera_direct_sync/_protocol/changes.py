@@ -6,6 +6,7 @@ import datetime
 import logging
 import math
 import re
+from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple, TypeVar
 
 from .._base.cancellation import CancelScope
@@ -22,7 +23,7 @@ from .feed_cursor import FeedCursor
 from .messages import MalformedAnswer, read_boolean, read_integer, read_text
 from .names import read_time
 
-__all__ = ["ChangeReader", "Feed"]
+__all__ = ["ChangePages", "ChangeReader", "Feed"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ _PAGE_LIMIT = 2000
 _POLL_S = 10.0
 #: Seconds that the answer to a long poll may be late, if the read timeout is not shorter.
 _MAX_MARGIN_S = 30.0
+#: A wait of 31 years does not end.
+_FOREVER_S = 1e9
 #: A portal that does not keep a long poll waiting is asked after a delay, which doubles up to a limit.
 _QUICK_S = 1.0
 _FIRST_DELAY_S = 0.1
@@ -203,7 +206,7 @@ class Feed:
 
 
 class _State(NamedTuple):
-    """How far a reading came. An interrupt leaves the last state as it was."""
+    """How far a reading came."""
 
     cursor: FeedCursor
     """Where the next page begins."""
@@ -226,7 +229,7 @@ class _State(NamedTuple):
 class ChangeReader:
     """Reads the feed page by page. Not thread-safe.
 
-    After an error, or an interrupt, the next call asks for the same page again.
+    After an error the next call asks for the same page again.
 
     Args:
         feed: Asks the portal.
@@ -237,12 +240,13 @@ class ChangeReader:
     def __init__(self, feed: Feed, cursor: FeedCursor, wait: float | None) -> None:
         self._feed = feed
         self._wait = wait
-        self._state = _State(cursor)
+        #: How far the reading came. `ChangePages` puts it back if a page does not reach its caller.
+        self.state = _State(cursor)
 
     @property
     def complete(self) -> bool:
         """Whether everything was read that was asked for."""
-        return self._wait is None and not self._state.more
+        return self._wait is None and not self.state.more
 
     def next_page(self, scope: CancelScope) -> ChangePage | None:
         """Return the next page, or None at the end.
@@ -251,18 +255,9 @@ class ChangeReader:
             NamespaceError: As `Feed.read` raises.
             Cancelled: The scope was cancelled.
         """
-        before = self._state
-        try:
-            return self._advance(before, scope)
-        except BaseException:
-            # An interrupt after the page came would skip it.
-            self._state = before
-            raise
-
-    def _advance(self, before: _State, scope: CancelScope) -> ChangePage | None:
-        state: _State | None = before
-        if not before.more:
-            state = None if self._wait is None else self._await_changes(before, scope)
+        state: _State | None = self.state
+        if not self.state.more:
+            state = None if self._wait is None else self._await_changes(self.state, scope)
         if state is None:
             return None
         page = self._feed.read(state.cursor, scope)
@@ -274,14 +269,15 @@ class ChangeReader:
             state = state._replace(mark=None, steps=0, stride=1)
         if page.events and page.position != state.cursor.position:
             state = state._replace(deadline=None, idle=0)
-        self._state = state._replace(cursor=cursor, more=page.has_more)
+        self.state = state._replace(cursor=cursor, more=page.has_more)
         return ChangePage(page.events, packed, page.has_more)
 
     def _await_changes(self, state: _State, scope: CancelScope) -> _State | None:
         """Wait until it is worth to ask. Return the state then, or None if the time is over."""
         assert self._wait is not None
         if state.deadline is None:
-            state = state._replace(deadline=monotonic() + self._wait)
+            is_finite = self._wait < _FOREVER_S
+            state = state._replace(deadline=monotonic() + self._wait if is_finite else math.inf)
         assert state.deadline is not None
         while True:
             if state.idle:
@@ -316,6 +312,36 @@ class ChangeReader:
             return self._feed.poll(cursor, seconds, scope), None
         except Refused as caught:
             return None, caught.error.with_traceback(None)
+
+
+class ChangePages(Iterator[ChangePage]):
+    """The pages of a reading, for the caller. After an error the same page is asked for again.
+
+    A generator would end instead, as if everything had come.
+
+    Args:
+        reader: Reads the pages.
+        fetch: Calls its `next_page`.
+    """
+
+    def __init__(self, reader: ChangeReader, fetch: Callable[[], ChangePage | None]) -> None:
+        self._reader = reader
+        self._fetch = fetch
+        self._done = False
+
+    def __next__(self) -> ChangePage:
+        before = self._reader.state
+        try:
+            if not self._done:
+                page = self._fetch()
+                if page is not None:
+                    return page
+                self._done = True
+        except BaseException:
+            # An interrupt after the page came would skip it.
+            self._reader.state = before
+            raise
+        raise StopIteration
 
 
 def _wait(seconds: float, scope: CancelScope) -> None:

@@ -56,7 +56,7 @@ class EventPaths:
             find = self._find_owned if self._context == "admin" else self._find_seen
             path = find(event.folder_id, steps, scope)
         elif self._context != "admin":
-            path = self._join(f"/{steps[0].name}", steps)
+            path = _append("/", steps)
         if path is None:
             raise PathNotFoundError(
                 "This view of the portal has no path for the cloud folder of the event: sign in as "
@@ -65,8 +65,18 @@ class EventPaths:
             )
         return path
 
-    def _join(self, root: str, steps: list[Ancestor]) -> str:
-        return root + "".join(f"/{step.name}" for step in steps[1:])
+    def _join(self, root: str, steps: list[Ancestor], scope: CancelScope) -> str | None:
+        """Return the path of the last step, given that of the cloud folder. None: there is none."""
+        path = _append(root, steps[1:])
+        if root.rpartition("/")[2] == steps[0].name:
+            return path
+        # The cloud folder was renamed meanwhile, or the portal leaves it out of the ancestors.
+        for found in (path, _append(root, steps)):
+            try:
+                return self._names.stat(found, scope).path
+            except PathNotFoundError:
+                continue
+        return None
 
     # --- an administrator's view ---------------------------------------------------------------------
 
@@ -74,7 +84,7 @@ class EventPaths:
         root = self._ask_for_root(folder_id, scope)
         if root is None:
             root = self._look_for_root(folder_id, scope)
-        return None if root is None else self._join(root, steps)
+        return None if root is None else self._join(root, steps, scope)
 
     def _ask_for_root(self, folder_id: int, scope: CancelScope) -> str | None:
         """Return the path of a cloud folder, if the portal tells it by the folder's ID."""
@@ -105,26 +115,31 @@ class EventPaths:
 
     def _find_seen(self, folder_id: int, steps: list[Ancestor], scope: CancelScope) -> str | None:
         root = f"/{steps[0].name}"
-        if self._leads_to(root, folder_id, scope):
-            return self._join(root, steps)
+        top = self._stat(root, scope)
+        if top is not None and top.folder_id == folder_id:
+            return _append(root, steps[1:])
         # What is shared may be the cloud folder or a folder in it.
         for entry in self._list(_SHARED, scope):
             for number, step in enumerate(steps):
                 if entry.folder_id == folder_id and entry.name == step.name:
-                    return self._join(entry.path, steps[number:])
+                    return _append(entry.path, steps[number + 1 :])
         for entry in self._list("/", scope):
             if entry.folder_id == folder_id and entry.is_dir:
-                return self._join(entry.path, steps)
+                return self._join(entry.path, steps, scope)
+        if top is not None and top.folder_id is None:
+            # The portal does not tell the IDs of cloud folders, so the name has to do.
+            return _append(root, steps[1:])
         # An administrator of the team sees the folders of all users.
         owned = self._look_for_root(folder_id, scope)
-        return None if owned is None else self._join(owned, steps)
+        return None if owned is None else self._join(owned, steps, scope)
 
-    def _leads_to(self, path: str, folder_id: int, scope: CancelScope) -> bool:
+    def _stat(self, path: str, scope: CancelScope) -> Entry | None:
+        """Return the entry of a folder, or None if there is no such folder for this user."""
         try:
             entry = self._names.stat(path, scope)
         except (PathNotFoundError, AccessDeniedError):
-            return False
-        return entry.is_dir and entry.folder_id in (folder_id, None)
+            return None
+        return entry if entry.is_dir else None
 
     def _list(self, path: str, scope: CancelScope) -> list[Entry]:
         """Return the entries of a folder that may not be there."""
@@ -136,3 +151,7 @@ class EventPaths:
         except (PathNotFoundError, AccessDeniedError, NotAFolderError):
             return []
         return entries
+
+
+def _append(folder: str, steps: list[Ancestor]) -> str:
+    return folder.rstrip("/") + "".join(f"/{step.name}" for step in steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
 from pathlib import Path
@@ -13,18 +14,23 @@ from typing_extensions import assert_type
 
 import ctera_direct_sync as ctera_direct
 from ctera_direct_sync import (
+    Ancestor,
     BatchItem,
     BatchResult,
     Block,
     BlockError,
     BlockEvent,
     ByteRange,
+    ChangePage,
     Chunk,
+    CloudFolder,
     DirectIO,
     DirectIOAPIError,
     DirectIOError,
     Download,
+    Event,
     Metadata,
+    Namespace,
     NotFoundError,
     ObjectNotFoundError,
     Settings,
@@ -78,6 +84,19 @@ def blocks(client: DirectIO, part: ByteRange | None) -> None:
     assert_type(streamer.start(), Iterator[Block])
     assert_type(streamer.offset, int)
     assert_type(streamer.stop(), None)
+
+
+def changes(names: Namespace, saved: str | None) -> None:
+    """The change feed, with each form of its arguments."""
+    pages = names.changes(saved, folders=[16, CloudFolder(20, "Team", None)], wait=math.inf)
+    assert_type(pages, Iterator[ChangePage])
+    for page in pages:
+        assert_type((page.cursor, page.more), tuple[str, bool])
+        for event in page.events:
+            assert_type(event, Event)
+            assert_type((event.file_id, event.id), tuple[Optional[int], Optional[int]])
+            assert_type(names.path_of(event), str)
+            assert_type(names.ancestors(event), list[Ancestor])
 
 
 def listing(client: DirectIO) -> None:

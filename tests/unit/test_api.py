@@ -12,10 +12,12 @@ import ctera_direct_sync as ctera_direct
 from ctera_direct_sync import DirectIO, exceptions
 
 NAMES = [
+    "Ancestor",
     "BatchItem",
     "BatchResult",
     "Block",
     "ByteRange",
+    "ChangePage",
     "Chunk",
     "DirectIO",
     "Download",
@@ -27,6 +29,7 @@ NAMES = [
     "codec",
     "CloudFolder",
     "Entry",
+    "Event",
     "KeyPair",
     "Namespace",
     "Version",

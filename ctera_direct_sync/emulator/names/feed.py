@@ -97,7 +97,7 @@ class Feed:
         self._watch: FolderWatch | None = None
 
     def watch(self, watch: FolderWatch) -> None:
-        """Look for changes of a folder on disk each time that the feed is asked."""
+        """Look for changes of a folder on disk when the feed is asked for its end."""
         self._watch = watch
 
     def scan(self) -> None:
@@ -136,14 +136,20 @@ class Feed:
         Raises:
             RequestError: The cursor is refused.
         """
-        self.scan()
         options = self._options.feed
         if options.page_cap is not None:
             limit = min(limit, options.page_cap)
         wanted = set(visible) & set(folders or visible)
         with self._tree.lock:
+            cursor = self._read(text, folders)
+            left = len(self._log.changes) - (0 if cursor is None else cursor.position)
+        # Only the last page must have what other programs did right before. A scan may take long.
+        is_last = self._watch is None or cursor is None or left <= limit
+        if is_last:
+            self.scan()
+        with self._tree.lock:
             end = len(self._log.changes)
-            start = self._read(text, folders) or Cursor(
+            start = cursor or Cursor(
                 0, 0 if options.history == "all" else end, folders, 0, 0.0, self._id
             )
             self._serial += 1
@@ -171,7 +177,7 @@ class Feed:
             )
             return {
                 "entries": self._entries(found, chance),
-                "has_more": position < end or pause,
+                "has_more": position < end or pause or not is_last,
                 "cursor": cursor.pack(),
             }
 
@@ -199,8 +205,10 @@ class Feed:
             cursor = self._read(text, folders)
         position = 0 if cursor is None else cursor.position
         inventory = 0 if cursor is None else cursor.inventory
+        self.scan()
         while True:
-            self.scan()
+            if self._watch is not None:
+                self._watch.scan(soon=True)
             with self._log.grown:
                 if self._options.feed.poll == "always-true":
                     return True
@@ -280,12 +288,12 @@ class Feed:
             return None
         if position < inventory:
             is_told = not node.state.deleted or options.history != "live"
-            return node.state if is_told and self._log.first[node] == position else None
+            return node.state if is_told and node.first_change == position else None
         if implied and not options.events_of_children:
             return None
         if options.once_per_object:
-            last = self._log.last if options.events_of_children else self._log.last_explicit
-            if last[node] != position:
+            last = node.last_change if options.events_of_children else node.last_explicit
+            if last != position:
                 return None
         return node.history[number]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,8 +14,9 @@ from ..sources import FileSource
 from .ledger import Ledger, free_name
 from .nodes import Node
 
-#: A scan so soon after the last one is left out.
+#: A scan that may be left out is, if the last one was not so long ago: seconds, and times its duration.
 _MIN_INTERVAL_S = 0.05
+_MIN_INTERVALS = 10
 
 
 class _Found(NamedTuple):
@@ -55,18 +57,25 @@ class FolderWatch:
         self._nodes = dict(nodes)
         found = dict(_look(folder))
         self._known = {path: found[path] for path in self._nodes if path in found}
-        self._scanned = time.monotonic()
+        self._turn = threading.Lock()
+        self._next = 0.0
 
-    def scan(self) -> None:
-        """Look at the folder, and apply to the tree what changed since the last look."""
-        with self._ledger.lock:
-            if time.monotonic() - self._scanned < _MIN_INTERVAL_S:
+    def scan(self, *, soon: bool = False) -> None:
+        """Look at the folder, and apply to the tree what changed since the last look.
+
+        Args:
+            soon: Whether there is no need to look again right after the last look.
+        """
+        with self._turn:
+            started = time.monotonic()
+            if soon and started < self._next:
                 return
             found = dict(_look(self._folder))
-            if found != self._known:
-                with self._ledger.together():
+            with self._ledger.together():
+                if found != self._known:
                     self._apply(found)
-            self._scanned = time.monotonic()
+            ended = time.monotonic()
+            self._next = ended + max(_MIN_INTERVAL_S, _MIN_INTERVALS * (ended - started))
 
     def _apply(self, found: dict[str, _Found]) -> None:
         for folders in (True, False):

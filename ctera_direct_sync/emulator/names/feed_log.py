@@ -30,18 +30,12 @@ class ChangeLog:
 
     Attributes:
         changes: The changes, oldest first.
-        first: The position of each object's first change.
-        last: The position of each object's last change.
-        last_explicit: The position of each object's last change that is not implied.
         by_guid: The objects by their identity.
         grown: Notified, with the tree's lock, when a change was added.
     """
 
     def __init__(self, lock: threading.RLock) -> None:
         self.changes: list[Change] = []
-        self.first: dict[Node, int] = {}
-        self.last: dict[Node, int] = {}
-        self.last_explicit: dict[Node, int] = {}
         self.by_guid: dict[str, Node] = {}
         self.grown = threading.Condition(lock)
 
@@ -49,11 +43,12 @@ class ChangeLog:
         """Note that an object has a new state, or another place by way of a folder above it."""
         position = len(self.changes)
         self.changes.append(Change(node, len(node.history) - 1, implied))
-        self.first.setdefault(node, position)
-        self.by_guid.setdefault(node.guid, node)
-        self.last[node] = position
+        if node.first_change < 0:
+            node.first_change = position
+            self.by_guid[node.guid] = node
+        node.last_change = position
         if not implied:
-            self.last_explicit[node] = position
+            node.last_explicit = position
         self.grown.notify_all()
 
     def note_below(self, folder: Node) -> None:

@@ -49,11 +49,14 @@ class Node:
         former: Of a folder: objects that were deleted in it, or moved out of it, as keys.
         denied: Whether permission to list the folder is refused.
         ordered: Of a folder: its last listing, and the order and filter of that listing.
+        first_change: The position of its first change in the log of changes. -1: there is none yet.
+        last_change: The position of its last change there.
+        last_explicit: The position of its last change there that is not implied by a folder's.
     """
 
     __slots__ = (
         *("guid", "cloud_folder", "is_folder", "history", "children", "former", "denied"),
-        "ordered",
+        *("ordered", "first_change", "last_change", "last_explicit"),
     )
 
     def __init__(self, cloud_folder: CloudFolder, state: State, is_folder: bool) -> None:
@@ -65,6 +68,7 @@ class Node:
         self.former: dict[Node, None] = {}
         self.denied = False
         self.ordered: tuple[tuple[str, bool], list[Node]] | None = None
+        self.first_change = self.last_change = self.last_explicit = -1
 
     @property
     def state(self) -> State:

@@ -57,7 +57,7 @@ def test_every_option_with_a_value_is_given_once() -> None:
     for command in commands.values():
         for action in command._actions:
             if action.option_strings and action.nargs != 0:
-                allowed = ("Option", "ChecksumOption", "_AppendAction")  # The last is for several patterns.
+                allowed = ("Option", "ChecksumOption", "_AppendAction")
                 assert type(action).__name__ in allowed, action
 
 

@@ -192,7 +192,7 @@ def test_waiting(portal, names, end):
 
 def test_change_ends_a_long_poll(portal, names, end):
     """A change is delivered as soon as the long poll tells of it."""
-    pages = names.changes(end, wait=math.inf)
+    pages = names.changes(end, wait=10**400)
     next(pages)
     asked = portal.faults.add("portal", call="metadata/longpoll", action=faults.delay(0))
     with ThreadPoolExecutor(1) as threads:
@@ -396,3 +396,30 @@ def test_path_of_a_cloud_folder_without_its_id(portal, names):
     event = event_of(names, "My Files")
     assert event.folder_id is None
     assert names.path_of(event) == "/My Files"
+
+
+@pytest.mark.parametrize("context", ["ServicesPortal", "admin"])
+def test_path_if_the_cloud_folder_is_left_out(portal, make_names, context):
+    """Ancestors that begin below the cloud folder, or with its former name, give the same path."""
+    names = make_names(context=context)
+    event = event_of(names, "notes.txt")
+    expected = names.path_of(event)
+    for edit in (
+        lambda steps: [{**steps[1], "parent_guid": None}, *steps[2:]],
+        lambda steps: [{**steps[0], "name": "Former"}, *steps[1:]],
+    ):
+        portal.faults.add("portal", call="metadata/ancestors", action=faults.answer(edit))
+        assert names.path_of(event) == expected
+
+
+def test_path_without_ids_of_cloud_folders(portal, names):
+    """A portal that tells no ID of a cloud folder in listings is asked by the folder's name."""
+
+    def forget(answer: Any) -> Any:
+        for item in [answer["root"] or {}, *answer["items"]]:
+            item["cloudFolderInfo"] = None
+        return answer
+
+    event = event_of(names, "notes.txt")
+    portal.faults.add("portal", call="fetchResources", times=None, action=faults.answer(forget))
+    assert names.path_of(event) == "/My Files/reports/2026/notes.txt"

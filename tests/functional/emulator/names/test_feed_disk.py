@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ctera_direct_sync.emulator import Emulator
-from ctera_direct_sync.emulator.names import feed_disk
+from ctera_direct_sync.emulator import Emulator, faults
 from tests.support.portal_api import Caller
-
-
-@pytest.fixture(autouse=True)
-def _scan_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at the folder at each request, however soon."""
-    monkeypatch.setattr(feed_disk, "_MIN_INTERVAL_S", 0.0)
 
 
 @pytest.fixture
@@ -130,10 +123,11 @@ def test_links_and_special_files(admin, folder, end):
     assert told(admin.all_changes(end)[0]) == [("link.txt", False)]
 
 
-def test_long_poll_sees_the_disk(admin, folder, end):
+def test_long_poll_sees_the_disk(emulator, admin, folder, end):
     """A long poll ends when a program writes a file."""
-    (folder / "e.txt").write_text("epsilon")
-    started = time.monotonic()
-    answer = admin.ask("longpoll", folder_ids=[], cursor=end, timeout=30_000)
-    assert answer.json() == {"changes": True}
-    assert time.monotonic() - started < 20
+    asked = emulator.faults.add("portal", call="metadata/longpoll", action=faults.delay(0))
+    with ThreadPoolExecutor(1) as threads:
+        polling = threads.submit(admin.ask, "longpoll", folder_ids=[], cursor=end, timeout=600_000)
+        assert asked.wait(1, 30)
+        (folder / "e.txt").write_text("epsilon")
+        assert polling.result(30).json() == {"changes": True}

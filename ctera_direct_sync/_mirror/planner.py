@@ -193,6 +193,7 @@ class _Planner:
         self._drop_collisions()
         self._match_moves()
         self._wanted_files = {p for p, r in self._remote.items() if not r.is_dir}
+        self._source_keys = {self._fold(path): path for path in self._sources}
         self._file_keys = {self._fold(path) for path in self._wanted_files}
         self._folder_keys = {self._fold(p) for p, r in self._remote.items() if r.is_dir}
         self._plan_folders()
@@ -327,12 +328,8 @@ class _Planner:
                 self._cleared.add(path)
             else:
                 self._keep_aside(occupant, displaced, "the portal has another file of this name")
-        fold, source = self._fold(path), entry.path
-        is_blocked = (
-            any(self._fold(each) == fold for each in self._sources if each != source)
-            if self._options.fold
-            else path in self._sources
-        )
+        source = entry.path
+        is_blocked = self._source_keys.get(self._fold(path), source) != source
         above_target = self._gives_way(source)
         target_was_folder = occupant is not None and occupant.kind == "folder"
         becomes_folder = self._fold(source) in self._folder_keys

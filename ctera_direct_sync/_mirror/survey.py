@@ -65,6 +65,8 @@ class Survey:
         self._check = check
         # One bit would do, but a byte for each entry is little as well.
         self._is_same = bytearray(state.last_id + 1)
+        # The folders of the portal that are not mirrored yet, in their folded form.
+        self._folders: set[str] = set()
 
     # --- the portal ------------------------------------------------------------------------------
 
@@ -152,6 +154,8 @@ class Survey:
 
     def read_local(self) -> None:
         """Compare everything on the disk with the state."""
+        fold = self._fold or (lambda path: path)
+        self._folders = {fold(path) for path, each in self.remote.items() if each.is_dir}
         if self._tree is not None:
             self._read_folder("")
             for known in self._state.in_folder(f"{OWN_FOLDER}/stage").values():
@@ -203,11 +207,7 @@ class Survey:
 
     def _is_wanted_folder(self, path: str) -> bool:
         """Return whether the portal has a folder where the disk has one that was not mirrored."""
-        remote = self.remote.get(path)
-        if remote is None and self._fold is not None:
-            folded = self._fold(path)
-            return any(r.is_dir and self._fold(p) == folded for p, r in self.remote.items())
-        return remote is not None and remote.is_dir
+        return (path if self._fold is None else self._fold(path)) in self._folders
 
     def _note_missing(self, path: str) -> None:
         """Note that all entries of a folder are missing on the disk."""

@@ -284,7 +284,11 @@ class Folder:
                 for entry in entries:
                     with contextlib.suppress(FileNotFoundError):
                         # On Windows, only os.lstat tells the inode number.
-                        status = self.lstat(entry.name) if _WINDOWS else entry.stat(follow_symlinks=False)
+                        status = (
+                            self.lstat(entry.name)
+                            if _WINDOWS
+                            else entry.stat(follow_symlinks=False)
+                        )
                         found.append((entry.name, status))
         except OSError as error:
             error.filename = self.path

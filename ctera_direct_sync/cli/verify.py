@@ -23,7 +23,9 @@ class NoClient:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("folder", metavar="FOLDER", help="the folder that mirror or batch was given")
+    parser.add_argument(
+        "folder", metavar="FOLDER", help="the folder that mirror or batch was given"
+    )
     parser.add_argument("--json", action="store_true", help="write one JSON object per line")
     parser.add_argument("--quiet", action="store_true", help="set only the exit code")
     parser.add_argument(

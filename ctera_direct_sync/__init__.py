@@ -46,6 +46,7 @@ from .types import (
     Event,
     KeyPair,
     Metadata,
+    Mirrored,
     Version,
 )
 from .version import __version__ as __version__
@@ -84,6 +85,7 @@ __all__ = [
     "Event",
     "KeyPair",
     "Metadata",
+    "Mirrored",
     "Namespace",
     "Settings",
     "Streamer",

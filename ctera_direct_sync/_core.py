@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import logging
 import operator
 import os
 import weakref
@@ -31,6 +32,7 @@ from ._base.observer import Observer
 from ._base.retry import RetryPolicy
 from ._engine.engine import Engine
 from ._lookup import FolderLookup, Lookup, as_path, id_of, label_of
+from ._mirror.downloads import download_to
 from ._net.log_filter import install_log_filter
 from ._net.session import HTTPSession, SessionPool
 from ._net.tls import TLS
@@ -42,6 +44,7 @@ from ._readers import batch
 from ._readers.batch import BatchProgress, Item
 from ._readers.download import Finished, Progress, Target, Verify, download
 from ._readers.file import DirectFile, SharedFile, open_file, open_shared_file
+from ._readers.folders import Place
 from ._readers.listed_file import ListedFile
 from ._readers.multi_range import MultiRangeReader, Span
 from ._readers.stream import Streamer, iterate, whole_bytes
@@ -50,19 +53,47 @@ from .exceptions import (
     DirectIOAPIError,
     DirectIOError,
     DownloadError,
+    NamespaceConnectionError,
+    NamespaceError,
+    NamespaceTimeout,
     NotFoundError,
 )
-from .namespace import Namespace
+from .namespace import Namespace, changes_within, stat_within, walk_within
 from .settings import Settings
-from .types import BatchResult, Block, BlockEvent, ByteRange, Download, FileRef, Metadata, Token
+from .types import (
+    BatchResult,
+    Block,
+    BlockEvent,
+    ByteRange,
+    ChangePage,
+    Download,
+    Entry,
+    FileRef,
+    Metadata,
+    Mirrored,
+    Token,
+)
 
 if TYPE_CHECKING:
+    from ._mirror.runner import OnStep, Round
     from .client import DirectIO
 
 __all__ = ["ClientCore", "core_of", "make_cancelled_error"]
 
-#: Connections to the portal that are kept for reuse by concurrent calls.
-_PORTAL_CONNECTIONS = 16
+_log = logging.getLogger(__name__)
+
+#: Connections to the portal that are kept for reuse by concurrent calls. A mirror makes 64 calls at once.
+_PORTAL_CONNECTIONS = 128
+
+#: Seconds between the runs of `follow`: with a feed that tells of nothing, and without one.
+_FEED_ROUND_S = 3600.0
+_WALK_ROUND_S = 300.0
+#: Seconds until the next run if the feed refuses to wait.
+_REFUSED_ROUND_S = 30.0
+#: Seconds that `follow` waits after an event, and after errors. The latter double.
+_SETTLE_S = 0.2
+_FIRST_FOLLOW_DELAY_S = 1.0
+_MAX_FOLLOW_DELAY_S = 300.0
 
 
 class ClientCore:
@@ -412,6 +443,143 @@ class ClientCore:
                 raise Cancelled from None
             raise
 
+    def mirror(
+        self,
+        source: str,
+        folder: str | os.PathLike[str],
+        *,
+        delete: str = "trash",
+        trash_days: float | None = 30,
+        max_delete: int = 1000,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        dry_run: bool = False,
+        max_files: int | None = None,
+        progress: Progress | None = None,
+        feed: bool | None = None,
+        on_step: OnStep | None = None,
+    ) -> Round:
+        """Make a folder equal to a folder of the portal.
+
+        Args:
+            source: As for `DirectIO.mirror`, as all arguments but the last.
+            folder: The local folder.
+            delete: What happens to files that the portal deleted.
+            trash_days: How long the trash keeps files.
+            max_delete: The most files that may be deleted.
+            include: Patterns of files.
+            exclude: Patterns of files and folders.
+            dry_run: Whether to change nothing.
+            max_files: The most files at once.
+            progress: Called with bytes done and bytes in all.
+            feed: Whether to ask the change feed.
+            on_step: Called with each step of the run, once it is done.
+        """
+        # Python may have been built without SQLite, which only mirrors need.
+        from ._mirror.filters import Filter
+        from ._mirror.runner import MirrorOptions, run_mirror
+
+        self.check_open()
+        path = as_path(source)
+        if path is None:
+            raise TypeError("source is a path on the portal, such as '/My Files/reports'")
+        if delete not in ("trash", "remove", "keep"):
+            raise ValueError(f"delete is {delete!r}: use 'trash', 'remove' or 'keep'")
+        if operator.index(max_delete) < 0:
+            raise ValueError(f"max_delete is {max_delete}: use a number of files, 0 for none")
+        if trash_days is not None and not trash_days >= 0:
+            raise ValueError(f"trash_days is {trash_days}: use a number of days, or None for ever")
+        if max_files is not None and operator.index(max_files) < 1:
+            raise ValueError("max_files is at least 1, or None to leave it to the client")
+        names = self._lookup.names()
+        options = MirrorOptions(
+            delete=delete,  # type: ignore[arg-type]
+            trash_days=trash_days,
+            max_delete=max_delete,
+            filter=Filter(include, exclude),
+            dry_run=dry_run,
+            max_files=max_files,
+            progress=progress,
+            on_step=on_step,
+            feed=feed,
+            patterns=repr((list(include), list(exclude))),
+            portal=f"{names.baseurl} ({names.context})",
+        )
+        with self.scope() as scope:
+            try:
+                return run_mirror(
+                    _ScopedNames(names, scope), self._fetch_to, scope, path, folder, options
+                )
+            except Cancelled:
+                pass
+        raise _mirror_cancelled(path)
+
+    def follow(
+        self, source: str, folder: str | os.PathLike[str], **options: Any
+    ) -> Generator[Mirrored, None, None]:
+        """Mirror again and again. Yield the outcome of each run.
+
+        Args:
+            source: The folder on the portal.
+            folder: The local folder.
+            **options: The options of `mirror`.
+        """
+        errors = 0
+        while True:
+            try:
+                found = self.mirror(source, folder, **options)
+            except (NamespaceConnectionError, NamespaceTimeout) as error:
+                errors += 1
+                delay = min(_FIRST_FOLLOW_DELAY_S * 2 ** min(errors, 16), _MAX_FOLLOW_DELAY_S)
+                _log.warning("%s: %s: trying again in %d s", source, error, delay)
+                self._await_changes(source, None, delay)
+                continue
+            errors = 0
+            yield found.mirrored
+            # What could not be done may work later, and what was deleted here is noticed by a run.
+            is_whole = found.cursor is not None and not found.mirrored.failed
+            self._await_changes(source, found, _FEED_ROUND_S if is_whole else _WALK_ROUND_S)
+
+    def _await_changes(self, source: str, found: Round | None, seconds: float) -> None:
+        """Wait until the change feed tells of something, for some seconds at most."""
+        self.check_open()
+        with self.scope() as scope:
+            try:
+                if found is None or found.cursor is None or found.folder_id is None:
+                    scope.wait(seconds)
+                    return
+                pages = changes_within(
+                    self._lookup.names(), scope, found.cursor, [found.folder_id], seconds
+                )
+                if any(page.events for page in pages):
+                    # What belongs together often comes together.
+                    scope.wait(_SETTLE_S)
+                return
+            except Cancelled:
+                pass
+            except NamespaceError as error:
+                # The next run tells what is wrong, or works again. It must not come at once for ever.
+                _log.info("%s: waiting for changes: %s", source, error)
+                with contextlib.suppress(Cancelled):
+                    scope.wait(min(seconds, _REFUSED_ROUND_S))
+                    return
+        raise _mirror_cancelled(source)
+
+    def _fetch_to(
+        self,
+        file: Entry,
+        place: Place,
+        scope: CancelScope,
+        progress: Progress | None,
+    ) -> int:
+        try:
+            return download_to(self.whole(self.block_list(file, scope)), place, scope, progress)
+        except ValueError:
+            # The client may be closed already while it has yet to cancel the scope.
+            if self.engine.closed:
+                raise Cancelled from None
+            raise
+
     def check_readahead(self, readahead: int | None) -> None:
         """Raise TypeError or ValueError for a number of bytes that makes no sense."""
         if readahead is not None and operator.index(readahead) < 0:
@@ -475,6 +643,26 @@ class ClientCore:
         self.prepare()
 
 
+class _ScopedNames:
+    """A Namespace whose calls end with a cancel scope."""
+
+    def __init__(self, names: Namespace, scope: CancelScope) -> None:
+        self._names = names
+        self._scope = scope
+
+    def stat(self, path: str) -> Entry:
+        """Return the entry of a path."""
+        return stat_within(self._names, path, self._scope)
+
+    def walk(self, path: str, on_error: Callable[[NamespaceError], object]) -> Iterator[Entry]:
+        """Return everything below a folder."""
+        return walk_within(self._names, path, self._scope, on_error)
+
+    def changes(self, cursor: str | None, folder_id: int) -> Iterator[ChangePage]:
+        """Return what has changed in a cloud folder since a cursor."""
+        return changes_within(self._names, self._scope, cursor, [folder_id])
+
+
 def core_of(client: DirectIO) -> ClientCore:
     """Return the implementation of a client."""
     return client._core
@@ -490,6 +678,14 @@ def _check_covered(metadata: Metadata, start: int, stop: int) -> None:
             f"{stop - 1}: ask for less by byte_range",
             metadata.file_id,
         )
+
+
+def _mirror_cancelled(path: str) -> DirectIOError:
+    return DirectIOError(
+        "The client was closed before the mirror was complete: the next run continues",
+        path,  # type: ignore[arg-type]
+        errno=errno.ECANCELED,
+    )
 
 
 def make_cancelled_error(piece: Piece, file_id: int | None) -> BaseException:

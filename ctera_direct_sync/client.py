@@ -6,7 +6,7 @@ import contextlib
 import operator
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Callable
@@ -14,13 +14,14 @@ from typing import Any, Callable
 import requests
 
 from ._core import ClientCore
+from ._mirror.planner import Deletion
 from ._readers.batch import BatchProgress, Item
 from ._readers.download import Progress, Target
 from ._readers.file import DirectFile
 from ._readers.stream import Streamer
 from .namespace import Namespace
 from .settings import Settings
-from .types import BatchResult, Block, BlockEvent, ByteRange, Download, FileRef, Metadata
+from .types import BatchResult, Block, BlockEvent, ByteRange, Download, FileRef, Metadata, Mirrored
 
 __all__ = ["DirectIO"]
 
@@ -396,6 +397,143 @@ class DirectIO:
         )
         with contextlib.closing(ended):
             return [result for _, result in sorted(ended, key=operator.itemgetter(0))]
+
+    def mirror(
+        self,
+        source: str,
+        folder: str | os.PathLike[str],
+        *,
+        delete: Deletion = "trash",
+        trash_days: float | None = 30,
+        max_delete: int = 1000,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        dry_run: bool = False,
+        max_files: int | None = None,
+        progress: Progress | None = None,
+        feed: bool | None = None,
+    ) -> Mirrored:
+        """Make a local folder equal to a folder of the portal.
+
+        New and changed files are downloaded. What was renamed or moved on the portal is renamed here,
+        and what was deleted there is deleted here. The folder `.ctera-mirror` in the local folder holds
+        the state, the trash and the downloads under way. A run that was killed is continued by the next.
+
+        A file that was changed here is never overwritten or deleted. If only this side changed, the file
+        stays. If the portal changed or deleted it as well, it is kept as `name.conflict-TIME.ext`, with
+        the time in UTC. A file that was deleted here comes back. A file that was here before the first
+        run stays if the portal's file is equal, and is kept as a conflict copy if not. Symbolic links
+        in the local folder are not followed.
+
+        Args:
+            source: The folder on the portal.
+            folder: The local folder, which is made if it does not exist.
+            delete: `"trash"` moves files that the portal deleted to `.ctera-mirror/trash`, `"remove"`
+                removes them, and `"keep"` leaves them where they are.
+            trash_days: The number of days that the trash keeps files. None: for ever.
+            max_delete: The most files that the run may delete. If there are more, nothing is changed.
+            include: Patterns as in `.gitignore`; only files that match one are mirrored. Empty: all.
+            exclude: Patterns as in `.gitignore`; what matches one is left alone, here as on the portal.
+            dry_run: Whether to count what a run would do, and to do nothing.
+            max_files: How many files are downloaded at once. None leaves it to the client.
+            progress: A function that is called with the bytes done and the bytes in all, on the calling
+                thread.
+            feed: Whether to ask the portal's change feed first. If it tells of nothing new since a complete
+                run, the source is not read again, for a day at most. False: read the source in each run.
+                None: ask the feed if the user may read it.
+
+        Returns:
+            What was done. An entry that cannot be read, or whose name this system cannot hold, is in
+            `Mirrored.failed`: it stops nothing, and deletes nothing.
+
+        Raises:
+            BlockingIOError: Another run is at work in the folder.
+            TooManyDeletionsError: More files would be deleted than `max_delete` allows.
+            PathNotFoundError: The source is gone. Nothing is deleted.
+            NamespaceError: The source cannot be read to its end. Nothing is deleted.
+            OSError: The disk is full, or the folder cannot be written. Nothing is deleted.
+            ValueError: The client is closed, the folder mirrors another source, or an argument makes no
+                sense.
+
+        Example:
+            >>> result = client.mirror("/My Files/reports", "reports")
+            >>> result.added, result.updated, result.moved, result.deleted
+            (12, 3, 1, 0)
+        """
+        found = self._core.mirror(
+            source,
+            folder,
+            delete=delete,
+            trash_days=trash_days,
+            max_delete=max_delete,
+            include=include,
+            exclude=exclude,
+            dry_run=dry_run,
+            max_files=max_files,
+            progress=progress,
+            feed=feed,
+        )
+        return found.mirrored
+
+    def follow(
+        self,
+        source: str,
+        folder: str | os.PathLike[str],
+        *,
+        delete: Deletion = "trash",
+        trash_days: float | None = 30,
+        max_delete: int = 1000,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        dry_run: bool = False,
+        max_files: int | None = None,
+        progress: Progress | None = None,
+        feed: bool | None = None,
+    ) -> Iterator[Mirrored]:
+        """Mirror a folder of the portal again and again.
+
+        A new round begins as soon as the change feed tells of something. Without a feed, and if something
+        failed, it begins after five minutes. If the portal cannot be reached, `follow` tries again, with
+        delays that grow to five minutes. Closing the iterator, or the client from any thread, ends it.
+
+        Args:
+            source: The folder on the portal.
+            folder: The local folder, which is made if it does not exist.
+            delete: As for `DirectIO.mirror`.
+            trash_days: As for `DirectIO.mirror`.
+            max_delete: As for `DirectIO.mirror`, for each round.
+            include: As for `DirectIO.mirror`.
+            exclude: As for `DirectIO.mirror`.
+            dry_run: As for `DirectIO.mirror`.
+            max_files: As for `DirectIO.mirror`.
+            progress: As for `DirectIO.mirror`.
+            feed: As for `DirectIO.mirror`.
+
+        Returns:
+            An iterator with what each round did. Nothing is sent before its first step.
+
+        Raises:
+            DirectIOError: The client was closed, or as `DirectIO.mirror` raises.
+            OSError: As `DirectIO.mirror` raises.
+            ValueError: As `DirectIO.mirror` raises.
+
+        Example:
+            >>> for result in client.follow("/My Files/reports", "reports"):
+            ...     print(result.added, result.failed)
+        """
+        return self._core.follow(
+            source,
+            folder,
+            delete=delete,
+            trash_days=trash_days,
+            max_delete=max_delete,
+            include=include,
+            exclude=exclude,
+            dry_run=dry_run,
+            max_files=max_files,
+            progress=progress,
+            feed=feed,
+        )
 
     def open(self, file_id: FileRef, *, readahead: int | None = None) -> DirectFile:
         """Open a file as a seekable binary file, whose blocks are fetched as they are read.

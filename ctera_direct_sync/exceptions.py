@@ -16,6 +16,7 @@
           LoginError  NamespaceConnectionError  NamespaceTimeout
           PathNotFoundError  NotAFolderError  IsAFolderError  AccessDeniedError
           CursorRejectedError  TooManyFoldersError
+        TooManyDeletionsError            .count
 
 Each carries `errno`, `strerror` and `filename` (the file ID, or the path), survives pickling, and says
 what to do next. None ever holds a key, a token or the query of a URL.
@@ -55,6 +56,7 @@ __all__ = [
     "ObjectNotFoundError",
     "PathNotFoundError",
     "StreamError",
+    "TooManyDeletionsError",
     "TooManyFoldersError",
     "UnAuthorized",
     "UnprocessableContent",
@@ -385,3 +387,28 @@ class NamespaceTimeout(NamespaceError):
     """The portal did not answer in time."""
 
     default_errno = _errno.ETIMEDOUT
+
+
+# --- mirrors -----------------------------------------------------------------------------------------
+
+
+class TooManyDeletionsError(DirectIOError):
+    """A run of a mirror would delete more files than `max_delete` allows, and changed nothing.
+
+    Args:
+        strerror: What happened, and what to do.
+        count: The number of files that the run would delete.
+        errno: The error number. None: the `default_errno` of the class.
+    """
+
+    default_errno = _errno.ECANCELED
+
+    count: int
+    """The number of files that the run would delete."""
+
+    def __init__(self, strerror: str, count: int, *, errno: int | None = None) -> None:
+        super().__init__(strerror, errno=errno)
+        self.count = count
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self.strerror, self.count)

@@ -737,6 +737,35 @@ def stat_within(names: Namespace, path: str, scope: CancelScope) -> Entry:
     return names._call_within(path, scope, lambda own: names._names.stat(path, own))
 
 
+def walk_within(
+    names: Namespace,
+    path: str,
+    scope: CancelScope,
+    on_error: Callable[[NamespaceError], object] | None,
+) -> Iterator[Entry]:
+    """Return what `Namespace.walk` does, for a caller that has a cancel scope of its own.
+
+    The thread that iterates must not attach anything else to the scope meanwhile.
+
+    Raises:
+        Cancelled: The caller's scope was cancelled.
+        NamespaceError: As `Namespace.walk` raises.
+    """
+    try:
+        with names._scope() as own:
+            scope.attach(own.cancel)
+            try:
+                yield from walk_tree(names._names, path, names._workers(), own, on_error).run()
+                return
+            finally:
+                scope.detach()
+                own.cancel()
+    except Cancelled:
+        pass
+    scope.check()
+    raise _cancelled(path)
+
+
 def find_within(
     names: Namespace, folder: str, wanted: Container[str], count: int, scope: CancelScope
 ) -> dict[str, Entry]:

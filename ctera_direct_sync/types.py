@@ -40,6 +40,7 @@ __all__ = [
     "FileRef",
     "KeyPair",
     "Metadata",
+    "Mirrored",
     "Outcome",
     "SignedURL",
     "Token",
@@ -331,6 +332,34 @@ class BatchResult(NamedTuple):
     def ok(self) -> bool:
         """Whether the file is there, whole and checked."""
         return self.error is None
+
+
+class Mirrored(NamedTuple):
+    """What one run of a mirror did."""
+
+    added: int
+    """Number of files that were downloaded to a new path."""
+    updated: int
+    """Number of files that were downloaded in the place of an older or a missing one."""
+    moved: int
+    """Number of files that were renamed or moved here, without a download."""
+    deleted: int
+    """Number of files that were deleted here, or put into the trash."""
+    unchanged: int
+    """Number of files that were complete already."""
+    conflicts: list[tuple[str, str]]
+    """Path and reason of each file that was changed here, or was here before. Nothing of it is lost."""
+    failed: list[tuple[str, str]]
+    """Path and reason of each entry that could not be mirrored. The next run tries again."""
+    nbytes: int
+    """Number of bytes that were downloaded."""
+    seconds: float
+    """Duration of the run, in seconds."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything of the source is here."""
+        return not self.failed
 
 
 class BlockEvent(NamedTuple):

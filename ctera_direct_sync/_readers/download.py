@@ -9,7 +9,7 @@ import logging
 import operator
 import os
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, Callable, NamedTuple, Union
+from typing import IO, Any, Callable, NamedTuple, Protocol, Union
 
 from .. import codec
 from .._base.cancellation import Cancelled, CancelScope
@@ -25,7 +25,15 @@ from .part_file import DownloadPlan, PartFile, Run
 from .stream import Streamer
 from .targets import is_stream, open_stream
 
-__all__ = ["Finished", "Progress", "Target", "Verify", "download"]
+__all__ = [
+    "Finished",
+    "Progress",
+    "Sink",
+    "Target",
+    "Verify",
+    "download",
+    "download_pieces",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -142,6 +150,50 @@ def download(
                 written = _to_place(file, place, plan, options)
     seconds = perf_counter() - began
     return Finished(Download(path, stop - start, written.crc32c, seconds), written.unchanged)
+
+
+class Sink(Protocol):
+    """What takes the pieces of a download, in any order and on any thread."""
+
+    def write(self, offset: int, data: bytes | memoryview, crc32c: int) -> None:
+        """Write a piece.
+
+        Args:
+            offset: The offset of the piece in the file.
+            data: The bytes.
+            crc32c: The CRC32C of the bytes.
+        """
+
+
+def download_pieces(
+    file: ListedFile, sink: Sink, *, progress: Progress | None = None, scope: CancelScope
+) -> int:
+    """Download a whole file to something that takes its pieces.
+
+    Args:
+        file: The file.
+        sink: What takes the pieces.
+        progress: Called with the bytes done and the bytes in total.
+        scope: Cancels the download from another thread.
+
+    Returns:
+        The CRC32C of all bytes. Every byte was written then.
+
+    Raises:
+        Cancelled: The scope or the client was cancelled.
+        DirectIOError: A block could not be had.
+        OSError: The sink cannot be written.
+    """
+    plan = DownloadPlan(file.metadata, 0, file.metadata.size)
+    options = _Options(False, progress or _no_progress, None, None, scope)
+    tally = _Tally(plan)
+    try:
+        _fetch_missing(file, plan, sink, (), tally, options)
+    except (CancelledError, ClientClosed):
+        raise Cancelled from None
+    crc32c = tally.finish(file.file_id)
+    scope.check()
+    return crc32c
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -307,7 +359,7 @@ def _cancellable(file_id: int) -> Iterator[None]:
 def _fetch_missing(
     file: ListedFile,
     plan: DownloadPlan,
-    part_file: PartFile,
+    sink: Sink,
     runs: Sequence[Run],
     tally: _Tally,
     options: _Options,
@@ -320,7 +372,7 @@ def _fetch_missing(
         with file.storage.buffers.acquire() as buffer:
             data, crc32c = file.fetch_into(buffer, piece, transfer_scope)
             transfer_scope.check()
-            part_file.write(offset, data, crc32c)
+            sink.write(offset, data, crc32c)
             return Run(offset, len(data), crc32c)
 
     progress(tally.nbytes, plan.size)
@@ -347,7 +399,7 @@ def _fetch_missing(
             scope.detach()
             jobs.close()
     finally:
-        # The part file may be closed only once no worker writes to it.
+        # The sink may be closed only once no worker writes to it.
         engine.drain(transfer)
 
 

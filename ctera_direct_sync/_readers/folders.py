@@ -83,6 +83,24 @@ class Folder:
             return Folder(path, None)
         return Folder(path, _open_folder(name, path, self._fd))
 
+    def existing(self, name: str) -> Folder:
+        """Open a folder in this one, which must exist.
+
+        Args:
+            name: The name of the folder.
+
+        Raises:
+            FileNotFoundError: There is nothing of this name.
+            NotADirectoryError: The name belongs to a file or a symbolic link.
+        """
+        path = self.path_of(name)
+        if not _HAS_DIR_FD or self._fd is None:
+            found = self.lstat(name)
+            if not stat.S_ISDIR(found.st_mode) or os.path.realpath(path) != path:
+                raise _not_a_folder(path)
+            return Folder(path, None)
+        return Folder(path, _open_folder(name, path, self._fd))
+
     def close(self) -> None:
         """Close the descriptor of the folder. Its methods can no longer be used."""
         fd, self._fd = self._fd, None
@@ -219,6 +237,88 @@ class Folder:
         except OSError as error:
             error.filename, error.filename2 = self.path_of(name), self.path_of(target)
             raise
+
+    def move(self, name: str, folder: Folder, target: str) -> None:
+        """Rename a file or folder into another folder. A file that has the new name is replaced.
+
+        Args:
+            name: The present name in this folder.
+            folder: The other folder, on the same disk.
+            target: The new name.
+        """
+        try:
+            if self._fd is None or folder._fd is None:
+                os.replace(self.path_of(name), folder.path_of(target))
+            else:
+                os.replace(name, target, src_dir_fd=self._fd, dst_dir_fd=folder._fd)
+        except OSError as error:
+            error.filename, error.filename2 = self.path_of(name), folder.path_of(target)
+            raise
+
+    def make_folder(self, name: str, mode: int = 0o777) -> None:
+        """Make a folder in this one."""
+        try:
+            os.mkdir(self._name(name), mode, dir_fd=self._fd)
+        except OSError as error:
+            error.filename = self.path_of(name)
+            raise
+
+    def remove_folder(self, name: str) -> None:
+        """Remove an empty folder."""
+        try:
+            os.rmdir(self._name(name), dir_fd=self._fd)
+        except OSError as error:
+            error.filename = self.path_of(name)
+            raise
+
+    def names(self) -> list[tuple[str, os.stat_result]]:
+        """Return the names in the folder, each with its status. Symbolic links are not followed.
+
+        The folder must be readable. What is removed meanwhile is left out.
+        """
+        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+        fd = None if self._fd is None else os.open(os.curdir, flags, dir_fd=self._fd)
+        found = []
+        try:
+            with os.scandir(self.path if fd is None else fd) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        # On Windows, only os.lstat tells the inode number.
+                        status = (
+                            self.lstat(entry.name)
+                            if _WINDOWS
+                            else entry.stat(follow_symlinks=False)
+                        )
+                        found.append((entry.name, status))
+        except OSError as error:
+            error.filename = self.path
+            raise
+        finally:
+            if fd is not None:
+                os.close(fd)
+        return found
+
+    def open_to_read(self, name: str) -> int:
+        """Open a regular file of any user for reading. Return the descriptor.
+
+        Raises:
+            FileExistsError: The name belongs to something else than a regular file.
+        """
+        path = self.path_of(name)
+        self._check_regular(self.lstat(name), path)
+        try:
+            fd = os.open(self._name(name), os.O_RDONLY | _FILE_FLAGS, dir_fd=self._fd)
+        except OSError as error:
+            error.filename = path
+            if error.errno in _LINK_ERRNOS:
+                raise _not_a_file(path) from None
+            raise
+        try:
+            self._check_regular(os.fstat(fd), path)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def flush(self) -> None:
         """Flush renamings to the disk. The folder must be readable. On Windows this does nothing."""

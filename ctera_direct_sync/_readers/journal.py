@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from .folders import Folder, ForeignFileError
 
-__all__ = ["Completion", "Entries", "Journal"]
+__all__ = ["Completion", "Entries", "Journal", "read_completion"]
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +60,28 @@ class Completion(NamedTuple):
         """Return whether a file has this size and this time, at the lower resolution of both times."""
         step = max(_time_step(self.mtime_ns), _time_step(found.st_mtime_ns))
         return found.st_size == self.size and abs(found.st_mtime_ns - self.mtime_ns) < step
+
+
+def read_completion(folder: Folder, name: str) -> Completion | None:
+    """Return what a journal says of a complete file, whatever download made it.
+
+    Args:
+        folder: The folder of the target.
+        name: The name of the journal.
+
+    Returns:
+        The size and checksum. None if the download is not complete, or the journal cannot be used.
+    """
+    try:
+        fd = folder.open_own(name, os.O_RDONLY)
+    except OSError:
+        return None
+    with open(fd, "rb") as file:
+        record = _parse_header(file.readline())
+    if record is None or record["version"] != _VERSION or record.get("complete") is not True:
+        return None
+    members = [member for each in Completion._fields if type(member := record.get(each)) is int]
+    return Completion(*members) if len(members) == len(Completion._fields) else None
 
 
 class Journal:

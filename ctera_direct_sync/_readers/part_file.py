@@ -30,7 +30,16 @@ from .folders import Place, flush
 from .journal import Completion, Entries, Journal
 from .locks import LockedFile
 
-__all__ = ["DownloadPlan", "PartFile", "Recovered", "Run", "is_own_name"]
+__all__ = [
+    "DownloadPlan",
+    "OwnNames",
+    "PartFile",
+    "Recovered",
+    "Run",
+    "is_journal",
+    "is_own_name",
+    "name_of_target",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +59,16 @@ def is_own_name(name: str) -> bool:
     """
     name = name.lower()
     return name.startswith(".") and name.endswith((_PART, _JOURNAL, _JOURNAL + _NEW))
+
+
+def is_journal(name: str) -> bool:
+    """Return whether a file name is that of a journal."""
+    return is_own_name(name) and name.lower().endswith(_JOURNAL)
+
+
+def name_of_target(journal: str) -> str:
+    """Return the name of the file that a journal belongs to. Of a very long name only a hash is known."""
+    return journal[1 : -len(_JOURNAL)]
 
 
 class OwnNames(NamedTuple):

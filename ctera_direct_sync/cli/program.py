@@ -27,7 +27,7 @@ from ..client import DirectIO
 from ..namespace import Namespace
 from ..settings import Settings
 from ..version import __version__
-from . import batch, changes, emulator, info, listing, login, startup
+from . import batch, changes, emulator, info, listing, login, mirror, startup, verify
 from .arguments import Parser, add_file_id, add_portal
 from .download import add_cat_arguments, add_download_arguments, cat, download
 from .errors import UsageError, explain, explain_item, shortage
@@ -116,6 +116,15 @@ def make_parser() -> argparse.ArgumentParser:
     command = _add(commands, "batch", text, command=_batch)
     batch.add_arguments(command)
     add_portal(command)
+
+    text = "make a local folder equal to a folder of the portal"
+    command = _add(commands, "mirror", text, command=_mirror)
+    mirror.add_arguments(command)
+    add_portal(command)
+
+    text = "read the folder of a mirror or batch again, and compare it with its checksums"
+    command = _add(commands, "verify", text, command=_verify, connect=lambda _: verify.NoClient())
+    verify.add_arguments(command)
 
     text = "write a file, or a range of it, to standard output"
     add_cat_arguments(_add(commands, "cat", text, command=cat))
@@ -290,6 +299,16 @@ def _batch(client: DirectIO, options: argparse.Namespace) -> int:
         return batch.run(client, options, write_output, explain_item)
     except ManifestError as error:
         raise UsageError(str(error)) from None
+
+
+def _mirror(client: DirectIO, options: argparse.Namespace) -> int:
+    if options.json or not options.quiet:
+        standard_output()  # A mirror begins only if its log can be written.
+    return mirror.run(client, options, write_output)
+
+
+def _verify(_: verify.NoClient, options: argparse.Namespace) -> int:
+    return verify.run(options, write_output)
 
 
 def _info(client: DirectIO, options: argparse.Namespace) -> None:

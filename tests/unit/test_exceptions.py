@@ -72,13 +72,14 @@ def test_tree(name):
 def test_tree_is_complete():
     """The module exports the tree, the aliases and BlockInfo, and the package the same names.
 
-    The errors of names are in tests/unit/names/test_errors.py.
+    The errors of names are in tests/unit/names/test_errors.py, that of mirrors is in tests/unit/mirror.
     """
     defined = {
         name for name, value in vars(exceptions).items() if getattr(value, "__mro__", None) and
         issubclass(value, BaseException)
     }  # fmt: skip
     names = {each for each in defined if issubclass(getattr(exceptions, each), NamespaceError)}
+    names.add("TooManyDeletionsError")
     assert sorted(exceptions.__all__) == sorted([*TREE, *ALIASES, *names, "BlockInfo"])
     assert defined - names == {*TREE, *ALIASES}
     for name in exceptions.__all__:

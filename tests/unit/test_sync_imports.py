@@ -16,7 +16,7 @@ PRIMITIVES = {"_thread", "asyncio", "concurrent", "multiprocessing", "queue", "t
 
 MODULES = sorted(
     path.relative_to(PACKAGE).as_posix()
-    for folder in ("_base", "_engine", "_readers")
+    for folder in ("_base", "_engine", "_readers", "_mirror")
     for path in (PACKAGE / folder).rglob("*.py")
     if path.name != "sync.py"
 )

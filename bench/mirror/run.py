@@ -1,0 +1,248 @@
+"""Measure mirrors: a first run of small files, a run without a change, and a plan of many files.
+
+    python bench/mirror/run.py [--files 2000] [--latency 0.03] [--unchanged 100000] [--planned 1000000]
+
+The emulator runs in a process of its own. Each client runs in a process of its own as well, so that its CPU
+time and peak memory are its own. 0 leaves a part out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+CLOUD_FOLDER = "/My Files"
+
+
+def serve(files: int, size: int, latency: float) -> None:
+    """Run the emulator until standard input ends. Print the number of requests at each line."""
+    from ctera_direct_sync.emulator import Emulator
+
+    per_folder = 100
+    tree = {
+        f"folder-{number:05}": {
+            f"file-{each:07}.bin": f"{each:07}".encode() * (size // 7 + 1)
+            for each in range(number * per_folder, min(files, (number + 1) * per_folder))
+        }
+        for number in range(-(-files // per_folder))
+    }
+    with Emulator(tree=tree) as emulator:
+        emulator.latency = latency
+        keys = (emulator.access_key_id, emulator.secret_access_key)
+        print(json.dumps([emulator.url, *keys, emulator.username, emulator.password]), flush=True)
+        for _ in sys.stdin:
+            print(json.dumps(emulator.log.total("portal")), flush=True)
+
+
+def run_client(kind: str, where: list[str], folder: str) -> dict[str, Any]:
+    """Fill a folder in one way, and return the figures."""
+    import ctera_direct_sync as ctera_direct
+
+    url, access, secret, user, password = where
+    with ctera_direct.Namespace(url, user, password) as names:
+        items = []
+        if kind == "batch":
+            entries = [each for each in names.walk(CLOUD_FOLDER) if not each.is_dir]
+            items = [(each, each.path[len(CLOUD_FOLDER) + 1 :]) for each in entries]
+        with ctera_direct.DirectIO(url, access, secret, namespace=names) as client:
+            cpu, began = time.process_time(), time.perf_counter()
+            if kind == "batch":
+                assert all(each.ok for each in client.download_many(items, folder))
+            else:
+                result = client.mirror(CLOUD_FOLDER, folder)
+                assert result.ok
+            seconds = time.perf_counter() - began
+            cpu = time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "cpu": cpu, "peak_mib": peak}
+
+
+def prepare_unchanged(where: list[str], folder: str) -> None:
+    """Make a mirror of all files without downloading them: state and folder as after a first run."""
+    import ctera_direct_sync as ctera_direct
+    from ctera_direct_sync import codec
+    from ctera_direct_sync._mirror import runner
+
+    def fetch(self: Any, file: Any, place: Any, scope: Any, progress: Any) -> int:
+        number = int(file.path[-11:-4])
+        data = f"{number:07}".encode() * (file.size // 7)
+        fd = place.folder.create(place.name, os.O_WRONLY)
+        os.write(fd, data)
+        os.close(fd)
+        return codec.crc32c(data)
+
+    from ctera_direct_sync import _core
+
+    _core.ClientCore._fetch_to = fetch  # type: ignore[method-assign]
+    runner.flush = lambda fd: None  # type: ignore[assignment]
+    url, access, secret, user, password = where
+    with (
+        ctera_direct.Namespace(url, user, password) as names,
+        ctera_direct.DirectIO(url, access, secret, namespace=names) as client,
+    ):
+        assert client.mirror(CLOUD_FOLDER, folder).ok
+
+
+def plan_many(count: int) -> dict[str, Any]:
+    """Compare a source of many files with a state of the same, and return the figures."""
+    from ctera_direct_sync._mirror.filters import Filter
+    from ctera_direct_sync._mirror.planner import Options, plan
+    from ctera_direct_sync._mirror.state import State, entry_of
+    from ctera_direct_sync._mirror.survey import Survey
+    from ctera_direct_sync._mirror.values import Remote
+
+    def source() -> Iterator[Remote]:
+        for number in range(count):
+            if number % 1000 == 0:
+                yield Remote(f"folder-{number // 1000:05}", True)
+            path = f"folder-{number // 1000:05}/file-{number:07}"
+            yield Remote(path, False, number + 1, 1000, number, folder_id=1)
+
+    state = State.in_memory(None)
+    with state.transaction():
+        for each in source():
+            state.save(entry_of(each))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    began = time.perf_counter()
+    survey = Survey(state, None, Filter(), None, lambda: None)
+    survey.read_remote(source())
+    planned = plan(survey.remote, survey.known, survey.local, Options())
+    assert not list(planned.steps())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": time.perf_counter() - began, "peak_mib": peak, "state_mib": before}
+
+
+class Server:
+    """The emulator, in a process of its own."""
+
+    def __init__(self, *arguments: object) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--serve", *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.where = self._read()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def requests(self) -> int:
+        """Return the number of the portal's requests so far."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return int(self._read())
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def call(*arguments: object) -> dict[str, Any]:
+    """Run a part of this program in a process of its own, and return what it prints."""
+    line = [sys.executable, __file__, *map(str, arguments)]
+    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def main() -> None:
+    """Measure, and print a line for each figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--size", type=int, default=20_000)
+    parser.add_argument("--latency", type=float, default=0.03)
+    parser.add_argument("--unchanged", type=int, default=100_000)
+    parser.add_argument("--planned", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--client", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--prepare", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--plan", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(int(options.serve[0]), int(options.serve[1]), float(options.serve[2]))
+    elif options.client:
+        kind, where, folder = options.client
+        print(json.dumps(run_client(kind, json.loads(where), folder)))
+    elif options.prepare:
+        prepare_unchanged(json.loads(options.prepare[0]), options.prepare[1])
+        print("{}")
+    elif options.plan:
+        print(json.dumps(plan_many(options.plan)))
+    else:
+        measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Run each part, and print its figures."""
+    top = tempfile.mkdtemp(
+        prefix="ctera-bench-mirror-", dir=ROOT / "build" if (ROOT / "build").is_dir() else None
+    )
+    try:
+        if options.files:
+            measure_first_run(options, top)
+        if options.unchanged:
+            measure_unchanged(options, top)
+        if options.planned:
+            found = call("--plan", options.planned)
+            print(
+                f"plan without a change, {options.planned} files: {found['seconds']:.1f} s, peak "
+                f"{found['peak_mib']:.0f} MiB, of which the state in memory {found['state_mib']:.0f} MiB"
+            )
+    finally:
+        shutil.rmtree(top)
+
+
+def measure_first_run(options: argparse.Namespace, top: str) -> None:
+    """Measure the first run of small files, beside a batch."""
+    best: dict[str, dict[str, Any]] = {}
+    with Server(options.files, options.size, options.latency) as server:
+        for number in range(options.rounds):
+            for kind in ("batch", "mirror"):
+                folder = f"{top}/{kind}-{number}"
+                found = call("--client", kind, json.dumps(server.where), folder)
+                if kind not in best or found["seconds"] < best[kind]["seconds"]:
+                    best[kind] = found
+    for kind, found in best.items():
+        rate, cpu = options.files / found["seconds"], found["cpu"] / options.files * 1000
+        print(
+            f"{kind}, first run, {options.files} files of {options.size} bytes, {options.latency} s per "
+            f"answer: {found['seconds']:.2f} s, {rate:.0f} files/s, CPU {cpu:.2f} ms per file, peak "
+            f"{found['peak_mib']:.0f} MiB"
+        )
+    print(f"ratio: {best['batch']['seconds'] / best['mirror']['seconds']:.1f}")
+
+
+def measure_unchanged(options: argparse.Namespace, top: str) -> None:
+    """Measure a run without a change."""
+    with Server(options.unchanged, 10, 0.0) as server:
+        call("--prepare", json.dumps(server.where), f"{top}/unchanged")
+        before = server.requests()
+        found = call("--client", "mirror", json.dumps(server.where), f"{top}/unchanged")
+        requests = server.requests() - before
+    print(
+        f"mirror, no change, {options.unchanged} files: {found['seconds']:.2f} s, "
+        f"CPU {found['cpu']:.2f} s, peak {found['peak_mib']:.0f} MiB, "
+        f"{requests} requests of the portal with signing in and out"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Making a local folder equal to a folder of the portal, and keeping it so."""

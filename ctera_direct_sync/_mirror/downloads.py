@@ -1,0 +1,82 @@
+"""Downloading one file of a mirror to the mirror's own folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Callable
+
+from .._base.cancellation import CancelScope
+from .._base.sync import Lock
+from .._readers.download import download, download_pieces
+from .._readers.folders import Place
+from .._readers.listed_file import ListedFile
+
+__all__ = ["download_to"]
+
+#: From this size on, a download keeps its progress on the disk, so that the next run continues it.
+_RESUMED_SIZE_BYTES = 32 * 1024 * 1024
+
+
+def download_to(
+    file: ListedFile,
+    place: Place,
+    scope: CancelScope,
+    progress: Callable[[int, int], object] | None,
+) -> int:
+    """Download a file to a place, and return the CRC32C of its bytes.
+
+    A small file is not flushed to the disk: the mirror does so before the file gets its path.
+
+    Args:
+        file: The file.
+        place: The place, in a folder that only the mirror writes to.
+        scope: The scope that cancels the download.
+        progress: Called with the bytes done and the bytes in total.
+
+    Raises:
+        Cancelled: The scope was cancelled.
+        DirectIOError: A block could not be had.
+        OSError: The place cannot be written.
+    """
+    size = file.metadata.size
+    if size >= _RESUMED_SIZE_BYTES:
+        finished = download(file, place, 0, size, resume=True, progress=progress, scope=scope)
+        return finished.download.crc32c
+    with contextlib.suppress(FileNotFoundError):
+        place.folder.unlink(place.name)
+    fd = place.folder.create(place.name, os.O_WRONLY)
+    try:
+        return download_pieces(file, _Sink(fd, os.fspath(place)), progress=progress, scope=scope)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            place.folder.unlink(place.name)
+        raise
+    finally:
+        os.close(fd)
+
+
+class _Sink:
+    """Writes pieces to a file, at their offsets."""
+
+    def __init__(self, fd: int, path: str) -> None:
+        self._fd = fd
+        self._path = path
+        self._lock = Lock()
+
+    def write(self, offset: int, data: bytes | memoryview, crc32c: int) -> None:
+        """Write a piece."""
+        view = memoryview(data)
+        try:
+            if hasattr(os, "pwrite"):
+                while view:
+                    written = os.pwrite(self._fd, view, offset)
+                    view, offset = view[written:], offset + written
+                return
+            with self._lock:
+                os.lseek(self._fd, offset, os.SEEK_SET)
+                while view:
+                    view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            error.filename = self._path
+            raise

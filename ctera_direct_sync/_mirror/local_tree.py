@@ -1,0 +1,412 @@
+"""The mirrored folder on the disk. No path is ever followed through a symbolic link.
+
+Each step opens the folders of a path one by one, from the mirrored folder on. So it changes nothing if
+another program puts a symbolic link into the place of a folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Callable
+
+from .. import codec
+from .._readers.folders import Folder, ForeignFileError
+from .._readers.locks import LockedFile
+from .._readers.part_file import is_own_name
+from .local_names import OWN_FOLDER
+from .values import Local, LocalKind, split
+
+__all__ = ["ChangedMeanwhile", "LocalTree", "local_of", "lock_own"]
+
+#: Opened folders that are kept for the next steps.
+_MAX_OPEN = 32
+_READ_SIZE_BYTES = 1024 * 1024
+#: SQLite stores signed numbers of 64 bits, and some file systems have larger inode numbers.
+_INODE_MASK = 2**63 - 1
+
+_LOCK_NAME = "lock"
+_STAGE, _TRASH, _DOWNLOADS = "stage", "trash", "downloads"
+
+
+class ChangedMeanwhile(OSError):
+    """What is at a path is not what the plan was made for, so the step was not done."""
+
+
+def local_of(path: str, found: os.stat_result, *, clean: bool = False) -> Local:
+    """Return what is at a path, from its status."""
+    kind: LocalKind = "other"
+    # On Windows, a junction or another reparse point leads elsewhere, as a symbolic link does.
+    if not getattr(found, "st_file_attributes", 0) & 0x400:
+        if stat.S_ISREG(found.st_mode):
+            kind = "file"
+        elif stat.S_ISDIR(found.st_mode):
+            kind = "folder"
+    return Local(path, kind, found.st_size, found.st_mtime_ns, found.st_ino & _INODE_MASK, clean)
+
+
+def _is_own(owner: int, own: Folder) -> bool:
+    """Return whether a new file gets this owner, too.
+
+    Network file systems may map users, and FAT has one owner for all files.
+    """
+    if not hasattr(os, "geteuid") or owner == os.geteuid():
+        return True
+    name = f"probe-{os.getpid()}"
+    try:
+        fd = own.create(name, os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        return os.fstat(fd).st_uid == owner
+    finally:
+        os.close(fd)
+        own.unlink(name)
+
+
+def lock_own(own: Folder) -> LockedFile:
+    """Keep other runs out of a mirrored folder, until the lock is released.
+
+    Args:
+        own: The mirror's own folder.
+
+    Raises:
+        BlockingIOError: Another run is at work.
+    """
+    try:
+        return LockedFile(own, _LOCK_NAME)
+    except BlockingIOError:
+        raise BlockingIOError(
+            errno.EAGAIN,
+            "another run is at work in this folder: wait until it is done",
+            os.path.dirname(own.path),
+        ) from None
+
+
+class LocalTree:
+    """The mirrored folder, and the mirror's own folder in it.
+
+    Args:
+        root: The mirrored folder, opened.
+        own: The mirror's own folder, opened. None if it does not exist, for a dry run.
+    """
+
+    def __init__(self, root: Folder, own: Folder | None) -> None:
+        self.root = root
+        self._own = own
+        self._open: OrderedDict[str, Folder] = OrderedDict()
+        self._touched: set[str] = set()
+
+    @staticmethod
+    def open_own(root: Folder, *, make: bool) -> Folder | None:
+        """Open the mirror's own folder, which only this user may enter.
+
+        Args:
+            root: The mirrored folder.
+            make: Whether to make it if it does not exist.
+
+        Raises:
+            ForeignFileError: It belongs to another user.
+            NotADirectoryError: A file or a symbolic link has its name.
+        """
+        try:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    root.make_folder(OWN_FOLDER, 0o700)
+            found = root.lstat(OWN_FOLDER)
+        except FileNotFoundError:
+            if make:
+                raise
+            return None
+        own = root.existing(OWN_FOLDER)
+        try:
+            if not _is_own(found.st_uid, own):
+                raise ForeignFileError(
+                    errno.EACCES,
+                    "this folder of a mirror belongs to another user: mirror as that user, or choose "
+                    "another folder",
+                    own.path,
+                )
+            if make and os.name != "nt" and stat.S_IMODE(found.st_mode) != 0o700:
+                # Some file systems, such as FAT, have no permissions.
+                with contextlib.suppress(OSError):
+                    os.chmod(own.path, 0o700)
+            if make:
+                for name in (_STAGE, _TRASH, _DOWNLOADS):
+                    with contextlib.suppress(FileExistsError):
+                        own.make_folder(name, 0o700)
+                        # A power cut must not take the state away, and leave the files.
+                        own.flush()
+                        root.flush()
+        except BaseException:
+            own.close()
+            raise
+        return own
+
+    def close(self) -> None:
+        """Close all folders but the mirrored one and the mirror's own. Later steps open them anew."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def folder(self, path: str) -> Folder:
+        """Return an opened folder. The caller does not close it, nor keep it for later.
+
+        Raises:
+            FileNotFoundError: It does not exist.
+            NotADirectoryError: A part of the path is a file or a symbolic link.
+        """
+        if not path:
+            return self.root
+        if path == OWN_FOLDER and self._own is not None:
+            return self._own
+        folder = self._open.get(path)
+        if folder is not None:
+            self._open.move_to_end(path)
+            return folder
+        parent, name = split(path)
+        folder = self.folder(parent).existing(name)
+        self._open[path] = folder
+        return folder
+
+    def _trim(self) -> None:
+        """Close folders that were not used for long. Only between steps: a closed one is of no use."""
+        while len(self._open) > _MAX_OPEN:
+            self._open.popitem(last=False)[1].close()
+
+    def find(self, path: str) -> Local | None:
+        """Return what is at a path, or None."""
+        self._trim()
+        parent, name = split(path)
+        try:
+            return local_of(path, self.folder(parent).lstat(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def list_folder(self, path: str) -> list[Local]:
+        """Return what is in a folder, but not the mirror's own folder."""
+        self._trim()
+        prefix = f"{path}/" if path else ""
+        found = [local_of(prefix + name, status) for name, status in self.folder(path).names()]
+        return found if path else [each for each in found if each.path != OWN_FOLDER]
+
+    def checksum(self, path: str, check: Callable[[], object]) -> int:
+        """Return the CRC32C of a file.
+
+        Args:
+            path: The path.
+            check: Called now and then; an error that it raises ends the reading.
+        """
+        crc32c = 0
+        with self._open_file(path) as file:
+            while data := file.read(_READ_SIZE_BYTES):
+                check()
+                crc32c = codec.crc32c(data, crc32c)
+        return crc32c
+
+    # --- changing --------------------------------------------------------------------------------
+
+    def rename(self, source: str, target: str, expected: Local, over: Local | None = None) -> None:
+        """Rename a file or folder.
+
+        Args:
+            source: The present path.
+            target: The new path, whose folder must exist.
+            expected: What must be at the present path.
+            over: What must be at the new path, and is replaced. None: nothing.
+
+        Raises:
+            ChangedMeanwhile: Something else is there.
+        """
+        self._expect(source, expected)
+        is_same = False
+        if over is None:
+            occupant = self.find(target)
+            # On a disk that does not tell the names apart, the target is the file itself.
+            is_same = (
+                occupant is not None and occupant[1:5] == expected[1:5] and expected.inode != 0
+            )
+            if occupant is not None and not is_same:
+                raise _changed(self.root.path_of(target))
+        else:
+            self._expect(target, over)
+        parent, name = split(source)
+        above, new = split(target)
+        self._close_below(source)
+        to = self.folder(above)
+        from_ = self.folder(parent)
+        from_.move(name, to, new)
+        self._touched.update((parent, above))
+
+    def copy_mode(self, path: str, download: str) -> None:
+        """Give a download the permissions of the file that it replaces, without setuid and setgid."""
+        parent, name = split(path)
+        with contextlib.suppress(OSError):
+            mode = stat.S_IMODE(self.folder(parent).lstat(name).st_mode) & 0o777
+            os.chmod(self.root.path_of(download), mode)
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder, unless it is there."""
+        parent, name = split(path)
+        with contextlib.suppress(FileExistsError):
+            self.folder(parent).make_folder(name)
+            self._touched.add(parent)
+        self.folder(path)
+
+    def remove_folder(self, path: str) -> bool:
+        """Remove an empty folder. Return whether it is gone."""
+        parent, name = split(path)
+        self._close_below(path)
+        try:
+            self.folder(parent).remove_folder(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
+                return False
+            raise
+        self._touched.add(parent)
+        return True
+
+    def remove(self, path: str, expected: Local) -> None:
+        """Remove a file.
+
+        Raises:
+            ChangedMeanwhile: Something else is there.
+        """
+        self._expect(path, expected)
+        parent, name = split(path)
+        self.folder(parent).unlink(name)
+        self._touched.add(parent)
+
+    def flush(self) -> None:
+        """Flush all renamings since the last call to the disk."""
+        touched, self._touched = self._touched, set()
+        for path in sorted(touched):
+            # A folder that is gone was in another that was flushed.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                self.folder(path).flush()
+
+    def _now(self, path: str) -> Local:
+        found = self.find(path)
+        if found is None:
+            raise _changed(self.root.path_of(path))
+        return found
+
+    def _expect(self, path: str, expected: Local) -> None:
+        found = self._now(path)
+        is_same = (
+            found.kind == "folder" if expected.kind == "folder" else found[1:5] == expected[1:5]
+        )
+        if not is_same:
+            raise _changed(self.root.path_of(path))
+
+    def _close_below(self, path: str) -> None:
+        """Close the folders at and below a path that is about to change."""
+        prefix = f"{path}/"
+        for each in [p for p in self._open if p == path or p.startswith(prefix)]:
+            self._open.pop(each).close()
+
+    # --- the mirror's own files ------------------------------------------------------------------
+
+    def staged_path(self, number: int) -> str:
+        """Return the path that a file has between its old and its new one."""
+        return f"{OWN_FOLDER}/{_STAGE}/{number}"
+
+    def open_downloads(self) -> Folder:
+        """Open the folder of downloads that are not in their place yet. The caller closes it."""
+        return self.folder(OWN_FOLDER).existing(_DOWNLOADS)
+
+    def purge_downloads(self, *, keep_parts: bool) -> None:
+        """Remove what earlier runs left.
+
+        Args:
+            keep_parts: Whether to keep the parts of large files, from which a download continues.
+        """
+        for found in self.list_folder(f"{OWN_FOLDER}/{_DOWNLOADS}"):
+            parent, name = split(found.path)
+            if not (keep_parts and is_own_name(name)):
+                self.folder(parent).unlink(name)
+
+    def is_equal(self, path: str, other: str, check: Callable[[], object]) -> bool:
+        """Return whether two files have the same bytes."""
+        with self._open_file(path) as one, self._open_file(other) as two:
+            while True:
+                check()
+                data = one.read(_READ_SIZE_BYTES)
+                if data != two.read(_READ_SIZE_BYTES):
+                    return False
+                if not data:
+                    return True
+
+    def _open_file(self, path: str) -> io.BufferedReader:
+        parent, name = split(path)
+        return open(self.folder(parent).open_to_read(name), "rb")
+
+    def downloaded_path(self, name: str) -> str:
+        """Return the path of a download."""
+        return f"{OWN_FOLDER}/{_DOWNLOADS}/{name}"
+
+    def trash_path(self, run: str, path: str) -> str:
+        """Return a free path in the trash, and make the folders above it.
+
+        Args:
+            run: The time of the run.
+            path: Where the file was.
+        """
+        folder = f"{OWN_FOLDER}/{_TRASH}/{run}"
+        self.make_folder(folder)
+        if path.startswith(f"{OWN_FOLDER}/"):
+            path = split(path)[1]
+        *above, name = path.split("/")
+        for part in above:
+            folder = f"{folder}/{part}"
+            with contextlib.suppress(FileExistsError):
+                self.make_folder(folder)
+            if (found := self.find(folder)) is None or found.kind != "folder":
+                # A file of the same name went to the trash before.
+                folder = self._free(folder)
+                self.make_folder(folder)
+        target = f"{folder}/{name}"
+        return target if self.find(target) is None else self._free(target)
+
+    def _free(self, path: str) -> str:
+        number = 2
+        while self.find(f"{path}.{number}") is not None:
+            number += 1
+        return f"{path}.{number}"
+
+    def purge_trash(self, is_old: Callable[[str], bool]) -> int:
+        """Remove old runs from the trash, and return the number of files removed.
+
+        Args:
+            is_old: Returns whether the files of a run, which is named by its time, may go.
+        """
+        trash = f"{OWN_FOLDER}/{_TRASH}"
+        count = 0
+        for run in self.list_folder(trash):
+            if run.kind == "folder" and is_old(split(run.path)[1]):
+                count += sum(1 for _ in self._remove_tree(run.path))
+        return count
+
+    def _remove_tree(self, path: str) -> Iterator[None]:
+        for found in self.list_folder(path):
+            if found.kind == "folder":
+                yield from self._remove_tree(found.path)
+            else:
+                parent, name = split(found.path)
+                self.folder(parent).unlink(name)
+                yield
+        self.remove_folder(path)
+
+
+def _changed(path: str) -> ChangedMeanwhile:
+    return ChangedMeanwhile(
+        errno.EAGAIN, "it changed during the run, so it was left alone: run again", path
+    )

@@ -1,0 +1,586 @@
+"""What a run has to do: pure decisions, without a disk, a portal, a clock or a lock.
+
+The planner compares three views of each path: what the portal has (`Remote`), what was mirrored
+(`Known`), and what is on the disk (`Local`). A path that is the same in all three can be left out.
+
+Three rules keep the user's files safe:
+
+- A file is deleted only if it was mirrored, is unchanged since, and a complete reading of the portal
+  no longer has it.
+- What was changed here is moved aside or left alone, never replaced.
+- What cannot be read on the portal (`unreadable`) changes nothing here.
+
+The steps of a plan are in the order in which they are safe. First, what is in the way of something
+else goes aside. Then come folders, moves and downloads, and the deletions come last. So a run that a
+full disk stops has deleted nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from typing import Callable, Literal, NamedTuple
+
+from .local_names import OWN_FOLDER, find_problem
+from .values import Known, Local, Remote, is_below, is_same_content, parents_of, split
+
+__all__ = ["Deletion", "Options", "Plan", "Step", "StepKind", "conflict_name", "plan"]
+
+Deletion = Literal["trash", "remove", "keep"]
+"""What happens to files that the portal deleted."""
+
+StepKind = Literal[
+    "conflict", "trash", "remove", "move", "mkdir", "rmdir", "fetch", "compare", "adopt", "forget"
+]
+"""What a step does.
+
+`conflict` gives a file that was changed here another name. `compare` downloads a file, and keeps the
+local one if it is equal. `adopt` only notes a folder that is there already. `forget` only drops an
+entry of the state.
+"""
+
+
+class Step(NamedTuple):
+    """One thing to do.
+
+    Attributes:
+        kind: What to do.
+        path: The path that it is done to; of a move, the old one.
+        target: The new path of a move or conflict, else empty.
+        remote: What the portal has at the path, or at the target of a move.
+        known: The entry of the state that the step changes, or None.
+        local: What must still be at the path when the step is done, or None.
+        staged: Whether a move goes by way of the mirror's own folder, since its target is not free yet.
+    """
+
+    kind: StepKind
+    path: str
+    target: str = ""
+    remote: Remote | None = None
+    known: Known | None = None
+    local: Local | None = None
+    staged: bool = False
+
+
+class Options(NamedTuple):
+    """How to plan.
+
+    Attributes:
+        delete: What happens to files that the portal deleted.
+        stamp: The time in the names of conflict copies, as text.
+        windows: Whether the names must be such that Windows takes.
+        max_name_bytes: The longest name that the disk takes, in bytes.
+        fold: A function that gives the same text for paths that the disk takes for the same. None: the
+            disk tells all names apart.
+    """
+
+    delete: Deletion = "trash"
+    stamp: str = "00000000T000000"
+    windows: bool = False
+    max_name_bytes: int = 255
+    fold: Callable[[str], str] | None = None
+
+
+@dataclasses.dataclass
+class Plan:
+    """The steps of a run, by phase, and what a user should know.
+
+    Attributes:
+        aside: What gives way: conflict copies, and deletions of what is in the way.
+        staged: Moves by way of the mirror's own folder.
+        cleared: Folders that give way to files.
+        folders: Folders to make or adopt, those above first.
+        moves: All other moves.
+        fetches: Files to download.
+        deletions: Files to delete.
+        emptied: Folders to remove, those below first.
+        forgotten: Entries of the state to drop.
+        conflicts: Path and reason of each file that was changed here.
+        failed: Path and reason of each entry that cannot be mirrored.
+    """
+
+    aside: list[Step] = dataclasses.field(default_factory=list)
+    staged: list[Step] = dataclasses.field(default_factory=list)
+    cleared: list[Step] = dataclasses.field(default_factory=list)
+    folders: list[Step] = dataclasses.field(default_factory=list)
+    moves: list[Step] = dataclasses.field(default_factory=list)
+    fetches: list[Step] = dataclasses.field(default_factory=list)
+    deletions: list[Step] = dataclasses.field(default_factory=list)
+    emptied: list[Step] = dataclasses.field(default_factory=list)
+    forgotten: list[Step] = dataclasses.field(default_factory=list)
+    conflicts: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    failed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+    def steps(self) -> Iterator[Step]:
+        """Return all steps, in the order in which they are done."""
+        for phase in (
+            self.aside, self.staged, self.cleared, self.folders, self.moves, self.fetches,
+            self.deletions, self.emptied, self.forgotten,
+        ):  # fmt: skip
+            yield from phase
+
+    @property
+    def deleted_files(self) -> int:
+        """The number of files that the plan deletes."""
+        return sum(step.kind in ("trash", "remove") for step in (*self.aside, *self.deletions))
+
+
+def plan(
+    remote: Mapping[str, Remote],
+    known: Mapping[str, Known],
+    local: Mapping[str, Local],
+    options: Options,
+    *,
+    unreadable: frozenset[str] = frozenset(),
+    excluded: frozenset[str] = frozenset(),
+    kept: Mapping[str, str] | None = None,
+) -> Plan:
+    """Return what makes the folder equal to the source.
+
+    Args:
+        remote: What the portal has, by path. The reading must be complete but for `unreadable`.
+        known: What was mirrored, by path.
+        local: What is on the disk, by path.
+        options: How to plan.
+        unreadable: Folders that the portal did not let the user read. Nothing in them changes.
+        excluded: Paths that were mirrored, and that the user's patterns now exclude.
+        kept: With `Options.fold`: the paths that were left out because nothing changed, by their folded
+            form.
+
+    Returns:
+        The plan. It is the same for the same arguments.
+    """
+    return _Planner(remote, known, local, options, unreadable, excluded, kept or {}).run()
+
+
+class _Planner:
+    def __init__(
+        self,
+        remote: Mapping[str, Remote],
+        known: Mapping[str, Known],
+        local: Mapping[str, Local],
+        options: Options,
+        unreadable: frozenset[str],
+        excluded: frozenset[str],
+        kept: Mapping[str, str],
+    ) -> None:
+        self._remote = dict(remote)
+        self._known = known
+        self._local = local
+        self._options = options
+        self._unreadable = unreadable
+        self._excluded = excluded
+        self._kept = kept
+        self._fold = options.fold or (lambda path: path)
+        self._local_by_fold = (
+            {}
+            if options.fold is None
+            else {self._fold(path): found for path, found in local.items()}
+        )
+        self._plan = Plan()
+        # The entry that moves to a path, and the paths that entries move away from.
+        self._incoming: dict[str, Known] = {}
+        self._sources: set[str] = set()
+        # Paths whose local content goes aside, and the names of conflict copies.
+        self._set_aside: set[str] = set()
+        self._taken: set[str] = set()
+        # Paths of files where a mirrored folder is.
+        self._cleared: set[str] = set()
+
+    def run(self) -> Plan:
+        self._drop_impossible_names()
+        self._drop_collisions()
+        self._match_moves()
+        self._wanted_files = {p for p, r in self._remote.items() if not r.is_dir}
+        self._source_keys = {self._fold(path): path for path in self._sources}
+        self._file_keys = {self._fold(path) for path in self._wanted_files}
+        self._folder_keys = {self._fold(p) for p, r in self._remote.items() if r.is_dir}
+        self._plan_folders()
+        for path in sorted(self._wanted_files):
+            if path in self._incoming:
+                self._plan_move(path, self._incoming[path])
+            else:
+                self._plan_file(path)
+        for path in sorted(self._known):
+            if path not in self._remote and path not in self._sources:
+                self._plan_deletion(self._known[path])
+        self._plan_cleared_folders()
+        self._plan.emptied.sort(key=lambda step: step.path, reverse=True)
+        return self._plan
+
+    # --- names -----------------------------------------------------------------------------------
+
+    def _drop_impossible_names(self) -> None:
+        """Report entries whose names the disk cannot hold, once for all that is in a folder."""
+        dropped: set[str] = set()
+        for path in sorted(self._remote, key=lambda each: each.split("/")):
+            parent, name = split(path)
+            if parent in dropped:
+                dropped.add(path)
+                continue
+            problem = find_problem(
+                name,
+                is_top=not parent,
+                windows=self._options.windows,
+                max_bytes=self._options.max_name_bytes,
+            )
+            if problem is not None:
+                dropped.add(path)
+                self._fail(path, f"{problem}: rename it on the portal")
+        for path in dropped:
+            del self._remote[path]
+
+    def _drop_collisions(self) -> None:
+        """Keep one of the entries that the disk takes for the same: the one that was mirrored before."""
+        if self._options.fold is None:
+            return
+        first: dict[str, str] = dict(self._kept)
+        dropped: set[str] = set()
+        order = sorted(
+            self._remote, key=lambda each: (each.count("/"), each not in self._known, each)
+        )
+        for path in order:
+            if split(path)[0] in dropped:
+                dropped.add(path)
+                continue
+            other = first.setdefault(self._fold(path), path)
+            if other != path:
+                dropped.add(path)
+                self._fail(
+                    path,
+                    f"this disk does not tell its name from {split(other)[1]!r}: rename one of them on "
+                    "the portal",
+                )
+        for path in dropped:
+            del self._remote[path]
+
+    def _fail(self, path: str, reason: str) -> None:
+        self._plan.failed.append((path, reason))
+
+    # --- moves -----------------------------------------------------------------------------------
+
+    def _match_moves(self) -> None:
+        """Find the files that were mirrored under another path.
+
+        The change feed tells the identity of a file. A listing does not: there, a file that is gone
+        from one path and is new at another is the same if file ID, size and time are the same.
+        """
+        by_guid: dict[str, Known] = {}
+        by_content: dict[tuple[int, int | None], list[Known]] = {}
+        for path in sorted(self._known):
+            free = self._known[path]
+            if free.is_dir or is_below(path, self._unreadable) or path in self._excluded:
+                continue
+            at_path = self._remote.get(path)
+            if at_path is not None and self._is_same_object(free, at_path):
+                continue
+            if free.guid is not None:
+                by_guid[free.guid] = free
+            if free.file_id is not None:
+                by_content.setdefault((free.file_id, free.size), []).append(free)
+        for path in sorted(self._remote):
+            target = self._remote[path]
+            at_target = self._known.get(path)
+            if target.is_dir or (at_target is not None and self._is_same_object(at_target, target)):
+                continue
+            entry: Known | None = None if target.guid is None else by_guid.get(target.guid)
+            if entry is None and target.file_id is not None:
+                entry = next(
+                    (
+                        each
+                        for each in by_content.get((target.file_id, target.size), ())
+                        if each.path not in self._sources
+                        and is_same_content(each, target)
+                        and (each.guid is None or target.guid is None)
+                    ),
+                    None,
+                )
+            if entry is None or entry.path in self._sources:
+                continue
+            found = self._local.get(entry.path)
+            if found is None or found.kind == "folder":
+                continue  # It was deleted here, so it is downloaded to its new path.
+            if not found.clean and not is_same_content(entry, target):
+                continue  # Changed on both sides: a conflict copy stays behind.
+            self._incoming[path] = entry
+            self._sources.add(entry.path)
+
+    @staticmethod
+    def _is_same_object(entry: Known, target: Remote) -> bool:
+        """Return whether a path still has the object that was mirrored there."""
+        if entry.is_dir != target.is_dir:
+            return False
+        if entry.guid is not None and target.guid is not None:
+            return entry.guid == target.guid
+        return is_same_content(entry, target)
+
+    def _plan_move(self, path: str, entry: Known) -> None:
+        target = self._remote[path]
+        found = self._local[entry.path]
+        # Files that move go away by themselves. All else at the path gives way.
+        occupant = self._occupant(path)
+        if occupant is not None and occupant.path not in self._sources:
+            displaced = self._known.get(occupant.path)
+            if occupant.clean and occupant.kind == "file" and displaced is not None:
+                self._delete_in_the_way(displaced, occupant)
+            elif occupant.kind == "folder" and self._is_known_folder(occupant.path):
+                self._cleared.add(path)
+            else:
+                self._keep_aside(occupant, displaced, "the portal has another file of this name")
+        source = entry.path
+        is_blocked = self._source_keys.get(self._fold(path), source) != source
+        above_target = self._gives_way(source)
+        target_was_folder = occupant is not None and occupant.kind == "folder"
+        becomes_folder = self._fold(source) in self._folder_keys
+        staged = is_blocked or above_target or target_was_folder or becomes_folder
+        step = Step("move", source, path, target, entry, found, staged)
+        (self._plan.staged if staged else self._plan.moves).append(step)
+        if not is_same_content(entry, target):
+            moved = Local(path, "file", found.size, found.mtime_ns, found.inode, True)
+            self._plan.fetches.append(Step("fetch", path, "", target, None, moved))
+        elif not found.clean:
+            self._plan.conflicts.append((path, "it was changed here, and stays as it is"))
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def _plan_file(self, path: str) -> None:
+        target = self._remote[path]
+        entry = self._known.get(path)
+        found = self._occupant(path)
+        if found is not None and found.path in self._sources:
+            # The file that is here moves away before the downloads begin.
+            found = None
+        if found is None:
+            is_restored = entry is not None and not entry.is_dir and path not in self._sources
+            restored = entry if is_restored else None
+            self._plan.fetches.append(Step("fetch", path, "", target, restored))
+            return
+        if entry is None or entry.is_dir or found.path != path:
+            self._plan_unknown(path, target, found, entry)
+            return
+        if is_same_content(entry, target):
+            if not found.clean:
+                self._plan.conflicts.append((path, "it was changed here, and stays as it is"))
+            elif _is_renewed(entry, target):
+                self._plan.folders.append(Step("adopt", path, "", target, entry, found))
+            return
+        if found.clean:
+            self._plan.fetches.append(Step("fetch", path, "", target, entry, found))
+            return
+        self._keep_aside(found, None, "it was changed here and on the portal")
+        self._plan.fetches.append(Step("fetch", path, "", target))
+
+    def _plan_unknown(self, path: str, target: Remote, found: Local, entry: Known | None) -> None:
+        """Plan a file of the portal for a path that has something else than a mirrored file."""
+        if found.kind == "file" and found.size == target.size and found.path == path:
+            self._plan.fetches.append(Step("compare", path, "", target, entry, found))
+            return
+        displaced = self._known.get(found.path)
+        if found.clean and found.kind == "file" and displaced is not None:
+            # The disk does not tell the names apart, and the portal no longer has the other one.
+            self._delete_in_the_way(displaced, found)
+        elif found.kind == "folder" and self._is_known_folder(found.path):
+            self._cleared.add(path)
+        else:
+            self._keep_aside(found, None, "it was here before the portal's file of this name")
+        self._plan.fetches.append(Step("fetch", path, "", target))
+
+    # --- folders ---------------------------------------------------------------------------------
+
+    def _plan_folders(self) -> None:
+        for path in sorted(p for p, r in self._remote.items() if r.is_dir):
+            target = self._remote[path]
+            entry = self._known.get(path)
+            found = self._occupant(path)
+            if found is not None and found.kind == "folder":
+                if found.path != path and found.path not in self._remote:
+                    # Only the case of letters changes.
+                    old = self._known.get(found.path)
+                    self._plan.folders.append(Step("move", found.path, path, target, old, found))
+                    self._sources.add(found.path)
+                elif entry is None or not entry.is_dir or _is_renewed(entry, target):
+                    self._plan.folders.append(Step("adopt", path, "", target, entry, found))
+                continue
+            if found is not None and found.path not in self._sources:
+                displaced = self._known.get(found.path)
+                if displaced is None or displaced.is_dir:
+                    self._keep_aside(found, None, "the portal has a folder of this name")
+                elif found.clean:
+                    self._delete_in_the_way(displaced, found)
+                else:
+                    self._keep_aside(
+                        found, displaced, "it was changed here, and is a folder on the portal"
+                    )
+            self._plan.folders.append(Step("mkdir", path, "", target, entry))
+
+    def _is_known_folder(self, path: str) -> bool:
+        entry = self._known.get(path)
+        return entry is not None and entry.is_dir
+
+    def _plan_cleared_folders(self) -> None:
+        """Clear away folders that the portal has files in the place of.
+
+        A folder with something in it that is not the mirror's stays, or goes aside with it.
+        """
+        holding = self._find_holding_folders()
+        for path in sorted(self._cleared):
+            found = self._occupant(path)
+            if found is None or found.kind != "folder" or found.path in self._set_aside:
+                continue
+            if found.path in holding:
+                entry = self._known.get(found.path)
+                reason = "files of your own are in it, and the portal has a file of this name"
+                self._keep_aside(found, entry, reason, self._plan.cleared)
+                continue
+            prefix = f"{found.path}/"
+            inside = [
+                p
+                for p, each in self._local.items()
+                if p.startswith(prefix) and each.kind == "folder"
+            ]
+            for each in sorted([found.path, *inside], reverse=True):
+                self._plan.cleared.append(
+                    Step("rmdir", each, "", None, self._known.get(each), self._local[each])
+                )
+        done = {step.path for step in self._plan.cleared if step.kind == "rmdir"}
+        emptied = [step for step in self._plan.emptied if step.path not in done]
+        moved = {step.path for step in self._plan.cleared if step.kind == "conflict"}
+        kept = {s.path for s in emptied if s.path in holding or is_below(s.path, moved)}
+        self._plan.emptied = [step for step in emptied if step.path not in kept]
+        self._plan.forgotten += [
+            Step("forget", step.path, "", None, step.known) for step in emptied if step.path in kept
+        ]
+
+    def _find_holding_folders(self) -> set[str]:
+        """Return the folders that something stays in which a deletion of the portal does not concern."""
+        steps = (*self._plan.aside, *self._plan.deletions)
+        gone = {step.path for step in steps if step.kind in ("trash", "remove")}
+        holding: set[str] = set()
+        for path, found in self._local.items():
+            if found.kind == "folder":
+                stays = not self._is_known_folder(path)
+            else:
+                stays = path not in self._sources and path not in gone
+            if stays:
+                holding.update(parents_of(path))
+        return holding
+
+    # --- deletions -------------------------------------------------------------------------------
+
+    def _plan_deletion(self, entry: Known) -> None:
+        """Plan what happens to an entry that the portal no longer has."""
+        path = entry.path
+        if is_below(path, self._unreadable) or path in self._set_aside:
+            return
+        found = self._local.get(path)
+        gives_way = self._gives_way(path)
+        keep = self._options.delete == "keep" and not path.startswith(f"{OWN_FOLDER}/")
+        if found is None or path in self._excluded or (keep and not gives_way):
+            self._plan.forgotten.append(Step("forget", path, "", None, entry))
+        elif entry.is_dir:
+            if found.kind == "folder" and not self._covers(path):
+                self._plan.emptied.append(Step("rmdir", path, "", None, entry, found))
+            else:
+                self._plan.forgotten.append(Step("forget", path, "", None, entry))
+        elif not found.clean:
+            self._keep_aside(found, entry, "it was changed here, and deleted on the portal")
+        elif gives_way:
+            self._delete_in_the_way(entry, found)
+        else:
+            kind: StepKind = "remove" if self._options.delete == "remove" else "trash"
+            self._plan.deletions.append(Step(kind, path, "", None, entry, found))
+
+    def _gives_way(self, path: str) -> bool:
+        """Return whether the portal has a file in the place of a folder that a path is in."""
+        return any(self._fold(each) in self._file_keys for each in parents_of(path))
+
+    def _covers(self, path: str) -> bool:
+        """Return whether something unreadable or excluded is in a folder."""
+        prefix = f"{path}/"
+        return any(each.startswith(prefix) for each in (*self._unreadable, *self._excluded))
+
+    def _delete_in_the_way(self, entry: Known, found: Local) -> None:
+        """Delete a file whose path is needed now.
+
+        It goes to the trash even if files are removed for good: what follows may yet fail.
+        """
+        if self._options.delete == "keep" and not found.path.startswith(f"{OWN_FOLDER}/"):
+            self._keep_aside(
+                found, entry, "it was deleted on the portal, which has another thing here"
+            )
+        elif found.path not in self._set_aside:
+            self._set_aside.add(found.path)
+            self._plan.aside.append(Step("trash", found.path, "", None, entry, found))
+
+    def _keep_aside(
+        self, found: Local, entry: Known | None, reason: str, phase: list[Step] | None = None
+    ) -> None:
+        """Give something that is not the mirror's to delete another name.
+
+        Args:
+            found: What it is.
+            entry: The entry of the state that is then dropped, or None.
+            reason: Why.
+            phase: The phase of the plan. None: the first.
+        """
+        if found.path in self._set_aside:
+            return
+        self._set_aside.add(found.path)
+        target = self._conflict_path(found.path)
+        steps = self._plan.aside if phase is None else phase
+        steps.append(Step("conflict", found.path, target, None, entry, found))
+        self._plan.conflicts.append((found.path, f"{reason}: kept as {split(target)[1]!r}"))
+
+    def _conflict_path(self, path: str) -> str:
+        """Return a free path for a conflict copy."""
+        parent, name = split(path)
+        if path.startswith(f"{OWN_FOLDER}/"):
+            parent = ""
+        number = 0
+        while True:
+            number += 1
+            new = conflict_name(name, self._options.stamp, number, self._options.max_name_bytes)
+            target = f"{parent}/{new}" if parent else new
+            if (
+                target not in self._taken
+                and target not in self._remote
+                and target not in self._known
+                and self._occupant(target) is None
+            ):
+                self._taken.add(target)
+                return target
+
+    # --- the disk --------------------------------------------------------------------------------
+
+    def _occupant(self, path: str) -> Local | None:
+        """Return what is at a path on the disk, by whatever spelling, or None."""
+        found = self._local.get(path)
+        if found is None and self._local_by_fold:
+            found = self._local_by_fold.get(self._fold(path))
+        return found
+
+
+def _is_renewed(entry: Known, target: Remote) -> bool:
+    """Return whether another object of the portal has taken the place of an equal one."""
+    return entry.guid is not None and target.guid is not None and entry.guid != target.guid
+
+
+def conflict_name(name: str, stamp: str, number: int = 1, max_bytes: int = 255) -> str:
+    """Return the name of a conflict copy.
+
+    Args:
+        name: The name of the file.
+        stamp: The time, as text.
+        number: 1 for the first copy of that time, 2 for the next.
+        max_bytes: The longest name that the disk takes. A longer one loses letters of `name`.
+    """
+    stem, dot, extension = name.rpartition(".")
+    if not stem:
+        stem, dot, extension = name, "", ""
+    tail = f".conflict-{stamp}{f'-{number}' if number > 1 else ''}{dot}{extension}"
+    if len(os.fsencode(tail)) + 4 > max_bytes:
+        tail = f".conflict-{stamp}-{number}"
+    while len(stem) > 1 and len(os.fsencode(stem + tail)) > max_bytes:
+        stem = stem[:-1]
+    return stem + tail

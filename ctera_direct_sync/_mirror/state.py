@@ -1,0 +1,312 @@
+"""The state of a mirror: one SQLite database that survives crashes and power cuts.
+
+Each group of changes is one transaction. A change on the disk that cannot be recognised afterwards is
+announced first (an intent). So the next run knows what a run that was killed had done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import sqlite3
+import stat
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from .._readers.folders import Folder
+from .values import Known, Remote, split
+
+__all__ = ["Intent", "State", "entry_of"]
+
+_NAME = "state.db"
+_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY,
+    parent TEXT NOT NULL,
+    name TEXT NOT NULL,
+    is_dir INTEGER NOT NULL,
+    file_id INTEGER,
+    size INTEGER,
+    modified INTEGER,
+    guid TEXT,
+    version TEXT,
+    folder_id INTEGER,
+    local_size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    crc32c INTEGER NOT NULL,
+    UNIQUE (parent, name)
+);
+CREATE TABLE intents (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+_COLUMNS = (
+    "id, parent, name, is_dir, file_id, size, modified, guid, version, folder_id, local_size, mtime_ns, "
+    "inode, crc32c"
+)
+
+
+class Intent(NamedTuple):
+    """A file that is about to get a path, and the entry that the state then gets.
+
+    Attributes:
+        id: Its number in the state; 0 before it is announced.
+        source: Where the file is now.
+        entry: The entry. Its `id` is that of the entry that it replaces, or 0.
+        size: The size of the file, in bytes.
+        mtime_ns: The time of its last change, in nanoseconds.
+        inode: Its inode number.
+    """
+
+    id: int
+    source: str
+    entry: Known
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class State:
+    """The database of one mirrored folder. Only the thread of the run uses it at any one time.
+
+    Args:
+        database: The open database.
+        path: Its path, for messages.
+    """
+
+    def __init__(self, database: sqlite3.Connection, path: str) -> None:
+        self._database = database
+        self._path = path
+
+    @classmethod
+    def open(cls, folder: Folder) -> State:
+        """Open the database in the mirror's own folder. It is made if it does not exist.
+
+        Args:
+            folder: The mirror's own folder, which only this user may write to.
+
+        Raises:
+            FileExistsError: A symbolic link, or something else than a file, has the name.
+            OSError: The database cannot be opened, is damaged, or is of a newer release.
+        """
+        path = folder.path_of(_NAME)
+        with contextlib.suppress(FileNotFoundError):
+            found = folder.lstat(_NAME)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise FileExistsError(
+                    errno.EEXIST, "this is not a plain file of the mirror: remove it", path
+                )
+        with _explained(path):
+            database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            state = cls(database, path)
+            try:
+                # Without shared memory, which network file systems lack. The lock file keeps others out.
+                database.execute("PRAGMA locking_mode = EXCLUSIVE")
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA synchronous = FULL")
+                state._prepare()
+            except BaseException:
+                database.close()
+                raise
+        return state
+
+    @classmethod
+    def in_memory(cls, folder: Folder | None) -> State:
+        """Return a copy of a database, which is never written back.
+
+        Args:
+            folder: The mirror's own folder. None: it does not exist, so the copy is empty.
+        """
+        database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        copy = cls(database, ":memory:")
+        exists = False
+        if folder is not None:
+            with contextlib.suppress(FileNotFoundError):
+                folder.lstat(_NAME)
+                exists = True
+        if folder is not None and exists:
+            with contextlib.closing(cls.open(folder)) as state:
+                state._database.backup(database)
+        copy._prepare()
+        return copy
+
+    def _prepare(self) -> None:
+        """Make the tables of a new database, and check the version of an old one."""
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            with self.transaction():
+                for statement in _SCHEMA.split(";"):
+                    self._database.execute(statement)
+                self._database.execute(f"PRAGMA user_version = {_VERSION}")
+        elif version != _VERSION:
+            raise OSError(
+                errno.EINVAL,
+                f"the state is of another release (schema {version}, not {_VERSION}): use that release, "
+                "or choose another folder",
+                self._path,
+            )
+
+    def close(self) -> None:
+        """Close the database. A second call does nothing."""
+        self._database.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what the block changes, all of it or nothing."""
+        with _explained(self._path):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._database.execute("ROLLBACK")
+                raise
+
+    # --- values ----------------------------------------------------------------------------------
+
+    def get(self, name: str) -> str | None:
+        """Return a value of the mirror as a whole, or None."""
+        row = self._database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put(self, name: str, value: str) -> None:
+        """Set a value of the mirror as a whole."""
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    # --- entries ---------------------------------------------------------------------------------
+
+    def entry(self, path: str) -> Known | None:
+        """Return the entry of a path, or None."""
+        try:
+            row = self._database.execute(
+                f"SELECT {_COLUMNS} FROM items WHERE parent = ? AND name = ?",
+                split(path),
+            ).fetchone()
+        except UnicodeEncodeError:
+            return None  # Such a name is never mirrored.
+        return None if row is None else _known(row)
+
+    def in_folder(self, parent: str) -> dict[str, Known]:
+        """Return the entries of one folder, by name."""
+        try:
+            rows = self._database.execute(
+                f"SELECT {_COLUMNS} FROM items WHERE parent = ?",
+                (parent,),
+            )
+        except UnicodeEncodeError:
+            return {}
+        return {row[2]: _known(row) for row in rows}
+
+    def entries(self) -> Iterator[Known]:
+        """Return all entries. The state must not change meanwhile."""
+        for row in self._database.execute(f"SELECT {_COLUMNS} FROM items"):
+            yield _known(row)
+
+    @property
+    def last_id(self) -> int:
+        """The highest number of an entry, or 0."""
+        return int(self._database.execute("SELECT ifnull(max(id), 0) FROM items").fetchone()[0])
+
+    def save(self, entry: Known) -> None:
+        """Store an entry in the place of those that have its path or its number."""
+        parent, name = split(entry.path)
+        self._database.execute(
+            "DELETE FROM items WHERE (parent = ? AND name = ?) OR id = ?", (parent, name, entry.id)
+        )
+        self._database.execute(
+            f"INSERT INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (entry.id or None, parent, name, *entry[2:]),
+        )
+
+    def forget(self, entry: Known) -> None:
+        """Drop an entry."""
+        self._database.execute("DELETE FROM items WHERE id = ?", (entry.id,))
+
+    # --- intents ---------------------------------------------------------------------------------
+
+    def announce(self, intents: Iterable[Intent]) -> None:
+        """Store what is about to happen, in a transaction of its own."""
+        with self.transaction():
+            self._database.executemany(
+                "INSERT INTO intents (value) VALUES (?)",
+                [(json.dumps([each.source, *each[3:], *each.entry]),) for each in intents],
+            )
+
+    def intents(self) -> list[Intent]:
+        """Return what a run has announced and not settled."""
+        found = []
+        for number, text in self._database.execute("SELECT id, value FROM intents ORDER BY id"):
+            source, size, mtime_ns, inode, *values = json.loads(text)
+            found.append(Intent(number, source, Known(*values), size, mtime_ns, inode))
+        return found
+
+    def settle(self) -> None:
+        """Drop all intents."""
+        self._database.execute("DELETE FROM intents")
+
+
+def entry_of(remote: Remote, entry: Known | None = None) -> Known:
+    """Return the entry of something that the portal has.
+
+    Args:
+        remote: What the portal has.
+        entry: The entry whose number and local attributes it keeps, or None.
+    """
+    known = Known(
+        0 if entry is None else entry.id,
+        remote.path,
+        remote.is_dir,
+        remote.file_id,
+        remote.size,
+        remote.modified,
+        remote.guid,
+        remote.version,
+        remote.folder_id,
+    )
+    if entry is None:
+        return known
+    # What one way of reading tells, the other may not: the older knowledge stays.
+    is_same = (entry.file_id, entry.size) == (remote.file_id, remote.size)
+    return known._replace(
+        guid=remote.guid or entry.guid,
+        modified=entry.modified if remote.modified is None and is_same else remote.modified,
+        version=entry.version if remote.version is None and is_same else remote.version,
+        local_size=entry.local_size,
+        mtime_ns=entry.mtime_ns,
+        inode=entry.inode,
+        crc32c=entry.crc32c,
+    )
+
+
+def _known(row: tuple[Any, ...]) -> Known:
+    number, parent, name, is_dir, *rest = row
+    return Known(number, f"{parent}/{name}" if parent else name, bool(is_dir), *rest)
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turn SQLite's errors into OSError with the path and what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error)
+        number, advice = errno.EIO, "the disk may be failing"
+        if "full" in text:
+            number, advice = errno.ENOSPC, "free some space, then run again"
+        elif "locked" in text:
+            number, advice = errno.EAGAIN, "another program has it open: wait for it"
+        elif isinstance(error, sqlite3.DatabaseError) and (
+            "malformed" in text or "not a database" in text
+        ):
+            advice = (
+                "move .ctera-mirror away; the next run then compares each file with the portal and keeps "
+                "those that are equal"
+            )
+        raise OSError(
+            number, f"the state of the mirror cannot be used ({text}): {advice}", path
+        ) from error

@@ -1,0 +1,264 @@
+"""Comparing the portal, the state and the disk: what differs somewhere goes to the planner.
+
+What is the same in all three is only counted, so memory grows with the differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Callable
+
+from .filters import Filter
+from .local_names import OWN_FOLDER, fold_name
+from .local_tree import LocalTree
+from .state import State, entry_of
+from .values import Known, Local, Remote, is_same_content, parents_of, split
+
+__all__ = ["Survey"]
+
+_MAX_NUMBER = 2**63 - 1
+
+
+class Survey:
+    """The differences between portal, state and disk.
+
+    `read_remote` comes first, then `read_local`.
+
+    Args:
+        state: The state.
+        tree: The mirrored folder. None: it does not exist yet, for a dry run.
+        filter: The user's patterns.
+        fold: As in `planner.Options`.
+        check: Called now and then. An error that it raises ends the survey.
+
+    Attributes:
+        remote: What the portal has, of the paths that differ.
+        known: What was mirrored, of those.
+        local: What is on the disk, of those.
+        excluded: Mirrored paths that the patterns now exclude.
+        failed: Path and reason of each entry that cannot be mirrored.
+        unchanged: The number of files that are the same everywhere.
+        refreshed: Entries of the state of which more is known now.
+        kept: The folded form of each path that does not differ, and the path. Empty without `fold`.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        tree: LocalTree | None,
+        filter: Filter,
+        fold: Callable[[str], str] | None,
+        check: Callable[[], object],
+    ) -> None:
+        self.remote: dict[str, Remote] = {}
+        self.known: dict[str, Known] = {}
+        self.local: dict[str, Local] = {}
+        self.excluded: set[str] = set()
+        self.failed: list[tuple[str, str]] = []
+        self.unchanged = 0
+        self.refreshed: list[Known] = []
+        self.kept: dict[str, str] = {}
+        self._state = state
+        self._tree = tree
+        self._filter = filter
+        self._fold = fold
+        self._check = check
+        # One bit would do, but a byte for each entry is little as well.
+        self._is_same = bytearray(state.last_id + 1)
+        # The folders of the portal that are not mirrored yet, in their folded form.
+        self._folders: set[str] = set()
+
+    # --- the portal ------------------------------------------------------------------------------
+
+    def read_remote(self, entries: Iterable[Remote]) -> None:
+        """Compare everything that the portal has with the state.
+
+        Args:
+            entries: A folder comes before what is in it.
+        """
+        # With patterns of files, a folder counts only once something in it does.
+        waiting: dict[str, Remote] = {}
+        for each in entries:
+            self._check()
+            if not self._filter.takes(each.path, each.is_dir):
+                if not each.is_dir or self._filter.excludes(each.path, True):
+                    continue
+                known = self._state.entry(each.path)
+                if known is not None and known.is_dir:
+                    # It was made for a file that may be gone. The portal still has the folder.
+                    self._compare(each)
+                else:
+                    parent = split(each.path)[0]
+                    waiting = {p: r for p, r in waiting.items() if _is_in(parent, p)}
+                    waiting[each.path] = each
+                continue
+            if waiting:
+                for path in parents_of(each.path):
+                    folder = waiting.pop(path, None)
+                    if folder is not None:
+                        self._compare(folder)
+            self._compare(each)
+        for known in self._state.entries():
+            if not self._is_same[known.id]:
+                self.known[known.path] = known
+                if not self._takes(known):
+                    self.excluded.add(known.path)
+
+    def take_as_unchanged(self) -> None:
+        """Take it that the portal has what was mirrored, since nothing has changed there."""
+        self._is_same = bytearray(b"\1") * (self._state.last_id + 1)
+        if self._fold is not None:
+            self.kept = {self._fold(each.path): each.path for each in self._state.entries()}
+
+    def _takes(self, known: Known) -> bool:
+        if known.path.startswith(f"{OWN_FOLDER}/"):
+            return True
+        if known.is_dir and self._filter.selects_files:
+            return not self._filter.excludes(known.path, True)
+        return self._filter.takes(known.path, known.is_dir)
+
+    def _compare(self, each: Remote) -> None:
+        numbers = (each.file_id or 0, each.size or 0, each.folder_id or 0, abs(each.modified or 0))
+        if not each.is_dir and (each.file_id is None or max(numbers) > _MAX_NUMBER):
+            self._refuse(each)
+            return
+        known = self._state.entry(each.path)
+        is_same = (
+            known is not None
+            and is_same_content(known, each)
+            and _may_be_equal(known.guid, each.guid)
+            # Another cloud folder that took the name is not the same folder.
+            and (not each.is_dir or _may_be_equal(known.folder_id, each.folder_id))
+        )
+        if known is None or not is_same:
+            self.remote[each.path] = each
+            return
+        self._is_same[known.id] = 1
+        if self._fold is not None:
+            self.kept[self._fold(each.path)] = each.path
+        better = entry_of(each, known)
+        if better != known:
+            self.refreshed.append(better)
+
+    def _refuse(self, each: Remote) -> None:
+        reason = "the portal gives no file ID for it: ask the portal's administrator for an upgrade"
+        if each.file_id is not None:
+            reason = "the portal gives a size or number for it that no file can have"
+        self.failed.append((each.path, reason))
+        known = self._state.entry(each.path)
+        if known is not None:
+            # The portal still has it. So it is not deleted here.
+            self._is_same[known.id] = 1
+
+    # --- the disk --------------------------------------------------------------------------------
+
+    def read_local(self) -> None:
+        """Compare everything on the disk with the state."""
+        fold = self._fold or (lambda path: path)
+        self._folders = {fold(path) for path, each in self.remote.items() if each.is_dir}
+        if self._tree is not None:
+            self._read_folder("")
+            for known in self._state.in_folder(f"{OWN_FOLDER}/stage").values():
+                found = self._tree.find(known.path)
+                if found is not None:
+                    self.local[known.path] = self._judge(known, found)
+        else:
+            self._note_missing("")
+        # The planner must see what the portal has at the paths that differ on the disk alone.
+        for path, known in self.known.items():
+            if self._is_same[known.id] and path not in self.remote:
+                self.remote[path] = _as_remote(known)
+
+    def _read_folder(self, path: str) -> None:
+        assert self._tree is not None
+        self._check()
+        expected = self._state.in_folder(path)
+        by_fold = {fold_name(name): name for name in expected} if self._fold is not None else {}
+        for found in self._tree.list_folder(path):
+            name = split(found.path)[1]
+            known = expected.pop(name, None)
+            if known is None and by_fold:
+                # The disk may spell the name in another way.
+                spelled = by_fold.get(fold_name(name))
+                known = None if spelled is None else expected.pop(spelled, None)
+                if known is not None:
+                    found = found._replace(path=known.path)
+            if known is None:
+                self.local[found.path] = found
+                if found.kind == "folder" and self._is_wanted_folder(found.path):
+                    self._read_folder(found.path)
+                continue
+            judged = self._judge(known, found)
+            if not judged.clean:
+                self.known[known.path] = known
+            if not judged.clean or not self._is_same[known.id]:
+                self.local[known.path] = judged
+            elif not known.is_dir:
+                self.unchanged += 1
+            if known.is_dir:
+                if found.kind == "folder":
+                    self._read_folder(known.path)
+                else:
+                    self._note_missing(known.path)
+            elif found.kind == "folder" and self._is_wanted_folder(found.path):
+                self._read_folder(found.path)
+        for known in expected.values():
+            self._note(known)
+
+    def _is_wanted_folder(self, path: str) -> bool:
+        """Return whether the portal has a folder where the disk has one that was not mirrored."""
+        return (path if self._fold is None else self._fold(path)) in self._folders
+
+    def _note_missing(self, path: str) -> None:
+        """Note that all entries of a folder are missing on the disk."""
+        for known in self._state.in_folder(path).values():
+            self._note(known)
+
+    def _note(self, known: Known) -> None:
+        self.known[known.path] = known
+        if known.is_dir:
+            self._note_missing(known.path)
+
+    def _judge(self, known: Known, found: Local) -> Local:
+        """Return what is on the disk, with the answer whether it is what was mirrored.
+
+        A file of the same size whose time or inode number differs is read, because copying a folder or
+        restoring a backup changes these.
+        """
+        if known.is_dir:
+            return found._replace(clean=found.kind == "folder")
+        if found.kind != "file" or found.size != known.local_size:
+            return found
+        if (found.mtime_ns, found.inode) == (known.mtime_ns, known.inode):
+            return found._replace(clean=True)
+        assert self._tree is not None
+        try:
+            if self._tree.checksum(found.path, self._check) != known.crc32c:
+                return found
+        except OSError:
+            return found  # It cannot be read, so it is taken for changed, and left alone.
+        self.refreshed.append(known._replace(mtime_ns=found.mtime_ns, inode=found.inode))
+        return found._replace(clean=True)
+
+
+def _may_be_equal(before: object, now: object) -> bool:
+    return before is None or now is None or before == now
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def _as_remote(known: Known) -> Remote:
+    """Return what the portal has at a path where nothing changed there."""
+    return Remote(
+        known.path,
+        known.is_dir,
+        known.file_id,
+        known.size,
+        known.modified,
+        known.guid,
+        known.version,
+        known.folder_id,
+        None if known.is_dir else known.mtime_ns,
+    )

@@ -1,0 +1,142 @@
+"""What the planner compares: what was mirrored, what the portal has, and what is on the disk.
+
+All paths are relative to the mirrored folder, with `/` between their parts.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+__all__ = [
+    "Known",
+    "Local",
+    "LocalKind",
+    "Remote",
+    "is_below",
+    "is_same_content",
+    "parents_of",
+    "split",
+]
+
+LocalKind = Literal["file", "folder", "other"]
+"""What has a name on the disk. A symbolic link is "other"."""
+
+
+class Remote(NamedTuple):
+    """A file or folder of the portal.
+
+    Attributes:
+        path: Its path below the source.
+        is_dir: Whether it is a folder.
+        file_id: The file ID, or None.
+        size: The size of a file in bytes, or None.
+        modified: The time of a listing, in nanoseconds since the epoch, or None.
+        guid: The identity that the change feed gives, with the cloud folder's ID before it, or None.
+        version: What the change feed says about the content, or None. It is only ever compared with
+            another version of the feed.
+        folder_id: The ID of the cloud folder, or None.
+        mtime_ns: The time that the local file gets, in nanoseconds since the epoch, or None.
+    """
+
+    path: str
+    is_dir: bool
+    file_id: int | None = None
+    size: int | None = None
+    modified: int | None = None
+    guid: str | None = None
+    version: str | None = None
+    folder_id: int | None = None
+    mtime_ns: int | None = None
+
+
+class Known(NamedTuple):
+    """A file or folder that was mirrored, as the state remembers it.
+
+    The last four attributes describe the local file at the time when it was mirrored.
+
+    Attributes:
+        id: Its number in the state.
+        path: Where it is.
+        is_dir: Whether it is a folder.
+        file_id: As in `Remote`, as the next five.
+        size: The size that the portal told.
+        modified: The time of a listing.
+        guid: The identity in the change feed.
+        version: The version in the change feed.
+        folder_id: The ID of the cloud folder.
+        local_size: The size of the local file, in bytes.
+        mtime_ns: The time of its last change, in nanoseconds.
+        inode: Its inode number.
+        crc32c: The CRC32C of its bytes.
+    """
+
+    id: int
+    path: str
+    is_dir: bool
+    file_id: int | None = None
+    size: int | None = None
+    modified: int | None = None
+    guid: str | None = None
+    version: str | None = None
+    folder_id: int | None = None
+    local_size: int = 0
+    mtime_ns: int = 0
+    inode: int = 0
+    crc32c: int = 0
+
+
+class Local(NamedTuple):
+    """What is at a path on the disk.
+
+    Attributes:
+        path: The path.
+        kind: What it is.
+        size: The size in bytes.
+        mtime_ns: The time of the last change, in nanoseconds.
+        inode: The inode number.
+        clean: Whether it is what was mirrored. False if it was changed here, or was never mirrored.
+    """
+
+    path: str
+    kind: LocalKind
+    size: int = 0
+    mtime_ns: int = 0
+    inode: int = 0
+    clean: bool = False
+
+
+def is_same_content(known: Known, remote: Remote) -> bool:
+    """Return whether the portal tells nothing that speaks for other bytes than those mirrored.
+
+    The times of a listing and of the change feed may have different time zones. So each is compared
+    only with one of its own kind.
+    """
+    if known.is_dir != remote.is_dir:
+        return False
+    if remote.is_dir:
+        return True
+    if (known.file_id, known.size) != (remote.file_id, remote.size):
+        return False
+    for before, now in ((known.modified, remote.modified), (known.version, remote.version)):
+        if before is not None and now is not None and before != now:
+            return False
+    return True
+
+
+def split(path: str) -> tuple[str, str]:
+    """Return the folder of a path, and its name in that folder."""
+    parent, _, name = path.rpartition("/")
+    return parent, name
+
+
+def parents_of(path: str) -> list[str]:
+    """Return the folders above a path, the highest first."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def is_below(path: str, folders: frozenset[str] | set[str]) -> bool:
+    """Return whether a path is one of the folders, or is below one. The empty path is above all."""
+    if not folders:
+        return False
+    return "" in folders or path in folders or any(each in folders for each in parents_of(path))

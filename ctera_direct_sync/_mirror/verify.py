@@ -1,0 +1,161 @@
+"""Reading a mirrored folder, or that of a batch, again, and comparing it with its checksums.
+
+The checksums of a mirror are in its state, those of a batch in a journal beside each file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from typing import Callable, Literal, NamedTuple
+
+from .._readers.folders import Folder, Place
+from .._readers.journal import read_completion
+from .._readers.part_file import OwnNames, is_journal, is_own_name, name_of_target
+from .local_names import OWN_FOLDER
+from .local_tree import LocalTree, lock_own
+from .state import State
+from .values import Local, split
+
+__all__ = ["Finding", "Verdict", "verify"]
+
+Verdict = Literal["ok", "missing", "changed", "extra"]
+"""What became of a file: it is as it was mirrored, gone, different, or was never mirrored."""
+
+
+class Finding(NamedTuple):
+    """What was found out about one file or folder.
+
+    Attributes:
+        path: Its path in the folder.
+        verdict: What became of it.
+        reason: More about it, or empty.
+    """
+
+    path: str
+    verdict: Verdict
+    reason: str = ""
+
+
+def verify(
+    folder: str | os.PathLike[str], check: Callable[[], object] = lambda: None
+) -> Iterator[Finding]:
+    """Read every file of a mirrored folder, or of one that batches filled, and compare it.
+
+    Args:
+        folder: The folder.
+        check: Called now and then. An error that it raises ends the reading.
+
+    Yields:
+        One finding for each file, known or not, and one for each mirrored folder that is missing.
+
+    Raises:
+        BlockingIOError: A run is at work in the folder.
+        FileNotFoundError: Neither a mirror nor a batch has left checksums in the folder.
+        OSError: A folder cannot be read, or the state is damaged.
+    """
+    path = os.path.realpath(os.fsdecode(os.fspath(folder)))
+    with contextlib.ExitStack() as stack:
+        root = stack.enter_context(Folder.open(path))
+        own = LocalTree.open_own(root, make=False)
+        if own is None:
+            tree = LocalTree(root, None)
+            stack.callback(tree.close)
+            count = 0
+            for finding in _verify_batch(tree, "", check):
+                count += finding.verdict != "extra"
+                yield finding
+            if not count:
+                raise FileNotFoundError(
+                    errno.ENOENT,
+                    "no checksums are here: name the folder that mirror or batch was given",
+                    path,
+                )
+            return
+        stack.callback(own.close)
+        stack.callback(lock_own(own).release, remove=False)
+        tree = LocalTree(root, own)
+        stack.callback(tree.close)
+        state = stack.enter_context(contextlib.closing(State.in_memory(own)))
+        yield from _verify_folder(tree, state, "", check)
+        for known in state.in_folder(f"{OWN_FOLDER}/stage").values():
+            yield Finding(known.path, "missing", "a run that was cut off has yet to move it back")
+
+
+def _verify_folder(
+    tree: LocalTree, state: State, path: str, check: Callable[[], object]
+) -> Iterator[Finding]:
+    expected = state.in_folder(path)
+    for found in sorted(tree.list_folder(path)):
+        known = expected.pop(split(found.path)[1], None)
+        if found.kind == "folder":
+            if known is not None and not known.is_dir:
+                yield Finding(found.path, "changed", "a folder is in the place of the file")
+            yield from _verify_folder(tree, state, found.path, check)
+        elif known is None:
+            yield Finding(found.path, "extra")
+        elif known.is_dir:
+            yield Finding(found.path, "changed", "it was a folder")
+            yield from _missing(state, found.path)
+        elif found.kind != "file":
+            yield Finding(found.path, "changed", "it is not a regular file")
+        else:
+            try:
+                is_right = tree.checksum(found.path, check) == known.crc32c
+            except OSError as error:
+                yield Finding(found.path, "changed", f"it cannot be read: {error.strerror}")
+                continue
+            yield Finding(
+                found.path, "ok" if is_right else "changed", "" if is_right else "other bytes"
+            )
+    for known in expected.values():
+        yield Finding(known.path, "missing")
+        yield from _missing(state, known.path)
+
+
+def _compare(
+    tree: LocalTree, found: Local, size: int, crc32c: int, check: Callable[[], object]
+) -> Finding:
+    """Read a file, and compare it."""
+    if found.size != size:
+        return Finding(found.path, "changed", f"it has {found.size} bytes, and had {size}")
+    try:
+        is_right = tree.checksum(found.path, check) == crc32c
+    except OSError as error:
+        return Finding(found.path, "changed", f"it cannot be read: {error.strerror}")
+    return Finding(found.path, "ok" if is_right else "changed", "" if is_right else "other bytes")
+
+
+def _verify_batch(tree: LocalTree, path: str, check: Callable[[], object]) -> Iterator[Finding]:
+    """Compare the files of a folder with the journals beside them."""
+    entries = sorted(tree.list_folder(path))
+    journals = {split(each.path)[1] for each in entries if is_journal(split(each.path)[1])}
+    for found in entries:
+        name = split(found.path)[1]
+        if found.kind == "folder":
+            yield from _verify_batch(tree, found.path, check)
+            continue
+        if is_own_name(name):
+            continue
+        folder = tree.folder(path)
+        journal = OwnNames.of(Place(folder, name, shared=True)).journal
+        journals.discard(journal)
+        known = read_completion(folder, journal)
+        if known is None:
+            yield Finding(found.path, "extra")
+        elif found.kind != "file":
+            yield Finding(found.path, "changed", "it is not a regular file")
+        else:
+            yield _compare(tree, found, known.size, known.crc32c, check)
+    prefix = f"{path}/" if path else ""
+    for journal in sorted(journals):
+        if read_completion(tree.folder(path), journal) is not None:
+            yield Finding(prefix + name_of_target(journal), "missing")
+
+
+def _missing(state: State, path: str) -> Iterator[Finding]:
+    for known in state.in_folder(path).values():
+        yield Finding(known.path, "missing")
+        yield from _missing(state, known.path)

@@ -1,0 +1,338 @@
+"""Random histories of a portal, a mirrored folder and its user, checked after each run.
+
+`Histories` is a state machine for hypothesis. It checks after each run, and after each crash:
+
+- What the portal has, and was here before, is still here: no deletion that was not ordered.
+- What the user wrote is still here, until the user deletes it.
+
+In the end it lets the mirror run in peace. The folder must then be equal to the portal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ctera_direct_sync._mirror.local_names import find_problem
+from ctera_direct_sync.exceptions import NamespaceTimeout
+from ctera_direct_sync.types import Mirrored
+
+from .mirror_portal import (
+    OWN,
+    SOURCE,
+    Clock,
+    Crash,
+    MemoryPortal,
+    Node,
+    crash_after,
+    local_files,
+    mirror,
+)
+
+NAMES = ("a", "b", "A", "d")
+#: A file system in memory, if there is one: a transaction waits for the disk.
+MEMORY = next((p for p in ("/dev/shm",) if os.access(p, os.W_OK)), None)
+
+choices = st.integers(0, 2**16)
+
+
+def pick(items: list[Any], number: int) -> Any:
+    """Return one of some items."""
+    return items[number % len(items)]
+
+
+class Histories(RuleBasedStateMachine):
+    """One history. The rules change the portal, or the folder, or run the mirror."""
+
+    #: Each run tells its steps here, if a program wants them.
+    runs = itertools.count()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.portal = MemoryPortal()
+        self.folder = Path(tempfile.mkdtemp(prefix="mirror-", dir=MEMORY))
+        self.clock = Clock()
+        self.users: set[bytes] = set()
+        self.serial = itertools.count()
+        self.delete = "trash"
+
+    def teardown(self) -> None:
+        """Let the mirror run in peace, and compare."""
+        try:
+            self.check_convergence()
+        finally:
+            shutil.rmtree(self.folder)
+
+    # --- the portal ------------------------------------------------------------------------------
+
+    @initialize(
+        delete=st.sampled_from(("trash", "remove")),
+        new_id=st.booleans(),
+        feed=st.sampled_from(("off", "on", "again")),
+        number=choices,
+    )
+    def begin(self, delete: str, new_id: bool, feed: str, number: int) -> None:
+        """Choose how the history's portal and mirror behave."""
+        self.delete = delete
+        self.portal.feed = feed
+        self.portal.new_id_on_move = new_id
+        for path in ("a", "b", "d/a", "d/d/b")[: number % 5]:
+            self.portal.add(path)
+
+    def _folders(self) -> list[Node]:
+        return [self.portal.root, *(n for n in self.portal.nodes() if n.is_dir)]
+
+    @rule(where=choices, name=st.sampled_from(NAMES), folder=st.booleans())
+    def create(self, where: int, name: str, folder: bool) -> None:
+        """Add a file or folder to the portal."""
+        parent = pick(self._folders(), where)
+        if name not in parent.children and len(list(parent.lineage())) < 5:
+            self.portal.add(f"{parent.path}/{name}".lstrip("/"), folder=folder)
+
+    @rule(which=choices, same_time=st.booleans())
+    def overwrite(self, which: int, same_time: bool) -> None:
+        """Write a file of the portal."""
+        files = [n for n in self.portal.nodes() if not n.is_dir]
+        if files:
+            node = pick(files, which)
+            modified = node.modified
+            self.portal.write(node)
+            if same_time:
+                node.modified = modified
+
+    @rule(which=choices, where=choices, name=st.sampled_from(NAMES))
+    def move(self, which: int, where: int, name: str) -> None:
+        """Rename or move a file or folder of the portal."""
+        nodes, parent = self.portal.nodes(), pick(self._folders(), where)
+        if nodes:
+            node = pick(nodes, which)
+            if node not in parent.lineage() and name not in parent.children:
+                self.portal.move(node, parent, name)
+
+    @rule(which=choices, other=choices)
+    def swap(self, which: int, other: int) -> None:
+        """Let two files or folders of the portal change places."""
+        nodes = self.portal.nodes()
+        if not nodes:
+            return
+        one, two = pick(nodes, which), pick(nodes, other)
+        if one in two.lineage() or two in one.lineage():
+            return
+        (parent, name), (to, new) = (one.parent, one.name), (two.parent, two.name)
+        self.portal.move(one, self.portal.root, "swapped")
+        self.portal.move(two, parent, name)
+        self.portal.move(one, to, new)
+
+    @rule(which=choices)
+    def remove(self, which: int) -> None:
+        """Delete a file or folder of the portal."""
+        if nodes := self.portal.nodes():
+            self.portal.delete(pick(nodes, which))
+
+    @rule(which=choices)
+    def undelete(self, which: int) -> None:
+        """Bring a file or folder of the portal back."""
+        found = [(f, n) for f in self._folders() for n in f.deleted if n.name not in f.children]
+        if found:
+            folder, node = pick(found, which)
+            folder.deleted.remove(node)
+            folder.children[node.name] = node
+
+    @rule(which=choices, denied=st.booleans())
+    def permit(self, which: int, denied: bool) -> None:
+        """Take the permission for a folder away, or give it back."""
+        folders = [n for n in self.portal.nodes() if n.is_dir]
+        if folders:
+            pick(folders, which).denied = denied
+
+    @rule()
+    def reject_cursors(self) -> None:
+        """Let the change feed take no cursor of before any more."""
+        self.portal.reject_cursors()
+
+    # --- the user --------------------------------------------------------------------------------
+
+    def _own_content(self) -> bytes:
+        data = self.portal.content("user")
+        self.users.add(data)
+        return data
+
+    def _local(self) -> list[Path]:
+        found = [p for p in sorted(self.folder.rglob("*")) if OWN not in p.parts]
+        return [p for p in found if p.is_file() and not p.is_symlink()]
+
+    @rule(which=choices, as_new=st.booleans())
+    def edit(self, which: int, as_new: bool) -> None:
+        """Change a local file, in place or by a new file of its name."""
+        if files := self._local():
+            path = pick(files, which)
+            self.users.discard(path.read_bytes())
+            if as_new:
+                path.unlink()
+            path.write_bytes(self._own_content())
+
+    @rule(which=choices)
+    def remove_here(self, which: int) -> None:
+        """Delete a local file."""
+        if files := self._local():
+            path = pick(files, which)
+            self.users.discard(path.read_bytes())
+            path.unlink()
+
+    @rule(
+        where=choices, name=st.sampled_from(NAMES), kind=st.sampled_from(("file", "folder", "link"))
+    )
+    def add_here(self, where: int, name: str, kind: str) -> None:
+        """Add a local file, folder or symbolic link."""
+        found = [p for p in sorted(self.folder.rglob("*")) if OWN not in p.parts]
+        folders = [self.folder, *(p for p in found if p.is_dir() and not p.is_symlink())]
+        path = pick(folders, where) / name
+        if path.is_symlink() or path.exists():
+            return
+        if kind == "file":
+            path.write_bytes(self._own_content())
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            path.symlink_to(self.folder.parent)
+
+    @rule(which=choices)
+    def touch_here(self, which: int) -> None:
+        """Give a local file another time."""
+        if files := self._local():
+            os.utime(pick(files, which), (next(self.serial), 10**9))
+
+    # --- the mirror ------------------------------------------------------------------------------
+
+    def _run(self, **options: Any) -> Mirrored:
+        before = local_files(self.folder)
+        try:
+            return mirror(self.portal, self.folder, delete=self.delete, now=self.clock, **options)
+        finally:
+            self._check_nothing_lost(before)
+
+    def _staged(self) -> set[bytes]:
+        found = local_files(self.folder, own=True)
+        return {data for path, data in found.items() if path.startswith(f"{OWN}/stage/")}
+
+    def _check_nothing_lost(self, before: dict[str, bytes]) -> None:
+        """Check that what the portal still has at its path, and what the user wrote, is still here."""
+        after = set(local_files(self.folder).values()) | self._staged()
+        on_portal = self.portal.files()
+        for path, data in before.items():
+            assert data in after or on_portal.get(path) != data, "a deletion that was not ordered"
+            assert data in after or data not in self.users, "a file of the user is gone"
+
+    @rule()
+    def run(self) -> None:
+        """Run the mirror."""
+        self._run()
+
+    @rule(steps=st.integers(0, 60))
+    def run_and_crash(self, steps: int) -> None:
+        """Run the mirror, and cut it off before one of its steps."""
+        with crash_after(steps), contextlib.suppress(Crash):
+            self._run()
+
+    @rule(which=choices)
+    def run_with_shifted_pages(self, which: int) -> None:
+        """Run the mirror, with a listing that leaves something out."""
+        if nodes := self.portal.nodes():
+            self.portal.hidden = {pick(nodes, which).path}
+        self._run()
+        self.portal.hidden = set()
+
+    @rule()
+    def run_with_a_listing_that_fails(self) -> None:
+        """Run the mirror, with a listing that ends with an error. Nothing is deleted."""
+        before = local_files(self.folder)
+        self.portal.walk_error = NamespaceTimeout("no answer", SOURCE)
+        try:
+            self._run()
+        except NamespaceTimeout:
+            assert local_files(self.folder) == before
+        finally:
+            self.portal.walk_error = None
+
+    @rule(which=choices, deleted=st.booleans())
+    def run_while_the_portal_changes(self, which: int, deleted: bool) -> None:
+        """Run the mirror, while a file of the portal is overwritten or deleted."""
+        files = [n for n in self.portal.nodes() if not n.is_dir]
+        if not files:
+            return
+        node = pick(files, which)
+
+        def change(path: str) -> None:
+            self.portal.on_fetch = lambda path: None
+            if deleted:
+                self.portal.delete(node)
+            else:
+                self.portal.write(node)
+
+        self.portal.on_fetch = change
+        self._run()
+        self.portal.on_fetch = lambda path: None
+
+    @rule(which=choices)
+    def run_while_the_user_saves(self, which: int) -> None:
+        """Run the mirror, while the user saves a file."""
+
+        def save(path: str) -> None:
+            self.portal.on_fetch = lambda path: None
+            self.edit(which, False)
+
+        self.portal.on_fetch = save
+        # What the user overwrites is not lost by the mirror.
+        before = self.users
+        try:
+            mirror(self.portal, self.folder, delete=self.delete, now=self.clock)
+        finally:
+            self.portal.on_fetch = lambda path: None
+            assert before <= set(local_files(self.folder).values()) | self._staged()
+
+    @precondition(lambda self: self.delete == "trash")
+    @rule()
+    def dry_run(self) -> None:
+        """Ask what a run would do. Nothing changes."""
+        before = local_files(self.folder)
+        self._run(dry_run=True)
+        assert local_files(self.folder) == before
+
+    @invariant()
+    def nothing_is_followed_out(self) -> None:
+        """A link leads to the folder's parent. So a file there would be one that was led out."""
+        assert not [n for n in NAMES if (self.folder.parent / n).exists()]
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def check_convergence(self) -> None:
+        """After two runs in peace, the folder is equal to the portal but for what the user did."""
+        for node in self.portal.nodes():
+            node.denied = False
+        self._run()
+        # A run that left something alone is followed by one that reads the source again.
+        result = self._run()
+        assert result.failed == [], result.failed
+        assert result[:4] == (0, 0, 0, 0), result
+        found = local_files(self.folder)
+        wanted = self.portal.files()
+        edited = {path for path, _ in result.conflicts}
+        for path, data in wanted.items():
+            assert all(find_problem(n, is_top=False) is None for n in path.split("/"))
+            if path not in edited:
+                assert found.get(path) == data, path
+        for path, data in found.items():
+            assert path in wanted or data in self.users, path
+        for node in self.portal.nodes():
+            assert not node.is_dir or (self.folder / node.path).is_dir()
+        self.portal.fetched.clear()
+        assert self._run().unchanged == len(wanted) - len(edited)
+        assert self.portal.fetched == []

@@ -62,7 +62,9 @@ def test_blocks(
         [sys.executable, str(program)],
         env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    # Threads of Arrow may still let go of a file when the interpreter ends, which aborts it.
+    is_arrows = "pyarrow" in code and "terminate called without an active exception" in done.stderr
+    assert done.returncode == 0 or is_arrows, done.stderr
     assert os.environ["CTERA_DIRECT_SECRET_ACCESS_KEY"] not in done.stdout + done.stderr
 
 

@@ -105,7 +105,7 @@ def test_paths_from_the_top() -> None:
 
 def test_options_commands_and_values(portal: Emulator) -> None:
     """Commands, options and known values are completed without asking the portal."""
-    assert proposals("ctera-direct ver")[0] == ["versions"]
+    assert proposals("ctera-direct vers")[0] == ["versions"]
     assert "--human" in proposals("ctera-direct ls --")[0]
     assert proposals("ctera-direct find / --type ")[0] == ["f", "d"]
     assert proposals("ctera-direct emulator . --cipher AES-")[0] == ["AES-CBC", "AES-GCM"]

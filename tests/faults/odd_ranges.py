@@ -97,7 +97,8 @@ def rows() -> Iterator[Row]:
     # Imported here: the matrix is made of these rows, among others.
     from tests.faults.matrix import NATIVE, RECOVERED, RETRIES, Row, on_block
 
-    requests = 2 * (RETRIES + 1)  # Two parts, each with all its attempts.
+    # Two parts, each with all its attempts, and a third one that another worker may have begun.
+    requests = 3 * (RETRIES + 1)
     for name, action in HARMLESS.items():
         yield Row(GROUP, name, on_block(of_ranges(action)), RECOVERED, NATIVE, None, data=DATA)
     for name, action in HARMFUL.items():

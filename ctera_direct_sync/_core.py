@@ -168,7 +168,8 @@ class ClientCore:
             forked_error=_make_forked_error,
         )
         # A client that is dropped without being closed leaves no thread behind.
-        weakref.finalize(self, self.engine.close, wait=False).atexit = False
+        self._finalizer = weakref.finalize(self, self.engine.close, wait=False)
+        self._finalizer.atexit = False
         policy = RetryPolicy.from_settings(settings)
         # Block lists and open files keep these two, so a forked child keeps them, too.
         self.portal = Portal(self.baseurl, self.token, self.secret, policy)
@@ -625,6 +626,8 @@ class ClientCore:
         self._lookup.close()
         self._sessions.close()
         self.portal.close()
+        # It would keep the engine, and all that its threads have last referred to.
+        self._finalizer.detach()
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -145,6 +145,7 @@ def test_cancel_after_the_body_through_a_socks_proxy(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection through a SOCKS proxy leaves the scope at the end of its body, as any other."""
+    pytest.importorskip("socks", reason="requests needs PySocks for this")
     proxy = SOCKS()
     monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{proxy.port}")
     monkeypatch.setenv("NO_PROXY", "")

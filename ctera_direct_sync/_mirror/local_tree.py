@@ -47,7 +47,8 @@ def local_of(path: str, found: os.stat_result, *, clean: bool = False) -> Local:
             kind = "file"
         elif stat.S_ISDIR(found.st_mode):
             kind = "folder"
-    return Local(path, kind, found.st_size, found.st_mtime_ns, found.st_ino & _INODE_MASK, clean)
+    inode = found.st_ino & _INODE_MASK
+    return Local(path, kind, found.st_size, found.st_mtime_ns, inode, clean, found.st_ctime_ns)
 
 
 def _is_own(owner: int, own: Folder) -> bool:
@@ -212,7 +213,7 @@ class LocalTree:
 
     # --- changing --------------------------------------------------------------------------------
 
-    def rename(self, source: str, target: str, expected: Local, over: Local | None = None) -> None:
+    def rename(self, source: str, target: str, expected: Local, over: Local | None = None) -> int:
         """Rename a file or folder.
 
         Args:
@@ -220,6 +221,10 @@ class LocalTree:
             target: The new path, whose folder must exist.
             expected: What must be at the present path.
             over: What must be at the new path, and is replaced. None: nothing.
+
+        Returns:
+            The time of the last status change, which a renaming sets on most disks. 0 if the file
+            changed meanwhile.
 
         Raises:
             ChangedMeanwhile: Something else is there.
@@ -243,6 +248,9 @@ class LocalTree:
         from_ = self.folder(parent)
         from_.move(name, to, new)
         self._touched.update((parent, above))
+        found = self.find(target)
+        is_same = found is not None and found[1:5] == expected[1:5]
+        return found.ctime_ns if found is not None and is_same else 0
 
     def copy_mode(self, path: str, download: str) -> None:
         """Give a download the permissions of the file that it replaces, without setuid and setgid."""
@@ -304,6 +312,9 @@ class LocalTree:
         is_same = (
             found.kind == "folder" if expected.kind == "folder" else found[1:5] == expected[1:5]
         )
+        # Also a change whose author restored the time of the file.
+        if expected.kind != "folder" and expected.ctime_ns not in (0, found.ctime_ns):
+            is_same = False
         if not is_same:
             raise _changed(self.root.path_of(path))
 

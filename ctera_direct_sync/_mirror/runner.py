@@ -729,7 +729,7 @@ class _Run:
     def _from_stage(self, step: Step) -> Step:
         assert step.known is not None and step.local is not None
         path = self._tree.staged_path(step.known.id)
-        return step._replace(path=path, local=step.local._replace(path=path))
+        return step._replace(path=path, local=step.local._replace(path=path, ctime_ns=0))
 
     def _move_intent(self, step: Step) -> Intent:
         assert step.known is not None and step.remote is not None
@@ -755,11 +755,11 @@ class _Run:
             for step, intent in group:
                 try:
                     assert step.local is not None
-                    self._tree.rename(step.path, intent.entry.path, step.local)
+                    ctime_ns = self._tree.rename(step.path, intent.entry.path, step.local)
                 except OSError as error:
                     self._note_failure(step.path if not is_second else step.target, error)
                     continue
-                entry = intent.entry
+                entry = intent.entry._replace(ctime_ns=ctime_ns)
                 self._changes.append(functools.partial(self._state.save, entry))
                 if is_second or not step.staged:
                     self._done.append((step, ""))
@@ -915,7 +915,8 @@ class _Run:
             else:
                 assert fetched.status is not None
                 source = self._tree.downloaded_path(fetched.name)
-                local = local_of(source, fetched.status)
+                # Its permissions may yet change, and with them the time of its status.
+                local = local_of(source, fetched.status)._replace(ctime_ns=0)
                 entry = entry_of(fetched.remote)._replace(
                     path=fetched.step.path,
                     local_size=local.size,
@@ -945,7 +946,10 @@ class _Run:
             outcome = "kept"
             if self._is_equal(intent.source, step.path, local, over):
                 entry = entry._replace(
-                    local_size=over.size, mtime_ns=over.mtime_ns, inode=over.inode
+                    local_size=over.size,
+                    mtime_ns=over.mtime_ns,
+                    inode=over.inode,
+                    ctime_ns=over.ctime_ns,
                 )
                 self._tree.remove(intent.source, local)
                 self._note(step, functools.partial(self._state.save, entry), "adopted")
@@ -958,7 +962,8 @@ class _Run:
             over = None
         if over is not None:
             self._tree.copy_mode(step.path, intent.source)
-        self._tree.rename(intent.source, step.path, local, over)
+        ctime_ns = self._tree.rename(intent.source, step.path, local, over)
+        entry = entry._replace(ctime_ns=ctime_ns)
         self._nbytes += local.size
         self._note(step, functools.partial(self._state.save, entry), outcome)
 
@@ -971,6 +976,8 @@ class _Run:
 
 def _intent(step: Step, entry: Known) -> Intent:
     assert step.local is not None
+    # The renaming sets the time of the status, so a run that recovers the intent does not know it.
+    entry = entry._replace(ctime_ns=0)
     return Intent(0, step.path, entry, step.local.size, step.local.mtime_ns, step.local.inode)
 
 

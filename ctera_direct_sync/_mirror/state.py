@@ -20,7 +20,9 @@ from .values import Known, Remote, split
 __all__ = ["Intent", "State", "entry_of"]
 
 _NAME = "state.db"
-_VERSION = 1
+_VERSION = 2
+#: The older schema, which lacks the column `ctime_ns`.
+_VERSION_WITHOUT_CTIME = 1
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -39,6 +41,7 @@ CREATE TABLE items (
     mtime_ns INTEGER NOT NULL,
     inode INTEGER NOT NULL,
     crc32c INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL DEFAULT 0,
     UNIQUE (parent, name)
 );
 CREATE TABLE intents (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
@@ -46,7 +49,7 @@ CREATE TABLE intents (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
 
 _COLUMNS = (
     "id, parent, name, is_dir, file_id, size, modified, guid, version, folder_id, local_size, mtime_ns, "
-    "inode, crc32c"
+    "inode, crc32c, ctime_ns"
 )
 
 
@@ -142,6 +145,12 @@ class State:
                 for statement in _SCHEMA.split(";"):
                     self._database.execute(statement)
                 self._database.execute(f"PRAGMA user_version = {_VERSION}")
+        elif version == _VERSION_WITHOUT_CTIME:
+            with self.transaction():
+                self._database.execute(
+                    "ALTER TABLE items ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0"
+                )
+                self._database.execute(f"PRAGMA user_version = {_VERSION}")
         elif version != _VERSION:
             raise OSError(
                 errno.EINVAL,
@@ -219,7 +228,7 @@ class State:
             "DELETE FROM items WHERE (parent = ? AND name = ?) OR id = ?", (parent, name, entry.id)
         )
         self._database.execute(
-            f"INSERT INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            f"INSERT INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (entry.id or None, parent, name, *entry[2:]),
         )
 
@@ -280,6 +289,7 @@ def entry_of(remote: Remote, entry: Known | None = None) -> Known:
         mtime_ns=entry.mtime_ns,
         inode=entry.inode,
         crc32c=entry.crc32c,
+        ctime_ns=entry.ctime_ns,
     )
 
 

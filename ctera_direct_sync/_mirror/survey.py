@@ -223,13 +223,18 @@ class Survey:
         """Return what is on the disk, with the answer whether it is what was mirrored.
 
         A file of the same size whose time or inode number differs is read, because copying a folder or
-        restoring a backup changes these.
+        restoring a backup changes these. A program may change a file and restore its time, but not the
+        time of its last status change. So if that differs, a file that the run may replace or delete is
+        read, too.
         """
         if known.is_dir:
             return found._replace(clean=found.kind == "folder")
         if found.kind != "file" or found.size != known.local_size:
             return found
-        if (found.mtime_ns, found.inode) == (known.mtime_ns, known.inode):
+        is_same_status = known.ctime_ns != 0 and found.ctime_ns == known.ctime_ns
+        if (found.mtime_ns, found.inode) == (known.mtime_ns, known.inode) and (
+            is_same_status or self._is_same[known.id]
+        ):
             return found._replace(clean=True)
         assert self._tree is not None
         try:
@@ -237,7 +242,9 @@ class Survey:
                 return found
         except OSError:
             return found  # It cannot be read, so it is taken for changed, and left alone.
-        self.refreshed.append(known._replace(mtime_ns=found.mtime_ns, inode=found.inode))
+        self.refreshed.append(
+            known._replace(mtime_ns=found.mtime_ns, inode=found.inode, ctime_ns=found.ctime_ns)
+        )
         return found._replace(clean=True)
 
 

@@ -19,7 +19,7 @@ from .. import codec
 from .._readers.folders import Folder, ForeignFileError
 from .._readers.locks import LockedFile
 from .._readers.part_file import is_own_name
-from .local_names import OWN_FOLDER
+from .local_names import OWN_FOLDER, fold_name
 from .values import Local, LocalKind, split
 
 __all__ = ["ChangedMeanwhile", "LocalTree", "local_of", "lock_own"]
@@ -246,7 +246,15 @@ class LocalTree:
         self._close_below(source)
         to = self.folder(above)
         from_ = self.folder(parent)
-        from_.move(name, to, new)
+        # Only the mirror writes to its own folder.
+        is_own = above.startswith(f"{OWN_FOLDER}/")
+        if over is None and not is_same and expected.kind == "file" and not is_own:
+            try:
+                from_.move_to_free(name, to, new)
+            except FileExistsError:
+                raise _changed(self.root.path_of(target)) from None
+        else:
+            from_.move(name, to, new)
         self._touched.update((parent, above))
         found = self.find(target)
         is_same = found is not None and found[1:5] == expected[1:5]
@@ -292,6 +300,24 @@ class LocalTree:
         parent, name = split(path)
         self.folder(parent).unlink(name)
         self._touched.add(parent)
+
+    def remove_second_name(self, path: str, first: str) -> None:
+        """Remove a name of a file that has another one, which a run was about to remove.
+
+        Args:
+            path: The name to remove.
+            first: The name that stays.
+        """
+        one, two = self.find(path), self.find(first)
+        if one is None or two is None or one.kind != "file" or one[1:5] != two[1:5]:
+            return
+        # On a disk that does not tell the names apart, both may be one name.
+        if one.inode == 0 or fold_name(path) == fold_name(first):
+            return
+        parent, name = split(path)
+        if self.folder(parent).lstat(name).st_nlink > 1:
+            self.folder(parent).unlink(name)
+            self._touched.add(parent)
 
     def flush(self) -> None:
         """Flush all renamings since the last call to the disk."""

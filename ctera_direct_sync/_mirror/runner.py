@@ -407,6 +407,8 @@ class _Run:
         if found.inode == intent.inode:
             # It was renamed. Whether it has changed since, the survey finds out.
             self._state.save(entry)
+            if not self._options.dry_run:
+                self._tree.remove_second_name(intent.source, entry.path)
             return
         is_same = (found.size, found.mtime_ns) == (intent.size, intent.mtime_ns)
         if is_same and self._tree.find(intent.source) is None:

@@ -38,6 +38,11 @@ _NAME_MAX_BYTES = 255
 #: The errors of O_NOFOLLOW at a symbolic link: Linux and macOS, FreeBSD, NetBSD.
 _LINK_ERRNOS = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
 
+#: The errors of `link` where a file cannot get a second name: such as FAT, and files of other users.
+_NO_LINK_ERRNOS = {
+    errno.EPERM, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP,
+}  # fmt: skip
+
 
 class ForeignFileError(PermissionError):
     """A part file, journal or lock file belongs to another user, or has a second name (a hard link)."""
@@ -252,6 +257,51 @@ class Folder:
             else:
                 os.replace(name, target, src_dir_fd=self._fd, dst_dir_fd=folder._fd)
         except OSError as error:
+            error.filename, error.filename2 = self.path_of(name), folder.path_of(target)
+            raise
+
+    def move_to_free(self, name: str, folder: Folder, target: str) -> None:
+        """Rename a file into another folder, and never replace what has the new name.
+
+        Without hard links on the disk, what gets the new name at the very moment is still replaced.
+
+        Args:
+            name: The present name in this folder.
+            folder: The other folder, on the same disk.
+            target: The new name.
+
+        Raises:
+            FileExistsError: The new name is taken.
+        """
+        if _WINDOWS:
+            os.rename(self.path_of(name), folder.path_of(target))
+            return
+        try:
+            # A renaming would replace the file. A link never does.
+            if self._fd is None or folder._fd is None:
+                os.link(self.path_of(name), folder.path_of(target), follow_symlinks=False)
+            else:
+                os.link(
+                    name,
+                    target,
+                    src_dir_fd=self._fd,
+                    dst_dir_fd=folder._fd,
+                    follow_symlinks=False,
+                )
+        except OSError as error:
+            if error.errno in _NO_LINK_ERRNOS:
+                self.move(name, folder, target)
+                return
+            error.filename, error.filename2 = self.path_of(name), folder.path_of(target)
+            raise
+        except NotImplementedError:
+            self.move(name, folder, target)
+            return
+        try:
+            self.unlink(name)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                folder.unlink(target)
             error.filename, error.filename2 = self.path_of(name), folder.path_of(target)
             raise
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mirror_portal import OWN, MemoryPortal, local_files, mirror
+from ctera_direct_sync._mirror.local_tree import LocalTree
+from ctera_direct_sync._readers.folders import Folder
+from tests.support.mirror_portal import OWN, Crash, MemoryPortal, local_files, mirror
 
 
 @pytest.fixture
@@ -78,3 +80,45 @@ def test_first_schema(source: MemoryPortal, mirrored: Path) -> None:
     source.move(source.find("a.txt"), source.root, "z.txt")
     assert mirror(source, mirrored)[:5] == (0, 0, 1, 0, 2)
     assert source.fetched == [] and local_files(mirrored) == source.files()
+
+
+@pytest.mark.parametrize("kind", ["download", "move"])
+def test_file_that_appears_at_a_free_path(
+    source: MemoryPortal, mirrored: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A local file that appears just before another gets its path is not replaced."""
+    if kind == "download":
+        source.add("new.txt")
+    else:
+        source.move(source.find("a.txt"), source.root, "new.txt")
+    original = LocalTree._close_below
+
+    def close_below(tree: LocalTree, path: str) -> None:
+        # The run has found the path free before.
+        (mirrored / "new.txt").write_bytes(b"local")
+        original(tree, path)
+
+    monkeypatch.setattr(LocalTree, "_close_below", close_below)
+    assert [path for path, _ in mirror(source, mirrored).failed] in (["new.txt"], ["a.txt"])
+    assert (mirrored / "new.txt").read_bytes() == b"local"
+
+
+def test_crash_between_two_names(
+    source: MemoryPortal, mirrored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that has its old and its new name after a crash loses the old one."""
+    source.move(source.find("a.txt"), source.root, "new.txt")
+
+    def unlink(folder: Folder, name: str) -> None:
+        if name == "a.txt":
+            raise Crash
+        original(folder, name)
+
+    original = Folder.unlink
+    monkeypatch.setattr(Folder, "unlink", unlink)
+    with pytest.raises(Crash):
+        mirror(source, mirrored)
+    assert {"a.txt", "new.txt"} <= set(local_files(mirrored))
+    monkeypatch.undo()
+    mirror(source, mirrored)
+    assert local_files(mirrored) == source.files() and source.fetched == []

@@ -12,7 +12,7 @@ import io
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Callable
 
 from .. import codec
@@ -360,15 +360,16 @@ class LocalTree:
         """Open the folder of downloads that are not in their place yet. The caller closes it."""
         return self.folder(OWN_FOLDER).existing(_DOWNLOADS)
 
-    def purge_downloads(self, *, keep_parts: bool) -> None:
+    def purge_downloads(self, *, keep_parts: bool, needed: Collection[str] = ()) -> None:
         """Remove what earlier runs left.
 
         Args:
             keep_parts: Whether to keep the parts of large files, from which a download continues.
+            needed: Paths to keep.
         """
         for found in self.list_folder(f"{OWN_FOLDER}/{_DOWNLOADS}"):
             parent, name = split(found.path)
-            if not (keep_parts and is_own_name(name)):
+            if found.path not in needed and not (keep_parts and is_own_name(name)):
                 self.folder(parent).unlink(name)
 
     def is_equal(self, path: str, other: str, check: Callable[[], object]) -> bool:

@@ -273,6 +273,7 @@ class _Run:
     def run(self) -> Mirrored:
         """Read, plan, and do what is planned."""
         self._check_source()
+        self._purge_downloads()
         self._recover()
         fold = self._find_fold()
         survey = Survey(
@@ -386,6 +387,13 @@ class _Run:
             self._state.put("clean", "0")
             for entry in survey.refreshed:
                 self._state.save(entry)
+
+    def _purge_downloads(self) -> None:
+        """Remove downloads that no run will use, before anything is written to a disk that may be full."""
+        if self._options.dry_run or self._tree_or_none is None:
+            return
+        needed = {intent.source for intent in self._state.intents()}
+        self._tree.purge_downloads(keep_parts=True, needed=needed)
 
     def _recover(self) -> None:
         """Find out what a run that was killed had done of what it announced."""
@@ -644,10 +652,7 @@ class _Run:
             self._commit()
 
     def _note_failure(self, path: str, error: OSError) -> None:
-        if (
-            not isinstance(error, (ChangedMeanwhile, DirectIOError))
-            and error.errno in _FATAL_ERRNOS
-        ):
+        if _is_fatal(error):
             raise error
         self._is_clean = False
         self._failed.append((path, error.strerror or str(error)))
@@ -784,6 +789,7 @@ class _Run:
             under_way = 0
             group: list[_Fetched] = []
             group_began = 0.0
+            fatal: OSError | None = None
             try:
                 while True:
                     for step in waiting:
@@ -813,9 +819,11 @@ class _Run:
                         len(group) >= _GROUP_FILES
                         or monotonic() - group_began >= _MAX_GROUP_DELAY_S
                     ):
-                        self._place(group)
+                        fatal = self._place(group)
                         group = []
-                self._place(group)
+                        if fatal is not None:
+                            break
+                fatal = fatal or self._place(group)
             finally:
                 try:
                     self._end(pool, under_way)
@@ -823,6 +831,24 @@ class _Run:
                     # An interrupt of the end itself must not leave a thread.
                     self._end(pool, under_way)
                     raise
+            if fatal is not None:
+                self._place_finished(inbox)
+                raise fatal
+
+    def _place_finished(self, inbox: SimpleQueue[_Fetched | _Progressed]) -> None:
+        """Give the downloads that were finished before the run met an error their places."""
+        finished = []
+        with contextlib.suppress(Empty):
+            while True:
+                message = inbox.get_nowait()
+                # The run is cancelled by now, and a comparison would end at once.
+                if (
+                    isinstance(message, _Fetched)
+                    and message.status is not None
+                    and message.step.kind != "compare"
+                ):
+                    finished.append(message)
+        self._place(finished)
 
     def _end(self, pool: WorkerPool, under_way: int) -> None:
         if under_way:
@@ -903,12 +929,20 @@ class _Run:
             remote.folder_id,
         )
 
-    def _place(self, group: Iterable[_Fetched]) -> None:
-        """Give downloads their places, all in one transaction."""
+    def _place(self, group: Iterable[_Fetched]) -> OSError | None:
+        """Give downloads their places, all in one transaction.
+
+        Returns:
+            An error of a download that ends the run, or None. The other downloads have their places.
+        """
         ready: list[tuple[_Fetched, Intent, Local]] = []
+        fatal: OSError | None = None
         for fetched in group:
             error = fetched.error
             if isinstance(error, OSError) and not isinstance(error, Cancelled):
+                if _is_fatal(error):
+                    fatal = fatal or error
+                    continue
                 self._note_failure(fetched.step.path, error)
             elif error is not None:
                 raise error
@@ -929,7 +963,7 @@ class _Run:
                 intent = Intent(0, source, entry, local.size, local.mtime_ns, local.inode)
                 ready.append((fetched, intent, local))
         if not ready:
-            return
+            return fatal
         # While the files were downloaded, folders may have been moved away.
         self._tree.close()
         self._state.announce(intent for _, intent, _ in ready)
@@ -939,6 +973,7 @@ class _Run:
             except OSError as error:
                 self._note_failure(fetched.step.path, error)
         self._commit(settle=True)
+        return fatal
 
     def _place_one(self, fetched: _Fetched, intent: Intent, local: Local) -> None:
         step, entry, over = fetched.step, intent.entry, fetched.step.local
@@ -974,6 +1009,12 @@ class _Run:
             return False
         is_equal = self._tree.is_equal(download, path, self._scope.check)
         return is_equal and self._tree.find(path) == over._replace(clean=False)
+
+
+def _is_fatal(error: OSError) -> bool:
+    """Return whether each further file would meet the error as well."""
+    is_of_file = isinstance(error, (ChangedMeanwhile, DirectIOError))
+    return not is_of_file and error.errno in _FATAL_ERRNOS
 
 
 def _intent(step: Step, entry: Known) -> Intent:

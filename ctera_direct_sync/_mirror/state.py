@@ -132,7 +132,7 @@ class State:
                 folder.lstat(_NAME)
                 exists = True
         if folder is not None and exists:
-            with contextlib.closing(cls.open(folder)) as state:
+            with contextlib.closing(cls.open(folder)) as state, _explained(state._path):
                 state._database.backup(database)
         copy._prepare()
         return copy
@@ -180,7 +180,10 @@ class State:
 
     def get(self, name: str) -> str | None:
         """Return a value of the mirror as a whole, or None."""
-        row = self._database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        with _explained(self._path):
+            row = self._database.execute(
+                "SELECT value FROM meta WHERE name = ?", (name,)
+            ).fetchone()
         return None if row is None else str(row[0])
 
     def put(self, name: str, value: str) -> None:
@@ -192,10 +195,11 @@ class State:
     def entry(self, path: str) -> Known | None:
         """Return the entry of a path, or None."""
         try:
-            row = self._database.execute(
-                f"SELECT {_COLUMNS} FROM items WHERE parent = ? AND name = ?",
-                split(path),
-            ).fetchone()
+            with _explained(self._path):
+                row = self._database.execute(
+                    f"SELECT {_COLUMNS} FROM items WHERE parent = ? AND name = ?",
+                    split(path),
+                ).fetchone()
         except UnicodeEncodeError:
             return None  # Such a name is never mirrored.
         return None if row is None else _known(row)
@@ -203,23 +207,27 @@ class State:
     def in_folder(self, parent: str) -> dict[str, Known]:
         """Return the entries of one folder, by name."""
         try:
-            rows = self._database.execute(
-                f"SELECT {_COLUMNS} FROM items WHERE parent = ?",
-                (parent,),
-            )
+            with _explained(self._path):
+                rows = self._database.execute(
+                    f"SELECT {_COLUMNS} FROM items WHERE parent = ?",
+                    (parent,),
+                ).fetchall()
         except UnicodeEncodeError:
             return {}
         return {row[2]: _known(row) for row in rows}
 
     def entries(self) -> Iterator[Known]:
         """Return all entries. The state must not change meanwhile."""
-        for row in self._database.execute(f"SELECT {_COLUMNS} FROM items"):
-            yield _known(row)
+        with _explained(self._path):
+            for row in self._database.execute(f"SELECT {_COLUMNS} FROM items"):
+                yield _known(row)
 
     @property
     def last_id(self) -> int:
         """The highest number of an entry, or 0."""
-        return int(self._database.execute("SELECT ifnull(max(id), 0) FROM items").fetchone()[0])
+        with _explained(self._path):
+            row = self._database.execute("SELECT ifnull(max(id), 0) FROM items").fetchone()
+        return int(row[0])
 
     def save(self, entry: Known) -> None:
         """Store an entry in the place of those that have its path or its number."""
@@ -249,9 +257,15 @@ class State:
     def intents(self) -> list[Intent]:
         """Return what a run has announced and not settled."""
         found = []
-        for number, text in self._database.execute("SELECT id, value FROM intents ORDER BY id"):
-            source, size, mtime_ns, inode, *values = json.loads(text)
-            found.append(Intent(number, source, Known(*values), size, mtime_ns, inode))
+        with _explained(self._path):
+            rows = self._database.execute("SELECT id, value FROM intents ORDER BY id").fetchall()
+            for number, text in rows:
+                try:
+                    source, size, mtime_ns, inode, *values = json.loads(text)
+                    entry = Known(*values)
+                except (TypeError, ValueError):
+                    raise sqlite3.DatabaseError(f"intent {number} is malformed") from None
+                found.append(Intent(number, source, entry, size, mtime_ns, inode))
         return found
 
     def settle(self) -> None:
@@ -310,9 +324,7 @@ def _explained(path: str) -> Iterator[None]:
             number, advice = errno.ENOSPC, "free some space, then run again"
         elif "locked" in text:
             number, advice = errno.EAGAIN, "another program has it open: wait for it"
-        elif isinstance(error, sqlite3.DatabaseError) and (
-            "malformed" in text or "not a database" in text
-        ):
+        elif not any(each in text for each in ("disk I/O", "unable to open", "readonly")):
             advice = (
                 "move .ctera-mirror away; the next run then compares each file with the portal and keeps "
                 "those that are equal"

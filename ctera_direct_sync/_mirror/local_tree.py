@@ -22,7 +22,7 @@ from .._readers.part_file import is_own_name
 from .local_names import OWN_FOLDER, fold_name
 from .values import Local, LocalKind, split
 
-__all__ = ["ChangedMeanwhile", "LocalTree", "local_of", "lock_own"]
+__all__ = ["ChangedMeanwhile", "LocalTree", "is_read_only", "local_of", "lock_own"]
 
 #: Opened folders that are kept for the next steps.
 _MAX_OPEN = 32
@@ -68,6 +68,11 @@ def _is_own(owner: int, own: Folder) -> bool:
     finally:
         os.close(fd)
         own.unlink(name)
+
+
+def is_read_only(own: Folder) -> bool:
+    """Return whether the mirror's own folder cannot be written, as on a medium that is read-only."""
+    return not os.access(own.path, os.W_OK)
 
 
 def lock_own(own: Folder) -> LockedFile:

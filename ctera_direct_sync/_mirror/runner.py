@@ -30,8 +30,9 @@ from ..exceptions import (
 from ..types import ChangePage, Entry, Mirrored
 from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
-from .local_tree import ChangedMeanwhile, LocalTree, local_of, lock_own
+from .local_tree import ChangedMeanwhile, LocalTree, is_read_only, local_of, lock_own
 from .planner import Deletion, Options, Plan, Step, conflict_name, plan
+from .recovery import recover
 from .state import Intent, State, entry_of
 from .survey import Survey
 from .trash import STAMP_FORMAT, is_older
@@ -216,7 +217,9 @@ def run_mirror(
             own = LocalTree.open_own(root, make=not options.dry_run)
             if own is not None:
                 stack.callback(own.close)
-                stack.callback(lock_own(own).release, remove=False)
+                # Nothing can run in a folder on a medium that cannot be written.
+                if not (options.dry_run and is_read_only(own)):
+                    stack.callback(lock_own(own).release, remove=False)
             tree = LocalTree(root, own)
             stack.callback(tree.close)
         if options.dry_run or own is None:
@@ -274,7 +277,8 @@ class _Run:
         """Read, plan, and do what is planned."""
         self._check_source()
         self._purge_downloads()
-        self._recover()
+        if self._tree_or_none is not None:
+            recover(self._state, self._tree, change=not self._options.dry_run)
         fold = self._find_fold()
         survey = Survey(
             self._state, self._tree_or_none, self._options.filter, fold, self._scope.check
@@ -394,34 +398,6 @@ class _Run:
             return
         needed = {intent.source for intent in self._state.intents()}
         self._tree.purge_downloads(keep_parts=True, needed=needed)
-
-    def _recover(self) -> None:
-        """Find out what a run that was killed had done of what it announced."""
-        intents = self._state.intents()
-        if not intents:
-            return
-        with self._state.transaction():
-            for intent in intents:
-                self._recover_one(intent)
-            self._state.settle()
-
-    def _recover_one(self, intent: Intent) -> None:
-        if self._tree_or_none is None:
-            return
-        entry = intent.entry
-        found = self._tree.find(entry.path)
-        if found is None or found.kind != "file":
-            return
-        if found.inode == intent.inode:
-            # It was renamed. Whether it has changed since, the survey finds out.
-            self._state.save(entry)
-            if not self._options.dry_run:
-                self._tree.remove_second_name(intent.source, entry.path)
-            return
-        is_same = (found.size, found.mtime_ns) == (intent.size, intent.mtime_ns)
-        if is_same and self._tree.find(intent.source) is None:
-            # Some network file systems give a renamed file another inode number.
-            self._state.save(entry)
 
     def _find_fold(self) -> Callable[[str], str] | None:
         """Return what tells which paths the disk takes for the same. None: it tells all apart."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
+import shutil
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -132,8 +135,13 @@ class State:
                 folder.lstat(_NAME)
                 exists = True
         if folder is not None and exists:
-            with contextlib.closing(cls.open(folder)) as state, _explained(state._path):
-                state._database.backup(database)
+            with contextlib.ExitStack() as stack:
+                if not os.access(folder.path, os.W_OK):
+                    # SQLite must write to read its log, so it reads a copy.
+                    folder = stack.enter_context(_copied(folder))
+                state = stack.enter_context(contextlib.closing(cls.open(folder)))
+                with _explained(state._path):
+                    state._database.backup(database)
         copy._prepare()
         return copy
 
@@ -310,6 +318,21 @@ def entry_of(remote: Remote, entry: Known | None = None) -> Known:
 def _known(row: tuple[Any, ...]) -> Known:
     number, parent, name, is_dir, *rest = row
     return Known(number, f"{parent}/{name}" if parent else name, bool(is_dir), *rest)
+
+
+@contextlib.contextmanager
+def _copied(folder: Folder) -> Iterator[Folder]:
+    """Copy the database and its log to a temporary folder, which is removed afterwards."""
+    with tempfile.TemporaryDirectory() as path:
+        for name in (_NAME, f"{_NAME}-wal"):
+            try:
+                fd = folder.open_to_read(name)
+            except FileNotFoundError:
+                continue
+            with open(fd, "rb") as source, open(os.path.join(path, name), "wb") as target:
+                shutil.copyfileobj(source, target)
+        with Folder.open(os.path.realpath(path)) as copy:
+            yield copy
 
 
 @contextlib.contextmanager

@@ -290,6 +290,7 @@ class _Run:
             survey.read_remote(self._read_source())
         survey.read_local()
         self._failed += survey.failed
+        self._unreadable |= survey.unreadable
         self._unchanged = survey.unchanged
         planned = self._plan(survey, fold)
         if self._options.dry_run:

@@ -225,7 +225,11 @@ class Folder:
 
     def unlink(self, name: str) -> None:
         """Remove a file, or a symbolic link itself."""
-        os.unlink(self._name(name), dir_fd=self._fd)
+        try:
+            os.unlink(self._name(name), dir_fd=self._fd)
+        except OSError as error:
+            error.filename = self.path_of(name)
+            raise
 
     def replace(self, name: str, target: str) -> None:
         """Rename a file, and replace the file that has the new name.
@@ -327,9 +331,11 @@ class Folder:
         The folder must be readable. What is removed meanwhile is left out.
         """
         flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
-        fd = None if self._fd is None else os.open(os.curdir, flags, dir_fd=self._fd)
+        fd = None
         found = []
         try:
+            if self._fd is not None:
+                fd = os.open(os.curdir, flags, dir_fd=self._fd)
             with os.scandir(self.path if fd is None else fd) as entries:
                 for entry in entries:
                     with contextlib.suppress(FileNotFoundError):
@@ -376,7 +382,11 @@ class Folder:
             return
         flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
         name = self.path if self._fd is None else os.curdir
-        fd = os.open(name, flags, dir_fd=self._fd)
+        try:
+            fd = os.open(name, flags, dir_fd=self._fd)
+        except OSError as error:
+            error.filename = self.path
+            raise
         try:
             flush(fd)
         finally:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ctera_direct_sync._mirror.local_tree import LocalTree
+from ctera_direct_sync._mirror.values import Local
 from ctera_direct_sync._readers.folders import Folder
 from tests.support.mirror_portal import OWN, Crash, MemoryPortal, local_files, mirror
 
@@ -122,3 +126,63 @@ def test_crash_between_two_names(
     monkeypatch.undo()
     mirror(source, mirrored)
     assert local_files(mirrored) == source.files() and source.fetched == []
+
+
+@pytest.mark.parametrize("change", ["none", "write", "delete", "rename"])
+def test_unreadable_local_folder(
+    source: MemoryPortal, mirrored: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """A local folder that cannot be read is reported, and what is in it stays as it is."""
+    docs = source.find("docs")
+    if change == "write":
+        source.write(source.find("docs/c.txt"))
+    elif change == "delete":
+        source.delete(docs)
+    elif change == "rename":
+        source.move(docs, source.root, "papers")
+    source.write(source.find("a.txt"))
+    original = LocalTree.list_folder
+
+    def list_folder(tree: LocalTree, path: str) -> list[Local]:
+        if path in ("docs", "papers"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return original(tree, path)
+
+    monkeypatch.setattr(LocalTree, "list_folder", list_folder)
+    result = mirror(source, mirrored, delete="remove")
+    assert ("docs" in dict(result.failed)) and result.updated == 1
+    assert b"portal 1" in [d for p, d in local_files(mirrored).items() if p.endswith("c.txt")]
+    monkeypatch.undo()
+    assert not mirror(source, mirrored).failed
+    assert local_files(mirrored) == source.files()
+
+
+def test_folder_removed_during_the_run(
+    source: MemoryPortal, mirrored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is removed while the disk is read counts as missing, and comes back."""
+    original = LocalTree.list_folder
+
+    def list_folder(tree: LocalTree, path: str) -> list[Local]:
+        found = original(tree, path)
+        if not path:
+            shutil.rmtree(mirrored / "docs", ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(LocalTree, "list_folder", list_folder)
+    assert mirror(source, mirrored).updated == 1
+    assert local_files(mirrored) == source.files()
+
+
+def test_path_of_an_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of a folder names it by its path, not as the present folder."""
+
+    def refuse(path: str, *arguments: Any, **options: Any) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    with Folder.open(str(tmp_path)) as folder, monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(PermissionError) as caught:
+            folder.names()
+    assert caught.value.filename == str(tmp_path)

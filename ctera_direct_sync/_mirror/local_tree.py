@@ -12,17 +12,17 @@ import io
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Callable
 
 from .. import codec
 from .._readers.folders import Folder, ForeignFileError
 from .._readers.locks import LockedFile
 from .._readers.part_file import is_own_name
-from .local_names import OWN_FOLDER
+from .local_names import OWN_FOLDER, fold_name
 from .values import Local, LocalKind, split
 
-__all__ = ["ChangedMeanwhile", "LocalTree", "local_of", "lock_own"]
+__all__ = ["ChangedMeanwhile", "LocalTree", "is_read_only", "local_of", "lock_own"]
 
 #: Opened folders that are kept for the next steps.
 _MAX_OPEN = 32
@@ -47,7 +47,8 @@ def local_of(path: str, found: os.stat_result, *, clean: bool = False) -> Local:
             kind = "file"
         elif stat.S_ISDIR(found.st_mode):
             kind = "folder"
-    return Local(path, kind, found.st_size, found.st_mtime_ns, found.st_ino & _INODE_MASK, clean)
+    inode = found.st_ino & _INODE_MASK
+    return Local(path, kind, found.st_size, found.st_mtime_ns, inode, clean, found.st_ctime_ns)
 
 
 def _is_own(owner: int, own: Folder) -> bool:
@@ -67,6 +68,11 @@ def _is_own(owner: int, own: Folder) -> bool:
     finally:
         os.close(fd)
         own.unlink(name)
+
+
+def is_read_only(own: Folder) -> bool:
+    """Return whether the mirror's own folder cannot be written, as on a medium that is read-only."""
+    return not os.access(own.path, os.W_OK)
 
 
 def lock_own(own: Folder) -> LockedFile:
@@ -212,7 +218,7 @@ class LocalTree:
 
     # --- changing --------------------------------------------------------------------------------
 
-    def rename(self, source: str, target: str, expected: Local, over: Local | None = None) -> None:
+    def rename(self, source: str, target: str, expected: Local, over: Local | None = None) -> int:
         """Rename a file or folder.
 
         Args:
@@ -220,6 +226,10 @@ class LocalTree:
             target: The new path, whose folder must exist.
             expected: What must be at the present path.
             over: What must be at the new path, and is replaced. None: nothing.
+
+        Returns:
+            The time of the last status change, which a renaming sets on most disks. 0 if the file
+            changed meanwhile.
 
         Raises:
             ChangedMeanwhile: Something else is there.
@@ -241,8 +251,19 @@ class LocalTree:
         self._close_below(source)
         to = self.folder(above)
         from_ = self.folder(parent)
-        from_.move(name, to, new)
+        # Only the mirror writes to its own folder.
+        is_own = above.startswith(f"{OWN_FOLDER}/")
+        if over is None and not is_same and expected.kind == "file" and not is_own:
+            try:
+                from_.move_to_free(name, to, new)
+            except FileExistsError:
+                raise _changed(self.root.path_of(target)) from None
+        else:
+            from_.move(name, to, new)
         self._touched.update((parent, above))
+        found = self.find(target)
+        is_same = found is not None and found[1:5] == expected[1:5]
+        return found.ctime_ns if found is not None and is_same else 0
 
     def copy_mode(self, path: str, download: str) -> None:
         """Give a download the permissions of the file that it replaces, without setuid and setgid."""
@@ -285,6 +306,24 @@ class LocalTree:
         self.folder(parent).unlink(name)
         self._touched.add(parent)
 
+    def remove_second_name(self, path: str, first: str) -> None:
+        """Remove a name of a file that has another one, which a run was about to remove.
+
+        Args:
+            path: The name to remove.
+            first: The name that stays.
+        """
+        one, two = self.find(path), self.find(first)
+        if one is None or two is None or one.kind != "file" or one[1:5] != two[1:5]:
+            return
+        # On a disk that does not tell the names apart, both may be one name.
+        if one.inode == 0 or fold_name(path) == fold_name(first):
+            return
+        parent, name = split(path)
+        if self.folder(parent).lstat(name).st_nlink > 1:
+            self.folder(parent).unlink(name)
+            self._touched.add(parent)
+
     def flush(self) -> None:
         """Flush all renamings since the last call to the disk."""
         touched, self._touched = self._touched, set()
@@ -304,6 +343,9 @@ class LocalTree:
         is_same = (
             found.kind == "folder" if expected.kind == "folder" else found[1:5] == expected[1:5]
         )
+        # Also a change whose author restored the time of the file.
+        if expected.kind != "folder" and expected.ctime_ns not in (0, found.ctime_ns):
+            is_same = False
         if not is_same:
             raise _changed(self.root.path_of(path))
 
@@ -323,15 +365,16 @@ class LocalTree:
         """Open the folder of downloads that are not in their place yet. The caller closes it."""
         return self.folder(OWN_FOLDER).existing(_DOWNLOADS)
 
-    def purge_downloads(self, *, keep_parts: bool) -> None:
+    def purge_downloads(self, *, keep_parts: bool, needed: Collection[str] = ()) -> None:
         """Remove what earlier runs left.
 
         Args:
             keep_parts: Whether to keep the parts of large files, from which a download continues.
+            needed: Paths to keep.
         """
         for found in self.list_folder(f"{OWN_FOLDER}/{_DOWNLOADS}"):
             parent, name = split(found.path)
-            if not (keep_parts and is_own_name(name)):
+            if found.path not in needed and not (keep_parts and is_own_name(name)):
                 self.folder(parent).unlink(name)
 
     def is_equal(self, path: str, other: str, check: Callable[[], object]) -> bool:

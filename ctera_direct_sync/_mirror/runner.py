@@ -30,8 +30,9 @@ from ..exceptions import (
 from ..types import ChangePage, Entry, Mirrored
 from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
-from .local_tree import ChangedMeanwhile, LocalTree, local_of, lock_own
+from .local_tree import ChangedMeanwhile, LocalTree, is_read_only, local_of, lock_own
 from .planner import Deletion, Options, Plan, Step, conflict_name, plan
+from .recovery import recover
 from .state import Intent, State, entry_of
 from .survey import Survey
 from .trash import STAMP_FORMAT, is_older
@@ -216,7 +217,9 @@ def run_mirror(
             own = LocalTree.open_own(root, make=not options.dry_run)
             if own is not None:
                 stack.callback(own.close)
-                stack.callback(lock_own(own).release, remove=False)
+                # Nothing can run in a folder on a medium that cannot be written.
+                if not (options.dry_run and is_read_only(own)):
+                    stack.callback(lock_own(own).release, remove=False)
             tree = LocalTree(root, own)
             stack.callback(tree.close)
         if options.dry_run or own is None:
@@ -273,7 +276,9 @@ class _Run:
     def run(self) -> Mirrored:
         """Read, plan, and do what is planned."""
         self._check_source()
-        self._recover()
+        self._purge_downloads()
+        if self._tree_or_none is not None:
+            recover(self._state, self._tree, change=not self._options.dry_run)
         fold = self._find_fold()
         survey = Survey(
             self._state, self._tree_or_none, self._options.filter, fold, self._scope.check
@@ -285,6 +290,7 @@ class _Run:
             survey.read_remote(self._read_source())
         survey.read_local()
         self._failed += survey.failed
+        self._unreadable |= survey.unreadable
         self._unchanged = survey.unchanged
         planned = self._plan(survey, fold)
         if self._options.dry_run:
@@ -387,31 +393,12 @@ class _Run:
             for entry in survey.refreshed:
                 self._state.save(entry)
 
-    def _recover(self) -> None:
-        """Find out what a run that was killed had done of what it announced."""
-        intents = self._state.intents()
-        if not intents:
+    def _purge_downloads(self) -> None:
+        """Remove downloads that no run will use, before anything is written to a disk that may be full."""
+        if self._options.dry_run or self._tree_or_none is None:
             return
-        with self._state.transaction():
-            for intent in intents:
-                self._recover_one(intent)
-            self._state.settle()
-
-    def _recover_one(self, intent: Intent) -> None:
-        if self._tree_or_none is None:
-            return
-        entry = intent.entry
-        found = self._tree.find(entry.path)
-        if found is None or found.kind != "file":
-            return
-        if found.inode == intent.inode:
-            # It was renamed. Whether it has changed since, the survey finds out.
-            self._state.save(entry)
-            return
-        is_same = (found.size, found.mtime_ns) == (intent.size, intent.mtime_ns)
-        if is_same and self._tree.find(intent.source) is None:
-            # Some network file systems give a renamed file another inode number.
-            self._state.save(entry)
+        needed = {intent.source for intent in self._state.intents()}
+        self._tree.purge_downloads(keep_parts=True, needed=needed)
 
     def _find_fold(self) -> Callable[[str], str] | None:
         """Return what tells which paths the disk takes for the same. None: it tells all apart."""
@@ -642,10 +629,7 @@ class _Run:
             self._commit()
 
     def _note_failure(self, path: str, error: OSError) -> None:
-        if (
-            not isinstance(error, (ChangedMeanwhile, DirectIOError))
-            and error.errno in _FATAL_ERRNOS
-        ):
+        if _is_fatal(error):
             raise error
         self._is_clean = False
         self._failed.append((path, error.strerror or str(error)))
@@ -729,7 +713,7 @@ class _Run:
     def _from_stage(self, step: Step) -> Step:
         assert step.known is not None and step.local is not None
         path = self._tree.staged_path(step.known.id)
-        return step._replace(path=path, local=step.local._replace(path=path))
+        return step._replace(path=path, local=step.local._replace(path=path, ctime_ns=0))
 
     def _move_intent(self, step: Step) -> Intent:
         assert step.known is not None and step.remote is not None
@@ -755,11 +739,11 @@ class _Run:
             for step, intent in group:
                 try:
                     assert step.local is not None
-                    self._tree.rename(step.path, intent.entry.path, step.local)
+                    ctime_ns = self._tree.rename(step.path, intent.entry.path, step.local)
                 except OSError as error:
                     self._note_failure(step.path if not is_second else step.target, error)
                     continue
-                entry = intent.entry
+                entry = intent.entry._replace(ctime_ns=ctime_ns)
                 self._changes.append(functools.partial(self._state.save, entry))
                 if is_second or not step.staged:
                     self._done.append((step, ""))
@@ -782,6 +766,7 @@ class _Run:
             under_way = 0
             group: list[_Fetched] = []
             group_began = 0.0
+            fatal: OSError | None = None
             try:
                 while True:
                     for step in waiting:
@@ -811,9 +796,11 @@ class _Run:
                         len(group) >= _GROUP_FILES
                         or monotonic() - group_began >= _MAX_GROUP_DELAY_S
                     ):
-                        self._place(group)
+                        fatal = self._place(group)
                         group = []
-                self._place(group)
+                        if fatal is not None:
+                            break
+                fatal = fatal or self._place(group)
             finally:
                 try:
                     self._end(pool, under_way)
@@ -821,6 +808,24 @@ class _Run:
                     # An interrupt of the end itself must not leave a thread.
                     self._end(pool, under_way)
                     raise
+            if fatal is not None:
+                self._place_finished(inbox)
+                raise fatal
+
+    def _place_finished(self, inbox: SimpleQueue[_Fetched | _Progressed]) -> None:
+        """Give the downloads that were finished before the run met an error their places."""
+        finished = []
+        with contextlib.suppress(Empty):
+            while True:
+                message = inbox.get_nowait()
+                # The run is cancelled by now, and a comparison would end at once.
+                if (
+                    isinstance(message, _Fetched)
+                    and message.status is not None
+                    and message.step.kind != "compare"
+                ):
+                    finished.append(message)
+        self._place(finished)
 
     def _end(self, pool: WorkerPool, under_way: int) -> None:
         if under_way:
@@ -901,12 +906,20 @@ class _Run:
             remote.folder_id,
         )
 
-    def _place(self, group: Iterable[_Fetched]) -> None:
-        """Give downloads their places, all in one transaction."""
+    def _place(self, group: Iterable[_Fetched]) -> OSError | None:
+        """Give downloads their places, all in one transaction.
+
+        Returns:
+            An error of a download that ends the run, or None. The other downloads have their places.
+        """
         ready: list[tuple[_Fetched, Intent, Local]] = []
+        fatal: OSError | None = None
         for fetched in group:
             error = fetched.error
             if isinstance(error, OSError) and not isinstance(error, Cancelled):
+                if _is_fatal(error):
+                    fatal = fatal or error
+                    continue
                 self._note_failure(fetched.step.path, error)
             elif error is not None:
                 raise error
@@ -915,7 +928,8 @@ class _Run:
             else:
                 assert fetched.status is not None
                 source = self._tree.downloaded_path(fetched.name)
-                local = local_of(source, fetched.status)
+                # Its permissions may yet change, and with them the time of its status.
+                local = local_of(source, fetched.status)._replace(ctime_ns=0)
                 entry = entry_of(fetched.remote)._replace(
                     path=fetched.step.path,
                     local_size=local.size,
@@ -926,7 +940,7 @@ class _Run:
                 intent = Intent(0, source, entry, local.size, local.mtime_ns, local.inode)
                 ready.append((fetched, intent, local))
         if not ready:
-            return
+            return fatal
         # While the files were downloaded, folders may have been moved away.
         self._tree.close()
         self._state.announce(intent for _, intent, _ in ready)
@@ -936,6 +950,7 @@ class _Run:
             except OSError as error:
                 self._note_failure(fetched.step.path, error)
         self._commit(settle=True)
+        return fatal
 
     def _place_one(self, fetched: _Fetched, intent: Intent, local: Local) -> None:
         step, entry, over = fetched.step, intent.entry, fetched.step.local
@@ -945,7 +960,10 @@ class _Run:
             outcome = "kept"
             if self._is_equal(intent.source, step.path, local, over):
                 entry = entry._replace(
-                    local_size=over.size, mtime_ns=over.mtime_ns, inode=over.inode
+                    local_size=over.size,
+                    mtime_ns=over.mtime_ns,
+                    inode=over.inode,
+                    ctime_ns=over.ctime_ns,
                 )
                 self._tree.remove(intent.source, local)
                 self._note(step, functools.partial(self._state.save, entry), "adopted")
@@ -958,7 +976,8 @@ class _Run:
             over = None
         if over is not None:
             self._tree.copy_mode(step.path, intent.source)
-        self._tree.rename(intent.source, step.path, local, over)
+        ctime_ns = self._tree.rename(intent.source, step.path, local, over)
+        entry = entry._replace(ctime_ns=ctime_ns)
         self._nbytes += local.size
         self._note(step, functools.partial(self._state.save, entry), outcome)
 
@@ -969,8 +988,16 @@ class _Run:
         return is_equal and self._tree.find(path) == over._replace(clean=False)
 
 
+def _is_fatal(error: OSError) -> bool:
+    """Return whether each further file would meet the error as well."""
+    is_of_file = isinstance(error, (ChangedMeanwhile, DirectIOError))
+    return not is_of_file and error.errno in _FATAL_ERRNOS
+
+
 def _intent(step: Step, entry: Known) -> Intent:
     assert step.local is not None
+    # The renaming sets the time of the status, so a run that recovers the intent does not know it.
+    entry = entry._replace(ctime_ns=0)
     return Intent(0, step.path, entry, step.local.size, step.local.mtime_ns, step.local.inode)
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
+import shutil
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,7 +23,9 @@ from .values import Known, Remote, split
 __all__ = ["Intent", "State", "entry_of"]
 
 _NAME = "state.db"
-_VERSION = 1
+_VERSION = 2
+#: The older schema, which lacks the column `ctime_ns`.
+_VERSION_WITHOUT_CTIME = 1
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -39,6 +44,7 @@ CREATE TABLE items (
     mtime_ns INTEGER NOT NULL,
     inode INTEGER NOT NULL,
     crc32c INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL DEFAULT 0,
     UNIQUE (parent, name)
 );
 CREATE TABLE intents (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
@@ -46,7 +52,7 @@ CREATE TABLE intents (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
 
 _COLUMNS = (
     "id, parent, name, is_dir, file_id, size, modified, guid, version, folder_id, local_size, mtime_ns, "
-    "inode, crc32c"
+    "inode, crc32c, ctime_ns"
 )
 
 
@@ -129,8 +135,13 @@ class State:
                 folder.lstat(_NAME)
                 exists = True
         if folder is not None and exists:
-            with contextlib.closing(cls.open(folder)) as state:
-                state._database.backup(database)
+            with contextlib.ExitStack() as stack:
+                if not os.access(folder.path, os.W_OK):
+                    # SQLite must write to read its log, so it reads a copy.
+                    folder = stack.enter_context(_copied(folder))
+                state = stack.enter_context(contextlib.closing(cls.open(folder)))
+                with _explained(state._path):
+                    state._database.backup(database)
         copy._prepare()
         return copy
 
@@ -141,6 +152,12 @@ class State:
             with self.transaction():
                 for statement in _SCHEMA.split(";"):
                     self._database.execute(statement)
+                self._database.execute(f"PRAGMA user_version = {_VERSION}")
+        elif version == _VERSION_WITHOUT_CTIME:
+            with self.transaction():
+                self._database.execute(
+                    "ALTER TABLE items ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0"
+                )
                 self._database.execute(f"PRAGMA user_version = {_VERSION}")
         elif version != _VERSION:
             raise OSError(
@@ -171,7 +188,10 @@ class State:
 
     def get(self, name: str) -> str | None:
         """Return a value of the mirror as a whole, or None."""
-        row = self._database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        with _explained(self._path):
+            row = self._database.execute(
+                "SELECT value FROM meta WHERE name = ?", (name,)
+            ).fetchone()
         return None if row is None else str(row[0])
 
     def put(self, name: str, value: str) -> None:
@@ -183,10 +203,11 @@ class State:
     def entry(self, path: str) -> Known | None:
         """Return the entry of a path, or None."""
         try:
-            row = self._database.execute(
-                f"SELECT {_COLUMNS} FROM items WHERE parent = ? AND name = ?",
-                split(path),
-            ).fetchone()
+            with _explained(self._path):
+                row = self._database.execute(
+                    f"SELECT {_COLUMNS} FROM items WHERE parent = ? AND name = ?",
+                    split(path),
+                ).fetchone()
         except UnicodeEncodeError:
             return None  # Such a name is never mirrored.
         return None if row is None else _known(row)
@@ -194,23 +215,27 @@ class State:
     def in_folder(self, parent: str) -> dict[str, Known]:
         """Return the entries of one folder, by name."""
         try:
-            rows = self._database.execute(
-                f"SELECT {_COLUMNS} FROM items WHERE parent = ?",
-                (parent,),
-            )
+            with _explained(self._path):
+                rows = self._database.execute(
+                    f"SELECT {_COLUMNS} FROM items WHERE parent = ?",
+                    (parent,),
+                ).fetchall()
         except UnicodeEncodeError:
             return {}
         return {row[2]: _known(row) for row in rows}
 
     def entries(self) -> Iterator[Known]:
         """Return all entries. The state must not change meanwhile."""
-        for row in self._database.execute(f"SELECT {_COLUMNS} FROM items"):
-            yield _known(row)
+        with _explained(self._path):
+            for row in self._database.execute(f"SELECT {_COLUMNS} FROM items"):
+                yield _known(row)
 
     @property
     def last_id(self) -> int:
         """The highest number of an entry, or 0."""
-        return int(self._database.execute("SELECT ifnull(max(id), 0) FROM items").fetchone()[0])
+        with _explained(self._path):
+            row = self._database.execute("SELECT ifnull(max(id), 0) FROM items").fetchone()
+        return int(row[0])
 
     def save(self, entry: Known) -> None:
         """Store an entry in the place of those that have its path or its number."""
@@ -219,7 +244,7 @@ class State:
             "DELETE FROM items WHERE (parent = ? AND name = ?) OR id = ?", (parent, name, entry.id)
         )
         self._database.execute(
-            f"INSERT INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            f"INSERT INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (entry.id or None, parent, name, *entry[2:]),
         )
 
@@ -240,9 +265,15 @@ class State:
     def intents(self) -> list[Intent]:
         """Return what a run has announced and not settled."""
         found = []
-        for number, text in self._database.execute("SELECT id, value FROM intents ORDER BY id"):
-            source, size, mtime_ns, inode, *values = json.loads(text)
-            found.append(Intent(number, source, Known(*values), size, mtime_ns, inode))
+        with _explained(self._path):
+            rows = self._database.execute("SELECT id, value FROM intents ORDER BY id").fetchall()
+            for number, text in rows:
+                try:
+                    source, size, mtime_ns, inode, *values = json.loads(text)
+                    entry = Known(*values)
+                except (TypeError, ValueError):
+                    raise sqlite3.DatabaseError(f"intent {number} is malformed") from None
+                found.append(Intent(number, source, entry, size, mtime_ns, inode))
         return found
 
     def settle(self) -> None:
@@ -280,12 +311,28 @@ def entry_of(remote: Remote, entry: Known | None = None) -> Known:
         mtime_ns=entry.mtime_ns,
         inode=entry.inode,
         crc32c=entry.crc32c,
+        ctime_ns=entry.ctime_ns,
     )
 
 
 def _known(row: tuple[Any, ...]) -> Known:
     number, parent, name, is_dir, *rest = row
     return Known(number, f"{parent}/{name}" if parent else name, bool(is_dir), *rest)
+
+
+@contextlib.contextmanager
+def _copied(folder: Folder) -> Iterator[Folder]:
+    """Copy the database and its log to a temporary folder, which is removed afterwards."""
+    with tempfile.TemporaryDirectory() as path:
+        for name in (_NAME, f"{_NAME}-wal"):
+            try:
+                fd = folder.open_to_read(name)
+            except FileNotFoundError:
+                continue
+            with open(fd, "rb") as source, open(os.path.join(path, name), "wb") as target:
+                shutil.copyfileobj(source, target)
+        with Folder.open(os.path.realpath(path)) as copy:
+            yield copy
 
 
 @contextlib.contextmanager
@@ -300,9 +347,7 @@ def _explained(path: str) -> Iterator[None]:
             number, advice = errno.ENOSPC, "free some space, then run again"
         elif "locked" in text:
             number, advice = errno.EAGAIN, "another program has it open: wait for it"
-        elif isinstance(error, sqlite3.DatabaseError) and (
-            "malformed" in text or "not a database" in text
-        ):
+        elif not any(each in text for each in ("disk I/O", "unable to open", "readonly")):
             advice = (
                 "move .ctera-mirror away; the next run then compares each file with the portal and keeps "
                 "those that are equal"

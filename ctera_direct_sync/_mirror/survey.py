@@ -5,6 +5,7 @@ What is the same in all three is only counted, so memory grows with the differen
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from typing import Callable
 
@@ -12,7 +13,7 @@ from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
 from .local_tree import LocalTree
 from .state import State, entry_of
-from .values import Known, Local, Remote, is_same_content, parents_of, split
+from .values import Known, Local, Remote, is_below, is_same_content, parents_of, split
 
 __all__ = ["Survey"]
 
@@ -39,6 +40,7 @@ class Survey:
         failed: Path and reason of each entry that cannot be mirrored.
         unchanged: The number of files that are the same everywhere.
         refreshed: Entries of the state of which more is known now.
+        unreadable: Folders of the disk that cannot be read. What is in them is left alone.
         kept: The folded form of each path that does not differ, and the path. Empty without `fold`.
     """
 
@@ -57,6 +59,7 @@ class Survey:
         self.failed: list[tuple[str, str]] = []
         self.unchanged = 0
         self.refreshed: list[Known] = []
+        self.unreadable: set[str] = set()
         self.kept: dict[str, str] = {}
         self._state = state
         self._tree = tree
@@ -164,6 +167,8 @@ class Survey:
                     self.local[known.path] = self._judge(known, found)
         else:
             self._note_missing("")
+        if self.unreadable:
+            self._leave_alone()
         # The planner must see what the portal has at the paths that differ on the disk alone.
         for path, known in self.known.items():
             if self._is_same[known.id] and path not in self.remote:
@@ -172,9 +177,14 @@ class Survey:
     def _read_folder(self, path: str) -> None:
         assert self._tree is not None
         self._check()
+        try:
+            listed = self._tree.list_folder(path)
+        except OSError as error:
+            self._note_unlisted(path, error)
+            return
         expected = self._state.in_folder(path)
         by_fold = {fold_name(name): name for name in expected} if self._fold is not None else {}
-        for found in self._tree.list_folder(path):
+        for found in listed:
             name = split(found.path)[1]
             known = expected.pop(name, None)
             if known is None and by_fold:
@@ -205,6 +215,30 @@ class Survey:
         for known in expected.values():
             self._note(known)
 
+    def _note_unlisted(self, path: str, error: OSError) -> None:
+        """Note a folder that is gone by now, or that cannot be read."""
+        if not path:
+            raise error
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            self.local.pop(path, None)
+            known = self._state.entry(path)
+            if known is not None:
+                self._note(known)
+            return
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            raise error
+        reason = (
+            f"the local folder cannot be read ({error.strerror}), so what is in it stays as it is"
+        )
+        self.failed.append((path, reason))
+        self.unreadable.add(path)
+
+    def _leave_alone(self) -> None:
+        """Drop what was found out about what is in unreadable folders of the disk."""
+        for each in (self.remote, self.known, self.local):
+            for path in [p for p in each if is_below(split(p)[0], self.unreadable)]:
+                del each[path]
+
     def _is_wanted_folder(self, path: str) -> bool:
         """Return whether the portal has a folder where the disk has one that was not mirrored."""
         return (path if self._fold is None else self._fold(path)) in self._folders
@@ -223,13 +257,18 @@ class Survey:
         """Return what is on the disk, with the answer whether it is what was mirrored.
 
         A file of the same size whose time or inode number differs is read, because copying a folder or
-        restoring a backup changes these.
+        restoring a backup changes these. A program may change a file and restore its time, but not the
+        time of its last status change. So if that differs, a file that the run may replace or delete is
+        read, too.
         """
         if known.is_dir:
             return found._replace(clean=found.kind == "folder")
         if found.kind != "file" or found.size != known.local_size:
             return found
-        if (found.mtime_ns, found.inode) == (known.mtime_ns, known.inode):
+        is_same_status = known.ctime_ns != 0 and found.ctime_ns == known.ctime_ns
+        if (found.mtime_ns, found.inode) == (known.mtime_ns, known.inode) and (
+            is_same_status or self._is_same[known.id]
+        ):
             return found._replace(clean=True)
         assert self._tree is not None
         try:
@@ -237,7 +276,9 @@ class Survey:
                 return found
         except OSError:
             return found  # It cannot be read, so it is taken for changed, and left alone.
-        self.refreshed.append(known._replace(mtime_ns=found.mtime_ns, inode=found.inode))
+        self.refreshed.append(
+            known._replace(mtime_ns=found.mtime_ns, inode=found.inode, ctime_ns=found.ctime_ns)
+        )
         return found._replace(clean=True)
 
 

@@ -52,7 +52,7 @@ class Remote(NamedTuple):
 class Known(NamedTuple):
     """A file or folder that was mirrored, as the state remembers it.
 
-    The last four attributes describe the local file at the time when it was mirrored.
+    The last five attributes describe the local file at the time when it was mirrored.
 
     Attributes:
         id: Its number in the state.
@@ -68,6 +68,7 @@ class Known(NamedTuple):
         mtime_ns: The time of its last change, in nanoseconds.
         inode: Its inode number.
         crc32c: The CRC32C of its bytes.
+        ctime_ns: The time of the last change of its status, in nanoseconds. 0: unknown.
     """
 
     id: int
@@ -83,6 +84,7 @@ class Known(NamedTuple):
     mtime_ns: int = 0
     inode: int = 0
     crc32c: int = 0
+    ctime_ns: int = 0
 
 
 class Local(NamedTuple):
@@ -95,6 +97,7 @@ class Local(NamedTuple):
         mtime_ns: The time of the last change, in nanoseconds.
         inode: The inode number.
         clean: Whether it is what was mirrored. False if it was changed here, or was never mirrored.
+        ctime_ns: The time of the last change of its status, in nanoseconds. 0: unknown.
     """
 
     path: str
@@ -103,6 +106,7 @@ class Local(NamedTuple):
     mtime_ns: int = 0
     inode: int = 0
     clean: bool = False
+    ctime_ns: int = 0
 
 
 def is_same_content(known: Known, remote: Remote) -> bool:

@@ -15,7 +15,8 @@ from .._readers.folders import Folder, Place
 from .._readers.journal import read_completion
 from .._readers.part_file import OwnNames, is_journal, is_own_name, name_of_target
 from .local_names import OWN_FOLDER
-from .local_tree import LocalTree, lock_own
+from .local_tree import LocalTree, is_read_only, lock_own
+from .recovery import recover
 from .state import State
 from .values import Local, split
 
@@ -75,10 +76,21 @@ def verify(
                 )
             return
         stack.callback(own.close)
-        stack.callback(lock_own(own).release, remove=False)
+        # Nothing can run in a folder on a medium that cannot be written.
+        if not is_read_only(own):
+            stack.callback(lock_own(own).release, remove=False)
         tree = LocalTree(root, own)
         stack.callback(tree.close)
         state = stack.enter_context(contextlib.closing(State.in_memory(own)))
+        if state.get("source") is None:
+            raise FileNotFoundError(
+                errno.ENOENT,
+                "the state of the mirror is missing or empty, so there are no checksums: run the mirror "
+                "again",
+                own.path,
+            )
+        # A run that was killed may have renamed files that the state does not know yet.
+        recover(state, tree, change=False)
         yield from _verify_folder(tree, state, "", check)
         for known in state.in_folder(f"{OWN_FOLDER}/stage").values():
             yield Finding(known.path, "missing", "a run that was cut off has yet to move it back")

@@ -38,6 +38,11 @@ _NAME_MAX_BYTES = 255
 #: The errors of O_NOFOLLOW at a symbolic link: Linux and macOS, FreeBSD, NetBSD.
 _LINK_ERRNOS = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
 
+#: The errors of `link` where a file cannot get a second name: such as FAT, and files of other users.
+_NO_LINK_ERRNOS = {
+    errno.EPERM, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP,
+}  # fmt: skip
+
 
 class ForeignFileError(PermissionError):
     """A part file, journal or lock file belongs to another user, or has a second name (a hard link)."""
@@ -220,7 +225,11 @@ class Folder:
 
     def unlink(self, name: str) -> None:
         """Remove a file, or a symbolic link itself."""
-        os.unlink(self._name(name), dir_fd=self._fd)
+        try:
+            os.unlink(self._name(name), dir_fd=self._fd)
+        except OSError as error:
+            error.filename = self.path_of(name)
+            raise
 
     def replace(self, name: str, target: str) -> None:
         """Rename a file, and replace the file that has the new name.
@@ -255,6 +264,51 @@ class Folder:
             error.filename, error.filename2 = self.path_of(name), folder.path_of(target)
             raise
 
+    def move_to_free(self, name: str, folder: Folder, target: str) -> None:
+        """Rename a file into another folder, and never replace what has the new name.
+
+        Without hard links on the disk, what gets the new name at the very moment is still replaced.
+
+        Args:
+            name: The present name in this folder.
+            folder: The other folder, on the same disk.
+            target: The new name.
+
+        Raises:
+            FileExistsError: The new name is taken.
+        """
+        if _WINDOWS:
+            os.rename(self.path_of(name), folder.path_of(target))
+            return
+        try:
+            # A renaming would replace the file. A link never does.
+            if self._fd is None or folder._fd is None:
+                os.link(self.path_of(name), folder.path_of(target), follow_symlinks=False)
+            else:
+                os.link(
+                    name,
+                    target,
+                    src_dir_fd=self._fd,
+                    dst_dir_fd=folder._fd,
+                    follow_symlinks=False,
+                )
+        except OSError as error:
+            if error.errno in _NO_LINK_ERRNOS:
+                self.move(name, folder, target)
+                return
+            error.filename, error.filename2 = self.path_of(name), folder.path_of(target)
+            raise
+        except NotImplementedError:
+            self.move(name, folder, target)
+            return
+        try:
+            self.unlink(name)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                folder.unlink(target)
+            error.filename, error.filename2 = self.path_of(name), folder.path_of(target)
+            raise
+
     def make_folder(self, name: str, mode: int = 0o777) -> None:
         """Make a folder in this one."""
         try:
@@ -277,9 +331,11 @@ class Folder:
         The folder must be readable. What is removed meanwhile is left out.
         """
         flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
-        fd = None if self._fd is None else os.open(os.curdir, flags, dir_fd=self._fd)
+        fd = None
         found = []
         try:
+            if self._fd is not None:
+                fd = os.open(os.curdir, flags, dir_fd=self._fd)
             with os.scandir(self.path if fd is None else fd) as entries:
                 for entry in entries:
                     with contextlib.suppress(FileNotFoundError):
@@ -326,7 +382,11 @@ class Folder:
             return
         flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
         name = self.path if self._fd is None else os.curdir
-        fd = os.open(name, flags, dir_fd=self._fd)
+        try:
+            fd = os.open(name, flags, dir_fd=self._fd)
+        except OSError as error:
+            error.filename = self.path
+            raise
         try:
             flush(fd)
         finally:

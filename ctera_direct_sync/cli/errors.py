@@ -40,7 +40,8 @@ def explain(error: Exception) -> str:
         text = str(error.strerror)
         return text if error.filename is None else f"{printable(str(error.filename))}: {text}"
     if isinstance(error, DirectIOError):
-        return f"{error.strerror} (file {error.filename})"
+        text = str(error.strerror)
+        return text if error.filename is None else f"{text} (file {error.filename})"
     if isinstance(error, OSError):
         text = error.strerror or str(error) or type(error).__name__
         if error.filename is not None:

@@ -111,6 +111,7 @@ def test_too_many_deletions(portal: Emulator, run: Callable[..., Any], tmp_path:
     code, out, err = run("mirror", "/My Files", tmp_path, "--max-delete", 1)
     assert (code, out) == (1, "")
     assert "2 files would be deleted" in err and "raise max_delete" in err
+    assert "None" not in err
     assert len(local_files(tmp_path)) == 3
 
 

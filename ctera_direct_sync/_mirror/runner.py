@@ -256,6 +256,8 @@ class _Run:
         self._conflicts: list[tuple[str, str]] = []
         self._failed: list[tuple[str, str]] = []
         self._unreadable: set[str] = set()
+        # Staged files of a run that was killed, beside their old paths, which are taken.
+        self._beside: dict[str, str] = {}
         self._is_clean = True
         self._has_walked = False
         self.cursor: str | None = None
@@ -388,14 +390,62 @@ class _Run:
                 self._state.save(entry)
 
     def _recover(self) -> None:
-        """Find out what a run that was killed had done of what it announced."""
+        """Find out what a run that was killed had done of what it announced, and empty the stage."""
         intents = self._state.intents()
-        if not intents:
-            return
-        with self._state.transaction():
-            for intent in intents:
-                self._recover_one(intent)
-            self._state.settle()
+        if intents:
+            with self._state.transaction():
+                for intent in intents:
+                    self._recover_one(intent)
+                self._state.settle()
+        if not self._options.dry_run:
+            self._empty_stage()
+
+    def _empty_stage(self) -> None:
+        """Give each staged file its old path back.
+
+        Only the old path tells whether the portal may delete or hide a file. So no plan has a path of
+        the stage. If the old path is taken, the file gets a free name beside it.
+        """
+        steps: list[Step] = []
+        taken: set[str] = set()
+        for known in sorted(self._state.in_folder(f"{OWN_FOLDER}/stage").values()):
+            found = self._tree.find(known.path)
+            if found is None:
+                with self._state.transaction():
+                    self._state.forget(known)
+                continue
+            origin = self._state.get(_origin_key(known.id)) or split(known.path)[1]
+            target = self._make_way_back(origin, taken)
+            taken.add(target)
+            if target != origin:
+                self._beside[target] = origin
+            steps.append(Step("move", known.path, target, None, known, found, staged=True))
+        self._move_all(steps, _way_back)
+
+    def _make_way_back(self, origin: str, taken: set[str]) -> str:
+        """Return a free path for a staged file, as near to its old path as possible."""
+        parent, name = split(origin)
+        for above in parents_of(origin):
+            try:
+                is_there = self._tree.find(above) is not None
+                self._tree.make_folder(above)
+            except OSError:
+                parent = split(above)[0]
+                break
+            if not is_there and self._state.entry(above) is None:
+                with self._state.transaction():
+                    self._state.save(Known(0, above, True))
+        target = f"{parent}/{name}" if parent else name
+        number = 0
+        while (
+            target in taken
+            or self._tree.find(target) is not None
+            or (number and self._state.entry(target) is not None)
+        ):
+            number += 1
+            new = conflict_name(name, self._stamp, number, self._tree.root.longest_name())
+            target = f"{parent}/{new}" if parent else new
+        return target
 
     def _recover_one(self, intent: Intent) -> None:
         if self._tree_or_none is None:
@@ -406,12 +456,18 @@ class _Run:
             return
         if found.inode == intent.inode:
             # It was renamed. Whether it has changed since, the survey finds out.
-            self._state.save(entry)
+            self._save_moved(intent)
             return
         is_same = (found.size, found.mtime_ns) == (intent.size, intent.mtime_ns)
         if is_same and self._tree.find(intent.source) is None:
             # Some network file systems give a renamed file another inode number.
-            self._state.save(entry)
+            self._save_moved(intent)
+
+    def _save_moved(self, intent: Intent) -> None:
+        """Store the entry of a file that was moved, and where a staged file comes from."""
+        self._state.save(intent.entry)
+        if split(intent.entry.path)[0] == f"{OWN_FOLDER}/stage":
+            self._state.put(_origin_key(intent.entry.id), intent.source)
 
     def _find_fold(self) -> Callable[[str], str] | None:
         """Return what tells which paths the disk takes for the same. None: it tells all apart."""
@@ -484,6 +540,7 @@ class _Run:
                 excluded=frozenset(survey.excluded),
                 kept=survey.kept,
             )
+            self._spare(planned)
             count = planned.deleted_files
             if count > self._options.max_delete:
                 raise TooManyDeletionsError(
@@ -496,6 +553,16 @@ class _Run:
             self._confirm(planned, survey, confirmed)
             if len(self._unreadable) == before:
                 return planned
+
+    def _spare(self, planned: Plan) -> None:
+        """Keep what a plan would delete although its path does not tell if the portal still has it."""
+        spared = [step for step in planned.deletions if step.path in self._beside]
+        planned.deletions = [step for step in planned.deletions if step.path not in self._beside]
+        for step in spared:
+            planned.forgotten.append(step._replace(kind="forget"))
+            origin = self._beside[step.path]
+            name = split(step.path)[1]
+            planned.conflicts.append((origin, f"another file has its place: kept as {name!r}"))
 
     def _check_cloud_folders(self, planned: Plan, survey: Survey) -> None:
         """Raise an error if a cloud folder of the source is gone, or another has taken its name."""
@@ -759,8 +826,7 @@ class _Run:
                 except OSError as error:
                     self._note_failure(step.path if not is_second else step.target, error)
                     continue
-                entry = intent.entry
-                self._changes.append(functools.partial(self._state.save, entry))
+                self._changes.append(functools.partial(self._save_moved, intent))
                 if is_second or not step.staged:
                     self._done.append((step, ""))
             self._commit(settle=True)
@@ -972,6 +1038,16 @@ class _Run:
 def _intent(step: Step, entry: Known) -> Intent:
     assert step.local is not None
     return Intent(0, step.path, entry, step.local.size, step.local.mtime_ns, step.local.inode)
+
+
+def _way_back(step: Step) -> Intent:
+    assert step.known is not None
+    return _intent(step, step.known._replace(path=step.target))
+
+
+def _origin_key(number: int) -> str:
+    """Return the name of the state's value that tells where a staged file comes from."""
+    return f"origin {number}"
 
 
 def _remote_of(entry: Entry, path: str) -> Remote:

@@ -258,6 +258,8 @@ class _Run:
         self._unreadable: set[str] = set()
         # Staged files of a run that was killed, beside their old paths, which are taken.
         self._beside: dict[str, str] = {}
+        # A denied folder with unknown content. What is missing elsewhere may be in it.
+        self._unknown_denied = ""
         self._is_clean = True
         self._has_walked = False
         self.cursor: str | None = None
@@ -512,6 +514,9 @@ class _Run:
             if isinstance(error, AccessDeniedError):
                 reason = "the portal no longer lets you read it; what is here stays as it is"
                 self._failed.append((inner, reason))
+                is_excluded = self._options.filter.excludes(inner, True)
+                if inner and not is_excluded and not self._state.in_folder(inner):
+                    self._unknown_denied = self._unknown_denied or inner
 
         for entry in self._names.walk(self._source, on_error):
             if entry.path.startswith(prefix) and not entry.is_deleted:
@@ -592,8 +597,15 @@ class _Run:
         ]
         for step in sorted(doomed, key=lambda each: each.path):
             path = step.path
-            if path in survey.remote or path.startswith(f"{OWN_FOLDER}/"):
+            if path in survey.remote:
                 continue  # Something else has its place, so a listing has told that it is gone.
+            if self._unknown_denied:
+                # A folder that is denied and then renamed looks like this.
+                self._unreadable.add(path)
+                self._is_clean = False
+                if step.kind != "rmdir":
+                    self._failed.append((path, _may_be_in(self._unknown_denied)))
+                continue
             # The highest folder that the portal has no more tells of all below it.
             for each in (*parents_of(path), path):
                 if each in confirmed:
@@ -1038,6 +1050,13 @@ class _Run:
 def _intent(step: Step, entry: Known) -> Intent:
     assert step.local is not None
     return Intent(0, step.path, entry, step.local.size, step.local.mtime_ns, step.local.inode)
+
+
+def _may_be_in(folder: str) -> str:
+    return (
+        f"the portal lists it no more, but it may be in {folder!r}, which you may not read: it stays here; "
+        "ask for the permission, or exclude that folder"
+    )
 
 
 def _way_back(step: Step) -> Intent:

@@ -262,6 +262,9 @@ class _Run:
         self._unknown_denied = ""
         self._is_clean = True
         self._has_walked = False
+        # What the last listing lacked although the portal has it. Only what was not listed is missed.
+        self._incomplete = ""
+        self._missed = ""
         self.cursor: str | None = None
         # Changes of the state that wait for the disk, and the steps to report with them.
         self._changes: list[Callable[[], object]] = []
@@ -279,10 +282,42 @@ class _Run:
         self._check_source()
         self._recover()
         fold = self._find_fold()
+        survey, planned = self._read_and_plan(fold, is_unchanged=self._is_unchanged())
+        if self._incomplete:
+            # Pages shift when something is added meanwhile. A second listing tells whether it was that.
+            _log.info(
+                "%s: the listing lacked %r, so it is read again", self._source, self._incomplete
+            )
+            survey, planned = self._read_and_plan(fold, is_unchanged=False)
+        if self._missed:
+            raise NamespaceError(
+                "The portal has it, but the listing of its folder lacks it, so nothing was changed here: "
+                "try again later, or tell the portal's administrator",
+                f"{self._source.rstrip('/')}/{self._missed}",
+            )
+        if self._options.dry_run:
+            return self._tell(planned)
+        self._begin(survey)
+        self._perform(planned)
+        self._finish()
+        return self._result()
+
+    def _read_and_plan(
+        self, fold: Callable[[str], str] | None, *, is_unchanged: bool
+    ) -> tuple[Survey, Plan]:
+        """Read the portal and the disk, and plan.
+
+        Args:
+            fold: As in `planner.Options`.
+            is_unchanged: Whether the portal need not be read, since nothing has changed there.
+        """
+        self._unreadable.clear()
+        self._failed.clear()
+        self._incomplete = self._missed = self._unknown_denied = ""
         survey = Survey(
             self._state, self._tree_or_none, self._options.filter, fold, self._scope.check
         )
-        if self._is_unchanged():
+        if is_unchanged:
             survey.take_as_unchanged()
         else:
             self._has_walked = True
@@ -290,13 +325,7 @@ class _Run:
         survey.read_local()
         self._failed += survey.failed
         self._unchanged = survey.unchanged
-        planned = self._plan(survey, fold)
-        if self._options.dry_run:
-            return self._tell(planned)
-        self._begin(survey)
-        self._perform(planned)
-        self._finish()
-        return self._result()
+        return survey, self._plan(survey, fold)
 
     def _check_source(self) -> None:
         """See that the source is there, and is what the folder has mirrored before.
@@ -511,6 +540,12 @@ class _Run:
             self._is_clean = False
             inner = path[len(prefix) :]
             self._unreadable.add(inner)
+            if not isinstance(error, AccessDeniedError) and self._is_folder(inner):
+                self._incomplete = inner
+                reason = (
+                    "the portal has this folder, but cannot list it; what is here stays as it is"
+                )
+                self._failed.append((inner, reason))
             if isinstance(error, AccessDeniedError):
                 reason = "the portal no longer lets you read it; what is here stays as it is"
                 self._failed.append((inner, reason))
@@ -521,6 +556,16 @@ class _Run:
         for entry in self._names.walk(self._source, on_error):
             if entry.path.startswith(prefix) and not entry.is_deleted:
                 yield _remote_of(entry, entry.path[len(prefix) :])
+
+    def _is_folder(self, path: str) -> bool:
+        """Return whether the portal has a folder of this path, whether or not it can be listed."""
+        self._scope.check()
+        try:
+            return self._names.stat(f"{self._source.rstrip('/')}/{path}").is_dir
+        except (PathNotFoundError, NotAFolderError):
+            return False
+        except AccessDeniedError:
+            return True
 
     def _plan(self, survey: Survey, fold: Callable[[str], str] | None) -> Plan:
         """Plan, until each deletion is confirmed by the portal.
@@ -595,6 +640,7 @@ class _Run:
             for step in (*planned.aside, *planned.deletions, *planned.cleared, *planned.emptied)
             if step.known is not None and step.kind in ("trash", "remove", "rmdir", "conflict")
         ]
+        spellings = {fold_name(path): path for path in survey.remote} if doomed else {}
         for step in sorted(doomed, key=lambda each: each.path):
             path = step.path
             if path in survey.remote:
@@ -616,7 +662,15 @@ class _Run:
                     continue
                 self._scope.check()
                 try:
-                    self._names.stat(f"{self._source.rstrip('/')}/{each}")
+                    entry = self._names.stat(f"{self._source.rstrip('/')}/{each}")
+                    other = spellings.get(fold_name(each))
+                    is_respelled = entry.name != split(each)[1]
+                    if other is not None and is_respelled and entry.name == split(other)[1]:
+                        # A portal that does not tell the names apart has found the new spelling.
+                        confirmed.add(each)
+                        break
+                    if other is None:
+                        self._incomplete = self._missed = each
                 except (PathNotFoundError, NotAFolderError):
                     confirmed.add(each)
                     break

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
-from tests.support.mirror_portal import OWN, Crash, MemoryPortal, crash_after, local_files, mirror
+from ctera_direct_sync.exceptions import NamespaceError, NotAFolderError, PathNotFoundError
+from ctera_direct_sync.types import Entry
+from tests.support.mirror_portal import (
+    OWN,
+    SOURCE,
+    Crash,
+    MemoryPortal,
+    crash_after,
+    local_files,
+    mirror,
+)
 
 
 @pytest.mark.parametrize("delete", ["trash", "remove"])
@@ -53,3 +65,57 @@ def test_a_folder_that_is_denied_and_renamed_loses_nothing(tmp_path: Path) -> No
     above.denied = False
     assert mirror(portal, tmp_path).moved == 2
     assert local_files(tmp_path) == portal.files()
+
+
+def test_a_listing_that_lacks_a_file_once_is_read_again(tmp_path: Path) -> None:
+    """A page that shifts hides a file from the first listing, and the second one has it."""
+    portal = MemoryPortal()
+    portal.add("d/a")
+    mirror(portal, tmp_path)
+    portal.hidden = {"d/a"}
+    result = mirror(portal, tmp_path)
+    assert (result.unchanged, result.failed, portal.walks) == (1, [], 3)
+
+
+def test_a_listing_that_always_lacks_a_file_stops_the_run(tmp_path: Path) -> None:
+    """The portal has a file that its listing lacks, so the listing proves nothing."""
+
+    class Incomplete(MemoryPortal):
+        def walk(self, path: str, on_error: Callable[[NamespaceError], object]) -> Iterator[Entry]:
+            self.hidden = {"d/a"}
+            return super().walk(path, on_error)
+
+    portal = MemoryPortal()
+    portal.add("d/a", b"here")
+    mirror(portal, tmp_path)
+    incomplete = Incomplete()
+    incomplete.root = portal.root
+    incomplete.add("new")
+    with pytest.raises(NamespaceError, match="listing") as caught:
+        mirror(incomplete, tmp_path)
+    assert caught.value.filename == "/My Files/source/d/a"
+    assert local_files(tmp_path) == {"d/a": b"here"}
+
+
+@pytest.mark.parametrize("error", [PathNotFoundError, NotAFolderError])
+def test_a_folder_that_cannot_be_listed_is_reported(
+    tmp_path: Path, error: type[NamespaceError]
+) -> None:
+    """A portal lists a folder in its parent, and then says that there is no such folder."""
+
+    class Lost(MemoryPortal):
+        def walk(self, path: str, on_error: Callable[[NamespaceError], object]) -> Iterator[Entry]:
+            for entry in super().walk(path, on_error):
+                if not entry.path.startswith(f"{SOURCE}/d/"):
+                    yield entry
+            on_error(error("not here", f"{SOURCE}/d"))
+
+    portal = Lost()
+    portal.add("d/a", b"here")
+    readable = MemoryPortal()
+    readable.root = portal.root
+    mirror(readable, tmp_path)
+    result = mirror(portal, tmp_path)
+    assert [path for path, _ in result.failed] == ["d"]
+    assert (result.deleted, portal.walks) == (0, 2)
+    assert local_files(tmp_path) == {"d/a": b"here"}

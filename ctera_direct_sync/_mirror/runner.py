@@ -111,6 +111,7 @@ class MirrorOptions:
         feed: Whether to ask the change feed if there is anything new. None: if the user may read it.
         patterns: The user's patterns, as text that tells them from others.
         portal: The portal and the user's view, as text that tells them from others.
+        user: The user's name on the portal, or empty if a token stands for it.
         now: Returns the time.
     """
 
@@ -125,6 +126,7 @@ class MirrorOptions:
     feed: bool | None = None
     patterns: str = ""
     portal: str = ""
+    user: str = ""
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.timezone.utc)
 
 
@@ -260,6 +262,8 @@ class _Run:
         self._beside: dict[str, str] = {}
         # A denied folder with unknown content. What is missing elsewhere may be in it.
         self._unknown_denied = ""
+        # The name and file ID of what the change feed calls deleted.
+        self._proven: set[tuple[str | None, int]] = set()
         self._is_clean = True
         self._has_walked = False
         # What the last listing lacked although the portal has it. Only what was not listed is missed.
@@ -334,6 +338,12 @@ class _Run:
             NamespaceError: It is gone, or another cloud folder has taken its name.
             ValueError: The folder mirrors something else.
         """
+        user = self._state.get("user")
+        if user and self._options.user and user.casefold() != self._options.user.casefold():
+            raise ValueError(
+                f"the user {user!r} made this mirror, and {self._options.user!r} may see less: use that "
+                "account, or choose another folder"
+            )
         for name, value in (("portal", self._options.portal), ("source", self._source)):
             before = self._state.get(name)
             if before is not None and before != value:
@@ -405,6 +415,10 @@ class _Run:
         for page in self._names.changes(cursor, folder_id):
             self._scope.check()
             changed = changed or bool(page.events)
+            for event in page.events:
+                # A later event may tell of another object of the same name. The portal is asked again.
+                if event.deleted and event.file_id is not None:
+                    self._proven.add((event.name, event.file_id))
             cursor = page.cursor
         self.cursor = cursor
         return changed
@@ -414,6 +428,8 @@ class _Run:
         with self._state.transaction():
             self._state.put("portal", self._options.portal)
             self._state.put("source", self._source)
+            if self._options.user:
+                self._state.put("user", self._options.user)
             self._state.put("folder_id", self._folder_id)
             # Until the end of the run, the source must be read again by the next one.
             self._state.put("clean", "0")
@@ -606,6 +622,10 @@ class _Run:
 
     def _spare(self, planned: Plan) -> None:
         """Keep what a plan would delete although its path does not tell if the portal still has it."""
+        for index, step in enumerate(planned.deletions):
+            if step.kind == "remove" and not self._is_proven(step):
+                # A listing does not tell what was deleted from what this user may no longer see.
+                planned.deletions[index] = step._replace(kind="trash")
         spared = [step for step in planned.deletions if step.path in self._beside]
         planned.deletions = [step for step in planned.deletions if step.path not in self._beside]
         for step in spared:
@@ -613,6 +633,15 @@ class _Run:
             origin = self._beside[step.path]
             name = split(step.path)[1]
             planned.conflicts.append((origin, f"another file has its place: kept as {name!r}"))
+
+    def _is_proven(self, step: Step) -> bool:
+        """Return whether the change feed has named the file of a step deleted."""
+        known = step.known
+        return (
+            known is not None
+            and known.file_id is not None
+            and (split(known.path)[1], known.file_id) in self._proven
+        )
 
     def _check_cloud_folders(self, planned: Plan, survey: Survey) -> None:
         """Raise an error if a cloud folder of the source is gone, or another has taken its name."""

@@ -119,3 +119,26 @@ def test_a_folder_that_cannot_be_listed_is_reported(
     assert [path for path, _ in result.failed] == ["d"]
     assert (result.deleted, portal.walks) == (0, 2)
     assert local_files(tmp_path) == {"d/a": b"here"}
+
+
+def test_a_deletion_without_an_event_goes_to_the_trash(tmp_path: Path) -> None:
+    """A portal may hide a folder from a user, so a listing alone removes nothing for good."""
+    portal = MemoryPortal()
+    portal.add("d/a", b"hidden")
+    mirror(portal, tmp_path)
+    above = portal.find("d")
+    assert above is not None
+    portal.delete(above)
+    assert mirror(portal, tmp_path, delete="remove").deleted == 1
+    assert b"hidden" in local_files(tmp_path / OWN / "trash").values()
+
+
+def test_another_user_is_refused(tmp_path: Path) -> None:
+    """Another user may see less, and what that user does not see must not be deleted."""
+    portal = MemoryPortal()
+    portal.add("d/a", b"first")
+    mirror(portal, tmp_path, user="ann")
+    with pytest.raises(ValueError, match="'ann' made this mirror"):
+        mirror(portal, tmp_path, user="bob")
+    assert mirror(portal, tmp_path, user="Ann").ok
+    assert mirror(portal, tmp_path).ok

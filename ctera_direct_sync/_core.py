@@ -505,6 +505,7 @@ class ClientCore:
             patterns=repr((list(include), list(exclude))),
             portal=f"{names.baseurl} ({names.context})",
             user=user_of(names),
+            is_admin=names.context == "admin",
         )
         with self.scope() as scope:
             try:

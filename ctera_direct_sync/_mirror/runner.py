@@ -112,6 +112,7 @@ class MirrorOptions:
         patterns: The user's patterns, as text that tells them from others.
         portal: The portal and the user's view, as text that tells them from others.
         user: The user's name on the portal, or empty if a token stands for it.
+        is_admin: Whether the paths are those of an administrator's view.
         now: Returns the time.
     """
 
@@ -127,6 +128,7 @@ class MirrorOptions:
     patterns: str = ""
     portal: str = ""
     user: str = ""
+    is_admin: bool = False
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.timezone.utc)
 
 
@@ -646,15 +648,18 @@ class _Run:
     def _check_cloud_folders(self, planned: Plan, survey: Survey) -> None:
         """Raise an error if a cloud folder of the source is gone, or another has taken its name."""
         for path, known in survey.known.items():
-            if not known.is_dir or known.folder_id is None or path in survey.excluded:
+            if not known.is_dir or path in survey.excluded or path not in survey.local:
                 continue
             parent = survey.known.get(split(path)[0]) or self._state.entry(split(path)[0])
             above = self._folder_id if parent is None else str(parent.folder_id or "")
-            if above == str(known.folder_id) or path not in survey.local:
+            # A listing need not tell the IDs, so the place counts as well.
+            full_path = f"{self._source.rstrip('/')}/{path}"
+            has_own_id = known.folder_id is not None and above != str(known.folder_id)
+            if not has_own_id and not _is_place_of_cloud_folder(full_path, self._options.is_admin):
                 continue
             now = survey.remote.get(path)
             if now is None and not is_below(path, self._unreadable):
-                raise _gone(f"{self._source.rstrip('/')}/{path}")
+                raise _gone(full_path)
         for path, remote in survey.remote.items():
             old = survey.known.get(path)
             if old is None or not (old.is_dir and remote.is_dir):
@@ -1133,6 +1138,14 @@ class _Run:
 def _intent(step: Step, entry: Known) -> Intent:
     assert step.local is not None
     return Intent(0, step.path, entry, step.local.size, step.local.mtime_ns, step.local.inode)
+
+
+def _is_place_of_cloud_folder(path: str, is_admin: bool) -> bool:
+    """Return whether the portal has cloud folders at such a path, or the folders of their owners."""
+    parts = path.strip("/").split("/")
+    if is_admin and parts[0] == "Users":
+        return len(parts) <= 3
+    return len(parts) == (2 if parts[0] == "Shared With Me" else 1)
 
 
 def _may_be_in(folder: str) -> str:

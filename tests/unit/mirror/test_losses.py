@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Callable
 
 import pytest
 
+from ctera_direct_sync._base.cancellation import CancelScope
+from ctera_direct_sync._mirror.runner import MirrorOptions, run_mirror
 from ctera_direct_sync.exceptions import NamespaceError, NotAFolderError, PathNotFoundError
 from ctera_direct_sync.types import Entry
+from tests.support import mirror_portal
 from tests.support.mirror_portal import (
     OWN,
     SOURCE,
@@ -142,3 +146,22 @@ def test_another_user_is_refused(tmp_path: Path) -> None:
         mirror(portal, tmp_path, user="bob")
     assert mirror(portal, tmp_path, user="Ann").ok
     assert mirror(portal, tmp_path).ok
+
+
+@pytest.mark.parametrize(("source", "is_admin"), [("/Shared With Me", False), ("/Users/Ann", True)])
+def test_a_cloud_folder_without_an_id_of_its_own_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, is_admin: bool
+) -> None:
+    """The place of a folder tells that it is a cloud folder, even if the portal gives no ID."""
+    monkeypatch.setattr(mirror_portal, "SOURCE", source.rstrip("/"))
+    portal = MemoryPortal()
+    portal.add("d/deep/a", b"first")
+    portal.add("other/b", b"second")
+    options = MirrorOptions(is_admin=is_admin)
+    run_mirror(portal, portal.fetch, CancelScope(), source, tmp_path, options)
+    for path, is_gone in (("d/deep", False), ("d", True)):
+        node = portal.find(path)
+        assert node is not None
+        portal.delete(node)
+        with pytest.raises(NamespaceError, match="is gone") if is_gone else nullcontext():
+            run_mirror(portal, portal.fetch, CancelScope(), source, tmp_path, options)

@@ -58,7 +58,7 @@ from .exceptions import (
     NamespaceTimeout,
     NotFoundError,
 )
-from .namespace import Namespace, changes_within, stat_within, walk_within
+from .namespace import Namespace, changes_within, stat_within, user_of, walk_within
 from .settings import Settings
 from .types import (
     BatchResult,
@@ -505,6 +505,8 @@ class ClientCore:
             feed=feed,
             patterns=repr((list(include), list(exclude))),
             portal=f"{names.baseurl} ({names.context})",
+            user=user_of(names),
+            is_admin=names.context == "admin",
         )
         with self.scope() as scope:
             try:

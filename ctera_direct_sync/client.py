@@ -429,7 +429,8 @@ class DirectIO:
             source: The folder on the portal.
             folder: The local folder, which is made if it does not exist.
             delete: `"trash"` moves files that the portal deleted to `.ctera-mirror/trash`, `"remove"`
-                removes them, and `"keep"` leaves them where they are.
+                removes those that the change feed named deleted and moves others to the trash, and
+                `"keep"` leaves them where they are.
             trash_days: The number of days that the trash keeps files. None: for ever.
             max_delete: The most files that the run may delete. If there are more, nothing is changed.
             include: Patterns as in `.gitignore`; only files that match one are mirrored. Empty: all.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from ._base.account import choose_account, from_environment
+from ._base.account import Password, choose_account, from_environment
 from ._base.cancellation import Cancelled, CancelScope
 from ._base.credentials import check_baseurl, find_baseurl, warn_unprotected
 from ._base.retry import RetryPolicy
@@ -725,6 +725,12 @@ class Namespace:
 def _shut_down(pools: dict[str, WorkerPool]) -> None:
     for pool in list(pools.values()):
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def user_of(names: Namespace) -> str:
+    """Return the name of the user who signs in, or "" if a token stands for the user."""
+    credentials = names._credentials
+    return credentials.username if isinstance(credentials, Password) else ""
 
 
 def stat_within(names: Namespace, path: str, scope: CancelScope) -> Entry:

@@ -32,7 +32,7 @@ from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
 from .local_tree import ChangedMeanwhile, LocalTree, is_read_only, local_of, lock_own
 from .planner import Deletion, Options, Plan, Step, conflict_name, plan
-from .recovery import recover
+from .recovery import origin_key, recover, save_moved
 from .state import Intent, State, entry_of
 from .survey import Survey
 from .trash import STAMP_FORMAT, is_older
@@ -112,6 +112,8 @@ class MirrorOptions:
         feed: Whether to ask the change feed if there is anything new. None: if the user may read it.
         patterns: The user's patterns, as text that tells them from others.
         portal: The portal and the user's view, as text that tells them from others.
+        user: The user's name on the portal, or empty if a token stands for it.
+        is_admin: Whether the paths are those of an administrator's view.
         now: Returns the time.
     """
 
@@ -126,6 +128,8 @@ class MirrorOptions:
     feed: bool | None = None
     patterns: str = ""
     portal: str = ""
+    user: str = ""
+    is_admin: bool = False
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.timezone.utc)
 
 
@@ -259,8 +263,17 @@ class _Run:
         self._conflicts: list[tuple[str, str]] = []
         self._failed: list[tuple[str, str]] = []
         self._unreadable: set[str] = set()
+        # Staged files of a run that was killed, beside their old paths, which are taken.
+        self._beside: dict[str, str] = {}
+        # A denied folder with unknown content. What is missing elsewhere may be in it.
+        self._unknown_denied = ""
+        # The name and file ID of what the change feed calls deleted.
+        self._proven: set[tuple[str | None, int]] = set()
         self._is_clean = True
         self._has_walked = False
+        # What the last listing lacked although the portal has it. Only what was not listed is missed.
+        self._incomplete = ""
+        self._missed = ""
         self.cursor: str | None = None
         # Changes of the state that wait for the disk, and the steps to report with them.
         self._changes: list[Callable[[], object]] = []
@@ -279,11 +292,45 @@ class _Run:
         self._purge_downloads()
         if self._tree_or_none is not None:
             recover(self._state, self._tree, change=not self._options.dry_run)
+            if not self._options.dry_run:
+                self._empty_stage()
         fold = self._find_fold()
+        survey, planned = self._read_and_plan(fold, is_unchanged=self._is_unchanged())
+        if self._incomplete:
+            # Pages shift when something is added meanwhile. A second listing tells whether it was that.
+            _log.info(
+                "%s: the listing lacked %r, so it is read again", self._source, self._incomplete
+            )
+            survey, planned = self._read_and_plan(fold, is_unchanged=False)
+        if self._missed:
+            raise NamespaceError(
+                "The portal has it, but the listing of its folder lacks it, so nothing was changed here: "
+                "try again later, or tell the portal's administrator",
+                f"{self._source.rstrip('/')}/{self._missed}",
+            )
+        if self._options.dry_run:
+            return self._tell(planned)
+        self._begin(survey)
+        self._perform(planned)
+        self._finish()
+        return self._result()
+
+    def _read_and_plan(
+        self, fold: Callable[[str], str] | None, *, is_unchanged: bool
+    ) -> tuple[Survey, Plan]:
+        """Read the portal and the disk, and plan.
+
+        Args:
+            fold: As in `planner.Options`.
+            is_unchanged: Whether the portal need not be read, since nothing has changed there.
+        """
+        self._unreadable.clear()
+        self._failed.clear()
+        self._incomplete = self._missed = self._unknown_denied = ""
         survey = Survey(
             self._state, self._tree_or_none, self._options.filter, fold, self._scope.check
         )
-        if self._is_unchanged():
+        if is_unchanged:
             survey.take_as_unchanged()
         else:
             self._has_walked = True
@@ -292,13 +339,7 @@ class _Run:
         self._failed += survey.failed
         self._unreadable |= survey.unreadable
         self._unchanged = survey.unchanged
-        planned = self._plan(survey, fold)
-        if self._options.dry_run:
-            return self._tell(planned)
-        self._begin(survey)
-        self._perform(planned)
-        self._finish()
-        return self._result()
+        return survey, self._plan(survey, fold)
 
     def _check_source(self) -> None:
         """See that the source is there, and is what the folder has mirrored before.
@@ -307,6 +348,12 @@ class _Run:
             NamespaceError: It is gone, or another cloud folder has taken its name.
             ValueError: The folder mirrors something else.
         """
+        user = self._state.get("user")
+        if user and self._options.user and user.casefold() != self._options.user.casefold():
+            raise ValueError(
+                f"the user {user!r} made this mirror, and {self._options.user!r} may see less: use that "
+                "account, or choose another folder"
+            )
         for name, value in (("portal", self._options.portal), ("source", self._source)):
             before = self._state.get(name)
             if before is not None and before != value:
@@ -378,6 +425,10 @@ class _Run:
         for page in self._names.changes(cursor, folder_id):
             self._scope.check()
             changed = changed or bool(page.events)
+            for event in page.events:
+                # A later event may tell of another object of the same name. The portal is asked again.
+                if event.deleted and event.file_id is not None:
+                    self._proven.add((event.name, event.file_id))
             cursor = page.cursor
         self.cursor = cursor
         return changed
@@ -387,6 +438,8 @@ class _Run:
         with self._state.transaction():
             self._state.put("portal", self._options.portal)
             self._state.put("source", self._source)
+            if self._options.user:
+                self._state.put("user", self._options.user)
             self._state.put("folder_id", self._folder_id)
             # Until the end of the run, the source must be read again by the next one.
             self._state.put("clean", "0")
@@ -399,6 +452,53 @@ class _Run:
             return
         needed = {intent.source for intent in self._state.intents()}
         self._tree.purge_downloads(keep_parts=True, needed=needed)
+
+    def _empty_stage(self) -> None:
+        """Give each staged file its old path back.
+
+        Only the old path tells whether the portal may delete or hide a file. So no plan has a path of
+        the stage. If the old path is taken, the file gets a free name beside it.
+        """
+        steps: list[Step] = []
+        taken: set[str] = set()
+        for known in sorted(self._state.in_folder(f"{OWN_FOLDER}/stage").values()):
+            found = self._tree.find(known.path)
+            if found is None:
+                with self._state.transaction():
+                    self._state.forget(known)
+                continue
+            origin = self._state.get(origin_key(known.id)) or split(known.path)[1]
+            target = self._make_way_back(origin, taken)
+            taken.add(target)
+            if target != origin:
+                self._beside[target] = origin
+            steps.append(Step("move", known.path, target, None, known, found, staged=True))
+        self._move_all(steps, _way_back)
+
+    def _make_way_back(self, origin: str, taken: set[str]) -> str:
+        """Return a free path for a staged file, as near to its old path as possible."""
+        parent, name = split(origin)
+        for above in parents_of(origin):
+            try:
+                is_there = self._tree.find(above) is not None
+                self._tree.make_folder(above)
+            except OSError:
+                parent = split(above)[0]
+                break
+            if not is_there and self._state.entry(above) is None:
+                with self._state.transaction():
+                    self._state.save(Known(0, above, True))
+        target = f"{parent}/{name}" if parent else name
+        number = 0
+        while (
+            target in taken
+            or self._tree.find(target) is not None
+            or (number and self._state.entry(target) is not None)
+        ):
+            number += 1
+            new = conflict_name(name, self._stamp, number, self._tree.root.longest_name())
+            target = f"{parent}/{new}" if parent else new
+        return target
 
     def _find_fold(self) -> Callable[[str], str] | None:
         """Return what tells which paths the disk takes for the same. None: it tells all apart."""
@@ -440,13 +540,32 @@ class _Run:
             self._is_clean = False
             inner = path[len(prefix) :]
             self._unreadable.add(inner)
+            if not isinstance(error, AccessDeniedError) and self._is_folder(inner):
+                self._incomplete = inner
+                reason = (
+                    "the portal has this folder, but cannot list it; what is here stays as it is"
+                )
+                self._failed.append((inner, reason))
             if isinstance(error, AccessDeniedError):
                 reason = "the portal no longer lets you read it; what is here stays as it is"
                 self._failed.append((inner, reason))
+                is_excluded = self._options.filter.excludes(inner, True)
+                if inner and not is_excluded and not self._state.in_folder(inner):
+                    self._unknown_denied = self._unknown_denied or inner
 
         for entry in self._names.walk(self._source, on_error):
             if entry.path.startswith(prefix) and not entry.is_deleted:
                 yield _remote_of(entry, entry.path[len(prefix) :])
+
+    def _is_folder(self, path: str) -> bool:
+        """Return whether the portal has a folder of this path, whether or not it can be listed."""
+        self._scope.check()
+        try:
+            return self._names.stat(f"{self._source.rstrip('/')}/{path}").is_dir
+        except (PathNotFoundError, NotAFolderError):
+            return False
+        except AccessDeniedError:
+            return True
 
     def _plan(self, survey: Survey, fold: Callable[[str], str] | None) -> Plan:
         """Plan, until each deletion is confirmed by the portal.
@@ -471,6 +590,7 @@ class _Run:
                 excluded=frozenset(survey.excluded),
                 kept=survey.kept,
             )
+            self._spare(planned)
             count = planned.deleted_files
             if count > self._options.max_delete:
                 raise TooManyDeletionsError(
@@ -484,18 +604,44 @@ class _Run:
             if len(self._unreadable) == before:
                 return planned
 
+    def _spare(self, planned: Plan) -> None:
+        """Keep what a plan would delete although its path does not tell if the portal still has it."""
+        for index, step in enumerate(planned.deletions):
+            if step.kind == "remove" and not self._is_proven(step):
+                # A listing does not tell what was deleted from what this user may no longer see.
+                planned.deletions[index] = step._replace(kind="trash")
+        spared = [step for step in planned.deletions if step.path in self._beside]
+        planned.deletions = [step for step in planned.deletions if step.path not in self._beside]
+        for step in spared:
+            planned.forgotten.append(step._replace(kind="forget"))
+            origin = self._beside[step.path]
+            name = split(step.path)[1]
+            planned.conflicts.append((origin, f"another file has its place: kept as {name!r}"))
+
+    def _is_proven(self, step: Step) -> bool:
+        """Return whether the change feed has named the file of a step deleted."""
+        known = step.known
+        return (
+            known is not None
+            and known.file_id is not None
+            and (split(known.path)[1], known.file_id) in self._proven
+        )
+
     def _check_cloud_folders(self, planned: Plan, survey: Survey) -> None:
         """Raise an error if a cloud folder of the source is gone, or another has taken its name."""
         for path, known in survey.known.items():
-            if not known.is_dir or known.folder_id is None or path in survey.excluded:
+            if not known.is_dir or path in survey.excluded or path not in survey.local:
                 continue
             parent = survey.known.get(split(path)[0]) or self._state.entry(split(path)[0])
             above = self._folder_id if parent is None else str(parent.folder_id or "")
-            if above == str(known.folder_id) or path not in survey.local:
+            # A listing need not tell the IDs, so the place counts as well.
+            full_path = f"{self._source.rstrip('/')}/{path}"
+            has_own_id = known.folder_id is not None and above != str(known.folder_id)
+            if not has_own_id and not _is_place_of_cloud_folder(full_path, self._options.is_admin):
                 continue
             now = survey.remote.get(path)
             if now is None and not is_below(path, self._unreadable):
-                raise _gone(f"{self._source.rstrip('/')}/{path}")
+                raise _gone(full_path)
         for path, remote in survey.remote.items():
             old = survey.known.get(path)
             if old is None or not (old.is_dir and remote.is_dir):
@@ -510,10 +656,18 @@ class _Run:
             for step in (*planned.aside, *planned.deletions, *planned.cleared, *planned.emptied)
             if step.known is not None and step.kind in ("trash", "remove", "rmdir", "conflict")
         ]
+        spellings = {fold_name(path): path for path in survey.remote} if doomed else {}
         for step in sorted(doomed, key=lambda each: each.path):
             path = step.path
-            if path in survey.remote or path.startswith(f"{OWN_FOLDER}/"):
+            if path in survey.remote:
                 continue  # Something else has its place, so a listing has told that it is gone.
+            if self._unknown_denied:
+                # A folder that is denied and then renamed looks like this.
+                self._unreadable.add(path)
+                self._is_clean = False
+                if step.kind != "rmdir":
+                    self._failed.append((path, _may_be_in(self._unknown_denied)))
+                continue
             # The highest folder that the portal has no more tells of all below it.
             for each in (*parents_of(path), path):
                 if each in confirmed:
@@ -524,7 +678,15 @@ class _Run:
                     continue
                 self._scope.check()
                 try:
-                    self._names.stat(f"{self._source.rstrip('/')}/{each}")
+                    entry = self._names.stat(f"{self._source.rstrip('/')}/{each}")
+                    other = spellings.get(fold_name(each))
+                    is_respelled = entry.name != split(each)[1]
+                    if other is not None and is_respelled and entry.name == split(other)[1]:
+                        # A portal that does not tell the names apart has found the new spelling.
+                        confirmed.add(each)
+                        break
+                    if other is None:
+                        self._incomplete = self._missed = each
                 except (PathNotFoundError, NotAFolderError):
                     confirmed.add(each)
                     break
@@ -743,8 +905,8 @@ class _Run:
                 except OSError as error:
                     self._note_failure(step.path if not is_second else step.target, error)
                     continue
-                entry = intent.entry._replace(ctime_ns=ctime_ns)
-                self._changes.append(functools.partial(self._state.save, entry))
+                moved = intent._replace(entry=intent.entry._replace(ctime_ns=ctime_ns))
+                self._changes.append(functools.partial(save_moved, self._state, moved))
                 if is_second or not step.staged:
                     self._done.append((step, ""))
             self._commit(settle=True)
@@ -999,6 +1161,26 @@ def _intent(step: Step, entry: Known) -> Intent:
     # The renaming sets the time of the status, so a run that recovers the intent does not know it.
     entry = entry._replace(ctime_ns=0)
     return Intent(0, step.path, entry, step.local.size, step.local.mtime_ns, step.local.inode)
+
+
+def _is_place_of_cloud_folder(path: str, is_admin: bool) -> bool:
+    """Return whether the portal has cloud folders at such a path, or the folders of their owners."""
+    parts = path.strip("/").split("/")
+    if is_admin and parts[0] == "Users":
+        return len(parts) <= 3
+    return len(parts) == (2 if parts[0] == "Shared With Me" else 1)
+
+
+def _may_be_in(folder: str) -> str:
+    return (
+        f"the portal lists it no more, but it may be in {folder!r}, which you may not read: it stays here; "
+        "ask for the permission, or exclude that folder"
+    )
+
+
+def _way_back(step: Step) -> Intent:
+    assert step.known is not None
+    return _intent(step, step.known._replace(path=step.target))
 
 
 def _remote_of(entry: Entry, path: str) -> Remote:

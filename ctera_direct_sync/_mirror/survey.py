@@ -102,7 +102,9 @@ class Survey:
                         self._compare(folder)
             self._compare(each)
         for known in self._state.entries():
-            if not self._is_same[known.id]:
+            # What could not leave the stage is not part of the tree, and stays there.
+            is_staged = known.path.startswith(f"{OWN_FOLDER}/")
+            if not self._is_same[known.id] and not is_staged:
                 self.known[known.path] = known
                 if not self._takes(known):
                     self.excluded.add(known.path)
@@ -114,8 +116,6 @@ class Survey:
             self.kept = {self._fold(each.path): each.path for each in self._state.entries()}
 
     def _takes(self, known: Known) -> bool:
-        if known.path.startswith(f"{OWN_FOLDER}/"):
-            return True
         if known.is_dir and self._filter.selects_files:
             return not self._filter.excludes(known.path, True)
         return self._filter.takes(known.path, known.is_dir)
@@ -161,10 +161,6 @@ class Survey:
         self._folders = {fold(path) for path, each in self.remote.items() if each.is_dir}
         if self._tree is not None:
             self._read_folder("")
-            for known in self._state.in_folder(f"{OWN_FOLDER}/stage").values():
-                found = self._tree.find(known.path)
-                if found is not None:
-                    self.local[known.path] = self._judge(known, found)
         else:
             self._note_missing("")
         if self.unreadable:

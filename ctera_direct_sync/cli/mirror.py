@@ -60,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("trash", "remove", "keep"),
         default="trash",
         help="what happens to files that the portal deleted (default: trash, which is in FOLDER's "
-        ".ctera-mirror and keeps them for 30 days)",
+        ".ctera-mirror and keeps them for 30 days; remove: only what the change feed named deleted, the "
+        "rest goes to the trash)",
     )
     parser.add_argument(
         "--max-delete",

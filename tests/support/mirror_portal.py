@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 from ctera_direct_sync import codec
@@ -204,10 +205,18 @@ class MemoryPortal:
         if cursor is not None and cursor not in self._cursors:
             raise CursorRejectedError("start again")
         now = (self._shifts, [(n.path, n.guid, n.file_id, n.modified) for n in self.nodes()])
-        changed = cursor is None or self.feed == "again" or self._cursors[cursor] != now
+        before: Any = (0, []) if cursor is None else self._cursors[cursor]
+        changed = cursor is None or self.feed == "again" or before != now
+        left = {node.guid for node in self.nodes()}
+        events = [
+            SimpleNamespace(deleted=True, name=path.rpartition("/")[2], file_id=file_id)
+            for path, guid, file_id, _ in before[1]
+            if guid not in left
+        ]
+        events.append(SimpleNamespace(deleted=False, name="other", file_id=None))
         new = str(len(self._cursors))
         self._cursors[new] = now
-        yield ChangePage([object()] if changed else [], new, False)  # type: ignore[list-item]
+        yield ChangePage(events if changed else [], new, False)  # type: ignore[arg-type]
 
     def reject_cursors(self) -> None:
         """Take no cursor of before any more."""

@@ -116,6 +116,8 @@ def test_file_that_takes_the_name_of_its_folder(source: MemoryPortal, mirrored: 
 @pytest.mark.parametrize("delete", ["trash", "remove", "keep"])
 def test_deleted_file(source: MemoryPortal, mirrored: Path, delete: str) -> None:
     """A deleted file goes to the trash, away, or stays."""
+    source.feed = "on"
+    mirror(source, mirrored)
     data = source.find("docs/c.pdf").data
     source.delete(source.find("docs/c.pdf"))
     result = mirror(source, mirrored, delete=delete)

@@ -112,7 +112,7 @@ def backoff(world: World) -> None:
 
     def worker() -> None:
         with contextlib.suppress(module.Cancelled):
-            scope.wait(100.0)
+            scope.wait(10.0)
             world.expect(early, "a wait outlived its cancel")
 
     world.spawn(worker, "worker one")

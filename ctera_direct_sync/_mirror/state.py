@@ -128,7 +128,8 @@ class State:
             folder: The mirror's own folder. None: it does not exist, so the copy is empty.
         """
         database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        copy = cls(database, ":memory:")
+        path = ":memory:" if folder is None else folder.path_of(_NAME)
+        copy = cls(database, path)
         exists = False
         if folder is not None:
             with contextlib.suppress(FileNotFoundError):

@@ -134,10 +134,12 @@ def compare(data: bytes) -> tuple[bool, str]:
     ours, by_h11, by_stdlib = read_by_client(data), read_by_h11(data), read_by_http_client(data)
     if ours is None:
         return False, ""
-    # It takes each interim response but 100 for the final one.
+    # It takes each interim response but 100 for the final one, and reads the chunks of a response that
+    # cannot have content (RFC 9112, section 6.3).
     if (
         by_stdlib is not None
         and by_stdlib.status >= 200
+        and by_stdlib.status not in (204, 304)
         and by_stdlib != ours
         and by_h11 is not None
     ):

@@ -283,15 +283,20 @@ class World:
         if wait:
             self.over = True
 
-    def settle(self, engine: Any) -> None:
-        """Wait until no thread of the engine has anything to do."""
-        for _ in range(200):
+    def settle(self, engine: Any, requests_s: float = 0.0) -> None:
+        """Wait until no thread of the engine has anything to do.
+
+        Args:
+            engine: The engine.
+            requests_s: How long requests may go on, besides the ten seconds that any work may take.
+        """
+        for step_s in [0.05] * 200 + [5.0] * int(requests_s / 5.0):
             if engine._mail:
                 engine._ring()
             is_quiet = engine._idle == engine._threads and not engine._mail
             if is_quiet and not engine._is_starting_thread:
                 return
-            self.sleep(0.05)
+            self.sleep(step_s)
         self.problems.append(
             f"the engine does not come to rest: {len(engine._mail)} letters, "
             f"{engine._threads} threads, {engine._idle} idle"

@@ -34,6 +34,8 @@ _HORIZON_S = 3 * 86400.0
 _MAX_STEPS = 3_000_000
 #: Virtual seconds that a retry loop may go on after its scope was cancelled.
 _PROMPT_S = 1.5
+#: Virtual seconds that the blocks of an interrupted call may take: it leaves its futures to themselves.
+_MAX_REQUESTS_S = 3600.0
 #: Runs after which the garbage collector runs: it must not run amid one.
 _RUNS_PER_COLLECTION = 50
 
@@ -285,7 +287,7 @@ class Simulation:
         self._join()
         if not self.closing:
             engine = self.client._core.engine
-            self.world.settle(engine)
+            self.world.settle(engine, _MAX_REQUESTS_S)
             self.world.check_rest(engine)
             self._check_memory()
 

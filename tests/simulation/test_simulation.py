@@ -59,6 +59,11 @@ def test_runs_reach_errors_and_hours(_simulator: Simulator) -> None:
     assert tally.calls["whole"] > 100 and len(tally.calls) > 10
 
 
+def test_futures_of_an_interrupted_call_on_a_slow_node(_simulator: Simulator) -> None:
+    """They may take half a minute more, and then the engine is at rest."""
+    assert _simulator.run(921486352).problem is None
+
+
 @pytest.mark.parametrize("mutant", _mutants())
 def test_mutant_is_found(mutant: Mutant) -> None:
     """A planted fault fails a run soon."""

@@ -191,6 +191,8 @@ class _AbortableHTTPConnection(_AbortableConnection):
 
 class _AbortableHTTPSConnection(_AbortableConnection):
     is_verified: bool
+    proxy_is_forwarding: bool
+    proxy_config: Any
     #: A duplicate of the socket during the handshake.
     _duplicate: socket.socket | None = None
 
@@ -206,6 +208,7 @@ class _AbortableHTTPSConnection(_AbortableConnection):
         return sock
 
     def connect(self) -> None:
+        self._use_proxy_context()
         try:
             super().connect()
         finally:
@@ -217,6 +220,17 @@ class _AbortableHTTPSConnection(_AbortableConnection):
         if self._find_scope() is not None:
             # The library warns once of `ssl=False`. urllib3 would warn at each request.
             self.is_verified = True
+
+    def _use_proxy_context(self) -> None:
+        """Let the proxy's TLS context decide on a proxy that forwards plain HTTP, as urllib3 2.8 does.
+
+        Older ones take the pool's settings for the peer, which `requests` leaves empty for http:// URLs.
+        """
+        context = getattr(self.proxy_config, "ssl_context", None)
+        if context is not None and self.proxy_is_forwarding:
+            self.ssl_context = context
+            self.cert_reqs = context.verify_mode
+            self.ca_certs = self.ca_cert_dir = self.ca_cert_data = None
 
 
 # --- pools -----------------------------------------------------------------------------------------------

@@ -123,4 +123,5 @@ def _normalize(target: str) -> str:
         target = parse_url("http://host" + target).request_uri
     except LocationParseError:
         return target
-    return str(requote_uri(target).rstrip("?"))
+    # requests 2.32 sends one slash where a target begins with several.
+    return str(requote_uri(f"/{target.lstrip('/')}").rstrip("?"))

@@ -36,7 +36,7 @@ from .recovery import origin_key, recover, save_moved
 from .state import Intent, State, entry_of
 from .survey import Survey
 from .trash import STAMP_FORMAT, is_older
-from .values import Known, Local, Remote, is_below, parents_of, split
+from .values import Known, Local, Remote, is_below, is_other_folder, parents_of, split
 
 __all__ = ["Fetch", "MirrorOptions", "Names", "OnStep", "Progress", "Round", "run_mirror"]
 
@@ -646,7 +646,7 @@ class _Run:
             old = survey.known.get(path)
             if old is None or not (old.is_dir and remote.is_dir):
                 continue
-            if None not in (old.folder_id, remote.folder_id) and old.folder_id != remote.folder_id:
+            if is_other_folder(old, remote):
                 raise _gone(f"{self._source.rstrip('/')}/{path}")
 
     def _confirm(self, planned: Plan, survey: Survey, confirmed: set[str]) -> None:
@@ -879,16 +879,7 @@ class _Run:
 
     def _move_intent(self, step: Step) -> Intent:
         assert step.known is not None and step.remote is not None
-        known, remote = step.known, step.remote
-        entry = entry_of(remote, known)
-        if (known.file_id, known.size) != (remote.file_id, remote.size) or (
-            known.version is not None
-            and remote.version is not None
-            and known.version != remote.version
-        ):
-            # The file is downloaded next. Until then it has its old content.
-            entry = known._replace(path=remote.path, guid=remote.guid)
-        return _intent(step, entry)
+        return _intent(step, entry_of(step.remote, step.known))
 
     def _move_all(
         self, steps: Sequence[Step], make: Callable[[Step], Intent], is_second: bool = False
@@ -1035,8 +1026,7 @@ class _Run:
                 return _Fetched(step, remote, name, is_gone=True)
             if entry.file_id is None or entry.file_id == remote.file_id:
                 raise error
-            guid = remote.guid
-            remote = _remote_of(entry, remote.path)._replace(guid=guid)
+            remote = _remote_of(entry, remote.path)
             crc32c = self._fetch(self._entry_of(remote), place, self._scope, progress)
         fd = downloads.open_own(name, os.O_RDWR)
         try:
@@ -1196,8 +1186,6 @@ def _remote_of(entry: Entry, path: str) -> Remote:
         entry.file_id,
         None if entry.is_dir else entry.size,
         None if entry.is_dir else modified,
-        None,
-        None,
         entry.folder_id,
         modified,
     )

@@ -295,12 +295,17 @@ class _Run:
             if not self._options.dry_run:
                 self._empty_stage()
         fold = self._find_fold()
+        # What could not leave the stage is reported, whichever listing counts.
+        unstaged = len(self._failed)
         survey, planned = self._read_and_plan(fold, is_unchanged=self._is_unchanged())
         if self._incomplete:
             # Pages shift when something is added meanwhile. A second listing tells whether it was that.
             _log.info(
                 "%s: the listing lacked %r, so it is read again", self._source, self._incomplete
             )
+            del self._failed[unstaged:]
+            self._unreadable.clear()
+            self._incomplete = self._missed = self._unknown_denied = ""
             survey, planned = self._read_and_plan(fold, is_unchanged=False)
         if self._missed:
             raise NamespaceError(
@@ -324,9 +329,6 @@ class _Run:
             fold: As in `planner.Options`.
             is_unchanged: Whether the portal need not be read, since nothing has changed there.
         """
-        self._unreadable.clear()
-        self._failed.clear()
-        self._incomplete = self._missed = self._unknown_denied = ""
         survey = Survey(
             self._state, self._tree_or_none, self._options.filter, fold, self._scope.check
         )

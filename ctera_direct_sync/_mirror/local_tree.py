@@ -405,8 +405,6 @@ class LocalTree:
         """
         folder = f"{OWN_FOLDER}/{_TRASH}/{run}"
         self.make_folder(folder)
-        if path.startswith(f"{OWN_FOLDER}/"):
-            path = split(path)[1]
         *above, name = path.split("/")
         for part in above:
             folder = f"{folder}/{part}"

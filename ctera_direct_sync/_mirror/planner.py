@@ -22,7 +22,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Callable, Literal, NamedTuple
 
-from .local_names import OWN_FOLDER, find_problem
+from .local_names import find_problem
 from .values import Known, Local, Remote, is_below, is_same_content, parents_of, split
 
 __all__ = ["Deletion", "Options", "Plan", "Step", "StepKind", "conflict_name", "plan"]
@@ -454,7 +454,7 @@ class _Planner:
             return
         found = self._local.get(path)
         gives_way = self._gives_way(path)
-        keep = self._options.delete == "keep" and not path.startswith(f"{OWN_FOLDER}/")
+        keep = self._options.delete == "keep"
         if found is None or path in self._excluded or (keep and not gives_way):
             self._plan.forgotten.append(Step("forget", path, "", None, entry))
         elif entry.is_dir:
@@ -484,7 +484,7 @@ class _Planner:
 
         It goes to the trash even if files are removed for good: what follows may yet fail.
         """
-        if self._options.delete == "keep" and not found.path.startswith(f"{OWN_FOLDER}/"):
+        if self._options.delete == "keep":
             self._keep_aside(
                 found, entry, "it was deleted on the portal, which has another thing here"
             )
@@ -514,8 +514,6 @@ class _Planner:
     def _conflict_path(self, path: str) -> str:
         """Return a free path for a conflict copy."""
         parent, name = split(path)
-        if path.startswith(f"{OWN_FOLDER}/"):
-            parent = ""
         number = 0
         while True:
             number += 1

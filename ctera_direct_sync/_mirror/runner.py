@@ -840,8 +840,6 @@ class _Run:
     def _keep_as_conflict(self, path: str, target: str, local: Local) -> str:
         """Give a file the name of a conflict copy, or the next one that is free. Return its path."""
         parent, name = split(path)
-        if path.startswith(f"{OWN_FOLDER}/"):
-            parent = ""
         number = 1
         while not target or self._tree.find(target) is not None:
             new = conflict_name(name, self._stamp, number, self._tree.root.longest_name())

@@ -16,13 +16,13 @@ from collections.abc import Collection, Iterator
 from typing import Callable
 
 from .. import codec
-from .._readers.folders import Folder, ForeignFileError
+from .._readers.folders import Folder, ForeignFileError, is_reparse_point
 from .._readers.locks import LockedFile
 from .._readers.part_file import is_own_name
 from .local_names import OWN_FOLDER, fold_name
 from .values import Local, LocalKind, split
 
-__all__ = ["ChangedMeanwhile", "LocalTree", "is_read_only", "local_of", "lock_own"]
+__all__ = ["ChangedMeanwhile", "LocalTree", "local_of", "lock_own"]
 
 #: Opened folders that are kept for the next steps.
 _MAX_OPEN = 32
@@ -41,38 +41,13 @@ class ChangedMeanwhile(OSError):
 def local_of(path: str, found: os.stat_result, *, clean: bool = False) -> Local:
     """Return what is at a path, from its status."""
     kind: LocalKind = "other"
-    # On Windows, a junction or another reparse point leads elsewhere, as a symbolic link does.
-    if not getattr(found, "st_file_attributes", 0) & 0x400:
+    if not is_reparse_point(found):
         if stat.S_ISREG(found.st_mode):
             kind = "file"
         elif stat.S_ISDIR(found.st_mode):
             kind = "folder"
     inode = found.st_ino & _INODE_MASK
     return Local(path, kind, found.st_size, found.st_mtime_ns, inode, clean, found.st_ctime_ns)
-
-
-def _is_own(owner: int, own: Folder) -> bool:
-    """Return whether a new file gets this owner, too.
-
-    Network file systems may map users, and FAT has one owner for all files.
-    """
-    if not hasattr(os, "geteuid") or owner == os.geteuid():
-        return True
-    name = f"probe-{os.getpid()}"
-    try:
-        fd = own.create(name, os.O_WRONLY)
-    except OSError:
-        return False
-    try:
-        return os.fstat(fd).st_uid == owner
-    finally:
-        os.close(fd)
-        own.unlink(name)
-
-
-def is_read_only(own: Folder) -> bool:
-    """Return whether the mirror's own folder cannot be written, as on a medium that is read-only."""
-    return not os.access(own.path, os.W_OK)
 
 
 def lock_own(own: Folder) -> LockedFile:
@@ -131,7 +106,11 @@ class LocalTree:
             return None
         own = root.existing(OWN_FOLDER)
         try:
-            if not _is_own(found.st_uid, own):
+            is_own = False
+            # Where no file can be made, the owner is another user.
+            with contextlib.suppress(OSError):
+                is_own = own.is_own(found)
+            if not is_own:
                 raise ForeignFileError(
                     errno.EACCES,
                     "this folder of a mirror belongs to another user: mirror as that user, or choose "

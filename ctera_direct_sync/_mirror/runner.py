@@ -30,7 +30,7 @@ from ..exceptions import (
 from ..types import ChangePage, Entry, Mirrored
 from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
-from .local_tree import ChangedMeanwhile, LocalTree, is_read_only, local_of, lock_own
+from .local_tree import ChangedMeanwhile, LocalTree, local_of, lock_own
 from .planner import Deletion, Options, Plan, Step, conflict_name, plan
 from .recovery import origin_key, recover, save_moved
 from .state import Intent, State, entry_of
@@ -222,7 +222,7 @@ def run_mirror(
             if own is not None:
                 stack.callback(own.close)
                 # Nothing can run in a folder on a medium that cannot be written.
-                if not (options.dry_run and is_read_only(own)):
+                if not (options.dry_run and own.is_read_only()):
                     stack.callback(lock_own(own).release, remove=False)
             tree = LocalTree(root, own)
             stack.callback(tree.close)

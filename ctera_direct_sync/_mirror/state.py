@@ -135,7 +135,7 @@ class State:
                 exists = True
         if folder is not None and exists:
             with contextlib.ExitStack() as stack:
-                if not os.access(folder.path, os.W_OK):
+                if folder.is_read_only():
                     # SQLite must write to read its log, so it reads a copy.
                     folder = stack.enter_context(_copied(folder))
                 state = stack.enter_context(contextlib.closing(cls.open(folder)))

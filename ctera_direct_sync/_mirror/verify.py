@@ -15,7 +15,7 @@ from .._readers.folders import Folder, Place
 from .._readers.journal import read_completion
 from .._readers.part_file import OwnNames, is_journal, is_own_name, name_of_target
 from .local_names import OWN_FOLDER
-from .local_tree import LocalTree, is_read_only, lock_own
+from .local_tree import LocalTree, lock_own
 from .recovery import recover
 from .state import State
 from .values import Local, split
@@ -77,7 +77,7 @@ def verify(
             return
         stack.callback(own.close)
         # Nothing can run in a folder on a medium that cannot be written.
-        if not is_read_only(own):
+        if not own.is_read_only():
             stack.callback(lock_own(own).release, remove=False)
         tree = LocalTree(root, own)
         stack.callback(tree.close)

@@ -18,14 +18,24 @@ full disk stops has deleted nothing.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from typing import Callable, Literal, NamedTuple
 
 from .local_names import find_problem
-from .values import Known, Local, Remote, is_below, is_same_content, parents_of, split
+from .values import Known, Local, Remote, is_below, is_same_content, join, parents_of, split
 
-__all__ = ["Deletion", "Options", "Plan", "Step", "StepKind", "conflict_name", "plan"]
+__all__ = [
+    "Deletion",
+    "Options",
+    "Plan",
+    "Step",
+    "StepKind",
+    "conflict_name",
+    "conflict_paths",
+    "plan",
+]
 
 Deletion = Literal["trash", "remove", "keep"]
 """What happens to files that the portal deleted."""
@@ -513,20 +523,16 @@ class _Planner:
 
     def _conflict_path(self, path: str) -> str:
         """Return a free path for a conflict copy."""
-        parent, name = split(path)
-        number = 0
-        while True:
-            number += 1
-            new = conflict_name(name, self._options.stamp, number, self._options.max_name_bytes)
-            target = f"{parent}/{new}" if parent else new
-            if (
-                target not in self._taken
-                and target not in self._remote
-                and target not in self._known
-                and self._occupant(target) is None
-            ):
-                self._taken.add(target)
-                return target
+        target = next(
+            each
+            for each in conflict_paths(path, self._options.stamp, self._options.max_name_bytes)
+            if each not in self._taken
+            and each not in self._remote
+            and each not in self._known
+            and self._occupant(each) is None
+        )
+        self._taken.add(target)
+        return target
 
     # --- the disk --------------------------------------------------------------------------------
 
@@ -536,6 +542,19 @@ class _Planner:
         if found is None and self._local_by_fold:
             found = self._local_by_fold.get(self._fold(path))
         return found
+
+
+def conflict_paths(path: str, stamp: str, max_bytes: int) -> Iterator[str]:
+    """Return the paths that a conflict copy may get, the best first. They never end.
+
+    Args:
+        path: The path of the file.
+        stamp: As for `conflict_name`.
+        max_bytes: As for `conflict_name`.
+    """
+    parent, name = split(path)
+    for number in itertools.count(1):
+        yield join(parent, conflict_name(name, stamp, number, max_bytes))
 
 
 def conflict_name(name: str, stamp: str, number: int = 1, max_bytes: int = 255) -> str:

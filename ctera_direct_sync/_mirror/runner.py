@@ -31,12 +31,12 @@ from ..types import ChangePage, Entry, Mirrored
 from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
 from .local_tree import ChangedMeanwhile, LocalTree, local_of, lock_own
-from .planner import Deletion, Options, Plan, Step, conflict_name, plan
+from .planner import Deletion, Options, Plan, Step, conflict_paths, plan
 from .recovery import origin_key, recover, save_moved
 from .state import Intent, State, entry_of
 from .survey import Survey
 from .trash import STAMP_FORMAT, is_older
-from .values import Known, Local, Remote, is_below, is_other_folder, parents_of, split
+from .values import Known, Local, Remote, is_below, is_other_folder, join, parents_of, split
 
 __all__ = ["Fetch", "MirrorOptions", "Names", "OnStep", "Progress", "Round", "run_mirror"]
 
@@ -253,6 +253,8 @@ class _Run:
         self._fetch = fetch
         self._scope = scope
         self._source = source
+        # What comes before a path below the source.
+        self._prefix = source.rstrip("/") + "/"
         self._tree_or_none = tree
         self._state = state
         self._options = options
@@ -311,7 +313,7 @@ class _Run:
             raise NamespaceError(
                 "The portal has it, but the listing of its folder lacks it, so nothing was changed here: "
                 "try again later, or tell the portal's administrator",
-                f"{self._source.rstrip('/')}/{self._missed}",
+                self._prefix + self._missed,
             )
         if self._options.dry_run:
             return self._tell(planned)
@@ -490,17 +492,19 @@ class _Run:
             if not is_there and self._state.entry(above) is None:
                 with self._state.transaction():
                     self._state.save(Known(0, above, True))
-        target = f"{parent}/{name}" if parent else name
-        number = 0
+        target = join(parent, name)
+        others = self._conflict_paths(target)
+        is_other = False
         while (
             target in taken
             or self._tree.find(target) is not None
-            or (number and self._state.entry(target) is not None)
+            or (is_other and self._state.entry(target) is not None)
         ):
-            number += 1
-            new = conflict_name(name, self._stamp, number, self._tree.root.longest_name())
-            target = f"{parent}/{new}" if parent else new
+            target, is_other = next(others), True
         return target
+
+    def _conflict_paths(self, path: str) -> Iterator[str]:
+        return conflict_paths(path, self._stamp, self._tree.root.longest_name())
 
     def _find_fold(self) -> Callable[[str], str] | None:
         """Return what tells which paths the disk takes for the same. None: it tells all apart."""
@@ -532,7 +536,7 @@ class _Run:
         Raises:
             NamespaceError: A folder cannot be read for another reason than a lack of permission.
         """
-        prefix = self._source.rstrip("/") + "/"
+        prefix = self._prefix
 
         def on_error(error: NamespaceError) -> None:
             path = str(error.filename or "")
@@ -563,7 +567,7 @@ class _Run:
         """Return whether the portal has a folder of this path, whether or not it can be listed."""
         self._scope.check()
         try:
-            return self._names.stat(f"{self._source.rstrip('/')}/{path}").is_dir
+            return self._names.stat(self._prefix + path).is_dir
         except (PathNotFoundError, NotAFolderError):
             return False
         except AccessDeniedError:
@@ -637,7 +641,7 @@ class _Run:
             parent = survey.known.get(split(path)[0]) or self._state.entry(split(path)[0])
             above = self._folder_id if parent is None else str(parent.folder_id or "")
             # A listing need not tell the IDs, so the place counts as well.
-            full_path = f"{self._source.rstrip('/')}/{path}"
+            full_path = self._prefix + path
             has_own_id = known.folder_id is not None and above != str(known.folder_id)
             if not has_own_id and not _is_place_of_cloud_folder(full_path, self._options.is_admin):
                 continue
@@ -649,7 +653,7 @@ class _Run:
             if old is None or not (old.is_dir and remote.is_dir):
                 continue
             if is_other_folder(old, remote):
-                raise _gone(f"{self._source.rstrip('/')}/{path}")
+                raise _gone(self._prefix + path)
 
     def _confirm(self, planned: Plan, survey: Survey, confirmed: set[str]) -> None:
         """Ask the portal for everything that is to be deleted. Note what is there as unreadable."""
@@ -680,7 +684,7 @@ class _Run:
                     continue
                 self._scope.check()
                 try:
-                    entry = self._names.stat(f"{self._source.rstrip('/')}/{each}")
+                    entry = self._names.stat(self._prefix + each)
                     other = spellings.get(fold_name(each))
                     is_respelled = entry.name != split(each)[1]
                     if other is not None and is_respelled and entry.name == split(other)[1]:
@@ -839,12 +843,9 @@ class _Run:
 
     def _keep_as_conflict(self, path: str, target: str, local: Local) -> str:
         """Give a file the name of a conflict copy, or the next one that is free. Return its path."""
-        parent, name = split(path)
-        number = 1
+        others = self._conflict_paths(path)
         while not target or self._tree.find(target) is not None:
-            new = conflict_name(name, self._stamp, number, self._tree.root.longest_name())
-            target = f"{parent}/{new}" if parent else new
-            number += 1
+            target = next(others)
         self._tree.rename(path, target, local)
         return target
 
@@ -1019,7 +1020,7 @@ class _Run:
         except NotFoundError as error:
             # It was overwritten or deleted since the portal was read.
             try:
-                entry = self._names.stat(f"{self._source.rstrip('/')}/{remote.path}")
+                entry = self._names.stat(self._prefix + remote.path)
             except PathNotFoundError:
                 return _Fetched(step, remote, name, is_gone=True)
             if entry.is_dir:
@@ -1045,7 +1046,7 @@ class _Run:
         return _Fetched(step, remote, name, status, crc32c)
 
     def _entry_of(self, remote: Remote) -> Entry:
-        path = f"{self._source.rstrip('/')}/{remote.path}"
+        path = self._prefix + remote.path
         return Entry(
             path,
             split(path)[1],

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .._readers.folders import Folder
-from .values import Known, Remote, split
+from .values import Known, Remote, join, split
 
 __all__ = ["Intent", "State", "entry_of"]
 
@@ -312,7 +312,7 @@ def entry_of(remote: Remote, entry: Known | None = None) -> Known:
 
 def _known(row: tuple[Any, ...]) -> Known:
     number, parent, name, is_dir, *rest = row
-    return Known(number, f"{parent}/{name}" if parent else name, bool(is_dir), *rest)
+    return Known(number, join(parent, name), bool(is_dir), *rest)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ __all__ = [
     "is_below",
     "is_other_folder",
     "is_same_content",
+    "join",
     "parents_of",
     "split",
 ]
@@ -121,6 +122,11 @@ def split(path: str) -> tuple[str, str]:
     """Return the folder of a path, and its name in that folder."""
     parent, _, name = path.rpartition("/")
     return parent, name
+
+
+def join(folder: str, name: str) -> str:
+    """Return the path of a name in a folder, as `split` takes it apart."""
+    return f"{folder}/{name}" if folder else name
 
 
 def parents_of(path: str) -> list[str]:

@@ -18,7 +18,7 @@ from .local_names import OWN_FOLDER
 from .local_tree import LocalTree, lock_own
 from .recovery import recover
 from .state import State
-from .values import Local, split
+from .values import Local, join, split
 
 __all__ = ["Finding", "Verdict", "verify"]
 
@@ -161,10 +161,9 @@ def _verify_batch(tree: LocalTree, path: str, check: Callable[[], object]) -> It
             yield Finding(found.path, "changed", "it is not a regular file")
         else:
             yield _compare(tree, found, known.size, known.crc32c, check)
-    prefix = f"{path}/" if path else ""
     for journal in sorted(journals):
         if read_completion(tree.folder(path), journal) is not None:
-            yield Finding(prefix + name_of_target(journal), "missing")
+            yield Finding(join(path, name_of_target(journal)), "missing")
 
 
 def _missing(state: State, path: str) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import io
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Callable
 
 from .. import codec
@@ -259,20 +259,19 @@ class LocalTree:
             self._touched.add(parent)
         self.folder(path)
 
-    def remove_folder(self, path: str) -> bool:
-        """Remove an empty folder. Return whether it is gone."""
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder, unless something is in it."""
         parent, name = split(path)
         self._close_below(path)
         try:
             self.folder(parent).remove_folder(name)
         except (FileNotFoundError, NotADirectoryError):
-            return True
+            return
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
-                return False
+                return
             raise
         self._touched.add(parent)
-        return True
 
     def remove(self, path: str, expected: Local) -> None:
         """Remove a file.
@@ -311,14 +310,10 @@ class LocalTree:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 self.folder(path).flush()
 
-    def _now(self, path: str) -> Local:
+    def _expect(self, path: str, expected: Local) -> None:
         found = self.find(path)
         if found is None:
             raise _changed(self.root.path_of(path))
-        return found
-
-    def _expect(self, path: str, expected: Local) -> None:
-        found = self._now(path)
         is_same = (
             found.kind == "folder" if expected.kind == "folder" else found[1:5] == expected[1:5]
         )
@@ -402,27 +397,23 @@ class LocalTree:
             number += 1
         return f"{path}.{number}"
 
-    def purge_trash(self, is_old: Callable[[str], bool]) -> int:
-        """Remove old runs from the trash, and return the number of files removed.
+    def purge_trash(self, is_old: Callable[[str], bool]) -> None:
+        """Remove old runs from the trash.
 
         Args:
             is_old: Returns whether the files of a run, which is named by its time, may go.
         """
-        trash = f"{OWN_FOLDER}/{_TRASH}"
-        count = 0
-        for run in self.list_folder(trash):
+        for run in self.list_folder(f"{OWN_FOLDER}/{_TRASH}"):
             if run.kind == "folder" and is_old(split(run.path)[1]):
-                count += sum(1 for _ in self._remove_tree(run.path))
-        return count
+                self._remove_tree(run.path)
 
-    def _remove_tree(self, path: str) -> Iterator[None]:
+    def _remove_tree(self, path: str) -> None:
         for found in self.list_folder(path):
             if found.kind == "folder":
-                yield from self._remove_tree(found.path)
+                self._remove_tree(found.path)
             else:
                 parent, name = split(found.path)
                 self.folder(parent).unlink(name)
-                yield
         self.remove_folder(path)
 
 

@@ -7,27 +7,25 @@ import dataclasses
 import datetime
 import errno
 import functools
-import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Callable, NamedTuple, Protocol
 
 from .._base.cancellation import Cancelled, CancelScope
-from .._base.sync import Empty, SimpleQueue, monotonic, perf_counter
-from .._base.worker_pool import WorkerPool
-from .._readers.folders import Folder, Place, flush
+from .._base.sync import perf_counter
+from .._readers.folders import Folder
 from ..exceptions import (
     AccessDeniedError,
     CursorRejectedError,
     DirectIOError,
     NamespaceError,
     NotAFolderError,
-    NotFoundError,
     PathNotFoundError,
     TooManyDeletionsError,
 )
 from ..types import ChangePage, Entry, Mirrored
+from .fetcher import GROUP_FILES, Fetch, Fetched, Fetcher, Progress
 from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
 from .local_tree import ChangedMeanwhile, LocalTree, local_of, lock_own
@@ -36,17 +34,24 @@ from .recovery import origin_key, recover, save_moved
 from .state import Intent, State, entry_of
 from .survey import Survey
 from .trash import STAMP_FORMAT, is_older
-from .values import Known, Local, Remote, is_below, is_other_folder, join, parents_of, split
+from .values import (
+    Known,
+    Local,
+    Remote,
+    is_below,
+    is_other_folder,
+    join,
+    parents_of,
+    remote_of,
+    split,
+)
 
-__all__ = ["Fetch", "MirrorOptions", "Names", "OnStep", "Progress", "Round", "run_mirror"]
+__all__ = ["MirrorOptions", "Names", "OnStep", "Round", "run_mirror"]
 
 _log = logging.getLogger(__name__)
 
 #: How many files are downloaded at once by default. Small files spend their time waiting for answers.
 _DEFAULT_MAX_FILES = 64
-#: Files that get their place in one transaction, and how long the first of them waits for the others.
-_GROUP_FILES = 256
-_MAX_GROUP_DELAY_S = 1.0
 
 #: Errors of the local disk that end the run, since each further file would meet them as well.
 _FATAL_ERRNOS = {
@@ -55,10 +60,7 @@ _FATAL_ERRNOS = {
 }  # fmt: skip
 #: The change feed may have lost an event. So the source is read now and then all the same.
 _MAX_DAYS_WITHOUT_WALK = 1.0
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
-#: Called with the bytes done and the bytes in total, on the thread of the run.
-Progress = Callable[[int, int], object]
 #: Called with each step, once it is done, and what became of it: "" or "adopted" or "kept".
 OnStep = Callable[[Step, str], object]
 
@@ -74,26 +76,6 @@ class Names(Protocol):
 
     def changes(self, cursor: str | None, folder_id: int) -> Iterator[ChangePage]:
         """Return what has changed in a cloud folder since a cursor."""
-
-
-class Fetch(Protocol):
-    """Downloads one file to a place."""
-
-    def __call__(
-        self,
-        file: Entry,
-        place: Place,
-        scope: CancelScope,
-        progress: Callable[[int, int], object] | None,
-    ) -> int:
-        """Download a file. Return its CRC32C.
-
-        Args:
-            file: The file.
-            place: Where it goes. Only the mirror writes there.
-            scope: The scope that cancels the download.
-            progress: Called with the bytes done and the bytes in total, on any thread.
-        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,40 +127,6 @@ class Round(NamedTuple):
     mirrored: Mirrored
     cursor: str | None
     folder_id: int | None
-
-
-class _Fetched(NamedTuple):
-    """A file that was downloaded, or could not be.
-
-    Attributes:
-        step: The step of the plan.
-        remote: What was downloaded: the file may have changed since the plan was made.
-        name: The name of the download.
-        status: The status of the download.
-        crc32c: The CRC32C of its bytes.
-        error: Why there is none, or None.
-        is_gone: Whether the portal has the file no more.
-    """
-
-    step: Step
-    remote: Remote
-    name: str
-    status: os.stat_result | None = None
-    crc32c: int = 0
-    error: BaseException | None = None
-    is_gone: bool = False
-
-
-class _Progressed(NamedTuple):
-    """The message that a download has progressed.
-
-    Attributes:
-        path: The path of the file.
-        done: Its bytes so far.
-    """
-
-    path: str
-    done: int
 
 
 def run_mirror(
@@ -561,7 +509,7 @@ class _Run:
 
         for entry in self._names.walk(self._source, on_error):
             if entry.path.startswith(prefix) and not entry.is_deleted:
-                yield _remote_of(entry, entry.path[len(prefix) :])
+                yield remote_of(entry, entry.path[len(prefix) :])
 
     def _is_folder(self, path: str) -> bool:
         """Return whether the portal has a folder of this path, whether or not it can be listed."""
@@ -793,7 +741,7 @@ class _Run:
             act(step)
         except OSError as error:
             self._note_failure(step.path, error)
-        if len(self._changes) >= _GROUP_FILES:
+        if len(self._changes) >= GROUP_FILES:
             self._commit()
 
     def _note_failure(self, path: str, error: OSError) -> None:
@@ -886,9 +834,9 @@ class _Run:
         self, steps: Sequence[Step], make: Callable[[Step], Intent], is_second: bool = False
     ) -> None:
         """Rename files, in groups. The state tells beforehand what is about to happen."""
-        for start in range(0, len(steps), _GROUP_FILES):
+        for start in range(0, len(steps), GROUP_FILES):
             self._scope.check()
-            group = [(step, make(step)) for step in steps[start : start + _GROUP_FILES]]
+            group = [(step, make(step)) for step in steps[start : start + GROUP_FILES]]
             self._state.announce(intent for _, intent in group)
             for step, intent in group:
                 try:
@@ -909,163 +857,39 @@ class _Run:
         """Download files, several at once, and give them their places in groups."""
         if not steps:
             return
-        count = self._options.max_files or _DEFAULT_MAX_FILES
-        total = sum((step.remote.size or 0) for step in steps if step.remote is not None)
-        inbox: SimpleQueue[_Fetched | _Progressed] = SimpleQueue()
-        progressed: dict[str, int] = {}
-        finished_bytes = 0
+        options = self._options
         with self._tree.open_downloads() as downloads:
-            pool = WorkerPool(min(count, len(steps)), thread_name_prefix="ctera-direct-mirror")
-            waiting = iter(steps)
-            under_way = 0
-            group: list[_Fetched] = []
-            group_began = 0.0
+            fetcher = Fetcher(
+                self._fetch,
+                self._names.stat,
+                self._scope,
+                self._prefix,
+                downloads,
+                options.max_files or _DEFAULT_MAX_FILES,
+                options.progress,
+            )
             fatal: OSError | None = None
-            try:
-                while True:
-                    for step in waiting:
-                        pool.submit(self._download, step, downloads, inbox)
-                        under_way += 1
-                        if under_way >= 2 * count:
-                            break
-                    if not under_way:
+            with contextlib.closing(fetcher.run(steps)) as groups:
+                for group in groups:
+                    fatal = self._place(group)
+                    if fatal is not None:
                         break
-                    message: _Fetched | _Progressed | None = None
-                    with contextlib.suppress(Empty):
-                        message = inbox.get(timeout=_MAX_GROUP_DELAY_S) if group else inbox.get()
-                    if isinstance(message, _Progressed):
-                        progressed[message.path] = message.done
-                    elif message is not None:
-                        under_way -= 1
-                        if not group:
-                            group_began = monotonic()
-                        group.append(message)
-                        progressed.pop(message.step.path, None)
-                        finished_bytes += (message.step.remote and message.step.remote.size) or 0
-                    if self._options.progress is not None and message is not None:
-                        self._options.progress(
-                            min(total, finished_bytes + sum(progressed.values())), total
-                        )
-                    if group and (
-                        len(group) >= _GROUP_FILES
-                        or monotonic() - group_began >= _MAX_GROUP_DELAY_S
-                    ):
-                        fatal = self._place(group)
-                        group = []
-                        if fatal is not None:
-                            break
-                fatal = fatal or self._place(group)
-            finally:
-                try:
-                    self._end(pool, under_way)
-                except BaseException:
-                    # An interrupt of the end itself must not leave a thread.
-                    self._end(pool, under_way)
-                    raise
             if fatal is not None:
-                self._place_finished(inbox)
+                # The run is cancelled by now, and a comparison would end at once.
+                self._place(
+                    each
+                    for each in fetcher.remaining()
+                    if each.status is not None and each.step.kind != "compare"
+                )
                 raise fatal
 
-    def _place_finished(self, inbox: SimpleQueue[_Fetched | _Progressed]) -> None:
-        """Give the downloads that were finished before the run met an error their places."""
-        finished = []
-        with contextlib.suppress(Empty):
-            while True:
-                message = inbox.get_nowait()
-                # The run is cancelled by now, and a comparison would end at once.
-                if (
-                    isinstance(message, _Fetched)
-                    and message.status is not None
-                    and message.step.kind != "compare"
-                ):
-                    finished.append(message)
-        self._place(finished)
-
-    def _end(self, pool: WorkerPool, under_way: int) -> None:
-        if under_way:
-            self._scope.cancel()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-    def _download(
-        self, step: Step, downloads: Folder, inbox: SimpleQueue[_Fetched | _Progressed]
-    ) -> None:
-        """Download a file, on a thread of the pool."""
-        assert step.remote is not None
-        result = _Fetched(step, step.remote, "", error=Cancelled())
-        try:
-            result = self._download_checked(step, step.remote, downloads, inbox)
-        except BaseException as error:  # noqa: BLE001 - the thread of the run judges it
-            result = result._replace(error=error)
-        finally:
-            inbox.put(result)
-
-    def _download_checked(
-        self,
-        step: Step,
-        remote: Remote,
-        downloads: Folder,
-        inbox: SimpleQueue[_Fetched | _Progressed],
-    ) -> _Fetched:
-        self._scope.check()
-        name = hashlib.sha256(remote.path.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        place = Place(downloads, name, shared=True)
-        progress = None
-        if self._options.progress is not None:
-
-            def progress(done: int, _: int) -> None:
-                inbox.put(_Progressed(step.path, done))
-
-        try:
-            crc32c = self._fetch(self._entry_of(remote), place, self._scope, progress)
-        except NotFoundError as error:
-            # It was overwritten or deleted since the portal was read.
-            try:
-                entry = self._names.stat(self._prefix + remote.path)
-            except PathNotFoundError:
-                return _Fetched(step, remote, name, is_gone=True)
-            if entry.is_dir:
-                return _Fetched(step, remote, name, is_gone=True)
-            if entry.file_id is None or entry.file_id == remote.file_id:
-                raise error
-            remote = _remote_of(entry, remote.path)
-            crc32c = self._fetch(self._entry_of(remote), place, self._scope, progress)
-        fd = downloads.open_own(name, os.O_RDWR)
-        try:
-            if remote.mtime_ns is not None:
-                times = (remote.mtime_ns, remote.mtime_ns)
-                # Some network file systems take no times. The file is right all the same.
-                with contextlib.suppress(OSError, OverflowError):
-                    if os.utime in os.supports_fd:
-                        os.utime(fd, ns=times)
-                    else:
-                        os.utime(os.fspath(place), ns=times)
-            flush(fd)
-            status = os.fstat(fd)
-        finally:
-            os.close(fd)
-        return _Fetched(step, remote, name, status, crc32c)
-
-    def _entry_of(self, remote: Remote) -> Entry:
-        path = self._prefix + remote.path
-        return Entry(
-            path,
-            split(path)[1],
-            remote.file_id,
-            remote.size,
-            None,
-            False,
-            False,
-            None,
-            remote.folder_id,
-        )
-
-    def _place(self, group: Iterable[_Fetched]) -> OSError | None:
+    def _place(self, group: Iterable[Fetched]) -> OSError | None:
         """Give downloads their places, all in one transaction.
 
         Returns:
             An error of a download that ends the run, or None. The other downloads have their places.
         """
-        ready: list[tuple[_Fetched, Intent, Local]] = []
+        ready: list[tuple[Fetched, Intent, Local]] = []
         fatal: OSError | None = None
         for fetched in group:
             error = fetched.error
@@ -1105,7 +929,7 @@ class _Run:
         self._commit(settle=True)
         return fatal
 
-    def _place_one(self, fetched: _Fetched, intent: Intent, local: Local) -> None:
+    def _place_one(self, fetched: Fetched, intent: Intent, local: Local) -> None:
         step, entry, over = fetched.step, intent.entry, fetched.step.local
         outcome = ""
         if step.kind == "compare":
@@ -1172,24 +996,6 @@ def _may_be_in(folder: str) -> str:
 def _way_back(step: Step) -> Intent:
     assert step.known is not None
     return _intent(step, step.known._replace(path=step.target))
-
-
-def _remote_of(entry: Entry, path: str) -> Remote:
-    modified = None
-    if entry.modified is not None:
-        moment = entry.modified
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=datetime.timezone.utc)
-        modified = (moment - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
-    return Remote(
-        path,
-        entry.is_dir,
-        entry.file_id,
-        None if entry.is_dir else entry.size,
-        None if entry.is_dir else modified,
-        entry.folder_id,
-        modified,
-    )
 
 
 def _gone(path: str) -> NamespaceError:

@@ -5,7 +5,10 @@ All paths are relative to the mirrored folder, with `/` between their parts.
 
 from __future__ import annotations
 
+import datetime
 from typing import Literal, NamedTuple
+
+from ..types import Entry
 
 __all__ = [
     "Known",
@@ -17,8 +20,11 @@ __all__ = [
     "is_same_content",
     "join",
     "parents_of",
+    "remote_of",
     "split",
 ]
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 LocalKind = Literal["file", "folder", "other"]
 """What has a name on the disk. A symbolic link is "other"."""
@@ -100,6 +106,30 @@ class Local(NamedTuple):
     inode: int = 0
     clean: bool = False
     ctime_ns: int = 0
+
+
+def remote_of(entry: Entry, path: str) -> Remote:
+    """Return what a listing tells of something.
+
+    Args:
+        entry: The entry of the listing.
+        path: Its path below the source.
+    """
+    modified = None
+    if entry.modified is not None:
+        moment = entry.modified
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.timezone.utc)
+        modified = (moment - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
+    return Remote(
+        path,
+        entry.is_dir,
+        entry.file_id,
+        None if entry.is_dir else entry.size,
+        None if entry.is_dir else modified,
+        entry.folder_id,
+        modified,
+    )
 
 
 def is_same_content(known: Known, remote: Remote) -> bool:

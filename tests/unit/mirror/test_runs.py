@@ -29,15 +29,6 @@ def source() -> MemoryPortal:
     return portal
 
 
-@pytest.fixture
-def mirrored(source: MemoryPortal, tmp_path: Path) -> Path:
-    """The mirrored folder, after a first run."""
-    folder = tmp_path / "mirror"
-    mirror(source, folder)
-    source.fetched.clear()
-    return folder
-
-
 def trash(folder: Path) -> list[bytes]:
     """Return the bytes of the files in the trash."""
     return [d for p, d in local_files(folder, own=True).items() if p.startswith(f"{OWN}/trash/")]

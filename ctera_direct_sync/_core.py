@@ -75,6 +75,7 @@ from .types import (
 )
 
 if TYPE_CHECKING:
+    from ._mirror.planner import Deletion
     from ._mirror.runner import OnStep, Round
     from .client import DirectIO
 
@@ -306,8 +307,7 @@ class ClientCore:
         """Raise TypeError or ValueError for arguments of a call that make no sense."""
         if byte_range is not None and not isinstance(byte_range, ByteRange):
             raise TypeError("byte_range is a ByteRange, such as ByteRange(0, 1023), or None")
-        if max_workers is not None and operator.index(max_workers) < 1:
-            raise ValueError("max_workers is at least 1, or None to leave it to the client")
+        _check_count("max_workers", max_workers)
 
     def blocks(
         self,
@@ -400,8 +400,7 @@ class ClientCore:
     ) -> Generator[tuple[int, BatchResult], None, None]:
         """Download many files. Yield each item's position and result, as the items end."""
         self.check_open()
-        if max_files is not None and operator.index(max_files) < 1:
-            raise ValueError("max_files is at least 1, or None to leave it to the client")
+        _check_count("max_files", max_files)
         wanted = [batch.to_batch_item(item) for item in items]
         folders = FolderLookup(self._lookup, (item.file_id for item in wanted))
         with self.scope() as scope:
@@ -426,7 +425,7 @@ class ClientCore:
         progress: Progress | None,
         verify: Verify | None,
     ) -> Finished:
-        try:
+        with self._cancelled_if_closed():
             source, start, stop = self._select(self.block_list(file, scope, folders))
             return download(
                 source,
@@ -438,6 +437,12 @@ class ClientCore:
                 verify=verify,
                 scope=scope,
             )
+
+    @contextlib.contextmanager
+    def _cancelled_if_closed(self) -> Generator[None, None, None]:
+        """Raise Cancelled instead of the ValueError of a client that was closed meanwhile."""
+        try:
+            yield
         except ValueError:
             # The client may be closed already while it has yet to cancel the scope.
             if self.engine.closed:
@@ -449,7 +454,7 @@ class ClientCore:
         source: str,
         folder: str | os.PathLike[str],
         *,
-        delete: str = "trash",
+        delete: Deletion = "trash",
         trash_days: float | None = 30,
         max_delete: int = 1000,
         include: Sequence[str] = (),
@@ -490,11 +495,10 @@ class ClientCore:
             raise ValueError(f"max_delete is {max_delete}: use a number of files, 0 for none")
         if trash_days is not None and not trash_days >= 0:
             raise ValueError(f"trash_days is {trash_days}: use a number of days, or None for ever")
-        if max_files is not None and operator.index(max_files) < 1:
-            raise ValueError("max_files is at least 1, or None to leave it to the client")
+        _check_count("max_files", max_files)
         names = self._lookup.names()
         options = MirrorOptions(
-            delete=delete,  # type: ignore[arg-type]
+            delete=delete,
             trash_days=trash_days,
             max_delete=max_delete,
             filter=Filter(include, exclude),
@@ -575,13 +579,8 @@ class ClientCore:
         scope: CancelScope,
         progress: Progress | None,
     ) -> int:
-        try:
+        with self._cancelled_if_closed():
             return download_to(self.whole(self.block_list(file, scope)), place, scope, progress)
-        except ValueError:
-            # The client may be closed already while it has yet to cancel the scope.
-            if self.engine.closed:
-                raise Cancelled from None
-            raise
 
     def check_readahead(self, readahead: int | None) -> None:
         """Raise TypeError or ValueError for a number of bytes that makes no sense."""
@@ -674,6 +673,11 @@ def core_of(client: DirectIO) -> ClientCore:
 
 
 # --- arguments and errors ----------------------------------------------------------------------------
+
+
+def _check_count(name: str, count: int | None) -> None:
+    if count is not None and operator.index(count) < 1:
+        raise ValueError(f"{name} is at least 1, or None to leave it to the client")
 
 
 def _check_covered(metadata: Metadata, start: int, stop: int) -> None:

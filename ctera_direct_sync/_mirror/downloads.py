@@ -11,6 +11,7 @@ from .._base.sync import Lock
 from .._readers.download import download, download_pieces
 from .._readers.folders import Place
 from .._readers.listed_file import ListedFile
+from .._readers.part_file import write_at
 
 __all__ = ["download_to"]
 
@@ -66,17 +67,8 @@ class _Sink:
 
     def write(self, offset: int, data: bytes | memoryview, crc32c: int) -> None:
         """Write a piece."""
-        view = memoryview(data)
         try:
-            if hasattr(os, "pwrite"):
-                while view:
-                    written = os.pwrite(self._fd, view, offset)
-                    view, offset = view[written:], offset + written
-                return
-            with self._lock:
-                os.lseek(self._fd, offset, os.SEEK_SET)
-                while view:
-                    view = view[os.write(self._fd, view) :]
+            write_at(self._fd, data, offset, self._lock)
         except OSError as error:
             error.filename = self._path
             raise

@@ -12,17 +12,17 @@ import io
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Callable
 
 from .. import codec
-from .._readers.folders import Folder, ForeignFileError
+from .._readers.folders import Folder, ForeignFileError, is_reparse_point
 from .._readers.locks import LockedFile
 from .._readers.part_file import is_own_name
 from .local_names import OWN_FOLDER, fold_name
 from .values import Local, LocalKind, split
 
-__all__ = ["ChangedMeanwhile", "LocalTree", "is_read_only", "local_of", "lock_own"]
+__all__ = ["ChangedMeanwhile", "LocalTree", "local_of", "lock_own"]
 
 #: Opened folders that are kept for the next steps.
 _MAX_OPEN = 32
@@ -41,38 +41,13 @@ class ChangedMeanwhile(OSError):
 def local_of(path: str, found: os.stat_result, *, clean: bool = False) -> Local:
     """Return what is at a path, from its status."""
     kind: LocalKind = "other"
-    # On Windows, a junction or another reparse point leads elsewhere, as a symbolic link does.
-    if not getattr(found, "st_file_attributes", 0) & 0x400:
+    if not is_reparse_point(found):
         if stat.S_ISREG(found.st_mode):
             kind = "file"
         elif stat.S_ISDIR(found.st_mode):
             kind = "folder"
     inode = found.st_ino & _INODE_MASK
     return Local(path, kind, found.st_size, found.st_mtime_ns, inode, clean, found.st_ctime_ns)
-
-
-def _is_own(owner: int, own: Folder) -> bool:
-    """Return whether a new file gets this owner, too.
-
-    Network file systems may map users, and FAT has one owner for all files.
-    """
-    if not hasattr(os, "geteuid") or owner == os.geteuid():
-        return True
-    name = f"probe-{os.getpid()}"
-    try:
-        fd = own.create(name, os.O_WRONLY)
-    except OSError:
-        return False
-    try:
-        return os.fstat(fd).st_uid == owner
-    finally:
-        os.close(fd)
-        own.unlink(name)
-
-
-def is_read_only(own: Folder) -> bool:
-    """Return whether the mirror's own folder cannot be written, as on a medium that is read-only."""
-    return not os.access(own.path, os.W_OK)
 
 
 def lock_own(own: Folder) -> LockedFile:
@@ -131,7 +106,11 @@ class LocalTree:
             return None
         own = root.existing(OWN_FOLDER)
         try:
-            if not _is_own(found.st_uid, own):
+            is_own = False
+            # Where no file can be made, the owner is another user.
+            with contextlib.suppress(OSError):
+                is_own = own.is_own(found)
+            if not is_own:
                 raise ForeignFileError(
                     errno.EACCES,
                     "this folder of a mirror belongs to another user: mirror as that user, or choose "
@@ -280,20 +259,19 @@ class LocalTree:
             self._touched.add(parent)
         self.folder(path)
 
-    def remove_folder(self, path: str) -> bool:
-        """Remove an empty folder. Return whether it is gone."""
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder, unless something is in it."""
         parent, name = split(path)
         self._close_below(path)
         try:
             self.folder(parent).remove_folder(name)
         except (FileNotFoundError, NotADirectoryError):
-            return True
+            return
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
-                return False
+                return
             raise
         self._touched.add(parent)
-        return True
 
     def remove(self, path: str, expected: Local) -> None:
         """Remove a file.
@@ -332,14 +310,10 @@ class LocalTree:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 self.folder(path).flush()
 
-    def _now(self, path: str) -> Local:
+    def _expect(self, path: str, expected: Local) -> None:
         found = self.find(path)
         if found is None:
             raise _changed(self.root.path_of(path))
-        return found
-
-    def _expect(self, path: str, expected: Local) -> None:
-        found = self._now(path)
         is_same = (
             found.kind == "folder" if expected.kind == "folder" else found[1:5] == expected[1:5]
         )
@@ -405,8 +379,6 @@ class LocalTree:
         """
         folder = f"{OWN_FOLDER}/{_TRASH}/{run}"
         self.make_folder(folder)
-        if path.startswith(f"{OWN_FOLDER}/"):
-            path = split(path)[1]
         *above, name = path.split("/")
         for part in above:
             folder = f"{folder}/{part}"
@@ -425,27 +397,23 @@ class LocalTree:
             number += 1
         return f"{path}.{number}"
 
-    def purge_trash(self, is_old: Callable[[str], bool]) -> int:
-        """Remove old runs from the trash, and return the number of files removed.
+    def purge_trash(self, is_old: Callable[[str], bool]) -> None:
+        """Remove old runs from the trash.
 
         Args:
             is_old: Returns whether the files of a run, which is named by its time, may go.
         """
-        trash = f"{OWN_FOLDER}/{_TRASH}"
-        count = 0
-        for run in self.list_folder(trash):
+        for run in self.list_folder(f"{OWN_FOLDER}/{_TRASH}"):
             if run.kind == "folder" and is_old(split(run.path)[1]):
-                count += sum(1 for _ in self._remove_tree(run.path))
-        return count
+                self._remove_tree(run.path)
 
-    def _remove_tree(self, path: str) -> Iterator[None]:
+    def _remove_tree(self, path: str) -> None:
         for found in self.list_folder(path):
             if found.kind == "folder":
-                yield from self._remove_tree(found.path)
+                self._remove_tree(found.path)
             else:
                 parent, name = split(found.path)
                 self.folder(parent).unlink(name)
-                yield
         self.remove_folder(path)
 
 

@@ -18,14 +18,24 @@ full disk stops has deleted nothing.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from typing import Callable, Literal, NamedTuple
 
-from .local_names import OWN_FOLDER, find_problem
-from .values import Known, Local, Remote, is_below, is_same_content, parents_of, split
+from .local_names import find_problem
+from .values import Known, Local, Remote, is_below, is_same_content, join, parents_of, split
 
-__all__ = ["Deletion", "Options", "Plan", "Step", "StepKind", "conflict_name", "plan"]
+__all__ = [
+    "Deletion",
+    "Options",
+    "Plan",
+    "Step",
+    "StepKind",
+    "conflict_name",
+    "conflict_paths",
+    "plan",
+]
 
 Deletion = Literal["trash", "remove", "keep"]
 """What happens to files that the portal deleted."""
@@ -263,57 +273,41 @@ class _Planner:
     def _match_moves(self) -> None:
         """Find the files that were mirrored under another path.
 
-        The change feed tells the identity of a file. A listing does not: there, a file that is gone
-        from one path and is new at another is the same if file ID, size and time are the same.
+        A listing does not tell the identity of a file. So a file that is gone from one path and is new
+        at another is the same if file ID, size and time are the same.
         """
-        by_guid: dict[str, Known] = {}
         by_content: dict[tuple[int, int | None], list[Known]] = {}
         for path in sorted(self._known):
             free = self._known[path]
             if free.is_dir or is_below(path, self._unreadable) or path in self._excluded:
                 continue
             at_path = self._remote.get(path)
-            if at_path is not None and self._is_same_object(free, at_path):
+            if at_path is not None and is_same_content(free, at_path):
                 continue
-            if free.guid is not None:
-                by_guid[free.guid] = free
             if free.file_id is not None:
                 by_content.setdefault((free.file_id, free.size), []).append(free)
         for path in sorted(self._remote):
             target = self._remote[path]
             at_target = self._known.get(path)
-            if target.is_dir or (at_target is not None and self._is_same_object(at_target, target)):
+            if target.is_dir or target.file_id is None:
                 continue
-            entry: Known | None = None if target.guid is None else by_guid.get(target.guid)
-            if entry is None and target.file_id is not None:
-                entry = next(
-                    (
-                        each
-                        for each in by_content.get((target.file_id, target.size), ())
-                        if each.path not in self._sources
-                        and is_same_content(each, target)
-                        and (each.guid is None or target.guid is None)
-                    ),
-                    None,
-                )
-            if entry is None or entry.path in self._sources:
+            if at_target is not None and is_same_content(at_target, target):
+                continue
+            entry = next(
+                (
+                    each
+                    for each in by_content.get((target.file_id, target.size), ())
+                    if each.path not in self._sources and is_same_content(each, target)
+                ),
+                None,
+            )
+            if entry is None:
                 continue
             found = self._local.get(entry.path)
             if found is None or found.kind == "folder":
                 continue  # It was deleted here, so it is downloaded to its new path.
-            if not found.clean and not is_same_content(entry, target):
-                continue  # Changed on both sides: a conflict copy stays behind.
             self._incoming[path] = entry
             self._sources.add(entry.path)
-
-    @staticmethod
-    def _is_same_object(entry: Known, target: Remote) -> bool:
-        """Return whether a path still has the object that was mirrored there."""
-        if entry.is_dir != target.is_dir:
-            return False
-        if entry.guid is not None and target.guid is not None:
-            return entry.guid == target.guid
-        return is_same_content(entry, target)
 
     def _plan_move(self, path: str, entry: Known) -> None:
         target = self._remote[path]
@@ -336,10 +330,7 @@ class _Planner:
         staged = is_blocked or above_target or target_was_folder or becomes_folder
         step = Step("move", source, path, target, entry, found, staged)
         (self._plan.staged if staged else self._plan.moves).append(step)
-        if not is_same_content(entry, target):
-            moved = Local(path, "file", found.size, found.mtime_ns, found.inode, True)
-            self._plan.fetches.append(Step("fetch", path, "", target, None, moved))
-        elif not found.clean:
+        if not found.clean:
             self._plan.conflicts.append((path, "it was changed here, and stays as it is"))
 
     # --- files -----------------------------------------------------------------------------------
@@ -362,8 +353,6 @@ class _Planner:
         if is_same_content(entry, target):
             if not found.clean:
                 self._plan.conflicts.append((path, "it was changed here, and stays as it is"))
-            elif _is_renewed(entry, target):
-                self._plan.folders.append(Step("adopt", path, "", target, entry, found))
             return
         if found.clean:
             self._plan.fetches.append(Step("fetch", path, "", target, entry, found))
@@ -399,7 +388,7 @@ class _Planner:
                     old = self._known.get(found.path)
                     self._plan.folders.append(Step("move", found.path, path, target, old, found))
                     self._sources.add(found.path)
-                elif entry is None or not entry.is_dir or _is_renewed(entry, target):
+                elif entry is None or not entry.is_dir:
                     self._plan.folders.append(Step("adopt", path, "", target, entry, found))
                 continue
             if found is not None and found.path not in self._sources:
@@ -475,7 +464,7 @@ class _Planner:
             return
         found = self._local.get(path)
         gives_way = self._gives_way(path)
-        keep = self._options.delete == "keep" and not path.startswith(f"{OWN_FOLDER}/")
+        keep = self._options.delete == "keep"
         if found is None or path in self._excluded or (keep and not gives_way):
             self._plan.forgotten.append(Step("forget", path, "", None, entry))
         elif entry.is_dir:
@@ -505,7 +494,7 @@ class _Planner:
 
         It goes to the trash even if files are removed for good: what follows may yet fail.
         """
-        if self._options.delete == "keep" and not found.path.startswith(f"{OWN_FOLDER}/"):
+        if self._options.delete == "keep":
             self._keep_aside(
                 found, entry, "it was deleted on the portal, which has another thing here"
             )
@@ -534,22 +523,16 @@ class _Planner:
 
     def _conflict_path(self, path: str) -> str:
         """Return a free path for a conflict copy."""
-        parent, name = split(path)
-        if path.startswith(f"{OWN_FOLDER}/"):
-            parent = ""
-        number = 0
-        while True:
-            number += 1
-            new = conflict_name(name, self._options.stamp, number, self._options.max_name_bytes)
-            target = f"{parent}/{new}" if parent else new
-            if (
-                target not in self._taken
-                and target not in self._remote
-                and target not in self._known
-                and self._occupant(target) is None
-            ):
-                self._taken.add(target)
-                return target
+        target = next(
+            each
+            for each in conflict_paths(path, self._options.stamp, self._options.max_name_bytes)
+            if each not in self._taken
+            and each not in self._remote
+            and each not in self._known
+            and self._occupant(each) is None
+        )
+        self._taken.add(target)
+        return target
 
     # --- the disk --------------------------------------------------------------------------------
 
@@ -561,9 +544,17 @@ class _Planner:
         return found
 
 
-def _is_renewed(entry: Known, target: Remote) -> bool:
-    """Return whether another object of the portal has taken the place of an equal one."""
-    return entry.guid is not None and target.guid is not None and entry.guid != target.guid
+def conflict_paths(path: str, stamp: str, max_bytes: int) -> Iterator[str]:
+    """Return the paths that a conflict copy may get, the best first. They never end.
+
+    Args:
+        path: The path of the file.
+        stamp: As for `conflict_name`.
+        max_bytes: As for `conflict_name`.
+    """
+    parent, name = split(path)
+    for number in itertools.count(1):
+        yield join(parent, conflict_name(name, stamp, number, max_bytes))
 
 
 def conflict_name(name: str, stamp: str, number: int = 1, max_bytes: int = 255) -> str:

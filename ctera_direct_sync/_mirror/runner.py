@@ -7,46 +7,51 @@ import dataclasses
 import datetime
 import errno
 import functools
-import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Callable, NamedTuple, Protocol
 
 from .._base.cancellation import Cancelled, CancelScope
-from .._base.sync import Empty, SimpleQueue, monotonic, perf_counter
-from .._base.worker_pool import WorkerPool
-from .._readers.folders import Folder, Place, flush
+from .._base.sync import perf_counter
+from .._readers.folders import Folder
 from ..exceptions import (
     AccessDeniedError,
     CursorRejectedError,
     DirectIOError,
     NamespaceError,
     NotAFolderError,
-    NotFoundError,
     PathNotFoundError,
     TooManyDeletionsError,
 )
 from ..types import ChangePage, Entry, Mirrored
+from .fetcher import GROUP_FILES, Fetch, Fetched, Fetcher, Progress
 from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
-from .local_tree import ChangedMeanwhile, LocalTree, is_read_only, local_of, lock_own
-from .planner import Deletion, Options, Plan, Step, conflict_name, plan
+from .local_tree import ChangedMeanwhile, LocalTree, local_of, lock_own
+from .planner import Deletion, Options, Plan, Step, conflict_paths, plan
 from .recovery import origin_key, recover, save_moved
 from .state import Intent, State, entry_of
 from .survey import Survey
 from .trash import STAMP_FORMAT, is_older
-from .values import Known, Local, Remote, is_below, parents_of, split
+from .values import (
+    Known,
+    Local,
+    Remote,
+    is_below,
+    is_other_folder,
+    join,
+    parents_of,
+    remote_of,
+    split,
+)
 
-__all__ = ["Fetch", "MirrorOptions", "Names", "OnStep", "Progress", "Round", "run_mirror"]
+__all__ = ["MirrorOptions", "Names", "OnStep", "Round", "run_mirror"]
 
 _log = logging.getLogger(__name__)
 
 #: How many files are downloaded at once by default. Small files spend their time waiting for answers.
 _DEFAULT_MAX_FILES = 64
-#: Files that get their place in one transaction, and how long the first of them waits for the others.
-_GROUP_FILES = 256
-_MAX_GROUP_DELAY_S = 1.0
 
 #: Errors of the local disk that end the run, since each further file would meet them as well.
 _FATAL_ERRNOS = {
@@ -55,10 +60,7 @@ _FATAL_ERRNOS = {
 }  # fmt: skip
 #: The change feed may have lost an event. So the source is read now and then all the same.
 _MAX_DAYS_WITHOUT_WALK = 1.0
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
-#: Called with the bytes done and the bytes in total, on the thread of the run.
-Progress = Callable[[int, int], object]
 #: Called with each step, once it is done, and what became of it: "" or "adopted" or "kept".
 OnStep = Callable[[Step, str], object]
 
@@ -74,26 +76,6 @@ class Names(Protocol):
 
     def changes(self, cursor: str | None, folder_id: int) -> Iterator[ChangePage]:
         """Return what has changed in a cloud folder since a cursor."""
-
-
-class Fetch(Protocol):
-    """Downloads one file to a place."""
-
-    def __call__(
-        self,
-        file: Entry,
-        place: Place,
-        scope: CancelScope,
-        progress: Callable[[int, int], object] | None,
-    ) -> int:
-        """Download a file. Return its CRC32C.
-
-        Args:
-            file: The file.
-            place: Where it goes. Only the mirror writes there.
-            scope: The scope that cancels the download.
-            progress: Called with the bytes done and the bytes in total, on any thread.
-        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,40 +129,6 @@ class Round(NamedTuple):
     folder_id: int | None
 
 
-class _Fetched(NamedTuple):
-    """A file that was downloaded, or could not be.
-
-    Attributes:
-        step: The step of the plan.
-        remote: What was downloaded: the file may have changed since the plan was made.
-        name: The name of the download.
-        status: The status of the download.
-        crc32c: The CRC32C of its bytes.
-        error: Why there is none, or None.
-        is_gone: Whether the portal has the file no more.
-    """
-
-    step: Step
-    remote: Remote
-    name: str
-    status: os.stat_result | None = None
-    crc32c: int = 0
-    error: BaseException | None = None
-    is_gone: bool = False
-
-
-class _Progressed(NamedTuple):
-    """The message that a download has progressed.
-
-    Attributes:
-        path: The path of the file.
-        done: Its bytes so far.
-    """
-
-    path: str
-    done: int
-
-
 def run_mirror(
     names: Names,
     fetch: Fetch,
@@ -222,7 +170,7 @@ def run_mirror(
             if own is not None:
                 stack.callback(own.close)
                 # Nothing can run in a folder on a medium that cannot be written.
-                if not (options.dry_run and is_read_only(own)):
+                if not (options.dry_run and own.is_read_only()):
                     stack.callback(lock_own(own).release, remove=False)
             tree = LocalTree(root, own)
             stack.callback(tree.close)
@@ -253,6 +201,8 @@ class _Run:
         self._fetch = fetch
         self._scope = scope
         self._source = source
+        # What comes before a path below the source.
+        self._prefix = source.rstrip("/") + "/"
         self._tree_or_none = tree
         self._state = state
         self._options = options
@@ -295,18 +245,23 @@ class _Run:
             if not self._options.dry_run:
                 self._empty_stage()
         fold = self._find_fold()
+        # What could not leave the stage is reported, whichever listing counts.
+        unstaged = len(self._failed)
         survey, planned = self._read_and_plan(fold, is_unchanged=self._is_unchanged())
         if self._incomplete:
             # Pages shift when something is added meanwhile. A second listing tells whether it was that.
             _log.info(
                 "%s: the listing lacked %r, so it is read again", self._source, self._incomplete
             )
+            del self._failed[unstaged:]
+            self._unreadable.clear()
+            self._incomplete = self._missed = self._unknown_denied = ""
             survey, planned = self._read_and_plan(fold, is_unchanged=False)
         if self._missed:
             raise NamespaceError(
                 "The portal has it, but the listing of its folder lacks it, so nothing was changed here: "
                 "try again later, or tell the portal's administrator",
-                f"{self._source.rstrip('/')}/{self._missed}",
+                self._prefix + self._missed,
             )
         if self._options.dry_run:
             return self._tell(planned)
@@ -324,9 +279,6 @@ class _Run:
             fold: As in `planner.Options`.
             is_unchanged: Whether the portal need not be read, since nothing has changed there.
         """
-        self._unreadable.clear()
-        self._failed.clear()
-        self._incomplete = self._missed = self._unknown_denied = ""
         survey = Survey(
             self._state, self._tree_or_none, self._options.filter, fold, self._scope.check
         )
@@ -488,17 +440,19 @@ class _Run:
             if not is_there and self._state.entry(above) is None:
                 with self._state.transaction():
                     self._state.save(Known(0, above, True))
-        target = f"{parent}/{name}" if parent else name
-        number = 0
+        target = join(parent, name)
+        others = self._conflict_paths(target)
+        is_other = False
         while (
             target in taken
             or self._tree.find(target) is not None
-            or (number and self._state.entry(target) is not None)
+            or (is_other and self._state.entry(target) is not None)
         ):
-            number += 1
-            new = conflict_name(name, self._stamp, number, self._tree.root.longest_name())
-            target = f"{parent}/{new}" if parent else new
+            target, is_other = next(others), True
         return target
+
+    def _conflict_paths(self, path: str) -> Iterator[str]:
+        return conflict_paths(path, self._stamp, self._tree.root.longest_name())
 
     def _find_fold(self) -> Callable[[str], str] | None:
         """Return what tells which paths the disk takes for the same. None: it tells all apart."""
@@ -530,7 +484,7 @@ class _Run:
         Raises:
             NamespaceError: A folder cannot be read for another reason than a lack of permission.
         """
-        prefix = self._source.rstrip("/") + "/"
+        prefix = self._prefix
 
         def on_error(error: NamespaceError) -> None:
             path = str(error.filename or "")
@@ -555,13 +509,13 @@ class _Run:
 
         for entry in self._names.walk(self._source, on_error):
             if entry.path.startswith(prefix) and not entry.is_deleted:
-                yield _remote_of(entry, entry.path[len(prefix) :])
+                yield remote_of(entry, entry.path[len(prefix) :])
 
     def _is_folder(self, path: str) -> bool:
         """Return whether the portal has a folder of this path, whether or not it can be listed."""
         self._scope.check()
         try:
-            return self._names.stat(f"{self._source.rstrip('/')}/{path}").is_dir
+            return self._names.stat(self._prefix + path).is_dir
         except (PathNotFoundError, NotAFolderError):
             return False
         except AccessDeniedError:
@@ -635,7 +589,7 @@ class _Run:
             parent = survey.known.get(split(path)[0]) or self._state.entry(split(path)[0])
             above = self._folder_id if parent is None else str(parent.folder_id or "")
             # A listing need not tell the IDs, so the place counts as well.
-            full_path = f"{self._source.rstrip('/')}/{path}"
+            full_path = self._prefix + path
             has_own_id = known.folder_id is not None and above != str(known.folder_id)
             if not has_own_id and not _is_place_of_cloud_folder(full_path, self._options.is_admin):
                 continue
@@ -646,8 +600,8 @@ class _Run:
             old = survey.known.get(path)
             if old is None or not (old.is_dir and remote.is_dir):
                 continue
-            if None not in (old.folder_id, remote.folder_id) and old.folder_id != remote.folder_id:
-                raise _gone(f"{self._source.rstrip('/')}/{path}")
+            if is_other_folder(old, remote):
+                raise _gone(self._prefix + path)
 
     def _confirm(self, planned: Plan, survey: Survey, confirmed: set[str]) -> None:
         """Ask the portal for everything that is to be deleted. Note what is there as unreadable."""
@@ -678,7 +632,7 @@ class _Run:
                     continue
                 self._scope.check()
                 try:
-                    entry = self._names.stat(f"{self._source.rstrip('/')}/{each}")
+                    entry = self._names.stat(self._prefix + each)
                     other = spellings.get(fold_name(each))
                     is_respelled = entry.name != split(each)[1]
                     if other is not None and is_respelled and entry.name == split(other)[1]:
@@ -787,7 +741,7 @@ class _Run:
             act(step)
         except OSError as error:
             self._note_failure(step.path, error)
-        if len(self._changes) >= _GROUP_FILES:
+        if len(self._changes) >= GROUP_FILES:
             self._commit()
 
     def _note_failure(self, path: str, error: OSError) -> None:
@@ -837,14 +791,9 @@ class _Run:
 
     def _keep_as_conflict(self, path: str, target: str, local: Local) -> str:
         """Give a file the name of a conflict copy, or the next one that is free. Return its path."""
-        parent, name = split(path)
-        if path.startswith(f"{OWN_FOLDER}/"):
-            parent = ""
-        number = 1
+        others = self._conflict_paths(path)
         while not target or self._tree.find(target) is not None:
-            new = conflict_name(name, self._stamp, number, self._tree.root.longest_name())
-            target = f"{parent}/{new}" if parent else new
-            number += 1
+            target = next(others)
         self._tree.rename(path, target, local)
         return target
 
@@ -879,24 +828,15 @@ class _Run:
 
     def _move_intent(self, step: Step) -> Intent:
         assert step.known is not None and step.remote is not None
-        known, remote = step.known, step.remote
-        entry = entry_of(remote, known)
-        if (known.file_id, known.size) != (remote.file_id, remote.size) or (
-            known.version is not None
-            and remote.version is not None
-            and known.version != remote.version
-        ):
-            # The file is downloaded next. Until then it has its old content.
-            entry = known._replace(path=remote.path, guid=remote.guid)
-        return _intent(step, entry)
+        return _intent(step, entry_of(step.remote, step.known))
 
     def _move_all(
         self, steps: Sequence[Step], make: Callable[[Step], Intent], is_second: bool = False
     ) -> None:
         """Rename files, in groups. The state tells beforehand what is about to happen."""
-        for start in range(0, len(steps), _GROUP_FILES):
+        for start in range(0, len(steps), GROUP_FILES):
             self._scope.check()
-            group = [(step, make(step)) for step in steps[start : start + _GROUP_FILES]]
+            group = [(step, make(step)) for step in steps[start : start + GROUP_FILES]]
             self._state.announce(intent for _, intent in group)
             for step, intent in group:
                 try:
@@ -917,164 +857,39 @@ class _Run:
         """Download files, several at once, and give them their places in groups."""
         if not steps:
             return
-        count = self._options.max_files or _DEFAULT_MAX_FILES
-        total = sum((step.remote.size or 0) for step in steps if step.remote is not None)
-        inbox: SimpleQueue[_Fetched | _Progressed] = SimpleQueue()
-        progressed: dict[str, int] = {}
-        finished_bytes = 0
+        options = self._options
         with self._tree.open_downloads() as downloads:
-            pool = WorkerPool(min(count, len(steps)), thread_name_prefix="ctera-direct-mirror")
-            waiting = iter(steps)
-            under_way = 0
-            group: list[_Fetched] = []
-            group_began = 0.0
+            fetcher = Fetcher(
+                self._fetch,
+                self._names.stat,
+                self._scope,
+                self._prefix,
+                downloads,
+                options.max_files or _DEFAULT_MAX_FILES,
+                options.progress,
+            )
             fatal: OSError | None = None
-            try:
-                while True:
-                    for step in waiting:
-                        pool.submit(self._download, step, downloads, inbox)
-                        under_way += 1
-                        if under_way >= 2 * count:
-                            break
-                    if not under_way:
+            with contextlib.closing(fetcher.run(steps)) as groups:
+                for group in groups:
+                    fatal = self._place(group)
+                    if fatal is not None:
                         break
-                    message: _Fetched | _Progressed | None = None
-                    with contextlib.suppress(Empty):
-                        message = inbox.get(timeout=_MAX_GROUP_DELAY_S) if group else inbox.get()
-                    if isinstance(message, _Progressed):
-                        progressed[message.path] = message.done
-                    elif message is not None:
-                        under_way -= 1
-                        if not group:
-                            group_began = monotonic()
-                        group.append(message)
-                        progressed.pop(message.step.path, None)
-                        finished_bytes += (message.step.remote and message.step.remote.size) or 0
-                    if self._options.progress is not None and message is not None:
-                        self._options.progress(
-                            min(total, finished_bytes + sum(progressed.values())), total
-                        )
-                    if group and (
-                        len(group) >= _GROUP_FILES
-                        or monotonic() - group_began >= _MAX_GROUP_DELAY_S
-                    ):
-                        fatal = self._place(group)
-                        group = []
-                        if fatal is not None:
-                            break
-                fatal = fatal or self._place(group)
-            finally:
-                try:
-                    self._end(pool, under_way)
-                except BaseException:
-                    # An interrupt of the end itself must not leave a thread.
-                    self._end(pool, under_way)
-                    raise
             if fatal is not None:
-                self._place_finished(inbox)
+                # The run is cancelled by now, and a comparison would end at once.
+                self._place(
+                    each
+                    for each in fetcher.remaining()
+                    if each.status is not None and each.step.kind != "compare"
+                )
                 raise fatal
 
-    def _place_finished(self, inbox: SimpleQueue[_Fetched | _Progressed]) -> None:
-        """Give the downloads that were finished before the run met an error their places."""
-        finished = []
-        with contextlib.suppress(Empty):
-            while True:
-                message = inbox.get_nowait()
-                # The run is cancelled by now, and a comparison would end at once.
-                if (
-                    isinstance(message, _Fetched)
-                    and message.status is not None
-                    and message.step.kind != "compare"
-                ):
-                    finished.append(message)
-        self._place(finished)
-
-    def _end(self, pool: WorkerPool, under_way: int) -> None:
-        if under_way:
-            self._scope.cancel()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-    def _download(
-        self, step: Step, downloads: Folder, inbox: SimpleQueue[_Fetched | _Progressed]
-    ) -> None:
-        """Download a file, on a thread of the pool."""
-        assert step.remote is not None
-        result = _Fetched(step, step.remote, "", error=Cancelled())
-        try:
-            result = self._download_checked(step, step.remote, downloads, inbox)
-        except BaseException as error:  # noqa: BLE001 - the thread of the run judges it
-            result = result._replace(error=error)
-        finally:
-            inbox.put(result)
-
-    def _download_checked(
-        self,
-        step: Step,
-        remote: Remote,
-        downloads: Folder,
-        inbox: SimpleQueue[_Fetched | _Progressed],
-    ) -> _Fetched:
-        self._scope.check()
-        name = hashlib.sha256(remote.path.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        place = Place(downloads, name, shared=True)
-        progress = None
-        if self._options.progress is not None:
-
-            def progress(done: int, _: int) -> None:
-                inbox.put(_Progressed(step.path, done))
-
-        try:
-            crc32c = self._fetch(self._entry_of(remote), place, self._scope, progress)
-        except NotFoundError as error:
-            # It was overwritten or deleted since the portal was read.
-            try:
-                entry = self._names.stat(f"{self._source.rstrip('/')}/{remote.path}")
-            except PathNotFoundError:
-                return _Fetched(step, remote, name, is_gone=True)
-            if entry.is_dir:
-                return _Fetched(step, remote, name, is_gone=True)
-            if entry.file_id is None or entry.file_id == remote.file_id:
-                raise error
-            guid = remote.guid
-            remote = _remote_of(entry, remote.path)._replace(guid=guid)
-            crc32c = self._fetch(self._entry_of(remote), place, self._scope, progress)
-        fd = downloads.open_own(name, os.O_RDWR)
-        try:
-            if remote.mtime_ns is not None:
-                times = (remote.mtime_ns, remote.mtime_ns)
-                # Some network file systems take no times. The file is right all the same.
-                with contextlib.suppress(OSError, OverflowError):
-                    if os.utime in os.supports_fd:
-                        os.utime(fd, ns=times)
-                    else:
-                        os.utime(os.fspath(place), ns=times)
-            flush(fd)
-            status = os.fstat(fd)
-        finally:
-            os.close(fd)
-        return _Fetched(step, remote, name, status, crc32c)
-
-    def _entry_of(self, remote: Remote) -> Entry:
-        path = f"{self._source.rstrip('/')}/{remote.path}"
-        return Entry(
-            path,
-            split(path)[1],
-            remote.file_id,
-            remote.size,
-            None,
-            False,
-            False,
-            None,
-            remote.folder_id,
-        )
-
-    def _place(self, group: Iterable[_Fetched]) -> OSError | None:
+    def _place(self, group: Iterable[Fetched]) -> OSError | None:
         """Give downloads their places, all in one transaction.
 
         Returns:
             An error of a download that ends the run, or None. The other downloads have their places.
         """
-        ready: list[tuple[_Fetched, Intent, Local]] = []
+        ready: list[tuple[Fetched, Intent, Local]] = []
         fatal: OSError | None = None
         for fetched in group:
             error = fetched.error
@@ -1114,7 +929,7 @@ class _Run:
         self._commit(settle=True)
         return fatal
 
-    def _place_one(self, fetched: _Fetched, intent: Intent, local: Local) -> None:
+    def _place_one(self, fetched: Fetched, intent: Intent, local: Local) -> None:
         step, entry, over = fetched.step, intent.entry, fetched.step.local
         outcome = ""
         if step.kind == "compare":
@@ -1181,26 +996,6 @@ def _may_be_in(folder: str) -> str:
 def _way_back(step: Step) -> Intent:
     assert step.known is not None
     return _intent(step, step.known._replace(path=step.target))
-
-
-def _remote_of(entry: Entry, path: str) -> Remote:
-    modified = None
-    if entry.modified is not None:
-        moment = entry.modified
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=datetime.timezone.utc)
-        modified = (moment - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
-    return Remote(
-        path,
-        entry.is_dir,
-        entry.file_id,
-        None if entry.is_dir else entry.size,
-        None if entry.is_dir else modified,
-        None,
-        None,
-        entry.folder_id,
-        modified,
-    )
 
 
 def _gone(path: str) -> NamespaceError:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .._readers.folders import Folder
-from .values import Known, Remote, split
+from .values import Known, Remote, join, split
 
 __all__ = ["Intent", "State", "entry_of"]
 
@@ -37,8 +37,6 @@ CREATE TABLE items (
     file_id INTEGER,
     size INTEGER,
     modified INTEGER,
-    guid TEXT,
-    version TEXT,
     folder_id INTEGER,
     local_size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
@@ -51,8 +49,8 @@ CREATE TABLE intents (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
 """
 
 _COLUMNS = (
-    "id, parent, name, is_dir, file_id, size, modified, guid, version, folder_id, local_size, mtime_ns, "
-    "inode, crc32c, ctime_ns"
+    "id, parent, name, is_dir, file_id, size, modified, folder_id, local_size, mtime_ns, inode, crc32c, "
+    "ctime_ns"
 )
 
 
@@ -137,7 +135,7 @@ class State:
                 exists = True
         if folder is not None and exists:
             with contextlib.ExitStack() as stack:
-                if not os.access(folder.path, os.W_OK):
+                if folder.is_read_only():
                     # SQLite must write to read its log, so it reads a copy.
                     folder = stack.enter_context(_copied(folder))
                 state = stack.enter_context(contextlib.closing(cls.open(folder)))
@@ -245,7 +243,7 @@ class State:
             "DELETE FROM items WHERE (parent = ? AND name = ?) OR id = ?", (parent, name, entry.id)
         )
         self._database.execute(
-            f"INSERT INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            f"INSERT INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (entry.id or None, parent, name, *entry[2:]),
         )
 
@@ -296,18 +294,14 @@ def entry_of(remote: Remote, entry: Known | None = None) -> Known:
         remote.file_id,
         remote.size,
         remote.modified,
-        remote.guid,
-        remote.version,
         remote.folder_id,
     )
     if entry is None:
         return known
-    # What one way of reading tells, the other may not: the older knowledge stays.
+    # A listing may lack the time. The older one stays then.
     is_same = (entry.file_id, entry.size) == (remote.file_id, remote.size)
     return known._replace(
-        guid=remote.guid or entry.guid,
         modified=entry.modified if remote.modified is None and is_same else remote.modified,
-        version=entry.version if remote.version is None and is_same else remote.version,
         local_size=entry.local_size,
         mtime_ns=entry.mtime_ns,
         inode=entry.inode,
@@ -318,7 +312,7 @@ def entry_of(remote: Remote, entry: Known | None = None) -> Known:
 
 def _known(row: tuple[Any, ...]) -> Known:
     number, parent, name, is_dir, *rest = row
-    return Known(number, f"{parent}/{name}" if parent else name, bool(is_dir), *rest)
+    return Known(number, join(parent, name), bool(is_dir), *rest)
 
 
 @contextlib.contextmanager

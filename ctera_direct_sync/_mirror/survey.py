@@ -13,7 +13,16 @@ from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
 from .local_tree import LocalTree
 from .state import State, entry_of
-from .values import Known, Local, Remote, is_below, is_same_content, parents_of, split
+from .values import (
+    Known,
+    Local,
+    Remote,
+    is_below,
+    is_other_folder,
+    is_same_content,
+    parents_of,
+    split,
+)
 
 __all__ = ["Survey"]
 
@@ -129,9 +138,8 @@ class Survey:
         is_same = (
             known is not None
             and is_same_content(known, each)
-            and _may_be_equal(known.guid, each.guid)
             # Another cloud folder that took the name is not the same folder.
-            and (not each.is_dir or _may_be_equal(known.folder_id, each.folder_id))
+            and not (each.is_dir and is_other_folder(known, each))
         )
         if known is None or not is_same:
             self.remote[each.path] = each
@@ -278,10 +286,6 @@ class Survey:
         return found._replace(clean=True)
 
 
-def _may_be_equal(before: object, now: object) -> bool:
-    return before is None or now is None or before == now
-
-
 def _is_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder}/")
 
@@ -294,8 +298,6 @@ def _as_remote(known: Known) -> Remote:
         known.file_id,
         known.size,
         known.modified,
-        known.guid,
-        known.version,
         known.folder_id,
         None if known.is_dir else known.mtime_ns,
     )

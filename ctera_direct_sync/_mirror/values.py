@@ -5,7 +5,10 @@ All paths are relative to the mirrored folder, with `/` between their parts.
 
 from __future__ import annotations
 
+import datetime
 from typing import Literal, NamedTuple
+
+from ..types import Entry
 
 __all__ = [
     "Known",
@@ -13,10 +16,15 @@ __all__ = [
     "LocalKind",
     "Remote",
     "is_below",
+    "is_other_folder",
     "is_same_content",
+    "join",
     "parents_of",
+    "remote_of",
     "split",
 ]
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 LocalKind = Literal["file", "folder", "other"]
 """What has a name on the disk. A symbolic link is "other"."""
@@ -31,9 +39,6 @@ class Remote(NamedTuple):
         file_id: The file ID, or None.
         size: The size of a file in bytes, or None.
         modified: The time of a listing, in nanoseconds since the epoch, or None.
-        guid: The identity that the change feed gives, with the cloud folder's ID before it, or None.
-        version: What the change feed says about the content, or None. It is only ever compared with
-            another version of the feed.
         folder_id: The ID of the cloud folder, or None.
         mtime_ns: The time that the local file gets, in nanoseconds since the epoch, or None.
     """
@@ -43,8 +48,6 @@ class Remote(NamedTuple):
     file_id: int | None = None
     size: int | None = None
     modified: int | None = None
-    guid: str | None = None
-    version: str | None = None
     folder_id: int | None = None
     mtime_ns: int | None = None
 
@@ -58,11 +61,9 @@ class Known(NamedTuple):
         id: Its number in the state.
         path: Where it is.
         is_dir: Whether it is a folder.
-        file_id: As in `Remote`, as the next five.
+        file_id: As in `Remote`, as the next three.
         size: The size that the portal told.
         modified: The time of a listing.
-        guid: The identity in the change feed.
-        version: The version in the change feed.
         folder_id: The ID of the cloud folder.
         local_size: The size of the local file, in bytes.
         mtime_ns: The time of its last change, in nanoseconds.
@@ -77,8 +78,6 @@ class Known(NamedTuple):
     file_id: int | None = None
     size: int | None = None
     modified: int | None = None
-    guid: str | None = None
-    version: str | None = None
     folder_id: int | None = None
     local_size: int = 0
     mtime_ns: int = 0
@@ -109,28 +108,55 @@ class Local(NamedTuple):
     ctime_ns: int = 0
 
 
-def is_same_content(known: Known, remote: Remote) -> bool:
-    """Return whether the portal tells nothing that speaks for other bytes than those mirrored.
+def remote_of(entry: Entry, path: str) -> Remote:
+    """Return what a listing tells of something.
 
-    The times of a listing and of the change feed may have different time zones. So each is compared
-    only with one of its own kind.
+    Args:
+        entry: The entry of the listing.
+        path: Its path below the source.
     """
+    modified = None
+    if entry.modified is not None:
+        moment = entry.modified
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.timezone.utc)
+        modified = (moment - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
+    return Remote(
+        path,
+        entry.is_dir,
+        entry.file_id,
+        None if entry.is_dir else entry.size,
+        None if entry.is_dir else modified,
+        entry.folder_id,
+        modified,
+    )
+
+
+def is_same_content(known: Known, remote: Remote) -> bool:
+    """Return whether the portal tells nothing that speaks for other bytes than those mirrored."""
     if known.is_dir != remote.is_dir:
         return False
     if remote.is_dir:
         return True
     if (known.file_id, known.size) != (remote.file_id, remote.size):
         return False
-    for before, now in ((known.modified, remote.modified), (known.version, remote.version)):
-        if before is not None and now is not None and before != now:
-            return False
-    return True
+    return None in (known.modified, remote.modified) or known.modified == remote.modified
+
+
+def is_other_folder(known: Known, remote: Remote) -> bool:
+    """Return whether another cloud folder has taken the name of the one that was mirrored."""
+    return None not in (known.folder_id, remote.folder_id) and known.folder_id != remote.folder_id
 
 
 def split(path: str) -> tuple[str, str]:
     """Return the folder of a path, and its name in that folder."""
     parent, _, name = path.rpartition("/")
     return parent, name
+
+
+def join(folder: str, name: str) -> str:
+    """Return the path of a name in a folder, as `split` takes it apart."""
+    return f"{folder}/{name}" if folder else name
 
 
 def parents_of(path: str) -> list[str]:

@@ -15,10 +15,10 @@ from .._readers.folders import Folder, Place
 from .._readers.journal import read_completion
 from .._readers.part_file import OwnNames, is_journal, is_own_name, name_of_target
 from .local_names import OWN_FOLDER
-from .local_tree import LocalTree, is_read_only, lock_own
+from .local_tree import LocalTree, lock_own
 from .recovery import recover
 from .state import State
-from .values import Local, split
+from .values import join, split
 
 __all__ = ["Finding", "Verdict", "verify"]
 
@@ -77,7 +77,7 @@ def verify(
             return
         stack.callback(own.close)
         # Nothing can run in a folder on a medium that cannot be written.
-        if not is_read_only(own):
+        if not own.is_read_only():
             stack.callback(lock_own(own).release, remove=False)
         tree = LocalTree(root, own)
         stack.callback(tree.close)
@@ -114,30 +114,19 @@ def _verify_folder(
         elif found.kind != "file":
             yield Finding(found.path, "changed", "it is not a regular file")
         else:
-            try:
-                is_right = tree.checksum(found.path, check) == known.crc32c
-            except OSError as error:
-                yield Finding(found.path, "changed", f"it cannot be read: {error.strerror}")
-                continue
-            yield Finding(
-                found.path, "ok" if is_right else "changed", "" if is_right else "other bytes"
-            )
+            yield _compare(tree, found.path, known.crc32c, check)
     for known in expected.values():
         yield Finding(known.path, "missing")
         yield from _missing(state, known.path)
 
 
-def _compare(
-    tree: LocalTree, found: Local, size: int, crc32c: int, check: Callable[[], object]
-) -> Finding:
+def _compare(tree: LocalTree, path: str, crc32c: int, check: Callable[[], object]) -> Finding:
     """Read a file, and compare it."""
-    if found.size != size:
-        return Finding(found.path, "changed", f"it has {found.size} bytes, and had {size}")
     try:
-        is_right = tree.checksum(found.path, check) == crc32c
+        is_right = tree.checksum(path, check) == crc32c
     except OSError as error:
-        return Finding(found.path, "changed", f"it cannot be read: {error.strerror}")
-    return Finding(found.path, "ok" if is_right else "changed", "" if is_right else "other bytes")
+        return Finding(path, "changed", f"it cannot be read: {error.strerror}")
+    return Finding(path, "ok") if is_right else Finding(path, "changed", "other bytes")
 
 
 def _verify_batch(tree: LocalTree, path: str, check: Callable[[], object]) -> Iterator[Finding]:
@@ -159,12 +148,14 @@ def _verify_batch(tree: LocalTree, path: str, check: Callable[[], object]) -> It
             yield Finding(found.path, "extra")
         elif found.kind != "file":
             yield Finding(found.path, "changed", "it is not a regular file")
+        elif found.size != known.size:
+            reason = f"it has {found.size} bytes, and had {known.size}"
+            yield Finding(found.path, "changed", reason)
         else:
-            yield _compare(tree, found, known.size, known.crc32c, check)
-    prefix = f"{path}/" if path else ""
+            yield _compare(tree, found.path, known.crc32c, check)
     for journal in sorted(journals):
         if read_completion(tree.folder(path), journal) is not None:
-            yield Finding(prefix + name_of_target(journal), "missing")
+            yield Finding(join(path, name_of_target(journal)), "missing")
 
 
 def _missing(state: State, path: str) -> Iterator[Finding]:

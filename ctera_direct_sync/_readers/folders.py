@@ -21,7 +21,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Folder", "ForeignFileError", "Place", "flush"]
+__all__ = ["Folder", "ForeignFileError", "Place", "flush", "is_reparse_point"]
 
 _WINDOWS = os.name == "nt"
 _HAS_DIR_FD = {os.open, os.stat, os.unlink, os.mkdir, os.rename} <= os.supports_dir_fd
@@ -181,8 +181,13 @@ class Folder:
             self._check_regular(found, path)
             if not hasattr(os, "O_NOFOLLOW") and not os.path.samestat(found, self.lstat(name)):
                 raise _not_a_file(path)
-            if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-                self._check_owner(found.st_uid, path)
+            if not self.is_own(found):
+                raise ForeignFileError(
+                    errno.EACCES,
+                    "this file of an earlier download belongs to another user: remove it, or choose "
+                    "another folder",
+                    path,
+                )
         except BaseException:
             os.close(fd)
             raise
@@ -190,30 +195,30 @@ class Folder:
 
     @staticmethod
     def _check_regular(found: os.stat_result, path: str) -> None:
-        # On Windows a junction or another reparse point leads elsewhere, as a symbolic link does.
-        reparse = getattr(found, "st_file_attributes", 0) & 0x400
-        if not stat.S_ISREG(found.st_mode) or reparse:
+        if not stat.S_ISREG(found.st_mode) or is_reparse_point(found):
             raise _not_a_file(path)
 
-    def _check_owner(self, owner: int, path: str) -> None:
-        """Raise ForeignFileError unless a new file of this process gets the same owner.
+    def is_own(self, found: os.stat_result) -> bool:
+        """Return whether something has the owner that a new file of this process in the folder gets.
 
-        Network file systems may map users (`all_squash`), and FAT has one owner for all files.
+        Network file systems may map users (`all_squash`), and FAT has one owner for all files. So if
+        the owner is another user, a file is made, and removed.
+
+        Args:
+            found: The status.
+
+        Raises:
+            OSError: No file can be made.
         """
+        if not hasattr(os, "geteuid") or found.st_uid == os.geteuid():
+            return True
         name = f".ctera-{os.getpid()}-{os.urandom(8).hex()}.ctera-part"
         fd = self.create(name, os.O_WRONLY)
         try:
-            own_uid = os.fstat(fd).st_uid
+            return os.fstat(fd).st_uid == found.st_uid
         finally:
             os.close(fd)
             self.unlink(name)
-        if owner != own_uid:
-            raise ForeignFileError(
-                errno.EACCES,
-                "this file of an earlier download belongs to another user: remove it, or choose "
-                "another folder",
-                path,
-            )
 
     def lstat(self, name: str) -> os.stat_result:
         """Return the status of a name: of a symbolic link itself, not of the file that it leads to."""
@@ -376,6 +381,10 @@ class Folder:
             raise
         return fd
 
+    def is_read_only(self) -> bool:
+        """Return whether nothing in the folder can change, as on a medium that is read-only."""
+        return not os.access(self.path, os.W_OK)
+
     def flush(self) -> None:
         """Flush renamings to the disk. The folder must be readable. On Windows this does nothing."""
         if _WINDOWS:
@@ -471,6 +480,11 @@ class Place:
         if not stat.S_ISREG(found.st_mode):
             raise _not_a_file(os.fspath(self))
         return found
+
+
+def is_reparse_point(found: os.stat_result) -> bool:
+    """Return whether something is a junction or the like, which leads elsewhere as a link. Windows only."""
+    return bool(getattr(found, "st_file_attributes", 0) & 0x400)
 
 
 def flush(fd: int) -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "is_journal",
     "is_own_name",
     "name_of_target",
+    "write_at",
 ]
 
 _log = logging.getLogger(__name__)
@@ -69,6 +70,27 @@ def is_journal(name: str) -> bool:
 def name_of_target(journal: str) -> str:
     """Return the name of the file that a journal belongs to. Of a very long name only a hash is known."""
     return journal[1 : -len(_JOURNAL)]
+
+
+def write_at(fd: int, data: bytes | memoryview, position: int, lock: Lock) -> None:
+    """Write bytes to a position of a file, whose descriptor several threads may use.
+
+    Args:
+        fd: The descriptor.
+        data: The bytes.
+        position: The position in the file.
+        lock: Lets one thread write at a time, if the system cannot write to a position.
+    """
+    view = memoryview(data)
+    if hasattr(os, "pwrite"):
+        while view:
+            written = os.pwrite(fd, view, position)
+            view, position = view[written:], position + written
+        return
+    with lock:
+        os.lseek(fd, position, os.SEEK_SET)
+        while view:
+            view = view[os.write(fd, view) :]
 
 
 class OwnNames(NamedTuple):
@@ -346,7 +368,7 @@ class PartFile:
                 raise ValueError(f"{self.path}: the download has ended, and takes no more pieces")
             self._writers += 1
         try:
-            self._write_at(memoryview(data), offset - self._plan.start)
+            write_at(self._file.fd, data, offset - self._plan.start, self._lock)
             if self._journal is not None:
                 self._journal.append(offset, crc32c)
         except OSError as error:
@@ -359,18 +381,6 @@ class PartFile:
                 last = self._closed and not self._writers
             if last:
                 self._release()
-
-    def _write_at(self, view: memoryview, position: int) -> None:
-        fd = self._file.fd
-        if hasattr(os, "pwrite"):
-            while view:
-                written = os.pwrite(fd, view, position)
-                view, position = view[written:], position + written
-            return
-        with self._lock:
-            os.lseek(fd, position, os.SEEK_SET)
-            while view:
-                view = view[os.write(fd, view) :]
 
     def commit(self, crc32c: int) -> None:
         """Flush the part file to the disk, and rename it to the target.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import time
 from collections import Counter
-from datetime import datetime, timezone
 from typing import Any, Callable
 
 from tqdm import tqdm
@@ -17,7 +15,7 @@ from tqdm import tqdm
 from .._readers.batch import FAILED
 from .._readers.manifest import ManifestError, Row
 from ..types import BatchItem, BatchResult
-from .output import complain, printable
+from .output import complain, json_event, printable
 
 __all__ = ["BatchLog", "JSONLog", "ProgressBars", "TextLog", "Write"]
 
@@ -189,8 +187,7 @@ class JSONLog(BatchLog):
         }
 
     def _event(self, event: str, **members: Any) -> None:
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        self._print(json.dumps({"time": now, "event": event, **members}))
+        self._print(json_event(event, members))
 
 
 class ProgressBars:

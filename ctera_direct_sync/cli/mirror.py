@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable
 
 from tqdm import tqdm
@@ -21,7 +19,7 @@ from ..client import DirectIO
 from ..types import Mirrored
 from .arguments import portal_path, positive_number
 from .errors import UsageError
-from .output import complain, printable
+from .output import complain, json_event, printable
 
 if TYPE_CHECKING:
     from .._mirror.planner import Step
@@ -221,8 +219,7 @@ class _Log:
                 complain(f"ctera-direct mirror: {event}: {printable(path)}: {printable(reason)}")
 
     def _event(self, event: str, **members: Any) -> None:
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        self._print(json.dumps({"time": now, "event": event, **members}))
+        self._print(json_event(event, members))
 
     def _print(self, text: str) -> None:
         with self._aside():

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import stat
 import sys
 import unicodedata
+from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from .._readers.targets import StreamFile, open_stream
@@ -21,6 +24,7 @@ __all__ = [
     "TargetError",
     "complain",
     "is_same_file",
+    "json_event",
     "print_text",
     "printable",
     "settle",
@@ -120,6 +124,17 @@ def print_text(text: str) -> None:
         write_output(text.encode("utf-8", "backslashreplace"))
     else:
         sys.stdout.write(text)
+
+
+def json_event(event: str, members: Mapping[str, Any]) -> str:
+    """Return what happened just now as a JSON object, for a log.
+
+    Args:
+        event: What happened.
+        members: More about it.
+    """
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "event": event, **members})
 
 
 def printable(text: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from ctera_direct_sync.cli import program as cli
 from ctera_direct_sync.emulator import Emulator, faults
+from tests.support.file_systems import variables_of
 from tests.support.mirror_portal import local_files
 
 TREE = {"a.txt": b"a", "docs": {"b.pdf": b"bb", "c.bin": b"ccc"}}
@@ -20,14 +21,8 @@ TREE = {"a.txt": b"a", "docs": {"b.pdf": b"bb", "c.bin": b"ccc"}}
 def portal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """A portal with three files, known to the environment."""
     with Emulator(tree=TREE) as emulator:
-        for name, value in (
-            ("URL", emulator.url),
-            ("ACCESS_KEY_ID", emulator.access_key_id),
-            ("SECRET_ACCESS_KEY", emulator.secret_access_key),
-            ("USERNAME", emulator.username),
-            ("PASSWORD", emulator.password),
-        ):
-            monkeypatch.setenv(f"CTERA_DIRECT_{name}", value)
+        for name, value in variables_of(emulator).items():
+            monkeypatch.setenv(name, value)
         yield emulator
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from ctera_direct_sync import DirectIO, DirectIOError, Namespace
 from ctera_direct_sync.emulator import Emulator, faults
+from tests.support.file_systems import variables_of
 from tests.support.mirror_portal import local_files
 
 TREE = {"a.txt": b"a", "docs": {"b.pdf": b"bb"}}
@@ -129,18 +130,10 @@ def test_follow_through_trouble(
 @pytest.mark.skipif(os.name == "nt", reason="SIGTERM")
 def test_follow_ends_by_a_signal(portal: Emulator, tmp_path: Path) -> None:
     """SIGTERM ends the command while it waits for changes."""
-    environment = {
-        **os.environ,
-        "CTERA_DIRECT_URL": portal.url,
-        "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
-        "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
-        "CTERA_DIRECT_USERNAME": portal.username,
-        "CTERA_DIRECT_PASSWORD": portal.password,
-    }
     command = [sys.executable, "-m", "ctera_direct_sync", "mirror", "/My Files", str(tmp_path)]
     with subprocess.Popen(
         [*command, "--follow", "--json"],
-        env=environment,
+        env={**os.environ, **variables_of(portal)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

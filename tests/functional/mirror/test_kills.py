@@ -13,21 +13,10 @@ from pathlib import Path
 import pytest
 
 from ctera_direct_sync.emulator import Emulator, faults
+from tests.support.file_systems import variables_of
 from tests.support.mirror_portal import local_files
 
 COMMAND = [sys.executable, "-m", "ctera_direct_sync", "mirror", "/My Files"]
-
-
-def environment(portal: Emulator) -> dict[str, str]:
-    """Return the environment of a command for a portal."""
-    return {
-        **os.environ,
-        "CTERA_DIRECT_URL": portal.url,
-        "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
-        "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
-        "CTERA_DIRECT_USERNAME": portal.username,
-        "CTERA_DIRECT_PASSWORD": portal.password,
-    }
 
 
 @pytest.mark.slow
@@ -42,12 +31,13 @@ def test_kill_at_any_moment(tmp_path: Path, kills: int, files: int) -> None:
     content = {f"f{n}.bin": f"{n:06d}".encode() * 100 for n in range(files)}
     tree = {f"d{d}": dict(list(content.items())[d::10]) for d in range(10)}
     with Emulator(tree=tree) as portal:
+        environment = {**os.environ, **variables_of(portal)}
         portal.faults.add("portal", times=None, skip=20, action=faults.delay(0.02))
         wanted = {f"{d}/{name}": data for d, inner in tree.items() for name, data in inner.items()}
         for number in range(kills):
             with subprocess.Popen(
                 [*COMMAND, str(tmp_path), "--json", "--files", "8"],
-                env=environment(portal),
+                env=environment,
                 stdout=subprocess.PIPE,
                 text=True,
             ) as process:
@@ -69,14 +59,14 @@ def test_kill_at_any_moment(tmp_path: Path, kills: int, files: int) -> None:
         portal.faults.clear()
         done = subprocess.run(
             [*COMMAND, str(tmp_path), "--quiet"],
-            env=environment(portal),
+            env=environment,
             capture_output=True,
             text=True,
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert local_files(tmp_path) == wanted
         before = len(portal.requests)
-        subprocess.run([*COMMAND, str(tmp_path), "--quiet"], env=environment(portal), check=True)
+        subprocess.run([*COMMAND, str(tmp_path), "--quiet"], env=environment, check=True)
         assert not [r for r in portal.requests[before:] if r.where == "storage"]
         fetched = Counter(r.file_id for r in portal.requests if r.where == "storage")
         # Only the downloads that a kill cut off were begun again: at most those of one group.

@@ -27,15 +27,6 @@ def source() -> MemoryPortal:
     return portal
 
 
-@pytest.fixture
-def mirrored(source: MemoryPortal, tmp_path: Path) -> Path:
-    """The mirrored folder, after a first run."""
-    folder = tmp_path / "mirror"
-    mirror(source, folder)
-    source.fetched.clear()
-    return folder
-
-
 def edit_secretly(path: Path, data: bytes) -> None:
     """Change a file in place, and restore the time of its last change."""
     before = path.stat()

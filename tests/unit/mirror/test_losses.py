@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
 from ctera_direct_sync._base.cancellation import CancelScope
+from ctera_direct_sync._mirror.local_tree import LocalTree
 from ctera_direct_sync._mirror.runner import MirrorOptions, run_mirror
 from ctera_direct_sync.exceptions import NamespaceError, NotAFolderError, PathNotFoundError
 from ctera_direct_sync.types import Entry
@@ -165,3 +167,37 @@ def test_a_cloud_folder_without_an_id_of_its_own_that_is_gone(
         portal.delete(node)
         with pytest.raises(NamespaceError, match="is gone") if is_gone else nullcontext():
             run_mirror(portal, portal.fetch, CancelScope(), source, tmp_path, options)
+
+
+def test_a_file_that_cannot_leave_the_stage_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed run left a file in the mirror's own folder, and no run can move it back."""
+    portal = MemoryPortal()
+    first, second = portal.add("a", b"first"), portal.add("b", b"second")
+    mirror(portal, tmp_path)
+    portal.move(first, portal.root, "t")
+    portal.move(second, portal.root, "a")
+    portal.move(first, portal.root, "b")
+    stage = tmp_path / OWN / "stage"
+    original = LocalTree.rename
+
+    def rename(tree: LocalTree, source: str, *arguments: Any) -> int:
+        if source.startswith(f"{OWN}/stage/"):
+            raise Crash
+        return original(tree, source, *arguments)
+
+    def refuse(tree: LocalTree, source: str, *arguments: Any) -> int:
+        if source.startswith(f"{OWN}/stage/"):
+            raise PermissionError(errno.EACCES, "Permission denied", source)
+        return original(tree, source, *arguments)
+
+    monkeypatch.setattr(LocalTree, "rename", rename)
+    with pytest.raises(Crash):
+        mirror(portal, tmp_path)
+    staged = sorted(f"{OWN}/stage/{each.name}" for each in stage.iterdir())
+    monkeypatch.setattr(LocalTree, "rename", refuse)
+    assert sorted(path for path, _ in mirror(portal, tmp_path).failed) == staged != []
+    assert local_files(tmp_path) == portal.files()
+    monkeypatch.undo()
+    assert mirror(portal, tmp_path).ok

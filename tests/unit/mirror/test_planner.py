@@ -76,7 +76,6 @@ class Case:
     def __init__(self, seed: int) -> None:
         self.chance = chance = random.Random(seed)
         self.fold = chance.random() < 0.5
-        self.by_feed = chance.random() < 0.5
         self.numbers = itertools.count(1)
         self.tree: dict[str, Remote] = {}
         self.unreadable: frozenset[str] = frozenset()
@@ -89,7 +88,7 @@ class Case:
         for path in sorted(self.tree, key=lambda each: each.count("/")):
             remote = self.tree[path]
             self.disk.put(path, None if remote.is_dir else self.content(remote))
-            self.known[path] = Known(next(self.numbers), *remote[:8])
+            self.known[path] = Known(next(self.numbers), *remote[:6])
         for _ in range(chance.randrange(6)):
             chance.choice((self.create, self.move, self.overwrite, self.delete))()
         self.user: set[str] = set()
@@ -103,12 +102,7 @@ class Case:
     def remote(self, path: str, is_dir: bool) -> Remote:
         """Return a new file or folder of the portal."""
         number = next(self.numbers)
-        guid = f"1/{number}" if self.by_feed else None
-        if is_dir:
-            return Remote(path, True, guid=guid)
-        version = f"v{number}" if self.by_feed else None
-        modified = None if self.by_feed else number
-        return Remote(path, False, number, number % 3, modified, guid, version)
+        return Remote(path, True) if is_dir else Remote(path, False, number, number % 3, number)
 
     def create(self) -> None:
         """Add a file or folder to the portal."""
@@ -169,7 +163,7 @@ class Case:
         files = sorted(p for p, r in self.tree.items() if not r.is_dir)
         if files:
             path = self.chance.choice(files)
-            self.tree[path] = self.remote(path, False)._replace(guid=self.tree[path].guid)
+            self.tree[path] = self.remote(path, False)
 
     def delete(self) -> None:
         """Delete something of the portal."""
@@ -314,34 +308,6 @@ def test_many_random_cases() -> None:
 def kinds(planned: Plan) -> list[tuple[str, str, str]]:
     """Return kind, path and target of the steps."""
     return [step[:3] for step in planned.steps()]
-
-
-def test_identity_of_the_feed() -> None:
-    """With a guid, a file that was moved and written is moved, and then downloaded in its new place."""
-    known = {"old": Known(1, "old", False, 5, 10, guid="1/a", version="v1")}
-    local = {"old": Local("old", "file", 10, clean=True)}
-    remote = {"new": Remote("new", False, 6, 10, guid="1/a", version="v2")}
-    planned = plan(remote, known, local, Options())
-    assert kinds(planned) == [("move", "old", "new"), ("fetch", "new", "")]
-    assert planned.deleted_files == 0
-
-
-def test_same_file_id_with_another_guid_is_not_a_move() -> None:
-    """A guid that differs tells two files apart, even if their content is the same."""
-    known = {"old": Known(1, "old", False, 5, 10, guid="1/a")}
-    local = {"old": Local("old", "file", 10, clean=True)}
-    remote = {"new": Remote("new", False, 5, 10, guid="1/b")}
-    assert kinds(plan(remote, known, local, Options())) == [
-        ("fetch", "new", ""), ("trash", "old", ""),
-    ]  # fmt: skip
-
-
-def test_times_of_feed_and_listing_are_not_compared() -> None:
-    """A version of the feed and a time of a listing say nothing about each other."""
-    known = {"a": Known(1, "a", False, 5, 10, version="v1")}
-    local = {"a": Local("a", "file", 10, clean=True)}
-    remote = {"a": Remote("a", False, 5, 10, modified=123)}
-    assert kinds(plan(remote, known, local, Options())) == []
 
 
 def test_one_of_two_names_that_the_disk_takes_for_the_same() -> None:

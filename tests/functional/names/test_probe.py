@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync.emulator import Emulator
+from ctera_direct_sync.emulator import Emulator, faults
 
 PROGRAM = Path(__file__).parents[3] / "tools" / "probe-portal.py"
 FOLDER = "/My Files/Quarterly Figures"
@@ -162,6 +162,15 @@ def test_a_portal_that_is_not_there(probe: Any) -> None:
     report = "\n".join(probe.report("http://127.0.0.1:9", "eve.adams", "x" * 5, FOLDER))
     assert "it failed: ConnectionError" in report
     assert "127.0.0.1" not in report
+
+
+def test_malformed_xml_fails_its_question_alone(probe: Any, portal: Emulator) -> None:
+    """WebDAV answers that are not XML cost two questions, and all others are answered."""
+    portal.faults.add("portal", call="PROPFIND", times=None, action=faults.replace(b"<d:prop"))
+    report = ask(probe, portal)
+    assert report.count("it failed: ParseError") == 2
+    assert "searchFilters: 200" in report
+    assert portal.accounts.open_sessions == 0
 
 
 def test_both_contexts_as_a_program(portal: Emulator) -> None:

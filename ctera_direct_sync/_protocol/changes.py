@@ -321,7 +321,7 @@ class ChangePages(Iterator[ChangePage]):
 
     Args:
         reader: Reads the pages.
-        fetch: Calls its `next_page`.
+        fetch: Calls its `next_page`. It is not called once the reading is complete.
     """
 
     def __init__(self, reader: ChangeReader, fetch: Callable[[], ChangePage | None]) -> None:
@@ -333,7 +333,8 @@ class ChangePages(Iterator[ChangePage]):
         before = self._reader.state
         try:
             if not self._done:
-                page = self._fetch()
+                # What came to its end ends, even if the Namespace was closed meanwhile.
+                page = None if self._reader.complete else self._fetch()
                 if page is not None:
                     return page
                 self._done = True

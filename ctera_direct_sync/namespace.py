@@ -239,25 +239,12 @@ class Namespace:
     ) -> Iterator[Entry]:
         """Fetch the first page of a listing, and return an iterator of all its entries."""
         self._check_open()
-        scopes = self._scopes
-        process = self._process
+        step = self._make_step(path)
         scope = CancelScope()
         pager = start(scope)
 
         def fetch() -> list[Entry]:
-            # A listing that waits for its consumer is under way as well: closing ends it.
-            if process != os.getpid():
-                raise _forked(path)
-            scopes.add(scope)
-            try:
-                if self._closed:
-                    raise Cancelled
-                return pager.next_page()
-            except Cancelled:
-                pass
-            finally:
-                scopes.discard(scope)
-            raise _cancelled(path)
+            return step(scope, pager.next_page)
 
         page = fetch()
 
@@ -505,26 +492,11 @@ class Namespace:
             ...     save(page.cursor)
         """
         reader = self._read_changes(cursor, folders, wait)
-        scopes = self._scopes
-        process = self._process
+        step = self._make_step(None)
 
         def fetch() -> ChangePage | None:
-            if reader.complete:
-                return None
-            if process != os.getpid():
-                raise _forked(None)
-            # A reading that waits for its consumer is under way as well: closing ends it.
             scope = CancelScope()
-            scopes.add(scope)
-            try:
-                if self._closed:
-                    raise Cancelled
-                return reader.next_page(scope)
-            except Cancelled:
-                pass
-            finally:
-                scopes.discard(scope)
-            raise _cancelled(None)
+            return step(scope, lambda: reader.next_page(scope))
 
         return ChangePages(reader, fetch)
 
@@ -631,6 +603,33 @@ class Namespace:
             except Cancelled:
                 pass
         raise _cancelled(path)
+
+    def _make_step(self, path: str | None) -> Callable[[CancelScope, Callable[[], T]], T]:
+        """Return what makes each call of an iteration, which belongs to this process.
+
+        An iteration that waits for its consumer is under way as well: closing ends it.
+
+        Args:
+            path: The path that the iteration is about, for errors.
+        """
+        scopes = self._scopes
+        process = self._process
+
+        def step(scope: CancelScope, call: Callable[[], T]) -> T:
+            if process != os.getpid():
+                raise _forked(path)
+            scopes.add(scope)
+            try:
+                if self._closed:
+                    raise Cancelled
+                return call()
+            except Cancelled:
+                pass
+            finally:
+                scopes.discard(scope)
+            raise _cancelled(path)
+
+        return step
 
     def _call_within(
         self, path: str | None, outer: CancelScope, call: Callable[[CancelScope], T]
@@ -816,8 +815,6 @@ def changes_within(
     reader = names._read_changes(cursor, folders, wait)
 
     def fetch() -> ChangePage | None:
-        if reader.complete:
-            return None
         if names._closed:
             raise _cancelled(None)
         return names._call_within(None, scope, reader.next_page)

@@ -238,6 +238,7 @@ class Probe:
             TypeError,
             KeyError,
             AttributeError,
+            ElementTree.ParseError,
         ) as error:
             # Its text may quote a URL.
             yield f"- it failed: {type(error).__name__}"

@@ -21,7 +21,7 @@ from ..types import Ancestor, ChangePage, Event
 from .calls import PortalCalls, Refused
 from .feed_cursor import FeedCursor
 from .messages import MalformedAnswer, read_boolean, read_integer, read_text
-from .names import read_time
+from .names import is_name, read_time
 
 __all__ = ["ChangePages", "ChangeReader", "Feed"]
 
@@ -321,7 +321,7 @@ class ChangePages(Iterator[ChangePage]):
 
     Args:
         reader: Reads the pages.
-        fetch: Calls its `next_page`.
+        fetch: Calls its `next_page`. It is not called once the reading is complete.
     """
 
     def __init__(self, reader: ChangeReader, fetch: Callable[[], ChangePage | None]) -> None:
@@ -333,7 +333,8 @@ class ChangePages(Iterator[ChangePage]):
         before = self._reader.state
         try:
             if not self._done:
-                page = self._fetch()
+                # What came to its end ends, even if the Namespace was closed meanwhile.
+                page = None if self._reader.complete else self._fetch()
                 if page is not None:
                     return page
                 self._done = True
@@ -461,7 +462,7 @@ def _read_ancestors(answer: Any, event: Event) -> list[Ancestor]:
         if read_boolean(item.get("deleted")):
             return []
         name, guid = read_text(item.get("name")), read_text(item.get("guid"))
-        if not guid or not name or name in (".", "..") or "/" in name or "\0" in name:
+        if not guid or name is None or not is_name(name):
             raise MalformedAnswer("an ancestor has no name or no guid")
         steps.append(Ancestor(name, guid, read_text(item.get("parent_guid"))))
     if not steps:
@@ -474,8 +475,10 @@ def _read_ancestors(answer: Any, event: Event) -> list[Ancestor]:
     # Portals of 2024 left the object itself out. It may have been moved since the event.
     is_known = len(steps) > 1 and steps[-1].parent_guid
     is_elsewhere = not is_known and event.parent_guid not in (None, steps[-1].guid)
-    if event.name is None or is_elsewhere or any(step.guid == event.guid for step in steps):
+    if is_elsewhere or any(step.guid == event.guid for step in steps):
         raise MalformedAnswer("the ancestors do not lead to the object")
+    if event.name is None or not is_name(event.name):
+        raise MalformedAnswer("neither the ancestors nor the event tell the object's name")
     return [*steps, Ancestor(event.name, event.guid, steps[-1].guid)]
 
 

@@ -11,14 +11,13 @@ from ..types import Ancestor, Entry, Event
 from .calls import PortalCalls, Refused
 from .changes import Feed
 from .messages import MalformedAnswer, read_text
-from .names import Names
+from .names import Names, is_name
 
 __all__ = ["EventPaths"]
 
 _USERS = "/Users"
 #: Where a user's view has the folders of others.
 _SHARED = "/Shared With Me"
-_STEPS = frozenset({"", ".", ".."})
 
 
 class EventPaths:
@@ -94,9 +93,7 @@ class EventPaths:
                 raise MalformedAnswer("a cloud folder is expected where it has something else")
             href = read_text(answer.get("webDavPartialUrl")) or ""
             parts = [unquote(part, errors="surrogateescape") for part in href.strip("/").split("/")]
-            if any(part in _STEPS or "/" in part for part in parts):
-                return None
-            return "/" + "/".join(parts)
+            return "/" + "/".join(parts) if all(map(is_name, parts)) else None
 
         try:
             return self._calls.get(f"/objs/{folder_id}", read, scope)

@@ -22,7 +22,7 @@ from ..types import CloudFolder, Entry, KeyPair, Token, Version
 from .calls import PortalCalls, Refused
 from .messages import MalformedAnswer, read_boolean, read_integer, read_text
 
-__all__ = ["Names", "Page", "Pager", "check_path", "join_path", "read_time"]
+__all__ = ["Names", "Page", "Pager", "check_path", "is_name", "join_path", "read_time"]
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -77,6 +77,11 @@ def check_path(path: Any) -> str:
 def join_path(folder: str, name: str) -> str:
     """Return the path of something in a folder."""
     return f"/{name}" if folder == "/" else f"{folder}/{name}"
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text from the portal can be a name: programs join names to folders of their disk."""
+    return text not in _STEPS and "/" not in text and "\0" not in text
 
 
 class _Paths:
@@ -608,7 +613,7 @@ class Names:
             raise MalformedAnswer("an entry has no name")
         if found is None and folder is None:
             raise MalformedAnswer("an entry has no path below this context")
-        if path is None and (name in _STEPS or "/" in name or "\0" in name):
+        if path is None and not is_name(name):
             raise MalformedAnswer("an entry's name leads elsewhere")
         is_folder = _need(read_boolean(item.get("isFolder")), "isFolder")
         info = item.get("cloudFolderInfo")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TypedDict, get_args
 
 Cipher = Literal["AES-CBC", "AES-GCM"]
@@ -144,6 +144,29 @@ class FileOptionsGiven(TypedDict, total=False):
     lz4: Mapping[str, Any]
     declared_compression: str | None
     direct: bool
+
+
+def check_option(
+    name: str,
+    value: object,
+    choices: Mapping[str, Sequence[object]],
+    positive: Collection[str],
+) -> None:
+    """Check the value of an option that is set while the emulator runs.
+
+    Args:
+        name: The name of the option.
+        value: Its value.
+        choices: What some options are one of.
+        positive: The options that are 1 or more, or None.
+
+    Raises:
+        ValueError: The option cannot have this value.
+    """
+    if name in choices:
+        _check_choice(name, value, choices[name])
+    if name in positive and isinstance(value, int) and value < 1:
+        raise ValueError(f"{name} must be 1 or more, or None, not {value!r}")
 
 
 def _check_choice(name: str, value: object, allowed: Sequence[object]) -> None:

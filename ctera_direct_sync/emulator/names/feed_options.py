@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, get_args
 
+from ..options import check_option
+
 Served = Literal["both", "admin", "none"]
 History = Literal["live", "deleted", "all"]
 RootEvents = Literal["none", "with-id", "without-id"]
@@ -103,11 +105,5 @@ class FeedOptions:
         """
         if name not in self.__dataclass_fields__:
             raise AttributeError(f"{name!r} is not an option of the change feed")
-        allowed = _CHOICES.get(name)
-        if allowed is not None and value not in allowed:
-            raise ValueError(
-                f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}"
-            )
-        if name in _POSITIVE and isinstance(value, int) and value < 1:
-            raise ValueError(f"{name} must be 1 or more, or None, not {value!r}")
+        check_option(name, value, _CHOICES, _POSITIVE)
         super().__setattr__(name, value)

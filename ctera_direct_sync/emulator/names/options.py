@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, get_args
 
+from ..options import check_option
 from .feed_options import FeedOptions
 
 SessionOver = Literal["302", "401", "html"]
@@ -20,6 +21,7 @@ _CHOICES = {
     "infinity": get_args(Infinity),
     "denied": get_args(Denied),
 }
+_POSITIVE = ("page_cap", "max_limit", "lock_after")
 
 
 @dataclasses.dataclass
@@ -107,11 +109,5 @@ class PortalOptions:
         """
         if name not in self.__dataclass_fields__:
             raise AttributeError(f"{name!r} is not an option of the portal")
-        allowed = _CHOICES.get(name)
-        if allowed is not None and value not in allowed:
-            raise ValueError(
-                f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}"
-            )
-        if name in ("page_cap", "max_limit", "lock_after") and isinstance(value, int) and value < 1:
-            raise ValueError(f"{name} must be 1 or more, or None, not {value!r}")
+        check_option(name, value, _CHOICES, _POSITIVE)
         super().__setattr__(name, value)

@@ -33,6 +33,14 @@ def _environment(portal: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def account(portal: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the portal's user into the environment, in the user's own view."""
+    monkeypatch.delenv("CTERA_DIRECT_CONTEXT", raising=False)
+    monkeypatch.setenv("CTERA_DIRECT_USERNAME", portal.username)
+    monkeypatch.setenv("CTERA_DIRECT_PASSWORD", portal.password)
+
+
+@pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run a command in this process: exit code, standard output, standard error."""
 

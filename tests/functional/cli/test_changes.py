@@ -20,6 +20,8 @@ from .conftest import finished, started
 
 Run = Callable[..., tuple[int, str, str]]
 
+pytestmark = pytest.mark.usefixtures("account")
+
 TREE: dict[str, Any] = {"a.txt": b"alpha", "docs": {"two\nlines": b"1", "b.txt": b"beta"}}
 
 
@@ -28,13 +30,6 @@ def portal() -> Iterator[Emulator]:
     """A portal whose user's folder My Files holds TREE."""
     with Emulator(tree=TREE) as emulator:
         yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _account(portal: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CTERA_DIRECT_CONTEXT", raising=False)
-    monkeypatch.setenv("CTERA_DIRECT_USERNAME", portal.username)
-    monkeypatch.setenv("CTERA_DIRECT_PASSWORD", portal.password)
 
 
 def names_in(out: str) -> list[str]:

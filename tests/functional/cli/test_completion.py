@@ -48,11 +48,9 @@ def portal() -> Iterator[Emulator]:
 
 
 @pytest.fixture(autouse=True)
-def _account(portal: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _shell(account: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("CTERA_DIRECT_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setenv("CTERA_DIRECT_USERNAME", portal.username)
-    monkeypatch.setenv("CTERA_DIRECT_PASSWORD", portal.password)
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
 

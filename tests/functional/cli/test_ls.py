@@ -43,9 +43,7 @@ def portal() -> Iterator[Emulator]:
 
 
 @pytest.fixture(autouse=True)
-def _account(portal: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CTERA_DIRECT_USERNAME", portal.username)
-    monkeypatch.setenv("CTERA_DIRECT_PASSWORD", portal.password)
+def _terminal(account: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
 

@@ -13,6 +13,8 @@ from ctera_direct_sync.emulator import Emulator
 
 Run = Callable[..., tuple[int, str, str]]
 
+pytestmark = pytest.mark.usefixtures("account")
+
 FOLDER = "/My Files/reports"
 TREE: dict[str, Any] = {
     "reports": {
@@ -31,13 +33,6 @@ def portal() -> Iterator[Emulator]:
     """A portal whose user's folder My Files holds TREE."""
     with Emulator(tree=TREE) as emulator:
         yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _account(portal: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CTERA_DIRECT_CONTEXT", raising=False)
-    monkeypatch.setenv("CTERA_DIRECT_USERNAME", portal.username)
-    monkeypatch.setenv("CTERA_DIRECT_PASSWORD", portal.password)
 
 
 def test_ls(run: Run) -> None:

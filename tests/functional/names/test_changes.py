@@ -368,6 +368,8 @@ def test_path_in_an_administrators_view(portal, make_names):
     assert admin.stat(expected).file_id == event.file_id
     for action in (
         faults.answer(lambda value: {**value, "webDavPartialUrl": None}),
+        faults.answer(lambda value: {**value, "webDavPartialUrl": "Users/Ann/../Te%20am"}),
+        faults.answer(lambda value: {**value, "webDavPartialUrl": "Users/Ann/Te%00am"}),
         faults.status(404, {}, b'{"msg": "no"}'),
     ):
         portal.faults.add("portal", call="objs", action=action)

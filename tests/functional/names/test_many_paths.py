@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -17,6 +18,9 @@ from ctera_direct_sync.emulator import Emulator, faults
 
 COUNT = 2000
 ITEMS = [(f"/My Files/many/{n:04}", f"{n:04}") for n in range(COUNT)]
+
+# On Windows, os.kill with SIGINT ends the process.
+sends_a_signal = pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 
 
 @pytest.fixture
@@ -110,38 +114,37 @@ def test_closing_ends_a_listing(
     assert [each for each in os.listdir(tmp_path) if not each.startswith(".")] == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@contextlib.contextmanager
+def interrupted_at_lookup(portal: Emulator) -> Iterator[None]:
+    """Press Ctrl-C once the portal is asked for entries, and expect that it ends the block."""
+    fault = portal.faults.add("portal", call="fetchResources", times=None, action=faults.stall())
+
+    def interrupt() -> None:
+        assert fault.entered.wait(30)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        yield
+    thread.join(30)
+
+
+@sends_a_signal
 def test_interrupt_ends_a_listing(
     no_collector: None, portal: Emulator, client: DirectIO, tmp_path: Path
 ) -> None:
     """Ctrl-C during the listing ends the call at once."""
-    fault = portal.faults.add("portal", call="fetchResources", times=None, action=faults.stall())
-
-    def interrupt() -> None:
-        assert fault.entered.wait(30)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at_lookup(portal):
         client.download_many(ITEMS, tmp_path)
-    thread.join(30)
     assert [each for each in os.listdir(tmp_path) if not each.startswith(".")] == []
 
 
+@sends_a_signal
 def test_interrupt_ends_a_lookup(no_collector: None, portal: Emulator, client: DirectIO) -> None:
     """Ctrl-C while a single path is looked up ends the call at once."""
-    fault = portal.faults.add("portal", call="fetchResources", times=None, action=faults.stall())
-
-    def interrupt() -> None:
-        assert fault.entered.wait(30)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at_lookup(portal):
         client.metadata(ITEMS[0][0])
-    thread.join(30)
     portal.faults.clear()
     assert client.metadata(ITEMS[0][0]).size == 0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync.emulator import Emulator
+from ctera_direct_sync.emulator import Emulator, faults
 
 PROGRAM = Path(__file__).parents[3] / "tools" / "probe-portal.py"
 FOLDER = "/My Files/Quarterly Figures"
@@ -52,6 +52,8 @@ def portal() -> Any:
             "eve.adams", "pa55-w0rd", full_name="Eve Adams", role="ReadWriteAdmin"
         )
         emulator.tree.add_cloud_folder("My Files", {"Quarterly Figures": FILES}, owner="eve.adams")
+        # The long poll of each report would take two seconds.
+        emulator.portal_options.feed.poll = "at-once"
         yield emulator
 
 
@@ -136,6 +138,7 @@ def test_what_the_portal_does(
 
 def test_it_only_reads(probe: Any, portal: Emulator) -> None:
     """Nothing is created, changed or deleted, one password is sent, and the session is ended."""
+    portal.portal_options.feed.poll = "wait"
     report = ask(probe, portal, access_key_id=portal.access_key_id)
     calls = {(record.method, record.call) for record in portal.requests}
     assert {call for method, call in calls if method == "POST"} <= {
@@ -146,6 +149,7 @@ def test_it_only_reads(probe: Any, portal: Emulator) -> None:
     assert portal.accounts.open_sessions == 0
     assert "/directio answers 200" in report
     assert "v1 with an access key ID: 200" in report
+    assert "longpoll with timeout 2000: 200, application/json, JSON, after" in report
     assert_anonymous(report, portal)
 
 
@@ -162,6 +166,15 @@ def test_a_portal_that_is_not_there(probe: Any) -> None:
     report = "\n".join(probe.report("http://127.0.0.1:9", "eve.adams", "x" * 5, FOLDER))
     assert "it failed: ConnectionError" in report
     assert "127.0.0.1" not in report
+
+
+def test_malformed_xml_fails_its_question_alone(probe: Any, portal: Emulator) -> None:
+    """WebDAV answers that are not XML cost two questions, and all others are answered."""
+    portal.faults.add("portal", call="PROPFIND", times=None, action=faults.replace(b"<d:prop"))
+    report = ask(probe, portal)
+    assert report.count("it failed: ParseError") == 2
+    assert "searchFilters: 200" in report
+    assert portal.accounts.open_sessions == 0
 
 
 def test_both_contexts_as_a_program(portal: Emulator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 from typing import Any
@@ -482,3 +483,12 @@ def test_wrong_ancestors(steps):
     """A way that cannot be right is an error, and never a path."""
     with pytest.raises(NamespaceError, match="cannot be read"):
         make_feed(Script(*[answer(steps)] * (RETRIES + 1))).ancestors(EVENT, CancelScope())
+
+
+@pytest.mark.parametrize("name", [".", "..", "../a", "a/b", "/", "", "a\0b"])
+def test_event_whose_name_leads_elsewhere(name):
+    """Ancestors that leave the object out are completed by the event's name only if it is one."""
+    event = dataclasses.replace(EVENT, name=name)
+    script = Script(*[answer(WAY[:2])] * (RETRIES + 1))
+    with pytest.raises(NamespaceError, match="cannot be read"):
+        make_feed(script).ancestors(event, CancelScope())

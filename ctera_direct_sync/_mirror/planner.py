@@ -22,13 +22,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Callable, Literal, NamedTuple
 
+from .deletion import Deletion
 from .local_names import OWN_FOLDER, find_problem
 from .values import Known, Local, Remote, is_below, is_same_content, parents_of, split
 
 __all__ = ["Deletion", "Options", "Plan", "Step", "StepKind", "conflict_name", "plan"]
-
-Deletion = Literal["trash", "remove", "keep"]
-"""What happens to files that the portal deleted."""
 
 StepKind = Literal[
     "conflict", "trash", "remove", "move", "mkdir", "rmdir", "fetch", "compare", "adopt", "forget"

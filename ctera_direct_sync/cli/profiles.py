@@ -29,20 +29,21 @@ from .._base.profiles import (
 )
 from .._readers.folders import Folder, ForeignFileError
 from .._readers.locks import LockedFile
+from ..namespace import Namespace
+from ..settings import Settings
 from ..types import Token
 from .errors import UsageError
 
 __all__ = [
     "COMPLETION_MARK",
-    "Account",
     "Profile",
     "ProfileError",
     "ProfileStore",
     "Stored",
     "choose_keys",
     "choose_portal",
-    "find_account",
     "full_url",
+    "open_namespace",
 ]
 
 _LOCK = ".lock"
@@ -230,17 +231,6 @@ def full_url(text: str) -> str:
 # --- the profile that --profile names ------------------------------------------------------------------
 
 
-class Account(NamedTuple):
-    """Who signs in to look up paths."""
-
-    username: str
-    """The user name."""
-    password: Token
-    """The password."""
-    context: str | None
-    """The view: "ServicesPortal" or "admin"; None: that of the environment, or the default one."""
-
-
 def choose_portal(options: argparse.Namespace) -> None:
     """Replace the endpoint by a whole URL: the option's, or that of the profile given by --profile.
 
@@ -278,15 +268,29 @@ def choose_keys(options: argparse.Namespace) -> None:
         options.access = None
 
 
-def find_account(options: argparse.Namespace, username: str | None = None) -> Account | None:
-    """Return the account for the profile given by --profile. None: the library finds the account.
+def open_namespace(
+    options: argparse.Namespace,
+    settings: Settings,
+    user: str | None = None,
+    context: str | None = None,
+) -> Namespace:
+    """Return the view of the portal that the options name.
+
+    Args:
+        options: Those of the command, with the endpoint that `choose_portal` has found.
+        settings: The settings of the view.
+        user: The user name. None: that of the environment or the profile.
+        context: "ServicesPortal" or "admin". None: that of the environment or the profile.
 
     Raises:
-        ValueError: There is none, or the profile cannot be read.
+        MissingAccountError: The user name or the password is given nowhere.
+        ValueError: Something is malformed, or the profile cannot be read.
     """
-    if not options.profile:
-        return None
-    account = choose_account(options.endpoint, username, None, profile_name=options.profile)
-    assert isinstance(account.credentials, Password)
-    context = None if os.environ.get("CTERA_DIRECT_CONTEXT") else account.context
-    return Account(*account.credentials, context)
+    password = None
+    if options.profile:
+        account = choose_account(options.endpoint, user, None, profile_name=options.profile)
+        assert isinstance(account.credentials, Password)
+        user, password = account.credentials
+        if not os.environ.get("CTERA_DIRECT_CONTEXT"):
+            context = context or account.context
+    return Namespace(options.endpoint, user, password, context=context, settings=settings)

@@ -19,6 +19,7 @@ from fsspec.config import apply_config
 from fsspec.json import FilesystemJSONEncoder
 from fsspec.spec import AbstractFileSystem
 
+from .._base.portal_address import DEFAULT_PORTS
 from .._core import core_of
 from ..client import DirectIO
 from ..settings import Endpoint, Settings
@@ -46,7 +47,6 @@ _MISTYPED = 0.85
 _SECRET_WORDS = ("key", "secret", "token", "password", "bearer")
 _PORTAL_VARIABLE = "CTERA_DIRECT_URL"
 _VARIABLE_PREFIXES = ("ctera_direct_", "cterasdk.io.direct.")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 #: The key of digests of secrets, so that the digests tell nothing outside of this process.
 _SALT = os.urandom(32)
 
@@ -77,7 +77,7 @@ class PortalHost(NamedTuple):
         """Return host and port of a portal's URL, or None if it is malformed."""
         scheme, separator, rest = baseurl.strip().partition("://")
         scheme = scheme.lower()
-        if not separator or scheme not in _DEFAULT_PORTS:
+        if not separator or scheme not in DEFAULT_PORTS:
             return None
         return cls._parsed(rest.partition("/")[0], scheme)
 
@@ -90,7 +90,7 @@ class PortalHost(NamedTuple):
             return None
         if not parts.hostname or parts.netloc != text or "@" in text:
             return None
-        return cls(parts.hostname, _DEFAULT_PORTS[scheme] if port is None else port, scheme)
+        return cls(parts.hostname, DEFAULT_PORTS[scheme] if port is None else port, scheme)
 
     def is_named(self, text: str) -> bool:
         """Return whether host and port of a `ctera://` URL mean this portal."""
@@ -99,7 +99,7 @@ class PortalHost(NamedTuple):
     def __str__(self) -> str:
         """Return host and port as paths hold them: without a default port."""
         name = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return name if self.port == _DEFAULT_PORTS[self.scheme] else f"{name}:{self.port}"
+        return name if self.port == DEFAULT_PORTS[self.scheme] else f"{name}:{self.port}"
 
 
 class _DistinctToken(Token):

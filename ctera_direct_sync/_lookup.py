@@ -8,6 +8,8 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+from urllib3.util import parse_url
+
 from ._base.account import MissingAccountError
 from ._base.cancellation import CancelScope, SingleFlight
 from ._base.portal_address import PortalAddress
@@ -221,8 +223,10 @@ def _origin(baseurl: str) -> tuple[str, str, int]:
     address = PortalAddress.of(baseurl)
     assert address is not None  # The client and the Namespace have checked their URLs.
     host = address.host.rstrip(".")
-    with contextlib.suppress(UnicodeError):
-        host = host.encode("idna").decode("ascii")
+    if not host.isascii():
+        # As requests connects. Python's codec "idna" (RFC 3490) takes another host for the same one.
+        with contextlib.suppress(ValueError):
+            host = parse_url(f"https://{host}").host or host
     return address.scheme, host, address.port
 
 

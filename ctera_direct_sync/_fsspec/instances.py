@@ -1,7 +1,7 @@
 """How a `ctera://` file system gets its portal, its keys and its client.
 
 fsspec keeps an instance for each thread and each set of options. The metaclass here makes the portal a
-part of that set, if it comes from the URL, from `baseurl` or from the environment.
+part of that set, be it from the URL, `baseurl`, the environment or the profile.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fsspec.config import apply_config
 from fsspec.json import FilesystemJSONEncoder
 from fsspec.spec import AbstractFileSystem
 
+from .._base.credentials import find_baseurl
 from .._base.portal_address import DEFAULT_PORTS
 from .._core import core_of
 from ..client import DirectIO
@@ -197,12 +198,13 @@ def _refuse_mistyped(options: Mapping[str, Any]) -> None:
 
 
 def _name_portal(options: dict[str, Any]) -> None:
-    """Replace the option `host` by `baseurl`, or take that from the environment.
+    """Replace the option `host` by `baseurl`, or take that from the environment or the profile.
 
     So an instance is found by its portal, and its pickle or JSON names the portal.
 
     Raises:
-        ValueError: `host` and `baseurl` differ, or the environment's keys are for another portal.
+        ValueError: `host` and `baseurl` differ, the environment's keys are for another portal, or the
+            portal is named nowhere.
     """
     host, baseurl = options.pop("host", None) or None, options.get("baseurl")
     known = os.environ.get(_PORTAL_VARIABLE)
@@ -215,14 +217,12 @@ def _name_portal(options: dict[str, Any]) -> None:
                 f"the URL is of portal {host}, but baseurl is of {portal}: give the baseurl of {host}"
             )
     elif host is None:
-        baseurl = known
+        baseurl = find_baseurl(None)
     else:
         # The variable may say what a ctera:// URL cannot: http, or a path.
-        portal = PortalHost.of(known) if known else None
-        same = portal is not None and portal.is_named(host)
-        baseurl = known if same else f"https://{host.lower()}"
-    if baseurl is None:
-        return
+        portal = PortalHost.of(known or "")
+        is_same = portal is not None and portal.is_named(host)
+        baseurl = known if known and is_same else f"https://{host.lower()}"
     options["baseurl"] = baseurl.strip()
     if known and not (options.get("access_key_id") or options.get("bearer")):
         portal, owner = PortalHost.of(baseurl), PortalHost.of(known)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ctera_direct_sync.emulator import Emulator, faults
+from tests.support.file_systems import variables_of
 from tests.support.mirror_portal import local_files
 
 COMMAND = [sys.executable, "-m", "ctera_direct_sync", "mirror", "/My Files"]
@@ -20,14 +21,7 @@ COMMAND = [sys.executable, "-m", "ctera_direct_sync", "mirror", "/My Files"]
 
 def environment(portal: Emulator) -> dict[str, str]:
     """Return the environment of a command for a portal."""
-    return {
-        **os.environ,
-        "CTERA_DIRECT_URL": portal.url,
-        "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
-        "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
-        "CTERA_DIRECT_USERNAME": portal.username,
-        "CTERA_DIRECT_PASSWORD": portal.password,
-    }
+    return {**os.environ, **variables_of(portal)}
 
 
 @pytest.mark.slow

@@ -32,7 +32,6 @@ from ._base.observer import Observer
 from ._base.retry import RetryPolicy
 from ._engine.engine import Engine
 from ._lookup import FolderLookup, Lookup, as_path, id_of, label_of
-from ._mirror.downloads import download_to
 from ._net.log_filter import install_log_filter
 from ._net.session import HTTPSession, SessionPool
 from ._net.tls import TLS
@@ -579,6 +578,8 @@ class ClientCore:
         scope: CancelScope,
         progress: Progress | None,
     ) -> int:
+        from ._mirror.downloads import download_to
+
         with self._cancelled_if_closed():
             return download_to(self.whole(self.block_list(file, scope)), place, scope, progress)
 

@@ -7,10 +7,12 @@ import errno
 import operator
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
+
+from urllib3.util import parse_url
 
 from ._base.account import MissingAccountError
 from ._base.cancellation import CancelScope, SingleFlight
+from ._base.portal_address import PortalAddress
 from ._protocol.names import check_path
 from .exceptions import (
     IsAFolderError,
@@ -29,8 +31,6 @@ __all__ = ["FolderLookup", "Lookup", "as_path", "id_of", "label_of"]
 _MIN_LISTED = 3
 #: Failures that a lookup of each path would meet as well.
 _PORTALS_OWN = (LoginError, NamespaceConnectionError)
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def as_path(file: Any) -> str | None:
@@ -110,7 +110,7 @@ class Lookup:
     def __init__(self, baseurl: str, settings: Settings, given: Namespace | None) -> None:
         if given is not None and not isinstance(given, Namespace):
             raise TypeError("namespace is a Namespace, or None")
-        if given is not None and _address(given.baseurl) != _address(baseurl):
+        if given is not None and _origin(given.baseurl) != _origin(baseurl):
             # The same number would be another file, or one that the user may not read.
             raise ValueError(
                 f"namespace is of {given.baseurl}, but the client of {baseurl}: pass a Namespace of "
@@ -218,14 +218,16 @@ def named(entry: Entry, path: str) -> int:
     return NamedFileID(id_of(entry), path)
 
 
-def _address(baseurl: str) -> tuple[str, str, int]:
+def _origin(baseurl: str) -> tuple[str, str, int]:
     """Return scheme, host and port of a portal's URL, each in one spelling."""
-    parts = urlsplit(baseurl.strip())
-    host = (parts.hostname or "").rstrip(".")
-    with contextlib.suppress(UnicodeError):
-        host = host.encode("idna").decode("ascii")
-    port = parts.port
-    return parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port
+    address = PortalAddress.of(baseurl)
+    assert address is not None  # The client and the Namespace have checked their URLs.
+    host = address.host.rstrip(".")
+    if not host.isascii():
+        # As requests connects. Python's codec "idna" (RFC 3490) takes another host for the same one.
+        with contextlib.suppress(ValueError):
+            host = parse_url(f"https://{host}").host or host
+    return address.scheme, host, address.port
 
 
 def _parent(path: str) -> str:

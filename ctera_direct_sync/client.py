@@ -14,7 +14,7 @@ from typing import Any, Callable
 import requests
 
 from ._core import ClientCore
-from ._mirror.planner import Deletion
+from ._mirror.deletion import Deletion
 from ._readers.batch import BatchProgress, Item
 from ._readers.download import Progress, Target
 from ._readers.file import DirectFile

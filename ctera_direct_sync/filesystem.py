@@ -79,8 +79,8 @@ class CteraFileSystem(FolderFileSystem, metaclass=Instances):
             another portal is a ValueError.
         secret_access_key: As `access_key_id`.
         bearer: As `access_key_id`.
-        username: The user name for paths of names, or else that in the environment, as for `Namespace`.
-            With neither, `bearer` signs in.
+        username: The user name for paths of names, or else that in the environment or in the profile,
+            as for `Namespace`. `bearer` signs in if neither option nor environment name a user.
         password: The password.
         context: "ServicesPortal" or "admin", as for `Namespace`.
         settings: A `Settings`, or a mapping of its names, such as `{"memory": 2**25}`.
@@ -127,7 +127,7 @@ class CteraFileSystem(FolderFileSystem, metaclass=Instances):
         self._client = shared_client(
             DirectIO(baseurl, access_key_id, secret_access_key, bearer, settings=chosen)
         )
-        # The metaclass made a baseurl of host, baseurl or environment, and DirectIO checked it.
+        # The metaclass has found a baseurl, and DirectIO has checked it.
         portal = PortalHost.of(baseurl or "")
         assert baseurl is not None and portal is not None
         self._portal = portal
@@ -137,7 +137,18 @@ class CteraFileSystem(FolderFileSystem, metaclass=Instances):
             *(baseurl, username, password, bearer, context, chosen),
             use_environment=is_environment_of(portal),
         )
-        self._names = None if namespace is None else PortalNames(namespace, self.host)
+        self._known_names = None if namespace is None else PortalNames(namespace, self.host)
+        self._view = baseurl, context, chosen
+
+    def _stored_names(self) -> PortalNames | None:
+        # Asked again, since this may be much later.
+        if not is_environment_of(self._portal):
+            return None
+        baseurl, context, settings = self._view
+        namespace = shared_names(
+            *(baseurl, None, None, None, context, settings), use_environment=True, use_profile=True
+        )
+        return None if namespace is None else PortalNames(namespace, self.host)
 
     def to_dict(self, **options: Any) -> dict[str, Any]:
         """Return fsspec's dictionary, without the keys. The process that reads it has keys of its own."""

@@ -6,7 +6,6 @@ import os
 from typing import NamedTuple, Union
 
 from ..types import Token
-from .profiles import find_profile
 
 __all__ = [
     "Account",
@@ -135,6 +134,8 @@ def choose_account(
     password = password or from_environment("CTERA_DIRECT_PASSWORD")
     context = None
     if not username or not password:
+        from .profiles import find_profile
+
         stored = find_profile(baseurl, profile_name)
         advice = stored.advice
         if stored.profile is not None:

@@ -7,7 +7,6 @@ import os
 from urllib.parse import urlsplit
 
 from ..types import Token
-from .profiles import find_profile
 
 __all__ = ["check_baseurl", "find_baseurl", "find_credentials", "warn_unprotected"]
 
@@ -41,6 +40,8 @@ def find_baseurl(baseurl: str | None, profile_name: str | None = None) -> str:
     found = baseurl or _from_environment("baseurl")
     if found:
         return str(found)
+    from .profiles import find_profile
+
     stored = find_profile(None, profile_name)
     if stored.profile is None:
         raise ValueError(f"baseurl is missing: pass it, or set CTERA_DIRECT_URL, {stored.advice}")
@@ -89,6 +90,8 @@ def find_credentials(
         return _check_printable("bearer", bearer), Token(secret) if secret else None
     secret = secret_access_key or _from_environment("secret_access_key")
     if not access_key_id and not secret:
+        from .profiles import find_profile
+
         stored = find_profile(baseurl, profile_name)
         keys, advice = stored.secrets(), f", {stored.advice}"
         access_key_id, secret = keys.get("access_key_id"), keys.get("secret_access_key")

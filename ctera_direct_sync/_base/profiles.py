@@ -11,9 +11,9 @@ import json
 import os
 import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 from ..types import Token
+from .portal_address import PortalAddress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,6 @@ _FOLDER_VARIABLE = "CTERA_DIRECT_CONFIG_DIR"
 #: The service under which the keyring has the secrets.
 KEYRING_SERVICE = "ctera-direct-sync"
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _CONTEXTS = ("ServicesPortal", "admin")
 
 # A named pipe in the file's place must not make the process wait.
@@ -217,7 +216,7 @@ def _is_sound(profile: Profile) -> bool:
     return (
         all(isinstance(text, str) for text in profile[:3])
         and isinstance(profile.in_keyring, bool)
-        and _portal_of(profile.url) is not None
+        and PortalAddress.of(profile.url) is not None
         and bool(profile.username)
         and profile.context in _CONTEXTS
     )
@@ -299,25 +298,10 @@ def load_keyring() -> Any:
 # --- the profile that fills in -------------------------------------------------------------------------
 
 
-def _portal_of(url: str) -> tuple[str, str, int, str] | None:
-    """Return scheme, host, port and path of a portal's URL, or None if it is malformed."""
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError:
-        return None
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
-        return None
-    if parts.query or parts.fragment:
-        return None
-    port = _DEFAULT_PORTS[parts.scheme] if port is None else port
-    return parts.scheme, parts.hostname, port, parts.path.rstrip("/")
-
-
 def is_same_portal(url: str, other: str) -> bool:
     """Return whether two URLs are of the same portal: scheme, host, port and path are equal."""
-    portal = _portal_of(url)
-    return portal is not None and portal == _portal_of(other)
+    address = PortalAddress.of(url)
+    return address is not None and address == PortalAddress.of(other)
 
 
 class StoredProfile(NamedTuple):

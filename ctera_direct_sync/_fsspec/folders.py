@@ -299,10 +299,9 @@ class FolderFileSystem(RangeFileSystem):
         A path that this does not find is looked up when it is read, which raises the right error.
         """
         unknown = [path for path, info in infos.items() if info is None and self._is_named(path)]
-        if self._names is None or not unknown:
-            return
-        if self.dircache.use_listings_cache:
+        if not unknown or self.dircache.use_listings_cache:
             return  # What is looked up next finds kept listings.
+        assert self._names is not None
         infos.update(self._names.find_all(unknown))
 
 

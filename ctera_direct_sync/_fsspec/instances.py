@@ -1,7 +1,7 @@
 """How a `ctera://` file system gets its portal, its keys and its client.
 
 fsspec keeps an instance for each thread and each set of options. The metaclass here makes the portal a
-part of that set, if it comes from the URL, from `baseurl` or from the environment.
+part of that set, be it from the URL, `baseurl`, the environment or the profile.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from fsspec.config import apply_config
 from fsspec.json import FilesystemJSONEncoder
 from fsspec.spec import AbstractFileSystem
 
+from .._base.credentials import find_baseurl
+from .._base.portal_address import DEFAULT_PORTS
 from .._core import core_of
 from ..client import DirectIO
 from ..settings import Endpoint, Settings
@@ -46,7 +48,6 @@ _MISTYPED = 0.85
 _SECRET_WORDS = ("key", "secret", "token", "password", "bearer")
 _PORTAL_VARIABLE = "CTERA_DIRECT_URL"
 _VARIABLE_PREFIXES = ("ctera_direct_", "cterasdk.io.direct.")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 #: The key of digests of secrets, so that the digests tell nothing outside of this process.
 _SALT = os.urandom(32)
 
@@ -77,7 +78,7 @@ class PortalHost(NamedTuple):
         """Return host and port of a portal's URL, or None if it is malformed."""
         scheme, separator, rest = baseurl.strip().partition("://")
         scheme = scheme.lower()
-        if not separator or scheme not in _DEFAULT_PORTS:
+        if not separator or scheme not in DEFAULT_PORTS:
             return None
         return cls._parsed(rest.partition("/")[0], scheme)
 
@@ -90,7 +91,7 @@ class PortalHost(NamedTuple):
             return None
         if not parts.hostname or parts.netloc != text or "@" in text:
             return None
-        return cls(parts.hostname, _DEFAULT_PORTS[scheme] if port is None else port, scheme)
+        return cls(parts.hostname, DEFAULT_PORTS[scheme] if port is None else port, scheme)
 
     def is_named(self, text: str) -> bool:
         """Return whether host and port of a `ctera://` URL mean this portal."""
@@ -99,7 +100,7 @@ class PortalHost(NamedTuple):
     def __str__(self) -> str:
         """Return host and port as paths hold them: without a default port."""
         name = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return name if self.port == _DEFAULT_PORTS[self.scheme] else f"{name}:{self.port}"
+        return name if self.port == DEFAULT_PORTS[self.scheme] else f"{name}:{self.port}"
 
 
 class _DistinctToken(Token):
@@ -197,12 +198,13 @@ def _refuse_mistyped(options: Mapping[str, Any]) -> None:
 
 
 def _name_portal(options: dict[str, Any]) -> None:
-    """Replace the option `host` by `baseurl`, or take that from the environment.
+    """Replace the option `host` by `baseurl`, or take that from the environment or the profile.
 
     So an instance is found by its portal, and its pickle or JSON names the portal.
 
     Raises:
-        ValueError: `host` and `baseurl` differ, or the environment's keys are for another portal.
+        ValueError: `host` and `baseurl` differ, the environment's keys are for another portal, or the
+            portal is named nowhere.
     """
     host, baseurl = options.pop("host", None) or None, options.get("baseurl")
     known = os.environ.get(_PORTAL_VARIABLE)
@@ -215,14 +217,12 @@ def _name_portal(options: dict[str, Any]) -> None:
                 f"the URL is of portal {host}, but baseurl is of {portal}: give the baseurl of {host}"
             )
     elif host is None:
-        baseurl = known
+        baseurl = find_baseurl(None)
     else:
         # The variable may say what a ctera:// URL cannot: http, or a path.
-        portal = PortalHost.of(known) if known else None
-        same = portal is not None and portal.is_named(host)
-        baseurl = known if same else f"https://{host.lower()}"
-    if baseurl is None:
-        return
+        portal = PortalHost.of(known or "")
+        is_same = portal is not None and portal.is_named(host)
+        baseurl = known if known and is_same else f"https://{host.lower()}"
     options["baseurl"] = baseurl.strip()
     if known and not (options.get("access_key_id") or options.get("bearer")):
         portal, owner = PortalHost.of(baseurl), PortalHost.of(known)

@@ -54,7 +54,22 @@ class ListedFileSystem(ReadOnlyFileSystem):
     _listings: OrderedDict[int, Listed]
     _max_listings: int | None
     _expiry: float | None
-    _names: PortalNames | None
+    #: None: no account is known so far.
+    _known_names: PortalNames | None
+
+    @property
+    def _names(self) -> PortalNames | None:
+        """What looks up paths of names. None: there is no account.
+
+        Only a path of names may ask for it: it may read the stored profile, and unlock the keyring.
+        """
+        if self._known_names is None:
+            self._known_names = self._stored_names()
+        return self._known_names
+
+    def _stored_names(self) -> PortalNames | None:
+        """Return what looks up paths of names with the account of the stored profile, or None."""
+        raise NotImplementedError
 
     @property
     def client(self) -> DirectIO:
@@ -104,7 +119,7 @@ class ListedFileSystem(ReadOnlyFileSystem):
     def _is_named(self, path: str) -> bool:
         """Return whether a path is one of names, and there is an account to look it up by."""
         first = self._own_path(path)[len(self.host) + 1 :].partition("/")[0]
-        return self._names is not None and not is_file_id(first)
+        return not is_file_id(first) and self._names is not None
 
     def _named(self, path: str, *, fresh: bool = False) -> dict[str, Any]:
         """Return what the portal says of a path of names."""
@@ -149,11 +164,11 @@ class ListedFileSystem(ReadOnlyFileSystem):
             within: The path without the host.
         """
         first = within.partition("/")[0]
-        if self._names is None and first and not is_file_id(first):
+        if first and not is_file_id(first) and self._names is None:
             raise LoginError(
                 "this is not <file_id>[/name.ext] but a path of names, which is looked up with an "
-                "account: give username and password as storage_options, or set "
-                "CTERA_DIRECT_USERNAME and CTERA_DIRECT_PASSWORD",
+                "account: give username and password as storage_options, set "
+                "CTERA_DIRECT_USERNAME and CTERA_DIRECT_PASSWORD, or run ctera-direct login",
                 f"/{within}",
             )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from fsspec.utils import tokenize
 
+from .._base.account import MissingAccountError, Password, choose_account, from_environment
 from .._base.cancellation import CancelScope
 from ..exceptions import NamespaceError, PathNotFoundError
 from ..namespace import Namespace, find_within
@@ -37,6 +38,7 @@ def shared_names(
     settings: Settings | None,
     *,
     use_environment: bool,
+    use_profile: bool = False,
 ) -> Namespace | None:
     """Return the Namespace of an account, or None without an account.
 
@@ -47,16 +49,27 @@ def shared_names(
         bearer: A bearer token, which counts if there is no user name.
         context: The view, or None for the default one.
         settings: Settings, or None for the default ones.
-        use_environment: Whether an account in the environment is one of this portal.
+        use_environment: Whether an account in the environment is one of this portal. If not, the profile
+            does not count either: to read it would be to read the environment.
+        use_profile: Whether the stored profile is read if user name and password are missing. It is
+            read anyway if one of the two is missing.
 
     Raises:
-        ValueError: One half of the account is missing, or an argument is malformed.
+        ValueError: One half of the account is missing, an argument is malformed, or the profile that is
+            needed cannot be read.
     """
     # A traceback may show these.
     password, bearer = password and Token(password), bearer and Token(bearer)
     if use_environment:
         username = username or os.environ.get("CTERA_DIRECT_USERNAME")
-        password = password or _hidden(os.environ.get("CTERA_DIRECT_PASSWORD"))
+        password = password or from_environment("CTERA_DIRECT_PASSWORD")
+        if bool(username) != bool(password) or (use_profile and not username):
+            with contextlib.suppress(MissingAccountError):
+                account = choose_account(baseurl, username, password)
+                assert isinstance(account.credentials, Password)
+                username, password = account.credentials
+                if not os.environ.get("CTERA_DIRECT_CONTEXT"):
+                    context = context or account.context
     if not username and not password:
         if not bearer:
             return None
@@ -76,10 +89,6 @@ def shared_names(
     if found.closed:
         found = portal_names[key] = made
     return found
-
-
-def _hidden(value: str | None) -> Token | None:
-    return Token(value) if value else None
 
 
 class PortalNames:

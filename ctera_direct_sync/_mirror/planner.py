@@ -23,6 +23,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Callable, Literal, NamedTuple
 
+from .deletion import Deletion
 from .local_names import find_problem
 from .values import Known, Local, Remote, is_below, is_same_content, join, parents_of, split
 
@@ -36,9 +37,6 @@ __all__ = [
     "conflict_paths",
     "plan",
 ]
-
-Deletion = Literal["trash", "remove", "keep"]
-"""What happens to files that the portal deleted."""
 
 StepKind = Literal[
     "conflict", "trash", "remove", "move", "mkdir", "rmdir", "fetch", "compare", "adopt", "forget"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from requests.utils import get_environ_proxies, prepend_scheme_if_needed
 
+from .._base.portal_address import DEFAULT_PORTS
 from .errors import TransportError
 
 __all__ = ["bypasses_proxy", "check_proxy", "environment_proxies"]
@@ -82,7 +83,7 @@ def bypasses_proxy(origin: str, no_proxy: str | None = None) -> bool:
         no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     parts = urlsplit(origin)
     host = (parts.hostname or "").rstrip(".")
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    port = parts.port or DEFAULT_PORTS.get(parts.scheme)
     address = _address(host)
     entries = no_proxy.replace(",", " ").split()
     return any(_matches(entry.lower(), host, port, address) for entry in entries)

@@ -25,7 +25,7 @@ from ..exceptions import LoginError
 from ..namespace import Namespace
 from ..settings import Settings
 from .arguments import ChecksumOption, Option
-from .profiles import COMPLETION_MARK, choose_portal, find_account
+from .profiles import COMPLETION_MARK, choose_portal, open_namespace
 
 __all__ = ["complete"]
 
@@ -147,16 +147,10 @@ def _open(options: argparse.Namespace) -> Namespace:
     settings.api.timeout = (_DEADLINE_S, _DEADLINE_S)
     if options.no_verify_ssl:
         settings.api.ssl = False
-    context = "admin" if options.admin else None
-    user, password = options.user, None
     choose_portal(options)
     if _would_ask(options):
         raise LookupError
-    account = find_account(options, user)
-    if account is not None:
-        user, password, stored_context = account
-        context = context or stored_context
-    return Namespace(options.endpoint, user, password, context=context, settings=settings)
+    return open_namespace(options, settings, options.user, "admin" if options.admin else None)
 
 
 def _would_ask(options: argparse.Namespace) -> bool:

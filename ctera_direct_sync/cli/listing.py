@@ -22,7 +22,7 @@ from .arguments import portal_path
 from .errors import UsageError, explain
 from .folder_queue import FolderQueue
 from .output import Output, complain, printable, standard_output
-from .profiles import choose_portal, find_account
+from .profiles import choose_portal, open_namespace
 
 __all__ = [
     "add_account",
@@ -185,14 +185,9 @@ def make_namespace(options: argparse.Namespace) -> Namespace:
     if options.no_verify_ssl:
         settings.api.ssl = False
     context = "admin" if options.admin else None
-    user, password = options.user, None
     try:
         choose_portal(options)
-        account = find_account(options, user)
-        if account is not None:
-            user, password, stored_context = account
-            context = context or stored_context
-        return Namespace(options.endpoint, user, password, context=context, settings=settings)
+        return open_namespace(options, settings, options.user, context)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

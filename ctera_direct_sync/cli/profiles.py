@@ -27,22 +27,23 @@ from .._base.profiles import (
     is_same_portal,
     load_keyring,
 )
-from .._readers.folders import Folder, ForeignFileError
+from .._readers.folders import Folder, ForeignFileError, flush
 from .._readers.locks import LockedFile
+from ..namespace import Namespace
+from ..settings import Settings
 from ..types import Token
 from .errors import UsageError
 
 __all__ = [
     "COMPLETION_MARK",
-    "Account",
     "Profile",
     "ProfileError",
     "ProfileStore",
     "Stored",
     "choose_keys",
     "choose_portal",
-    "find_account",
     "full_url",
+    "open_namespace",
 ]
 
 _LOCK = ".lock"
@@ -87,9 +88,8 @@ class ProfileStore(ProfileFiles):
             ProfileError: What is stored already cannot be read.
             OSError: The files cannot be written.
         """
-        record = Token(
-            json.dumps({"url": profile.url, "username": profile.username, **_plain(secrets)})
-        )
+        fields = {"url": profile.url, "username": profile.username, **secrets}
+        record = Token(json.dumps(fields))
         with self._locked():
             self.check()
             problem = self._store_in_keyring(name, record)
@@ -98,7 +98,7 @@ class ProfileStore(ProfileFiles):
             if problem is not None or name in in_file:
                 in_file.pop(name, None)
                 if problem is not None:
-                    in_file[name] = json.loads(record, object_hook=_hidden)
+                    in_file[name] = fields
                 self._write(self.secrets_file, in_file)
             self._write(self.file, {**self.read_file(self.file), name: profile._asdict()})
             # A portal has just accepted a password: completion may ask again.
@@ -163,7 +163,7 @@ class ProfileStore(ProfileFiles):
             self.folder.chmod(0o700)
         check_private(self.folder, self.folder.stat(), "700")
         deadline = time.monotonic() + _LOCK_WAIT_S
-        with Folder.open(os.path.realpath(self.folder)) as folder:
+        with self._open_folder() as folder:
             while True:
                 try:
                     lock = LockedFile(folder, _LOCK)
@@ -184,6 +184,10 @@ class ProfileStore(ProfileFiles):
             finally:
                 lock.release(remove=False)
 
+    def _open_folder(self) -> Folder:
+        # The folder itself may be kept elsewhere.
+        return Folder.open(os.path.realpath(self.folder))
+
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         # mkstemp makes files of mode 0600, or less by the process's umask.
         fd, temporary = tempfile.mkstemp(dir=self.folder, prefix=_TEMPORARY)
@@ -191,34 +195,18 @@ class ProfileStore(ProfileFiles):
             with open(fd, "w", encoding="utf-8") as file:
                 if hasattr(os, "fchmod"):
                     os.fchmod(fd, 0o600)
-                json.dump(content, file, indent=2)
-                file.write("\n")
+                # Not by json.dump: its frame would hold a part of the secrets if the disk were full.
+                file.write(f"{json.dumps(content, indent=2)}\n")
                 file.flush()
-                os.fsync(fd)
+                flush(fd)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        flush_folder(self.folder)
-
-
-def flush_folder(path: Path) -> None:
-    """Flush the names in a folder to the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-def _plain(secrets: dict[str, Token]) -> dict[str, str]:
-    return {name: str(value) for name, value in secrets.items()}
-
-
-def _hidden(fields: dict[str, str]) -> dict[str, Token]:
-    return {name: Token(value) for name, value in fields.items()}
+        # Some file systems flush no folder.
+        with contextlib.suppress(OSError), self._open_folder() as folder:
+            folder.flush()
 
 
 def full_url(text: str) -> str:
@@ -228,17 +216,6 @@ def full_url(text: str) -> str:
 
 
 # --- the profile that --profile names ------------------------------------------------------------------
-
-
-class Account(NamedTuple):
-    """Who signs in to look up paths."""
-
-    username: str
-    """The user name."""
-    password: Token
-    """The password."""
-    context: str | None
-    """The view: "ServicesPortal" or "admin"; None: that of the environment, or the default one."""
 
 
 def choose_portal(options: argparse.Namespace) -> None:
@@ -278,15 +255,29 @@ def choose_keys(options: argparse.Namespace) -> None:
         options.access = None
 
 
-def find_account(options: argparse.Namespace, username: str | None = None) -> Account | None:
-    """Return the account for the profile given by --profile. None: the library finds the account.
+def open_namespace(
+    options: argparse.Namespace,
+    settings: Settings,
+    user: str | None = None,
+    context: str | None = None,
+) -> Namespace:
+    """Return the view of the portal that the options name.
+
+    Args:
+        options: Those of the command, with the endpoint that `choose_portal` has found.
+        settings: The settings of the view.
+        user: The user name. None: that of the environment or the profile.
+        context: "ServicesPortal" or "admin". None: that of the environment or the profile.
 
     Raises:
-        ValueError: There is none, or the profile cannot be read.
+        MissingAccountError: The user name or the password is given nowhere.
+        ValueError: Something is malformed, or the profile cannot be read.
     """
-    if not options.profile:
-        return None
-    account = choose_account(options.endpoint, username, None, profile_name=options.profile)
-    assert isinstance(account.credentials, Password)
-    context = None if os.environ.get("CTERA_DIRECT_CONTEXT") else account.context
-    return Account(*account.credentials, context)
+    password = None
+    if options.profile:
+        account = choose_account(options.endpoint, user, None, profile_name=options.profile)
+        assert isinstance(account.credentials, Password)
+        user, password = account.credentials
+        if not os.environ.get("CTERA_DIRECT_CONTEXT"):
+            context = context or account.context
+    return Namespace(options.endpoint, user, password, context=context, settings=settings)

@@ -40,7 +40,7 @@ from .output import (
     standard_output,
     write_output,
 )
-from .profiles import choose_keys, choose_portal, find_account
+from .profiles import choose_keys, choose_portal, open_namespace
 from .signals import Interrupts, Signalled
 
 __all__ = ["main", "make_parser"]
@@ -266,11 +266,7 @@ def _namespace(options: argparse.Namespace, settings: Settings) -> Namespace | N
     if not is_path and not options.profile:
         return None
     try:
-        account = find_account(options)
-        if account is None:
-            return Namespace(options.endpoint, settings=settings)
-        username, password, context = account
-        return Namespace(options.endpoint, username, password, context=context, settings=settings)
+        return open_namespace(options, settings)
     except MissingAccountError as error:
         if not is_path:
             return None

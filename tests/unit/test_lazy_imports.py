@@ -35,6 +35,19 @@ def test_light_imports(name: str) -> None:
     assert run(program) == "[]\n"
 
 
+def test_client_without_profile_and_mirror() -> None:
+    """A client that is given all it needs loads nothing of profiles, the keyring or the mirror."""
+    program = (
+        "import sys; from ctera_direct_sync import DirectIO, Namespace\n"
+        "DirectIO('https://portal.example.com', 'a', 's').close()\n"
+        "Namespace('https://portal.example.com', 'alice', 'p').close()\n"
+        "late = ('_base.profiles', '_mirror.planner', '_mirror.downloads')\n"
+        "late = {f'ctera_direct_sync.{name}' for name in late} | {'platformdirs', 'keyring'}\n"
+        "print(sorted(late & set(sys.modules)))"
+    )
+    assert run(program) == "[]\n"
+
+
 def test_light_plugin(tmp_path: Path) -> None:
     """pytest loads the plugin in every session, which imports nothing for it."""
     (tmp_path / "test_modules.py").write_text(

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -176,6 +177,28 @@ def test_umask(portal: Emulator) -> None:
         assert modes == [0o700, 0o600]
         assert stat.S_IMODE(store.secrets_file.stat().st_mode) == 0o600
         shutil.rmtree(store.folder.parent / "config")
+
+
+def test_traceback_of_a_full_disk(portal: Emulator) -> None:
+    """No frame of a write that failed shows the password, and the store is as it was."""
+    resource = pytest.importorskip("resource")
+    log_in(portal)
+    store = ProfileStore()
+    before = store.secrets_file.read_bytes()
+    profile = Profile(portal.url, portal.username, "ServicesPortal", False)
+    secrets = {"password": Token("pw-7f3a" * 4000)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            store.write("default", profile, secrets)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    # The first frame is the test's own.
+    for frame, _ in list(traceback.walk_tb(caught.tb))[1:]:
+        assert "pw-7f3a" not in repr(list(frame.f_locals.values())), frame
+    assert store.secrets_file.read_bytes() == before
+    assert not list(store.folder.glob(".new-*"))
 
 
 def test_folder_is_private_from_the_beginning(

@@ -39,6 +39,7 @@ def test_spellings_of_one_portal(client_url: str, names_url: str) -> None:
         ("https://a.example.com", "https://a.example.com:8443"),
         ("http://127.0.0.1:8080", "http://127.0.0.1:8081"),
         ("https://a.example.com", "https://a.example.com.evil.example"),
+        ("https://stra\u00dfe.example", "https://strasse.example"),
     ],
 )
 def test_another_portal_is_refused(client_url: str, names_url: str) -> None:

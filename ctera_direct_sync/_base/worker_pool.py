@@ -7,10 +7,12 @@ by the very thread that they run on.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import itertools
 import logging
+import os
 from collections import deque
 from typing import Any, Callable
 
@@ -23,6 +25,7 @@ from .sync import (
     ThreadPoolExecutor,
     get_ident,
     is_patched_late,
+    monotonic,
     sleep,
     start_new_thread,
 )
@@ -35,8 +38,17 @@ _JOIN_STEP_S = 0.01
 #: How long `shutdown` waits for a thread that a caller is starting.
 _MAX_LAUNCH_S = 1.0
 
+#: How long the end of the program waits for threads that are being started.
+_MAX_EXIT_S = 2.0
+
 #: The idents of the threads that run a pool's work.
 _workers: set[int] = set()
+
+#: One gate for each thread that is being started: it opens once that thread runs.
+_starts: dict[Gate, None] = {}
+
+#: The ident of the thread that ends the program, once it does.
+_ending: list[int] = []
 
 _Task = tuple["Future[Any]", Callable[[], Any]]
 
@@ -215,16 +227,21 @@ class WorkerPool(ThreadPoolExecutor):
             raise
 
     def _request(self, task: _Task) -> None:
-        if on_worker_thread():
-            self._start_thread(task)
-        else:
-            launch = Gate()
-            self._launches.append(launch)
-            try:
-                start_new_thread(self._launch, (task, launch))
-            except (RuntimeError, MemoryError):
-                launch.open()
-                raise
+        start = Gate()
+        try:
+            # The gate comes first: the end of the program waits for it, or is seen here.
+            _starts[start] = None
+            if _ending and get_ident() not in _ending:
+                raise RuntimeError("can't start new thread as the program ends")
+            if on_worker_thread():
+                self._start_thread(task)
+                _open(start)
+            else:
+                self._launches.append(start)
+                start_new_thread(self._launch, (task, start))
+        except BaseException:
+            _open(start)
+            raise
 
     def _start_thread(self, task: _Task) -> None:
         thread = Thread(
@@ -241,10 +258,10 @@ class WorkerPool(ThreadPoolExecutor):
         try:
             self._start_thread(task)
         except (RuntimeError, MemoryError):
-            launch.open()
+            _open(launch)
             self._run(task)
         finally:
-            launch.open()
+            _open(launch)
 
     def _run(self, task: _Task | None) -> None:
         ident = get_ident()
@@ -281,3 +298,28 @@ def _perform(future: Future[Any], call: Callable[[], Any]) -> None:
         del future, call
     else:
         future.set_result(result)
+
+
+def _open(start: Gate) -> None:
+    """Note that a thread runs, or will not come."""
+    _starts.pop(start, None)
+    start.open()
+
+
+@atexit.register
+def _wait_for_starts() -> None:
+    """As the program ends: wait for threads that are being started, and start no more.
+
+    A new thread that takes its first step after the end of the interpreter crashes the process:
+    `_PyThreadState_Init` follows pointers that are freed then (seen with Python 3.9). The hook is
+    registered by the import, so it runs after the hooks of those that use this module.
+    """
+    _ending.append(get_ident())
+    deadline = monotonic() + _MAX_EXIT_S
+    for start in list(_starts):
+        start.wait_for(max(0.0, deadline - monotonic()))
+
+
+if hasattr(os, "register_at_fork"):
+    # The threads that the parent was starting are not in the child.
+    os.register_at_fork(after_in_child=_starts.clear)

@@ -341,7 +341,7 @@ class Engine:
 
     def end_transfers(self, seconds: float) -> None:
         """Cancel all transfers, as the program ends, and wait for their reads for a moment."""
-        if self.is_parents() or not self._threads:
+        if self.is_parents() or not (self._threads or self._thread_starts):
             return
         self.program_ends = True
         deadline = monotonic() + seconds
@@ -491,7 +491,7 @@ class Engine:
             is_first = not self._no_thread_until
             self._no_thread_until = monotonic() + _THREAD_RETRY_S
             self._is_starting_thread = False
-            if is_first and not self.closed:
+            if is_first and not (self.closed or self.program_ends):
                 _undisturbed(
                     _log.warning,
                     "no more threads can be started: going on with %d. Raise the limit of processes "

@@ -447,8 +447,10 @@ def test_an_exception_of_progress_ends_a_batch(
 
 
 _INTERRUPTED = """
-import sys
+import signal, sys
 from ctera_direct_sync import DirectIO
+# A shell that starts the tests in the background has the signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with DirectIO(sys.argv[1], sys.argv[2], sys.argv[3]) as client:
     try:
         client.download_many([(int(i), i) for i in sys.argv[5:]], sys.argv[4], max_files=2)

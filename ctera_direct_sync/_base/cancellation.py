@@ -12,13 +12,13 @@ import copy
 from collections import deque
 from typing import Callable, Generic, TypeVar
 
-from .sync import Empty, SimpleQueue, get_ident
+from .sync import TIMEOUT_MAX, Lock, SimpleQueue, get_ident
 
 __all__ = ["Attachment", "CancelScope", "Cancelled", "Gate", "SingleFlight"]
 
 T = TypeVar("T")
 
-#: How long one wait at a gate lasts: an interrupt may have lost the token that was to end it.
+#: How long one wait at a gate lasts: an interrupt may have lost the release that was to end it.
 _GATE_STEP_S = 1.0
 
 #: How long a thread waits for the end of an abort that another thread has begun.
@@ -33,20 +33,29 @@ class Cancelled(Exception):
 class Gate:
     """A door that opens once and stays open.
 
-    `threading.Event` does the same by a condition, whose lock an interrupt can leave locked.
+    `threading.Event` does the same by a condition, whose lock an interrupt can leave locked. A
+    `SimpleQueue` does not do: where its `get` is held up for longer than its time-out, it waits for ever
+    (CPython before 3.13: the remaining time becomes negative, which means no limit there).
     """
 
-    __slots__ = ("_tokens", "is_open")
+    __slots__ = ("_latch", "is_open")
 
     def __init__(self) -> None:
-        self._tokens: SimpleQueue[None] = SimpleQueue()
+        # Locked until the gate opens. From then on each thread that gets it gives it back.
+        self._latch = Lock()
+        self._latch.acquire()
         #: Whether `open` was called.
         self.is_open = False
 
     def open(self) -> None:
         """Let all waiting threads pass, now and later. It may be called again."""
         self.is_open = True
-        self._tokens.put(None)
+        self._unlatch()
+
+    def _unlatch(self) -> None:
+        # Two threads may open at once: the second finds it open.
+        with contextlib.suppress(RuntimeError):
+            self._latch.release()
 
     def wait(self) -> None:
         """Block until the gate is open."""
@@ -57,12 +66,11 @@ class Gate:
         """Block until the gate is open, at most for `seconds`. Return whether it is open."""
         if not self.is_open:
             try:
-                with contextlib.suppress(Empty):
-                    self._tokens.get(timeout=seconds)
+                self._latch.acquire(timeout=min(seconds, TIMEOUT_MAX))
             finally:
-                # The token is for the next thread that waits, also where an interrupt ends this one.
+                # The latch is for the next thread that waits, also where an interrupt ends this one.
                 if self.is_open:
-                    self._tokens.put(None)
+                    self._unlatch()
         return self.is_open
 
 

@@ -17,7 +17,7 @@ import time
 from _thread import RLock as RLock
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from queue import Empty
-from threading import Thread
+from threading import TIMEOUT_MAX, Thread
 from time import monotonic, perf_counter, process_time
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -29,6 +29,7 @@ __all__ = [
     "Lock",
     "RLock",
     "SimpleQueue",
+    "TIMEOUT_MAX",
     "Thread",
     "ThreadPoolExecutor",
     "current_thread",

@@ -9,7 +9,8 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Callable, NamedTuple, Protocol
 
 from .._base.cancellation import Cancelled, CancelScope
-from .._base.sync import Empty, SimpleQueue, monotonic
+from .._base.inbox import Inbox
+from .._base.sync import Empty, monotonic
 from .._base.worker_pool import WorkerPool
 from .._readers.folders import Folder, Place, flush
 from ..exceptions import NotFoundError, PathNotFoundError
@@ -111,7 +112,7 @@ class Fetcher:
         self._folder = folder
         self._max_files = max_files
         self._progress = progress
-        self._inbox: SimpleQueue[Fetched | _Progressed] = SimpleQueue()
+        self._inbox: Inbox[Fetched | _Progressed] = Inbox()
 
     # --- on the thread of the run ----------------------------------------------------------------
 

@@ -88,7 +88,7 @@ SHARED_MUTANTS = (
         (
             Change(
                 CANCELLATION,
-                "                if self.is_open:\n                    self._tokens.put(None)\n",
+                "                if self.is_open:\n                    self._unlatch()\n",
                 "                pass\n",
             ),
         ),
@@ -99,8 +99,8 @@ SHARED_MUTANTS = (
         (
             Change(
                 CANCELLATION,
-                "        self.is_open = True\n        self._tokens.put(None)\n",
-                "        self._tokens.put(None)\n        self.is_open = True\n",
+                "        self.is_open = True\n        self._unlatch()\n",
+                "        self._unlatch()\n        self.is_open = True\n",
             ),
         ),
     ),

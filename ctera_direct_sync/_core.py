@@ -577,11 +577,13 @@ class ClientCore:
         place: Place,
         scope: CancelScope,
         progress: Progress | None,
+        finish: Callable[[int], object],
     ) -> int:
         from ._mirror.downloads import download_to
 
         with self._cancelled_if_closed():
-            return download_to(self.whole(self.block_list(file, scope)), place, scope, progress)
+            listed = self.whole(self.block_list(file, scope))
+            return download_to(listed, place, scope, progress, finish)
 
     def check_readahead(self, readahead: int | None) -> None:
         """Raise TypeError or ValueError for a number of bytes that makes no sense."""

@@ -74,11 +74,12 @@ def prepare_unchanged(where: list[str], folder: str) -> None:
     from ctera_direct_sync import codec
     from ctera_direct_sync._mirror import runner
 
-    def fetch(self: Any, file: Any, place: Any, scope: Any, progress: Any) -> int:
+    def fetch(self: Any, file: Any, place: Any, scope: Any, progress: Any, finish: Any) -> int:
         number = int(file.path[-11:-4])
         data = f"{number:07}".encode() * (file.size // 7)
         fd = place.folder.create(place.name, os.O_WRONLY)
         os.write(fd, data)
+        finish(fd)
         os.close(fd)
         return codec.crc32c(data)
 

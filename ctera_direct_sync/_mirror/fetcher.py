@@ -36,6 +36,7 @@ class Fetch(Protocol):
         place: Place,
         scope: CancelScope,
         progress: Callable[[int, int], object] | None,
+        finish: Callable[[int], object],
     ) -> int:
         """Download a file. Return its CRC32C.
 
@@ -44,6 +45,7 @@ class Fetch(Protocol):
             place: Where it goes. Only the mirror writes there.
             scope: The scope that cancels the download.
             progress: Called with the bytes done and the bytes in total, on any thread.
+            finish: Called with a descriptor of the complete file, which is open for writing.
         """
 
 
@@ -205,7 +207,7 @@ class Fetcher:
                 self._inbox.put(_Progressed(step.path, done))
 
         try:
-            crc32c = self._fetch(self._entry_of(remote), place, self._scope, progress)
+            return self._fetch_one(step, remote, place, progress)
         except NotFoundError as error:
             # It was overwritten or deleted since the portal was read.
             try:
@@ -217,9 +219,19 @@ class Fetcher:
             if entry.file_id is None or entry.file_id == remote.file_id:
                 raise error
             remote = remote_of(entry, remote.path)
-            crc32c = self._fetch(self._entry_of(remote), place, self._scope, progress)
-        fd = self._folder.open_own(name, os.O_RDWR)
-        try:
+            return self._fetch_one(step, remote, place, progress)
+
+    def _fetch_one(
+        self,
+        step: Step,
+        remote: Remote,
+        place: Place,
+        progress: Callable[[int, int], object] | None,
+    ) -> Fetched:
+        """Download a file, and flush it to the disk with the time of the portal's file."""
+        status: list[os.stat_result] = []
+
+        def finish(fd: int) -> None:
             if remote.mtime_ns is not None:
                 times = (remote.mtime_ns, remote.mtime_ns)
                 # Some network file systems take no times. The file is right all the same.
@@ -229,10 +241,10 @@ class Fetcher:
                     else:
                         os.utime(os.fspath(place), ns=times)
             flush(fd)
-            status = os.fstat(fd)
-        finally:
-            os.close(fd)
-        return Fetched(step, remote, name, status, crc32c)
+            status.append(os.fstat(fd))
+
+        crc32c = self._fetch(self._entry_of(remote), place, self._scope, progress, finish)
+        return Fetched(step, remote, place.name, status[0], crc32c)
 
     def _entry_of(self, remote: Remote) -> Entry:
         path = self._prefix + remote.path

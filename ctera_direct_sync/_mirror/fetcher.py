@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Generator, Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import Callable, NamedTuple, Protocol
 
 from .._base.cancellation import Cancelled, CancelScope
 from .._base.sync import Empty, SimpleQueue, monotonic
-from .._base.worker_pool import WorkerPool
+from .._readers.file_workers import FileWorkers, Outcome
 from .._readers.folders import Folder, Place, flush
 from ..exceptions import NotFoundError, PathNotFoundError
 from ..types import Entry
@@ -92,7 +93,8 @@ class Fetcher:
         scope: The scope that cancels the downloads.
         prefix: What comes before a path below the source.
         folder: The folder of the downloads.
-        max_files: The most files at once.
+        max_files: The most files at once. None: found by measuring.
+        memory: The bytes that all downloads may hold, if `max_files` is None.
         progress: Called with the bytes done and the bytes in total, or None.
     """
 
@@ -103,7 +105,8 @@ class Fetcher:
         scope: CancelScope,
         prefix: str,
         folder: Folder,
-        max_files: int,
+        max_files: int | None,
+        memory: int,
         progress: Progress | None,
     ) -> None:
         self._fetch = fetch
@@ -112,6 +115,7 @@ class Fetcher:
         self._prefix = prefix
         self._folder = folder
         self._max_files = max_files
+        self._memory = memory
         self._progress = progress
         self._inbox: SimpleQueue[Fetched | _Progressed] = SimpleQueue()
 
@@ -125,9 +129,7 @@ class Fetcher:
         total = sum((step.remote.size or 0) for step in steps if step.remote is not None)
         progressed: dict[str, int] = {}
         finished_bytes = 0
-        pool = WorkerPool(
-            min(self._max_files, len(steps)), thread_name_prefix="ctera-direct-mirror"
-        )
+        workers = FileWorkers(self._max_files, self._memory, "ctera-direct-mirror")
         waiting = iter(steps)
         under_way = 0
         group: list[Fetched] = []
@@ -135,9 +137,9 @@ class Fetcher:
         try:
             while True:
                 for step in waiting:
-                    pool.submit(self._download, step)
+                    workers.submit(functools.partial(self._download, step))
                     under_way += 1
-                    if under_way >= 2 * self._max_files:
+                    if under_way >= 2 * workers.maximum:
                         break
                 if not under_way:
                     break
@@ -165,10 +167,10 @@ class Fetcher:
                 yield group
         finally:
             try:
-                self._end(pool, under_way)
+                self._end(workers, under_way)
             except BaseException:
                 # An interrupt of the end itself must not leave a thread.
-                self._end(pool, under_way)
+                self._end(workers, under_way)
                 raise
 
     def remaining(self) -> Iterator[Fetched]:
@@ -179,14 +181,14 @@ class Fetcher:
                 if isinstance(message, Fetched):
                     yield message
 
-    def _end(self, pool: WorkerPool, under_way: int) -> None:
+    def _end(self, workers: FileWorkers, under_way: int) -> None:
         if under_way:
             self._scope.cancel()
-        pool.shutdown(wait=True, cancel_futures=True)
+        workers.shutdown()
 
     # --- on the threads of the pool --------------------------------------------------------------
 
-    def _download(self, step: Step) -> None:
+    def _download(self, step: Step) -> Outcome:
         assert step.remote is not None
         result = Fetched(step, step.remote, "", error=Cancelled())
         try:
@@ -195,6 +197,7 @@ class Fetcher:
             result = result._replace(error=error)
         finally:
             self._inbox.put(result)
+        return result.error if result.status is None else result.status.st_size
 
     def _download_checked(self, step: Step, remote: Remote) -> Fetched:
         self._scope.check()

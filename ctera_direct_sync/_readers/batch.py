@@ -7,6 +7,7 @@ folder, the lock file `.ctera-batch.lock` in it keeps other batches out.
 from __future__ import annotations
 
 import errno
+import functools
 import operator
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -15,10 +16,11 @@ from typing import Any, Callable, NamedTuple, Protocol, Union
 from .._base.cancellation import Cancelled, CancelScope
 from .._base.checksums import Checksum
 from .._base.sync import SimpleQueue
-from .._base.worker_pool import WorkerPool
 from ..exceptions import DirectIOError
 from ..types import BatchItem, BatchResult, Download, Entry, FileRef, Outcome
 from .batch_paths import lock_folder, make_target, resolve_path
+from .file_workers import FileWorkers
+from .file_workers import Outcome as WorkOutcome
 from .folders import Folder, Place
 from .names_on_disk import ClaimedPaths, is_same_on_disk
 
@@ -27,9 +29,6 @@ __all__ = ["BatchProgress", "Fetch", "Item", "run", "to_batch_item"]
 DONE: Outcome = "done"
 UNCHANGED: Outcome = "unchanged"
 FAILED: Outcome = "failed"
-
-#: How many files are downloaded at once by default. Their blocks share the threads of the client.
-_DEFAULT_MAX_FILES = 4
 
 
 Item = Union[BatchItem, "tuple[FileRef, str]", "tuple[FileRef, str, str | None]"]
@@ -108,6 +107,7 @@ def run(
     items: Iterable[Item],
     folder: str | os.PathLike[str],
     *,
+    memory: int,
     max_files: int | None = None,
     resume: bool = True,
     progress: BatchProgress | None = None,
@@ -122,7 +122,8 @@ def run(
         scope: The scope that cancels the batch.
         items: The files.
         folder: The folder, which is made if it does not exist.
-        max_files: The most files at once; None: 4.
+        memory: The bytes that all downloads may hold, if `max_files` is None.
+        max_files: The most files at once. None: found by measuring.
         resume: Whether to keep complete files that are unchanged, and to continue earlier downloads.
         progress: Called with the item, its bytes done and its bytes in total.
 
@@ -136,13 +137,13 @@ def run(
         ValueError: `max_files` is less than 1.
     """
     batch = [to_batch_item(item) for item in items]
-    count = _DEFAULT_MAX_FILES if max_files is None else operator.index(max_files)
-    if count < 1:
+    count = None if max_files is None else operator.index(max_files)
+    if count is not None and count < 1:
         raise ValueError(f"max_files is {count}: use 1 or more, or None for the default")
     root = os.path.realpath(os.fsdecode(os.fspath(folder)))
     os.makedirs(root, exist_ok=True)
     with Folder.open(root) as opened, lock_folder(opened):
-        yield from _Batch(fetch, scope, opened, resume, progress).run(batch, count)
+        yield from _Batch(fetch, scope, opened, resume, progress).run(batch, count, memory)
 
 
 def to_batch_item(item: Any) -> BatchItem:
@@ -180,9 +181,11 @@ class _Batch:
         self._progress = progress
         self._inbox: SimpleQueue[_Ended | _Progressed] = SimpleQueue()
 
-    def run(self, batch: Sequence[BatchItem], max_files: int) -> Iterator[tuple[int, BatchResult]]:
+    def run(
+        self, batch: Sequence[BatchItem], max_files: int | None, memory: int
+    ) -> Iterator[tuple[int, BatchResult]]:
         """Download the files, and yield each item's position and result."""
-        executor = WorkerPool(max_files, thread_name_prefix="ctera-direct-batch")
+        workers = FileWorkers(max_files, memory, "ctera-direct-batch")
         try:
             claimed = ClaimedPaths(self._root.path, is_same_on_disk)
             for position, item in enumerate(batch):
@@ -191,19 +194,19 @@ class _Batch:
                 except (TypeError, ValueError, OSError) as error:
                     self._inbox.put(_Ended(position, BatchResult(item, FAILED, error=error)))
                 else:
-                    executor.submit(self._work, position, item, path)
+                    workers.submit(functools.partial(self._work, position, item, path))
             yield from self._receive(len(batch))
         finally:
             try:
-                self._end(executor)
+                self._end(workers)
             except BaseException:
                 # An interrupt of the end itself must not leave a download or a thread.
-                self._end(executor)
+                self._end(workers)
                 raise
 
-    def _end(self, executor: WorkerPool) -> None:
+    def _end(self, workers: FileWorkers) -> None:
         self._scope.cancel()
-        executor.shutdown(wait=True, cancel_futures=True)
+        workers.shutdown()
 
     def _claim_path(self, item: BatchItem, position: int, claimed: ClaimedPaths) -> str:
         """Return the absolute path of an item.
@@ -237,13 +240,16 @@ class _Batch:
             elif self._progress is not None:
                 self._progress(*message)
 
-    def _work(self, position: int, item: BatchItem, path: str) -> None:
+    def _work(self, position: int, item: BatchItem, path: str) -> WorkOutcome:
         # Whatever happens, the receiver must learn that the item has ended: it waits for all of them.
         result = BatchResult(item, FAILED, error=_client_closed(item.file_id))
         try:
             result = self._download(item, path)
         finally:
             self._inbox.put(_Ended(position, result))
+        if result.download is None:
+            return result.error
+        return result.download.size if result.outcome == DONE else None
 
     def _download(self, item: BatchItem, path: str) -> BatchResult:
         try:

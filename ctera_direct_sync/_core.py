@@ -44,6 +44,7 @@ from ._readers.batch import BatchProgress, Item
 from ._readers.download import Finished, Progress, Target, Verify, download
 from ._readers.file import DirectFile, SharedFile, open_file, open_shared_file
 from ._readers.folders import Place
+from ._readers.journal import Recorded
 from ._readers.listed_file import ListedFile
 from ._readers.multi_range import MultiRangeReader, Span
 from ._readers.stream import Streamer, iterate, whole_bytes
@@ -424,6 +425,7 @@ class ClientCore:
         resume: bool,
         progress: Progress | None,
         verify: Verify | None,
+        recorded: Recorded | None,
     ) -> Finished:
         with self._cancelled_if_closed():
             source, start, stop = self._select(self.block_list(file, scope, folders))
@@ -436,6 +438,7 @@ class ClientCore:
                 progress=progress,
                 verify=verify,
                 scope=scope,
+                recorded=recorded,
             )
 
     @contextlib.contextmanager

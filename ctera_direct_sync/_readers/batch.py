@@ -1,13 +1,16 @@
 """Downloading many files into one folder, with one result for each file.
 
 A batch does not know how a file is downloaded: `run` gets that as a callable. While a batch fills a
-folder, the lock file `.ctera-batch.lock` in it keeps other batches out.
+folder, the lock file `.ctera-batch.lock` in it keeps other batches out. The record
+`.ctera-batch.record` tells the next batch which files are complete.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
+import logging
 import operator
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -19,12 +22,16 @@ from .._base.sync import SimpleQueue
 from ..exceptions import DirectIOError
 from ..types import BatchItem, BatchResult, Download, Entry, FileRef, Outcome
 from .batch_paths import lock_folder, make_target, resolve_path
+from .batch_record import RECORD_NAME, BatchRecord
 from .file_workers import FileWorkers
 from .file_workers import Outcome as WorkOutcome
 from .folders import Folder, Place
+from .journal import Recorded
 from .names_on_disk import ClaimedPaths, is_same_on_disk
 
 __all__ = ["BatchProgress", "Fetch", "Item", "run", "to_batch_item"]
+
+_log = logging.getLogger(__name__)
 
 DONE: Outcome = "done"
 UNCHANGED: Outcome = "unchanged"
@@ -61,6 +68,7 @@ class Fetch(Protocol):
         resume: bool,
         progress: Callable[[int, int], object] | None,
         verify: Callable[[str, int], object] | None,
+        recorded: Recorded | None,
     ) -> Fetched:
         """Download a file.
 
@@ -71,6 +79,7 @@ class Fetch(Protocol):
             resume: Whether to continue an earlier download.
             progress: Called with the bytes done and the bytes in total.
             verify: Called with the path and the CRC32C of the complete file before it gets its name.
+            recorded: What notes in place of a journal that the file is complete, or None.
         """
         ...
 
@@ -142,8 +151,29 @@ def run(
         raise ValueError(f"max_files is {count}: use 1 or more, or None for the default")
     root = os.path.realpath(os.fsdecode(os.fspath(folder)))
     os.makedirs(root, exist_ok=True)
-    with Folder.open(root) as opened, lock_folder(opened):
-        yield from _Batch(fetch, scope, opened, resume, progress).run(batch, count, memory)
+    with Folder.open(root) as opened, lock_folder(opened), _open_record(opened, resume) as record:
+        made = _Batch(fetch, scope, opened, resume, progress, record)
+        yield from made.run(batch, count, memory)
+
+
+@contextlib.contextmanager
+def _open_record(folder: Folder, resume: bool) -> Iterator[BatchRecord | None]:
+    """Open the record of the files that are complete. None: journals are kept instead."""
+    record = None
+    try:
+        record = BatchRecord(folder, make=resume)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        _log.warning(
+            "%s cannot be used (%s): a journal is kept beside each file instead",
+            folder.path_of(RECORD_NAME),
+            error.strerror or error,
+        )
+    with contextlib.ExitStack() as stack:
+        if record is not None:
+            stack.callback(record.close)
+        yield record
 
 
 def to_batch_item(item: Any) -> BatchItem:
@@ -173,12 +203,14 @@ class _Batch:
         root: Folder,
         resume: bool,
         progress: BatchProgress | None,
+        record: BatchRecord | None = None,
     ) -> None:
         self._fetch = fetch
         self._scope = scope
         self._root = root
         self._resume = resume
         self._progress = progress
+        self._record = record
         self._inbox: SimpleQueue[_Ended | _Progressed] = SimpleQueue()
 
     def run(
@@ -263,6 +295,7 @@ class _Batch:
                     resume=self._resume,
                     progress=self._reporter(item),
                     verify=None if checksum is None else self._verifier(item, checksum),
+                    recorded=self._recorded(path),
                 )
             return BatchResult(item, UNCHANGED if fetched.unchanged else DONE, fetched.download)
         except Cancelled:
@@ -271,6 +304,11 @@ class _Batch:
             return BatchResult(item, FAILED, error=error)
         except BaseException as error:  # noqa: BLE001 - a hook's sys.exit() ends its item alone
             return BatchResult(item, FAILED, error=_ended_by_hook(item.file_id, error))
+
+    def _recorded(self, path: str) -> Recorded | None:
+        if self._record is None:
+            return None
+        return self._record.path(os.path.relpath(path, self._root.path).replace(os.sep, "/"))
 
     def _reporter(self, item: BatchItem) -> Callable[[int, int], object] | None:
         if self._progress is None:

@@ -41,16 +41,21 @@ _MEMORY_PER_BYTE = 2.25
 _MIN_MEASUREMENT_S = 0.1
 _ENDS_PER_FILE = 2
 #: Files beyond those that suffice, since they do not end evenly.
-_MARGIN = 1.4
-#: One step multiplies the number by at most this.
-_MAX_STEP = 4
+_MARGIN = 1.2
+#: One step multiplies the number by at most this: at first, and once a trial has failed.
+_MAX_FIRST_STEP = 4
+_MAX_STEP = 2
+#: A trial with fewer files divides the number by this.
+_DOWN_STEP = 1.5
 #: More files stay if they bring this much more. Fewer stay if they cost no more than this.
-_MIN_GAIN = 1.05
+_MIN_GAIN = 1.1
 _MAX_LOSS = 0.97
 #: The shortest time of a file is forgotten by this factor at each measurement.
 _BASE_GROWTH = 1.1
+#: If less than this share of the rate is left, or it grew by its inverse, the link has changed.
+_SAME_LINK = 0.5
 #: Measurements between two trials. A trial that fails doubles it.
-_REST_MEASUREMENTS = 4
+_REST_MEASUREMENTS = 8
 _MAX_REST_MEASUREMENTS = 64
 
 
@@ -91,8 +96,12 @@ class FileTuner:
         self._clock = clock
         self._cpu = cpu
         self.limit = min(_FIRST_FILES, maximum)
-        # The number before the trial that is under way, and what it brought; or None.
-        self._before: tuple[int, float] | None = None
+        # The number before the trial that is under way, or None, and what that number brought.
+        self._before: int | None = None
+        self._settled_rate = 0.0
+        # Whether the next trial is one with more files.
+        self._up = True
+        self._max_step = _MAX_FIRST_STEP
         # The shortest time that a file took on average, in seconds.
         self._base_s = math.inf
         # How many files memory and errors allow.
@@ -149,30 +158,46 @@ class FileTuner:
         self._room = max(_FEW_FILES, int(self._memory / max(mean_memory, 1.0)))
         before, self._before = self._before, None
         if before is not None:
-            number, earlier = before
-            needed = _MIN_GAIN if self.limit > number else _MAX_LOSS
-            if rate < earlier * needed:
-                self._rest = self._next_rest
-                self._next_rest = min(2 * self._next_rest, _MAX_REST_MEASUREMENTS)
-                self._use(number)
+            needed = _MIN_GAIN if self.limit > before else _MAX_LOSS
+            if rate < needed * self._settled_rate:
+                self._max_step = _MAX_STEP
+                self._up = not self._up
+                self._pause()
+                self._use(before)
                 return
             self._next_rest = _REST_MEASUREMENTS
-        elif self._rest > 0:
-            self._rest -= 1
-            self._use(self.limit)
-            return
+            self._settled_rate = rate
         else:
+            if not _SAME_LINK * self._settled_rate < rate < self._settled_rate / _SAME_LINK:
+                # The link is another one now.
+                self._settled_rate, self._rest, self._next_rest = rate, 0, _REST_MEASUREMENTS
+                self._up = True
+            self._settled_rate = (self._settled_rate + rate) / 2
+            if self._rest > 0:
+                self._rest -= 1
+                self._use(self.limit)
+                return
             # Nothing has failed for long.
             self._ceiling = self._maximum
-        enough = math.ceil(_MARGIN * self._base_s * self._count / max(cpu, 1e-6))
-        wanted = max(_FIRST_FILES, min(enough, _MAX_STEP * self.limit))
-        if wanted > 1.2 * self.limit or wanted < 0.7 * self.limit:
-            self._before = self.limit, rate
-            self._use(wanted)
-            if self.limit == self._before[0]:
-                self._before = None
+        self._try(self._count / max(cpu, 1e-6))
+
+    def _pause(self) -> None:
+        self._rest = self._next_rest
+        self._next_rest = min(2 * self._next_rest, _MAX_REST_MEASUREMENTS)
+
+    def _try(self, rate_of_one_processor: float) -> None:
+        """Begin a trial with more files, or with fewer."""
+        settled = self.limit
+        if self._up:
+            enough = math.ceil(_MARGIN * self._base_s * rate_of_one_processor)
+            self._use(max(settled, min(enough, self._max_step * settled)))
         else:
-            self._use(self.limit)
+            self._use(max(min(settled, _FEW_FILES), int(settled / _DOWN_STEP)))
+        if self.limit != settled:
+            self._before = settled
+        else:
+            self._up = not self._up
+            self._pause()
 
     def _use(self, number: int) -> None:
         number = max(1, min(number, self._maximum, self._room, self._ceiling))

@@ -37,7 +37,8 @@ _BYTES_PER_FILE = 512 * 1024
 #: share.
 _MEMORY_PER_BYTE = 2.25
 
-#: One measurement takes at least this long, and this many files for each one that is under way.
+#: One measurement takes at least this long, and this many files for each one that is under way. Until a
+#: trial has failed it takes half of both: a run of some thousand files is over in a few seconds.
 _MIN_MEASUREMENT_S = 0.1
 _ENDS_PER_FILE = 2
 #: Files beyond those that suffice, since they do not end evenly.
@@ -133,7 +134,8 @@ class FileTuner:
         self._bytes += nbytes
         self._seconds += seconds
         elapsed = self._clock() - self._since
-        if self._count < _ENDS_PER_FILE * self.limit or elapsed < _MIN_MEASUREMENT_S:
+        part = 0.5 if self._max_step == _MAX_FIRST_STEP else 1.0
+        if self._count < part * _ENDS_PER_FILE * self.limit or elapsed < part * _MIN_MEASUREMENT_S:
             return
         self._judge(elapsed, self._cpu() - self._cpu_since)
         self._restart()
@@ -202,5 +204,5 @@ class FileTuner:
     def _use(self, number: int) -> None:
         number = max(1, min(number, self._maximum, self._room, self._ceiling))
         if number != self.limit:
-            self._skipped = max(number, self.limit)
+            self._skipped = self.limit
             self.limit = number

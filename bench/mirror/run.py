@@ -96,8 +96,13 @@ def prepare_unchanged(where: list[str], folder: str) -> None:
         assert client.mirror(CLOUD_FOLDER, folder).ok
 
 
-def plan_many(count: int) -> dict[str, Any]:
-    """Compare a source of many files with a state of the same, and return the figures."""
+def plan_many(count: int, *, first: bool = False) -> dict[str, Any]:
+    """Compare a source of many files with a state of the same, and return the figures.
+
+    Args:
+        count: The number of files.
+        first: Whether the state is empty instead, as before a first run.
+    """
     from ctera_direct_sync._mirror.filters import Filter
     from ctera_direct_sync._mirror.planner import Options, plan
     from ctera_direct_sync._mirror.state import State, entry_of
@@ -113,14 +118,14 @@ def plan_many(count: int) -> dict[str, Any]:
 
     state = State.in_memory(None)
     with state.transaction():
-        for each in source():
+        for each in () if first else source():
             state.save(entry_of(each))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     began = time.perf_counter()
     survey = Survey(state, None, Filter(), None, lambda: None)
     survey.read_remote(source())
     planned = plan(survey.remote, survey.known, survey.local, Options())
-    assert not list(planned.steps())
+    assert sum(1 for _ in planned.fetches) == (count if first else 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds": time.perf_counter() - began, "peak_mib": peak, "state_mib": before}
 
@@ -177,6 +182,7 @@ def main() -> None:
     parser.add_argument("--client", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--prepare", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--plan", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--plan-first", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(int(options.serve[0]), int(options.serve[1]), float(options.serve[2]))
@@ -188,6 +194,8 @@ def main() -> None:
         print("{}")
     elif options.plan:
         print(json.dumps(plan_many(options.plan)))
+    elif options.plan_first:
+        print(json.dumps(plan_many(options.plan_first, first=True)))
     else:
         measure(options)
 
@@ -207,6 +215,11 @@ def measure(options: argparse.Namespace) -> None:
             print(
                 f"plan without a change, {options.planned} files: {found['seconds']:.1f} s, peak "
                 f"{found['peak_mib']:.0f} MiB, of which the state in memory {found['state_mib']:.0f} MiB"
+            )
+            found = call("--plan-first", options.planned)
+            print(
+                f"plan of a first run, {options.planned} files: {found['seconds']:.1f} s, peak "
+                f"{found['peak_mib']:.0f} MiB"
             )
     finally:
         shutil.rmtree(top)

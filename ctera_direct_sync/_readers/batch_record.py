@@ -138,10 +138,21 @@ class BatchRecord:
         return True
 
     def close(self) -> None:
-        """Close the record. Later calls note nothing."""
+        """Close the record. Later calls note nothing. A record without a line is removed."""
         fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        if fd < 0:
+            return
+        is_empty = False
+        try:
+            found = os.fstat(fd)
+            with contextlib.suppress(OSError):
+                in_place = os.path.samestat(found, self._folder.lstat(RECORD_NAME))
+                is_empty = in_place and not found.st_size
+        finally:
+            os.close(fd)  # Windows cannot remove an open file.
+        if is_empty:
+            with contextlib.suppress(OSError):
+                self._folder.unlink(RECORD_NAME)
 
 
 class RecordedPath(NamedTuple):

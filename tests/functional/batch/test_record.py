@@ -161,6 +161,13 @@ def test_stale_lines_are_dropped(
     assert RECORD_NAME + ".new" not in os.listdir(tmp_path)
 
 
+def test_batch_that_completes_nothing_leaves_no_record(client: DirectIO, tmp_path: Path) -> None:
+    """An empty record would tell nothing."""
+    (result,) = client.download_many([(999, "a")], tmp_path)
+    assert not result.ok
+    assert files_in(tmp_path) == []
+
+
 @pytest.mark.parametrize("name", [RECORD_NAME, "a/" + RECORD_NAME.upper(), RECORD_NAME + ".new"])
 def test_name_of_the_record_is_refused(client: DirectIO, tmp_path: Path, name: str) -> None:
     """No item gets the name of the batch's own file."""

@@ -44,6 +44,7 @@ from ._readers.batch import BatchProgress, Item
 from ._readers.download import Finished, Progress, Target, Verify, download
 from ._readers.file import DirectFile, SharedFile, open_file, open_shared_file
 from ._readers.folders import Place
+from ._readers.journal import Recorded
 from ._readers.listed_file import ListedFile
 from ._readers.multi_range import MultiRangeReader, Span
 from ._readers.stream import Streamer, iterate, whole_bytes
@@ -408,6 +409,7 @@ class ClientCore:
                 scope,
                 wanted,
                 folder,
+                memory=self.settings.memory,
                 max_files=max_files,
                 resume=resume,
                 progress=progress,
@@ -423,6 +425,7 @@ class ClientCore:
         resume: bool,
         progress: Progress | None,
         verify: Verify | None,
+        recorded: Recorded | None,
     ) -> Finished:
         with self._cancelled_if_closed():
             source, start, stop = self._select(self.block_list(file, scope, folders))
@@ -435,6 +438,7 @@ class ClientCore:
                 progress=progress,
                 verify=verify,
                 scope=scope,
+                recorded=recorded,
             )
 
     @contextlib.contextmanager
@@ -503,6 +507,7 @@ class ClientCore:
             filter=Filter(include, exclude),
             dry_run=dry_run,
             max_files=max_files,
+            memory=self.settings.memory,
             progress=progress,
             on_step=on_step,
             feed=feed,
@@ -577,11 +582,13 @@ class ClientCore:
         place: Place,
         scope: CancelScope,
         progress: Progress | None,
+        finish: Callable[[int], object],
     ) -> int:
         from ._mirror.downloads import download_to
 
         with self._cancelled_if_closed():
-            return download_to(self.whole(self.block_list(file, scope)), place, scope, progress)
+            listed = self.whole(self.block_list(file, scope))
+            return download_to(listed, place, scope, progress, finish)
 
     def check_readahead(self, readahead: int | None) -> None:
         """Raise TypeError or ValueError for a number of bytes that makes no sense."""

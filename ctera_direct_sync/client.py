@@ -359,8 +359,8 @@ class DirectIO:
                 The checksum is a SHA-256 or CRC32C in hexadecimal. The portal's paths of one folder
                 share its listing, which the call forgets at its end.
             folder: The folder.
-            max_files: How many files are downloaded at once, each within `Settings.memory`. None
-                leaves it to the client.
+            max_files: How many files are downloaded at once, each within `Settings.memory`. None: the
+                client finds the number by measuring, and all files together stay near that memory.
             resume: Whether to leave alone files that are there and unchanged, and to continue
                 interrupted downloads. False: download every file anew.
             progress: A function that is called with the item, its bytes done and its bytes in all, on
@@ -436,7 +436,7 @@ class DirectIO:
             include: Patterns as in `.gitignore`; only files that match one are mirrored. Empty: all.
             exclude: Patterns as in `.gitignore`; what matches one is left alone, here as on the portal.
             dry_run: Whether to count what a run would do, and to do nothing.
-            max_files: How many files are downloaded at once. None leaves it to the client.
+            max_files: How many files are downloaded at once. None: found by measuring.
             progress: A function that is called with the bytes done and the bytes in all, on the calling
                 thread.
             feed: Whether to ask the portal's change feed first. If it tells of nothing new since a complete

@@ -52,13 +52,14 @@ def run_client(kind: str, where: list[str], folder: str) -> dict[str, Any]:
     url, access, secret, user, password = where
     with ctera_direct.Namespace(url, user, password) as names:
         items = []
-        if kind == "batch":
+        if kind != "mirror":
             entries = [each for each in names.walk(CLOUD_FOLDER) if not each.is_dir]
             items = [(each, each.path[len(CLOUD_FOLDER) + 1 :]) for each in entries]
         with ctera_direct.DirectIO(url, access, secret, namespace=names) as client:
             cpu, began = time.process_time(), time.perf_counter()
-            if kind == "batch":
-                assert all(each.ok for each in client.download_many(items, folder))
+            if kind != "mirror":
+                files = 4 if kind == "batch of 4" else None
+                assert all(each.ok for each in client.download_many(items, folder, max_files=files))
             else:
                 result = client.mirror(CLOUD_FOLDER, folder)
                 assert result.ok
@@ -74,11 +75,12 @@ def prepare_unchanged(where: list[str], folder: str) -> None:
     from ctera_direct_sync import codec
     from ctera_direct_sync._mirror import runner
 
-    def fetch(self: Any, file: Any, place: Any, scope: Any, progress: Any) -> int:
+    def fetch(self: Any, file: Any, place: Any, scope: Any, progress: Any, finish: Any) -> int:
         number = int(file.path[-11:-4])
         data = f"{number:07}".encode() * (file.size // 7)
         fd = place.folder.create(place.name, os.O_WRONLY)
         os.write(fd, data)
+        finish(fd)
         os.close(fd)
         return codec.crc32c(data)
 
@@ -94,8 +96,13 @@ def prepare_unchanged(where: list[str], folder: str) -> None:
         assert client.mirror(CLOUD_FOLDER, folder).ok
 
 
-def plan_many(count: int) -> dict[str, Any]:
-    """Compare a source of many files with a state of the same, and return the figures."""
+def plan_many(count: int, *, first: bool = False) -> dict[str, Any]:
+    """Compare a source of many files with a state of the same, and return the figures.
+
+    Args:
+        count: The number of files.
+        first: Whether the state is empty instead, as before a first run.
+    """
     from ctera_direct_sync._mirror.filters import Filter
     from ctera_direct_sync._mirror.planner import Options, plan
     from ctera_direct_sync._mirror.state import State, entry_of
@@ -111,14 +118,14 @@ def plan_many(count: int) -> dict[str, Any]:
 
     state = State.in_memory(None)
     with state.transaction():
-        for each in source():
+        for each in () if first else source():
             state.save(entry_of(each))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     began = time.perf_counter()
     survey = Survey(state, None, Filter(), None, lambda: None)
     survey.read_remote(source())
     planned = plan(survey.remote, survey.known, survey.local, Options())
-    assert not list(planned.steps())
+    assert sum(1 for _ in planned.fetches) == (count if first else 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds": time.perf_counter() - began, "peak_mib": peak, "state_mib": before}
 
@@ -175,6 +182,7 @@ def main() -> None:
     parser.add_argument("--client", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--prepare", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--plan", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--plan-first", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(int(options.serve[0]), int(options.serve[1]), float(options.serve[2]))
@@ -186,6 +194,8 @@ def main() -> None:
         print("{}")
     elif options.plan:
         print(json.dumps(plan_many(options.plan)))
+    elif options.plan_first:
+        print(json.dumps(plan_many(options.plan_first, first=True)))
     else:
         measure(options)
 
@@ -206,16 +216,21 @@ def measure(options: argparse.Namespace) -> None:
                 f"plan without a change, {options.planned} files: {found['seconds']:.1f} s, peak "
                 f"{found['peak_mib']:.0f} MiB, of which the state in memory {found['state_mib']:.0f} MiB"
             )
+            found = call("--plan-first", options.planned)
+            print(
+                f"plan of a first run, {options.planned} files: {found['seconds']:.1f} s, peak "
+                f"{found['peak_mib']:.0f} MiB"
+            )
     finally:
         shutil.rmtree(top)
 
 
 def measure_first_run(options: argparse.Namespace, top: str) -> None:
-    """Measure the first run of small files, beside a batch."""
+    """Measure the first run of small files, beside batches: of 4 files at once, and of the default."""
     best: dict[str, dict[str, Any]] = {}
     with Server(options.files, options.size, options.latency) as server:
         for number in range(options.rounds):
-            for kind in ("batch", "mirror"):
+            for kind in ("batch of 4", "batch", "mirror"):
                 folder = f"{top}/{kind}-{number}"
                 found = call("--client", kind, json.dumps(server.where), folder)
                 if kind not in best or found["seconds"] < best[kind]["seconds"]:
@@ -227,7 +242,8 @@ def measure_first_run(options: argparse.Namespace, top: str) -> None:
             f"answer: {found['seconds']:.2f} s, {rate:.0f} files/s, CPU {cpu:.2f} ms per file, peak "
             f"{found['peak_mib']:.0f} MiB"
         )
-    print(f"ratio: {best['batch']['seconds'] / best['mirror']['seconds']:.1f}")
+    for kind in ("batch", "mirror"):
+        print(f"{kind} / batch of 4: {best['batch of 4']['seconds'] / best[kind]['seconds']:.1f}")
 
 
 def measure_unchanged(options: argparse.Namespace, top: str) -> None:

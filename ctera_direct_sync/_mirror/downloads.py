@@ -24,16 +24,18 @@ def download_to(
     place: Place,
     scope: CancelScope,
     progress: Callable[[int, int], object] | None,
+    finish: Callable[[int], object],
 ) -> int:
     """Download a file to a place, and return the CRC32C of its bytes.
 
-    A small file is not flushed to the disk: the mirror does so before the file gets its path.
+    A small file is not flushed to the disk: `finish` does so.
 
     Args:
         file: The file.
         place: The place, in a folder that only the mirror writes to.
         scope: The scope that cancels the download.
         progress: Called with the bytes done and the bytes in total.
+        finish: Called with a descriptor of the complete file, which is open for writing.
 
     Raises:
         Cancelled: The scope was cancelled.
@@ -43,12 +45,22 @@ def download_to(
     size = file.metadata.size
     if size >= _RESUMED_SIZE_BYTES:
         finished = download(file, place, 0, size, resume=True, progress=progress, scope=scope)
+        fd = place.folder.open_own(place.name, os.O_RDWR)
+        try:
+            finish(fd)
+        finally:
+            os.close(fd)
         return finished.download.crc32c
-    with contextlib.suppress(FileNotFoundError):
-        place.folder.unlink(place.name)
-    fd = place.folder.create(place.name, os.O_WRONLY)
     try:
-        return download_pieces(file, _Sink(fd, os.fspath(place)), progress=progress, scope=scope)
+        fd = place.folder.create(place.name, os.O_WRONLY)
+    except FileExistsError:
+        # What an earlier attempt left.
+        place.folder.unlink(place.name)
+        fd = place.folder.create(place.name, os.O_WRONLY)
+    try:
+        crc32c = download_pieces(file, _Sink(fd, os.fspath(place)), progress=progress, scope=scope)
+        finish(fd)
+        return crc32c
     except BaseException:
         with contextlib.suppress(OSError):
             place.folder.unlink(place.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Generator, Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Callable, NamedTuple, Protocol
 from .._base.cancellation import Cancelled, CancelScope
 from .._base.inbox import Inbox
 from .._base.sync import Empty, monotonic
-from .._base.worker_pool import WorkerPool
+from .._readers.file_workers import FileWorkers, Outcome
 from .._readers.folders import Folder, Place, flush
 from ..exceptions import NotFoundError, PathNotFoundError
 from ..types import Entry
@@ -37,6 +38,7 @@ class Fetch(Protocol):
         place: Place,
         scope: CancelScope,
         progress: Callable[[int, int], object] | None,
+        finish: Callable[[int], object],
     ) -> int:
         """Download a file. Return its CRC32C.
 
@@ -45,6 +47,7 @@ class Fetch(Protocol):
             place: Where it goes. Only the mirror writes there.
             scope: The scope that cancels the download.
             progress: Called with the bytes done and the bytes in total, on any thread.
+            finish: Called with a descriptor of the complete file, which is open for writing.
         """
 
 
@@ -91,7 +94,8 @@ class Fetcher:
         scope: The scope that cancels the downloads.
         prefix: What comes before a path below the source.
         folder: The folder of the downloads.
-        max_files: The most files at once.
+        max_files: The most files at once. None: found by measuring.
+        memory: The bytes that all downloads may hold, if `max_files` is None.
         progress: Called with the bytes done and the bytes in total, or None.
     """
 
@@ -102,7 +106,8 @@ class Fetcher:
         scope: CancelScope,
         prefix: str,
         folder: Folder,
-        max_files: int,
+        max_files: int | None,
+        memory: int,
         progress: Progress | None,
     ) -> None:
         self._fetch = fetch
@@ -111,6 +116,7 @@ class Fetcher:
         self._prefix = prefix
         self._folder = folder
         self._max_files = max_files
+        self._memory = memory
         self._progress = progress
         self._inbox: Inbox[Fetched | _Progressed] = Inbox()
 
@@ -124,9 +130,7 @@ class Fetcher:
         total = sum((step.remote.size or 0) for step in steps if step.remote is not None)
         progressed: dict[str, int] = {}
         finished_bytes = 0
-        pool = WorkerPool(
-            min(self._max_files, len(steps)), thread_name_prefix="ctera-direct-mirror"
-        )
+        workers = FileWorkers(self._max_files, self._memory, "ctera-direct-mirror")
         waiting = iter(steps)
         under_way = 0
         group: list[Fetched] = []
@@ -134,9 +138,9 @@ class Fetcher:
         try:
             while True:
                 for step in waiting:
-                    pool.submit(self._download, step)
+                    workers.submit(functools.partial(self._download, step))
                     under_way += 1
-                    if under_way >= 2 * self._max_files:
+                    if under_way >= 2 * workers.maximum:
                         break
                 if not under_way:
                     break
@@ -164,10 +168,10 @@ class Fetcher:
                 yield group
         finally:
             try:
-                self._end(pool, under_way)
+                self._end(workers, under_way)
             except BaseException:
                 # An interrupt of the end itself must not leave a thread.
-                self._end(pool, under_way)
+                self._end(workers, under_way)
                 raise
 
     def remaining(self) -> Iterator[Fetched]:
@@ -178,14 +182,14 @@ class Fetcher:
                 if isinstance(message, Fetched):
                     yield message
 
-    def _end(self, pool: WorkerPool, under_way: int) -> None:
+    def _end(self, workers: FileWorkers, under_way: int) -> None:
         if under_way:
             self._scope.cancel()
-        pool.shutdown(wait=True, cancel_futures=True)
+        workers.shutdown()
 
     # --- on the threads of the pool --------------------------------------------------------------
 
-    def _download(self, step: Step) -> None:
+    def _download(self, step: Step) -> Outcome:
         assert step.remote is not None
         result = Fetched(step, step.remote, "", error=Cancelled())
         try:
@@ -194,6 +198,7 @@ class Fetcher:
             result = result._replace(error=error)
         finally:
             self._inbox.put(result)
+        return result.error if result.status is None else result.status.st_size
 
     def _download_checked(self, step: Step, remote: Remote) -> Fetched:
         self._scope.check()
@@ -206,7 +211,7 @@ class Fetcher:
                 self._inbox.put(_Progressed(step.path, done))
 
         try:
-            crc32c = self._fetch(self._entry_of(remote), place, self._scope, progress)
+            return self._fetch_one(step, remote, place, progress)
         except NotFoundError as error:
             # It was overwritten or deleted since the portal was read.
             try:
@@ -218,9 +223,19 @@ class Fetcher:
             if entry.file_id is None or entry.file_id == remote.file_id:
                 raise error
             remote = remote_of(entry, remote.path)
-            crc32c = self._fetch(self._entry_of(remote), place, self._scope, progress)
-        fd = self._folder.open_own(name, os.O_RDWR)
-        try:
+            return self._fetch_one(step, remote, place, progress)
+
+    def _fetch_one(
+        self,
+        step: Step,
+        remote: Remote,
+        place: Place,
+        progress: Callable[[int, int], object] | None,
+    ) -> Fetched:
+        """Download a file, and flush it to the disk with the time of the portal's file."""
+        status: list[os.stat_result] = []
+
+        def finish(fd: int) -> None:
             if remote.mtime_ns is not None:
                 times = (remote.mtime_ns, remote.mtime_ns)
                 # Some network file systems take no times. The file is right all the same.
@@ -230,10 +245,10 @@ class Fetcher:
                     else:
                         os.utime(os.fspath(place), ns=times)
             flush(fd)
-            status = os.fstat(fd)
-        finally:
-            os.close(fd)
-        return Fetched(step, remote, name, status, crc32c)
+            status.append(os.fstat(fd))
+
+        crc32c = self._fetch(self._entry_of(remote), place, self._scope, progress, finish)
+        return Fetched(step, remote, place.name, status[0], crc32c)
 
     def _entry_of(self, remote: Remote) -> Entry:
         path = self._prefix + remote.path

@@ -50,9 +50,6 @@ __all__ = ["MirrorOptions", "Names", "OnStep", "Round", "run_mirror"]
 
 _log = logging.getLogger(__name__)
 
-#: How many files are downloaded at once by default. Small files spend their time waiting for answers.
-_DEFAULT_MAX_FILES = 64
-
 #: Errors of the local disk that end the run, since each further file would meet them as well.
 _FATAL_ERRNOS = {
     errno.ENOSPC, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
@@ -88,7 +85,8 @@ class MirrorOptions:
         max_delete: The most files that a run may delete.
         filter: The user's patterns.
         dry_run: Whether to change nothing.
-        max_files: The most files at once, or None.
+        max_files: The most files at once. None: found by measuring.
+        memory: The bytes that all downloads may hold, if `max_files` is None.
         progress: Called with the bytes done and the bytes in total.
         on_step: Called with each step.
         feed: Whether to ask the change feed if there is anything new. None: if the user may read it.
@@ -105,6 +103,7 @@ class MirrorOptions:
     filter: Filter = dataclasses.field(default_factory=Filter)
     dry_run: bool = False
     max_files: int | None = None
+    memory: int = 64 * 1024 * 1024
     progress: Progress | None = None
     on_step: OnStep | None = None
     feed: bool | None = None
@@ -865,7 +864,8 @@ class _Run:
                 self._scope,
                 self._prefix,
                 downloads,
-                options.max_files or _DEFAULT_MAX_FILES,
+                options.max_files,
+                options.memory,
                 options.progress,
             )
             fatal: OSError | None = None

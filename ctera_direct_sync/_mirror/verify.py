@@ -1,6 +1,7 @@
 """Reading a mirrored folder, or that of a batch, again, and comparing it with its checksums.
 
-The checksums of a mirror are in its state, those of a batch in a journal beside each file.
+The checksums of a mirror are in its state, those of a batch in its record. Journals beside the files
+have those of older batches and of single downloads.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import os
 from collections.abc import Iterator
 from typing import Callable, Literal, NamedTuple
 
+from .._readers.batch_record import RECORD_NAME, read_record
 from .._readers.folders import Folder, Place
-from .._readers.journal import read_completion
+from .._readers.journal import Completion, read_completion
 from .._readers.part_file import OwnNames, is_journal, is_own_name, name_of_target
 from .local_names import OWN_FOLDER
 from .local_tree import LocalTree, lock_own
@@ -65,9 +67,13 @@ def verify(
             tree = LocalTree(root, None)
             stack.callback(tree.close)
             count = 0
-            for finding in _verify_batch(tree, "", check):
+            recorded = read_record(root)
+            for finding in _verify_batch(tree, "", recorded, check):
                 count += finding.verdict != "extra"
                 yield finding
+            for missing in sorted(recorded):
+                count += 1
+                yield Finding(missing, "missing")
             if not count:
                 raise FileNotFoundError(
                     errno.ENOENT,
@@ -129,21 +135,32 @@ def _compare(tree: LocalTree, path: str, crc32c: int, check: Callable[[], object
     return Finding(path, "ok") if is_right else Finding(path, "changed", "other bytes")
 
 
-def _verify_batch(tree: LocalTree, path: str, check: Callable[[], object]) -> Iterator[Finding]:
-    """Compare the files of a folder with the journals beside them."""
+def _verify_batch(
+    tree: LocalTree, path: str, recorded: dict[str, Completion], check: Callable[[], object]
+) -> Iterator[Finding]:
+    """Compare the files of a folder with the journals beside them, and with the record of batches.
+
+    Args:
+        tree: The folder of the batch.
+        path: The folder in it.
+        recorded: What the record says, by path. Files that are found are taken out of it.
+        check: Called now and then.
+    """
     entries = sorted(tree.list_folder(path))
     journals = {split(each.path)[1] for each in entries if is_journal(split(each.path)[1])}
     for found in entries:
         name = split(found.path)[1]
         if found.kind == "folder":
-            yield from _verify_batch(tree, found.path, check)
+            yield from _verify_batch(tree, found.path, recorded, check)
             continue
-        if is_own_name(name):
+        if is_own_name(name) or found.path == RECORD_NAME:
             continue
         folder = tree.folder(path)
         journal = OwnNames.of(Place(folder, name, shared=True)).journal
         journals.discard(journal)
-        known = read_completion(folder, journal)
+        # A journal is newer: a batch removes it once the record has the file.
+        known = read_completion(folder, journal) or recorded.get(found.path)
+        recorded.pop(found.path, None)
         if known is None:
             yield Finding(found.path, "extra")
         elif found.kind != "file":
@@ -155,7 +172,9 @@ def _verify_batch(tree: LocalTree, path: str, check: Callable[[], object]) -> It
             yield _compare(tree, found.path, known.crc32c, check)
     for journal in sorted(journals):
         if read_completion(tree.folder(path), journal) is not None:
-            yield Finding(join(path, name_of_target(journal)), "missing")
+            target = join(path, name_of_target(journal))
+            recorded.pop(target, None)
+            yield Finding(target, "missing")
 
 
 def _missing(state: State, path: str) -> Iterator[Finding]:

@@ -77,7 +77,7 @@ class Route:
         last_used: When a request took the route, by the monotonic clock.
     """
 
-    __slots__ = ("head", "headers", "last_used", "options", "pool", "proxy")
+    __slots__ = ("_last_head", "head", "headers", "last_used", "options", "pool", "proxy")
 
     def __init__(
         self,
@@ -93,6 +93,24 @@ class Route:
         self.options = options or {}
         self.proxy = proxy
         self.last_used = 0.0
+        # The further headers of the last request that had some, and its head. One object, since threads
+        # may share a route.
+        self._last_head: tuple[tuple[tuple[str, str], ...], bytes] | None = None
+
+    def head_with(self, pool: Pool, extra: Mapping[str, str]) -> bytes:
+        """Return the head of a request with further headers, on the fast route.
+
+        Each call to the portal has the same ones, and rendering takes a third of the request's CPU time.
+
+        Args:
+            pool: The pool of this route.
+            extra: The further headers.
+        """
+        key = tuple(extra.items())
+        last = self._last_head
+        if last is None or last[0] != key:
+            last = self._last_head = key, pool.render_head(merge_headers(self.headers, extra))
+        return last[1]
 
 
 class RoutePlanner:

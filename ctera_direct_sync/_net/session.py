@@ -144,10 +144,10 @@ class HTTPSession:
         origin, target = match.groups() if match is not None else split_url(url)
         routes = self._current_routes()
         route = self._find_route(routes, origin)
-        headers = merge_headers(route.headers, extra) if extra else route.headers
         if route.pool is not None:
-            head = route.pool.render_head(headers) if extra else route.head
+            head = route.head_with(route.pool, extra) if extra else route.head
             return route.pool.send_get(target, head, self._timeouts, scope)
+        headers = merge_headers(route.headers, extra) if extra else route.headers
         if routes.interception is not Interception.NONE:
             # Recorders write headers down, but not the library's classes that hide their values.
             headers = {name: "".join(value) for name, value in headers.items()}

@@ -1,12 +1,16 @@
 """Downloading many files into one folder, with one result for each file.
 
 A batch does not know how a file is downloaded: `run` gets that as a callable. While a batch fills a
-folder, the lock file `.ctera-batch.lock` in it keeps other batches out.
+folder, the lock file `.ctera-batch.lock` in it keeps other batches out. The record
+`.ctera-batch.record` tells the next batch which files are complete.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
+import logging
 import operator
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -15,21 +19,23 @@ from typing import Any, Callable, NamedTuple, Protocol, Union
 from .._base.cancellation import Cancelled, CancelScope
 from .._base.checksums import Checksum
 from .._base.sync import SimpleQueue
-from .._base.worker_pool import WorkerPool
 from ..exceptions import DirectIOError
 from ..types import BatchItem, BatchResult, Download, Entry, FileRef, Outcome
 from .batch_paths import lock_folder, make_target, resolve_path
+from .batch_record import RECORD_NAME, BatchRecord
+from .file_workers import FileWorkers
+from .file_workers import Outcome as WorkOutcome
 from .folders import Folder, Place
+from .journal import Recorded
 from .names_on_disk import ClaimedPaths, is_same_on_disk
 
 __all__ = ["BatchProgress", "Fetch", "Item", "run", "to_batch_item"]
 
+_log = logging.getLogger(__name__)
+
 DONE: Outcome = "done"
 UNCHANGED: Outcome = "unchanged"
 FAILED: Outcome = "failed"
-
-#: How many files are downloaded at once by default. Their blocks share the threads of the client.
-_DEFAULT_MAX_FILES = 4
 
 
 Item = Union[BatchItem, "tuple[FileRef, str]", "tuple[FileRef, str, str | None]"]
@@ -62,6 +68,7 @@ class Fetch(Protocol):
         resume: bool,
         progress: Callable[[int, int], object] | None,
         verify: Callable[[str, int], object] | None,
+        recorded: Recorded | None,
     ) -> Fetched:
         """Download a file.
 
@@ -72,6 +79,7 @@ class Fetch(Protocol):
             resume: Whether to continue an earlier download.
             progress: Called with the bytes done and the bytes in total.
             verify: Called with the path and the CRC32C of the complete file before it gets its name.
+            recorded: What notes in place of a journal that the file is complete, or None.
         """
         ...
 
@@ -108,6 +116,7 @@ def run(
     items: Iterable[Item],
     folder: str | os.PathLike[str],
     *,
+    memory: int,
     max_files: int | None = None,
     resume: bool = True,
     progress: BatchProgress | None = None,
@@ -122,7 +131,8 @@ def run(
         scope: The scope that cancels the batch.
         items: The files.
         folder: The folder, which is made if it does not exist.
-        max_files: The most files at once; None: 4.
+        memory: The bytes that all downloads may hold, if `max_files` is None.
+        max_files: The most files at once. None: found by measuring.
         resume: Whether to keep complete files that are unchanged, and to continue earlier downloads.
         progress: Called with the item, its bytes done and its bytes in total.
 
@@ -136,13 +146,34 @@ def run(
         ValueError: `max_files` is less than 1.
     """
     batch = [to_batch_item(item) for item in items]
-    count = _DEFAULT_MAX_FILES if max_files is None else operator.index(max_files)
-    if count < 1:
+    count = None if max_files is None else operator.index(max_files)
+    if count is not None and count < 1:
         raise ValueError(f"max_files is {count}: use 1 or more, or None for the default")
     root = os.path.realpath(os.fsdecode(os.fspath(folder)))
     os.makedirs(root, exist_ok=True)
-    with Folder.open(root) as opened, lock_folder(opened):
-        yield from _Batch(fetch, scope, opened, resume, progress).run(batch, count)
+    with Folder.open(root) as opened, lock_folder(opened), _open_record(opened, resume) as record:
+        made = _Batch(fetch, scope, opened, resume, progress, record)
+        yield from made.run(batch, count, memory)
+
+
+@contextlib.contextmanager
+def _open_record(folder: Folder, resume: bool) -> Iterator[BatchRecord | None]:
+    """Open the record of the files that are complete. None: journals are kept instead."""
+    record = None
+    try:
+        record = BatchRecord(folder, make=resume)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        _log.warning(
+            "%s cannot be used (%s): a journal is kept beside each file instead",
+            folder.path_of(RECORD_NAME),
+            error.strerror or error,
+        )
+    with contextlib.ExitStack() as stack:
+        if record is not None:
+            stack.callback(record.close)
+        yield record
 
 
 def to_batch_item(item: Any) -> BatchItem:
@@ -172,17 +203,21 @@ class _Batch:
         root: Folder,
         resume: bool,
         progress: BatchProgress | None,
+        record: BatchRecord | None = None,
     ) -> None:
         self._fetch = fetch
         self._scope = scope
         self._root = root
         self._resume = resume
         self._progress = progress
+        self._record = record
         self._inbox: SimpleQueue[_Ended | _Progressed] = SimpleQueue()
 
-    def run(self, batch: Sequence[BatchItem], max_files: int) -> Iterator[tuple[int, BatchResult]]:
+    def run(
+        self, batch: Sequence[BatchItem], max_files: int | None, memory: int
+    ) -> Iterator[tuple[int, BatchResult]]:
         """Download the files, and yield each item's position and result."""
-        executor = WorkerPool(max_files, thread_name_prefix="ctera-direct-batch")
+        workers = FileWorkers(max_files, memory, "ctera-direct-batch")
         try:
             claimed = ClaimedPaths(self._root.path, is_same_on_disk)
             for position, item in enumerate(batch):
@@ -191,19 +226,19 @@ class _Batch:
                 except (TypeError, ValueError, OSError) as error:
                     self._inbox.put(_Ended(position, BatchResult(item, FAILED, error=error)))
                 else:
-                    executor.submit(self._work, position, item, path)
+                    workers.submit(functools.partial(self._work, position, item, path))
             yield from self._receive(len(batch))
         finally:
             try:
-                self._end(executor)
+                self._end(workers)
             except BaseException:
                 # An interrupt of the end itself must not leave a download or a thread.
-                self._end(executor)
+                self._end(workers)
                 raise
 
-    def _end(self, executor: WorkerPool) -> None:
+    def _end(self, workers: FileWorkers) -> None:
         self._scope.cancel()
-        executor.shutdown(wait=True, cancel_futures=True)
+        workers.shutdown()
 
     def _claim_path(self, item: BatchItem, position: int, claimed: ClaimedPaths) -> str:
         """Return the absolute path of an item.
@@ -237,13 +272,16 @@ class _Batch:
             elif self._progress is not None:
                 self._progress(*message)
 
-    def _work(self, position: int, item: BatchItem, path: str) -> None:
+    def _work(self, position: int, item: BatchItem, path: str) -> WorkOutcome:
         # Whatever happens, the receiver must learn that the item has ended: it waits for all of them.
         result = BatchResult(item, FAILED, error=_client_closed(item.file_id))
         try:
             result = self._download(item, path)
         finally:
             self._inbox.put(_Ended(position, result))
+        if result.download is None:
+            return result.error
+        return result.download.size if result.outcome == DONE else None
 
     def _download(self, item: BatchItem, path: str) -> BatchResult:
         try:
@@ -257,6 +295,7 @@ class _Batch:
                     resume=self._resume,
                     progress=self._reporter(item),
                     verify=None if checksum is None else self._verifier(item, checksum),
+                    recorded=self._recorded(path),
                 )
             return BatchResult(item, UNCHANGED if fetched.unchanged else DONE, fetched.download)
         except Cancelled:
@@ -265,6 +304,11 @@ class _Batch:
             return BatchResult(item, FAILED, error=error)
         except BaseException as error:  # noqa: BLE001 - a hook's sys.exit() ends its item alone
             return BatchResult(item, FAILED, error=_ended_by_hook(item.file_id, error))
+
+    def _recorded(self, path: str) -> Recorded | None:
+        if self._record is None:
+            return None
+        return self._record.path(os.path.relpath(path, self._root.path).replace(os.sep, "/"))
 
     def _reporter(self, item: BatchItem) -> Callable[[int, int], object] | None:
         if self._progress is None:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from .batch_record import RECORD_NAME
 from .folders import Folder, Place
 from .locks import LockedFile
 from .part_file import is_own_name
@@ -16,6 +17,8 @@ from .targets import descriptor_of
 __all__ = ["check_path", "lock_folder", "make_target", "resolve_path"]
 
 _LOCK_NAME = ".ctera-batch.lock"
+#: Names of batches' own files, and of those that are about to become them.
+_OWN_NAMES = {_LOCK_NAME, RECORD_NAME, RECORD_NAME + ".new"}
 
 #: Names of devices on Windows, with any extension.
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
@@ -46,7 +49,7 @@ def check_path(path: str, *, windows: bool = os.name == "nt") -> None:
         problem = "holds '..', which may lead out of the folder"
     elif parts[-1] in ("", "."):
         problem = "names a folder: name a file in it"
-    elif is_own_name(parts[-1]) or parts[-1].lower() == _LOCK_NAME:
+    elif is_own_name(parts[-1]) or parts[-1].lower() in _OWN_NAMES:
         problem = "is a name that downloads keep for themselves"
     elif windows and any(_is_special_on_windows(part) for part in parts):
         problem = "holds a name that Windows has another meaning for"

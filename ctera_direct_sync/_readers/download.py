@@ -20,6 +20,7 @@ from .._protocol.ranges import Piece
 from ..exceptions import DirectIOError, StreamError
 from ..types import Download
 from .folders import Place
+from .journal import Recorded
 from .listed_file import ListedFile
 from .part_file import DownloadPlan, PartFile, Run
 from .stream import Streamer
@@ -79,6 +80,7 @@ class _Options(NamedTuple):
         max_workers: The most concurrent downloads of blocks. None leaves it to the engine.
         verify: The callback that accepts or refuses the complete file.
         scope: The scope that cancels the download.
+        recorded: What notes in place of the journal that the download is complete, or None.
     """
 
     resume: bool
@@ -86,6 +88,7 @@ class _Options(NamedTuple):
     max_workers: int | None
     verify: Verify | None
     scope: CancelScope
+    recorded: Recorded | None = None
 
 
 def download(
@@ -99,6 +102,7 @@ def download(
     max_workers: int | None = None,
     verify: Verify | None = None,
     scope: CancelScope | None = None,
+    recorded: Recorded | None = None,
 ) -> Finished:
     """Download a range of a file.
 
@@ -113,6 +117,7 @@ def download(
         verify: Called before the complete file gets its name. Only for a path: bytes that went into a
             file object or a device cannot be taken back.
         scope: Cancels a download to a path from another thread, as the end of the client does.
+        recorded: What notes in place of a journal that the download is complete, or None.
 
     Returns:
         The outcome.
@@ -124,7 +129,7 @@ def download(
     """
     began = perf_counter()
     options = _Options(
-        resume, progress or _no_progress, max_workers, verify, scope or CancelScope()
+        resume, progress or _no_progress, max_workers, verify, scope or CancelScope(), recorded
     )
     path: str | None = None
     if hasattr(target, "write"):
@@ -278,7 +283,10 @@ def _count(written: object, given: int) -> int:
 def _to_place(file: ListedFile, place: Place, plan: DownloadPlan, options: _Options) -> _Written:
     """Write a range to a path. Each worker writes its own pieces at their offsets."""
     path, scope = os.fspath(place), options.scope
-    with _cancellable(file.file_id), PartFile(place, plan, resume=options.resume) as part_file:
+    with (
+        _cancellable(file.file_id),
+        PartFile(place, plan, resume=options.resume, recorded=options.recorded) as part_file,
+    ):
         complete = part_file.completed()
         if complete is not None:
             part_file.discard()

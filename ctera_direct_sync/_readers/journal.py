@@ -15,11 +15,11 @@ import errno
 import json
 import logging
 import os
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .folders import Folder, ForeignFileError
 
-__all__ = ["Completion", "Entries", "Journal", "read_completion"]
+__all__ = ["Completion", "Entries", "Journal", "Recorded", "read_completion"]
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +62,19 @@ class Completion(NamedTuple):
         return found.st_size == self.size and abs(found.st_mtime_ns - self.mtime_ns) < step
 
 
+class Recorded(Protocol):
+    """What another file says of complete downloads to one target, in place of the journal."""
+
+    def find(self, identity: str) -> Completion | None:
+        """Return what it says of a download of this identity, if that is complete."""
+
+    def save(self, identity: str, completion: Completion) -> bool:
+        """Note that the download is complete. Return False if there is no room for it."""
+
+    def forget(self) -> None:
+        """Note that the target is unknown from now on."""
+
+
 def read_completion(folder: Folder, name: str) -> Completion | None:
     """Return what a journal says of a complete file, whatever download made it.
 
@@ -92,6 +105,7 @@ class Journal:
         name: The name of the journal.
         new_name: The name of its replacement while that is written.
         identity: The identity of the download.
+        recorded: What notes that the download is complete. None: the journal does, and stays.
 
     Attributes:
         entries: The pieces that the journal lists for this download.
@@ -103,13 +117,23 @@ class Journal:
         FileExistsError: The name belongs to a symbolic link, or to something else than a file.
     """
 
-    def __init__(self, folder: Folder, name: str, new_name: str, identity: str) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        name: str,
+        new_name: str,
+        identity: str,
+        recorded: Recorded | None = None,
+    ) -> None:
         self._folder = folder
         self._name = name
         self._new_name = new_name
         self._identity = identity
+        self._recorded = recorded
         self._fd: int | None = None
         self._is_broken = False
+        # Whether there is a file, which may be another download's.
+        self._exists = True
         self.entries: Entries = {}
         self.completion: Completion | None = None
         self.reason = ""
@@ -119,6 +143,9 @@ class Journal:
         try:
             fd = self._folder.open_own(self._name, os.O_RDONLY)
         except FileNotFoundError:
+            self._exists = False
+            if self._recorded is not None:
+                self.completion = self._recorded.find(self._identity)
             return
         except ForeignFileError:
             self.reason = "the journal of the last time belongs to another user"
@@ -179,13 +206,20 @@ class Journal:
         self._warn(problem)
 
     def complete(self, completion: Completion) -> None:
-        """Replace the journal by one that says that the download is complete, if there is room for it."""
+        """Note that the download is complete, if there is room for it.
+
+        A new journal says so, or what takes its place: then the journal is removed.
+        """
         self.close()
+        if self._recorded is not None and self._recorded.save(self._identity, completion):
+            if self._exists:
+                self.remove()
+            return
         record = {"version": _VERSION, "identity": self._identity, "complete": True}
         self._replace({**record, **completion._asdict()}, b"", keep=False)
 
     def remove(self) -> None:
-        """Remove the journal, because the file that it describes is about to be replaced."""
+        """Remove the journal, because it is of no more use."""
         self.close()
         try:
             self._folder.unlink(self._name)
@@ -211,6 +245,7 @@ class Journal:
             os.close(fd)
 
     def _replace(self, record: dict[str, Any], lines: bytes, *, keep: bool) -> None:
+        self._exists = True
         try:
             self._write(json.dumps(record).encode() + b"\n" + lines, keep)
         except OSError as error:

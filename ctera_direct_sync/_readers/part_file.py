@@ -4,7 +4,7 @@ The download of `DIR/NAME` is written to `DIR/.NAME.ctera-part`, which is locked
 it is complete. With resume, `DIR/.NAME.ctera-journal` lists the pieces in the part file, each with its
 CRC32C. The next download reads each listed piece back and checks it. So neither a crash nor a power
 cut can make a wrong byte pass. After the download one line of the journal stays: it tells the next
-resume that there is nothing to do.
+resume that there is nothing to do. A batch has one record for all files of its folder instead.
 
 The lock belongs to the part file, so the renaming ends its protection. Everything that it protects
 happens before.
@@ -27,7 +27,7 @@ from .._base.sync import Lock
 from .._protocol.ranges import PART_SIZE, Piece, piece_at, pieces
 from ..types import Metadata
 from .folders import Place, flush
-from .journal import Completion, Entries, Journal
+from .journal import Completion, Entries, Journal, Recorded
 from .locks import LockedFile
 
 __all__ = [
@@ -204,6 +204,7 @@ class PartFile:
         place: The place of the target.
         plan: The pieces of the download.
         resume: Whether to use what an earlier download left, and to keep the progress of this one.
+        recorded: What notes in place of the journal that the download is complete, or None.
 
     Attributes:
         path: The path of the part file.
@@ -215,13 +216,15 @@ class PartFile:
             large.
     """
 
-    def __init__(self, place: Place, plan: DownloadPlan, *, resume: bool) -> None:
+    def __init__(
+        self, place: Place, plan: DownloadPlan, *, resume: bool, recorded: Recorded | None = None
+    ) -> None:
         self._place = place
         self._folder = place.folder
         self._names = OwnNames.of(place)
         self.path = self._folder.path_of(self._names.part)
         self._plan = plan
-        self._resume = resume
+        self._recorded = recorded
         self._lock = Lock()
         self._writers = 0
         self._sealed = False
@@ -234,7 +237,7 @@ class PartFile:
             if resume:
                 names = self._names
                 self._journal = Journal(
-                    self._folder, names.journal, names.new_journal, plan.identity
+                    self._folder, names.journal, names.new_journal, plan.identity, recorded
                 )
         except BaseException:
             self._close()
@@ -469,6 +472,8 @@ class PartFile:
                 Completion(self._plan.size, crc32c, found.st_mtime_ns, found.st_ino)
             )
         else:
+            if self._recorded is not None:
+                self._recorded.forget()
             self._remove_journal()
 
     def _remove_journal(self) -> None:

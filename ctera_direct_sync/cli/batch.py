@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--files",
         type=positive_number,
         metavar="N",
-        help="the number of files that are downloaded at the same time (default: 4)",
+        help="the number of files that are downloaded at the same time (default: found by measuring)",
     )
     # Its name until 0.1: it means blocks in all other commands.
     parser.add_argument(

@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--files",
         type=positive_number,
         metavar="N",
-        help="the number of files that are downloaded at the same time (default: 64)",
+        help="the number of files that are downloaded at the same time (default: found by measuring)",
     )
     parser.add_argument(
         "--json", action="store_true", help="log to standard output, one JSON object per line"

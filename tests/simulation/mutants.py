@@ -123,7 +123,7 @@ MUTANTS = (
                 "_readers.batch",
                 "            except BaseException:\n"
                 "                # An interrupt of the end itself must not leave a download or a thread.\n"
-                "                self._end(executor)\n"
+                "                self._end(workers)\n"
                 "                raise\n",
                 "            except LookupError:\n                raise\n",
             ),

@@ -222,7 +222,9 @@ class MemoryPortal:
         """Take no cursor of before any more."""
         self._cursors = {f"rejected {n}": None for n in range(len(self._cursors))}
 
-    def fetch(self, file: Entry, place: Place, scope: CancelScope, progress: Any) -> int:
+    def fetch(
+        self, file: Entry, place: Place, scope: CancelScope, progress: Any, finish: Any
+    ) -> int:
         """Download a file."""
         path = file.path[len(SOURCE) + 1 :]
         self.on_fetch(path)
@@ -235,6 +237,7 @@ class MemoryPortal:
         fd = place.folder.create(place.name, os.O_WRONLY)
         try:
             os.write(fd, data)
+            finish(fd)
         finally:
             os.close(fd)
         return codec.crc32c(data)

@@ -288,9 +288,20 @@ SHARED_MUTANTS = (
         ("batch",),
         (
             Change(
-                "_readers.batch",
-                "        executor.shutdown(wait=True, cancel_futures=True)\n",
-                "        executor.shutdown(wait=False, cancel_futures=True)\n",
+                "_readers.file_workers",
+                "        self._pool.shutdown(wait=True, cancel_futures=True)\n",
+                "        self._pool.shutdown(wait=False, cancel_futures=True)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a thread that found no file is not replaced",
+        ("batch",),
+        (
+            Change(
+                "_readers.file_workers",
+                "                if not self._tasks or not self._take_token():\n",
+                "                if True:\n",
             ),
         ),
     ),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 from .. import codec
+from .._base.bandwidth import Bandwidth, Share
 from .._base.buffers import BufferPool, PooledBuffer
 from .._base.cancellation import CancelScope
 from .._base.observer import Observer
@@ -90,6 +91,7 @@ class Storage:
     new sessions, and does not make another one: closing the client closes the sessions that are used.
 
     Attributes:
+        bandwidth: What all block reads of the client share.
         buffers: Memory for stored objects, and for callers that pass a buffer to `fetch`.
         owner: An object that lives as long as the storage: the client, whose end would end the work.
     """
@@ -100,9 +102,11 @@ class Storage:
         checksums: frozenset[str],
         observer: Observer,
         *,
+        bandwidth: Bandwidth | None = None,
         owner: object = None,
     ) -> None:
         self.sessions: SessionPool
+        self.bandwidth = bandwidth or Bandwidth()
         self.policy = policy
         self.checksums = checksums
         self.observer = observer
@@ -172,6 +176,7 @@ class _Fetch:
         "_observer",
         "_piece",
         "_scope",
+        "_share",
         "_storage",
     )
 
@@ -189,6 +194,8 @@ class _Fetch:
         self._piece = piece
         self._scope = scope
         self._buffer = buffer
+        #: What the piece may use of the bandwidth, None as long as that is not limited.
+        self._share: Share | None = None
         self._use_newest_list()
 
     def _use_newest_list(self) -> None:
@@ -227,6 +234,8 @@ class _Fetch:
                 self._metadata, self._scope
             ):
                 self._raise_changed()
+            if self._share is not None:
+                failure.waited_s = self._share.waited_s
             raise failure
         finally:
             del failure  # Its traceback leads to this frame.
@@ -345,8 +354,10 @@ class _Fetch:
         Redirects are followed: the request carries no credentials.
         """
         sessions, url = self._storage.sessions, self._chunk.url
+        if self._storage.bandwidth.timetable is not None and self._share is None:
+            self._share = self._storage.bandwidth.open_share(self._scope.priority)
         for _ in range(MAX_REDIRECTS + 1):
-            response = sessions.get(url, self._scope, headers)
+            response = sessions.get(url, self._scope, headers, self._share)
             if response.status not in REDIRECTS:
                 if self._observer.active:
                     self._emit("first-byte", response.length or 0)

@@ -38,7 +38,11 @@ MUTANTS = (
     ),
     Mutant(
         "delays have no limit",
-        (Change("_base.retry", "if monotonic() + delay > deadline:", "if False:"),),
+        (
+            Change(
+                "_base.retry", "if monotonic() + delay > deadline + failure.waited_s:", "if False:"
+            ),
+        ),
     ),
     Mutant(
         "a backoff ignores a cancel",
@@ -100,9 +104,9 @@ MUTANTS = (
         (
             Change(
                 "_protocol.storage",
-                "            response = sessions.get(url, self._scope, headers)\n",
+                "            response = sessions.get(url, self._scope, headers, self._share)\n",
                 "            given = {**self._block_list._portal._headers, **(headers or {})}\n"
-                "            response = sessions.get(url, self._scope, given)\n",
+                "            response = sessions.get(url, self._scope, given, self._share)\n",
             ),
         ),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 from .._base.bandwidth import Share
 from .._base.buffers import PooledBuffer
@@ -11,7 +11,7 @@ from .._base.cancellation import CancelScope
 from .._base.sync import monotonic
 from .errors import TransportError
 
-__all__ = ["PacedReader", "SpeedWatch"]
+__all__ = ["PacedBody", "SpeedWatch"]
 
 #: The window of the least speed, in seconds of waiting for the network.
 _SPEED_WINDOW_S = 30.0
@@ -24,6 +24,9 @@ class _Body(Protocol):
 
     def read_some(self, size: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return at least one of the next `size` bytes, none at the end."""
+
+    def close(self) -> None:
+        """Release the connection."""
 
 
 class _Rest(PooledBuffer):
@@ -81,68 +84,68 @@ class SpeedWatch:
             raise TransportError("slow", f"{self._bytes} bytes came in {self._seconds:.0f} s")
 
 
-class PacedReader:
-    """Reads the body of one response.
+class PacedBody:
+    """The body of one response, read in small steps.
 
     Args:
+        body: The response.
         share: What the body may use of the bandwidth. None: it is not limited.
         min_speed: The least speed in bytes per second. None: any.
+        scope: What may end a read.
     """
 
-    __slots__ = ("_share", "_watch")
+    __slots__ = ("_body", "_scope", "_share", "_watch")
 
-    def __init__(self, share: Share | None, min_speed: float | None) -> None:
+    def __init__(
+        self, body: Any, share: Share | None, min_speed: float | None, scope: CancelScope
+    ) -> None:
+        self._body: _Body = body
         self._share = share
         self._watch = None if min_speed is None else SpeedWatch(min_speed)
+        self._scope = scope
 
-    def read(
-        self, body: _Body, size: int, buffer: PooledBuffer | None, scope: CancelScope
-    ) -> bytes | memoryview:
-        """Return the next `size` bytes of a body, fewer at its end.
+    def read(self, size: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
+        """Return the next `size` bytes, fewer at the end of the body.
 
         Args:
-            body: The response.
             size: The number of bytes.
             buffer: Memory for them, if their number is known. The result is then a view of it.
-            scope: What may end the read.
 
         Raises:
             TransportError: The body is malformed or too slow.
             Cancelled: The scope was cancelled.
         """
         if self._share is None:
-            return self._read(body, size, buffer, scope)
+            return self._read(size, buffer)
         with self._share:
-            return self._read(body, size, buffer, scope)
+            return self._read(size, buffer)
 
-    def _read(
-        self, body: _Body, size: int, buffer: PooledBuffer | None, scope: CancelScope
-    ) -> bytes | memoryview:
+    def close(self) -> None:
+        """Close the response."""
+        self._body.close()
+
+    def _read(self, size: int, buffer: PooledBuffer | None) -> bytes | memoryview:
         parts: list[bytes | memoryview] = []
         rest = None if buffer is None else _Rest(buffer.view(size))
         filled = 0
         while filled < size:
-            part = self._read_part(body, size - filled, rest, scope)
+            part = self._read_part(size - filled, rest)
             if not part:
                 break
-            if rest is not None:
+            if rest is None:
+                parts.append(part)
+            else:
                 if not isinstance(part, memoryview):
                     rest.view(len(part))[:] = part
                 rest.offset += len(part)
-            else:
-                parts.append(part)
             filled += len(part)
-        if buffer is not None:
-            return buffer.view(filled)
-        return b"".join(parts)
+        return b"".join(parts) if buffer is None else buffer.view(filled)
 
-    def _read_part(
-        self, body: _Body, size: int, rest: _Rest | None, scope: CancelScope
-    ) -> bytes | memoryview:
+    def _read_part(self, size: int, rest: _Rest | None) -> bytes | memoryview:
         share = self._share
-        step = min(size, _STEP_BYTES) if share is None else share.wait_for(size, scope)
+        step = min(size, _STEP_BYTES) if share is None else share.wait_for(size, self._scope)
         began = monotonic()
-        part = body.read_some(step, rest)
+        part = self._body.read_some(step, rest)
         if share is not None and len(part) < step:
             share.give_back(step - len(part))
         if self._watch is not None and part:

@@ -29,7 +29,7 @@ from ..settings import Endpoint
 from .current import CurrentRequest, current_request
 from .errors import TransportError, proxy_refusal, to_transport_error
 from .interception import Interception, take_snapshot
-from .paced import PacedReader
+from .paced import PacedBody
 from .requests_response import RequestsResponse
 from .response import WireResponse
 from .routes import Route, RoutePlanner, make_session, merge_headers
@@ -124,7 +124,7 @@ class HTTPSession:
         try:
             response = Response(self._send(url, scope, headers), scope)
             if share is not None or self._min_speed is not None:
-                response.pace(PacedReader(share, self._min_speed))
+                response.pace(share, self._min_speed)
             if response.status != 407:
                 return response
             # Only proxies answer this (RFC 9110, section 15.5.8).
@@ -303,12 +303,11 @@ class Response:
         length: Declared bytes of the body, None if they are not declared.
     """
 
-    __slots__ = ("_paced", "_response", "_scope", "headers", "length", "status")
+    __slots__ = ("_response", "_scope", "headers", "length", "status")
 
     def __init__(self, response: WireResponse | RequestsResponse, scope: CancelScope) -> None:
-        self._response = response
+        self._response: WireResponse | RequestsResponse | PacedBody = response
         self._scope = scope
-        self._paced: PacedReader | None = None
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         self.length = response.length
@@ -326,9 +325,9 @@ class Response:
         self._response.close()
         self._scope.detach()
 
-    def pace(self, reader: PacedReader) -> None:
-        """Have `reader` read the body in small steps."""
-        self._paced = reader
+    def pace(self, share: Share | None, min_speed: float | None) -> None:
+        """Have the body read in small steps. The arguments are those of `PacedBody`."""
+        self._response = PacedBody(self._response, share, min_speed, self._scope)
 
     def read(self, limit: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return the whole body as received, content codings included.
@@ -381,10 +380,7 @@ class Response:
     def _read(self, size: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return the next `size` bytes of the body, fewer at its end."""
         try:
-            if self._paced is None:
-                data = self._response.read(size, buffer)
-            else:
-                data = self._paced.read(self._response, size, buffer, self._scope)
+            data = self._response.read(size, buffer)
         except Exception as caught:  # noqa: BLE001 - as in HTTPSession.get
             error = to_transport_error(caught)
         else:

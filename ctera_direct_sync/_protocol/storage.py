@@ -141,6 +141,8 @@ class Storage:
             Cancelled: The scope was cancelled.
         """
         fetch = _Fetch(self, block_list, piece, scope, buffer)
+        if self.bandwidth.timetable is not None:
+            fetch.share = self.bandwidth.open_share(scope.priority)
         return retry_call(
             self.policy, fetch.attempt, scope=scope, on_retry=fetch.tell_retry, renew=fetch.renew
         )
@@ -176,8 +178,8 @@ class _Fetch:
         "_observer",
         "_piece",
         "_scope",
-        "_share",
         "_storage",
+        "share",
     )
 
     def __init__(
@@ -194,8 +196,8 @@ class _Fetch:
         self._piece = piece
         self._scope = scope
         self._buffer = buffer
-        #: What the piece may use of the bandwidth, None as long as that is not limited.
-        self._share: Share | None = None
+        #: What the piece may use of the bandwidth. None: it is not limited.
+        self.share: Share | None = None
         self._use_newest_list()
 
     def _use_newest_list(self) -> None:
@@ -234,8 +236,8 @@ class _Fetch:
                 self._metadata, self._scope
             ):
                 self._raise_changed()
-            if self._share is not None:
-                failure.waited_s = self._share.waited_s
+            if self.share is not None:
+                failure.waited_s = self.share.waited_s
             raise failure
         finally:
             del failure  # Its traceback leads to this frame.
@@ -354,10 +356,8 @@ class _Fetch:
         Redirects are followed: the request carries no credentials.
         """
         sessions, url = self._storage.sessions, self._chunk.url
-        if self._storage.bandwidth.timetable is not None and self._share is None:
-            self._share = self._storage.bandwidth.open_share(self._scope.priority)
         for _ in range(MAX_REDIRECTS + 1):
-            response = sessions.get(url, self._scope, headers, self._share)
+            response = sessions.get(url, self._scope, headers, self.share)
             if response.status not in REDIRECTS:
                 if self._observer.active:
                     self._emit("first-byte", response.length or 0)

@@ -111,6 +111,14 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "the parts of a limited body overwrite each other",
+        (Change("_net.paced", "                rest.offset += len(part)\n", ""),),
+    ),
+    Mutant(
+        "the wait for bandwidth has no end",
+        (Change("_base.bandwidth", "scope.wait(delay)", "scope.wait(1e9 * delay)"),),
+    ),
+    Mutant(
         "a close does not cut off listings",
         (
             Change(

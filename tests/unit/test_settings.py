@@ -262,3 +262,24 @@ def test_equality_and_repr():
     assert Settings() != Endpoint()
     assert repr(Endpoint()) == "Endpoint(ssl=True, timeout=(10.0, 60.0), min_speed=None)"
     assert all(f"{name}=" in repr(Settings()) for name in SHIPPED)
+
+
+def test_settings_of_a_client_are_fixed():
+    """What a client would not heed cannot be assigned. The bandwidth can, and a copy is free."""
+    given = Settings(retries=1)
+    with DirectIO("http://a", "key", "c2VjcmV0", settings=given) as client:
+        with pytest.raises(AttributeError, match="'retries' of a client cannot be changed"):
+            client.settings.retries = 2
+        with pytest.raises(AttributeError, match="'timeout' of a client cannot be changed"):
+            client.settings.storage.timeout = 5
+        with pytest.raises(AttributeError, match="'ssl' of a client cannot be changed"):
+            client.settings.sessions.ctera_direct.api.ssl = False
+        client.settings.bandwidth = "2M"
+        copy = pickle.loads(pickle.dumps(client.settings))
+        assert copy == client.settings
+        copy.retries = copy.storage.timeout = 5
+        given.retries = 3
+        assert client.settings.retries == 1
+        with DirectIO("http://a", "key", "c2VjcmV0", settings=client.settings) as other:
+            other.settings.bandwidth = None
+        assert client.settings.bandwidth == "2M"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Callable, SupportsIndex, cast
 import requests
 
 from . import codec
+from ._base.bandwidth import Bandwidth
 from ._base.buffers import tune_allocator
 from ._base.cancellation import Cancelled, CancelScope
 from ._base.credentials import (
@@ -48,6 +49,7 @@ from ._readers.journal import Recorded
 from ._readers.listed_file import ListedFile
 from ._readers.multi_range import MultiRangeReader, Span
 from ._readers.stream import Streamer, iterate, whole_bytes
+from ._settings import use_settings
 from .exceptions import (
     BlockInfo,
     DirectIOAPIError,
@@ -163,8 +165,11 @@ class ClientCore:
             self.api_tls if settings.storage.ssl == settings.api.ssl else TLS(settings.storage.ssl)
         )
         self.observer = Observer(self.on_event)
+        self._bandwidth = Bandwidth()
+        use_settings(settings, self._bandwidth.set)
         self.engine = Engine(
             settings.max_workers,
+            bandwidth=self._bandwidth,
             cancelled_error=make_cancelled_error,
             forked_error=_make_forked_error,
         )
@@ -175,13 +180,16 @@ class ClientCore:
         # Block lists and open files keep these two, so a forked child keeps them, too.
         self.portal = Portal(self.baseurl, self.token, self.secret, policy)
         # Streams, futures and files hold the storage. They work on if the program drops the client.
-        self.storage = Storage(policy, settings.checksums, self.observer, owner=self)
+        self.storage = Storage(
+            policy, settings.checksums, self.observer, bandwidth=self._bandwidth, owner=self
+        )
         self.connect()
         _cores.add(self)
 
     def connect(self) -> None:
         """Make what owns sockets. A forked child does so again: the parent's are not its own."""
         self._scopes: set[CancelScope] = set()
+        self._bandwidth.start_over()
         self.portal.connect(
             HTTPSession(self.settings.api, self.api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
         )

@@ -11,7 +11,9 @@ import operator
 import os
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Callable, ClassVar, Literal, Protocol
+
+from ._timetable import parse_bandwidth
 
 __all__ = [
     "CHECKSUMS",
@@ -25,6 +27,7 @@ __all__ = [
     "shipped",
     "unknown",
     "use_defaults",
+    "use_settings",
 ]
 
 _PUBLIC_MODULE = "ctera_direct_sync.settings"
@@ -89,6 +92,20 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _bandwidth(value: Any) -> float | str | None:
+    if parse_bandwidth(value) is None:
+        return None
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
+def _speed(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, (bool, str)) or not 0 <= float(value) < float("inf"):
+        raise ValueError(f"min_speed is {value!r}: give bytes per second, or None for any speed")
+    return float(value) or None
+
+
 def _count(minimum: int) -> Any:
     def convert(value: Any) -> int:
         number = operator.index(value)
@@ -136,12 +153,15 @@ def convert(fields: Mapping[str, tuple[Any, Any]], name: str, value: Any) -> Any
 class _Checked:
     """An object that has the attributes named in `_fields` alone, and checks what they are set to."""
 
-    __slots__ = ("_values",)
+    __slots__ = ("_is_fixed", "_values")
 
     _fields: ClassVar[dict[str, tuple[Any, Any]]] = {}
+    #: What may still be changed once a client uses the object.
+    _live: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         object.__setattr__(self, "_values", {})
+        object.__setattr__(self, "_is_fixed", False)
         for name, (default, _) in self._fields.items():
             setattr(self, name, values.get(name, default))
 
@@ -158,6 +178,10 @@ class _Checked:
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self._fields:
             raise AttributeError(unknown(self._fields, name))
+        if self._is_fixed and name not in self._live:
+            raise AttributeError(
+                f"setting {name!r} of a client cannot be changed: make another client with it"
+            )
         self._values[name] = convert(self._fields, name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -196,6 +220,8 @@ class Endpoint(_Checked):
         ssl: How to verify certificates. True: by the usual authorities. False: not at all. A path: by
             the CA bundle in that file or folder.
         timeout: Seconds to wait: (for a connection, for further bytes), or one number for both.
+        min_speed: Bytes per second below which an answer fails, and is tried again, if it has come so
+            slowly for 30 seconds. None: any speed. What `bandwidth` slows down does not count.
 
     Raises:
         ValueError: A value makes no sense.
@@ -209,26 +235,30 @@ class Endpoint(_Checked):
     _fields: ClassVar[dict[str, tuple[Any, Any]]] = {
         "ssl": (True, _ssl),
         "timeout": ((10.0, 60.0), _timeout),
+        "min_speed": (None, _speed),
     }
 
     ssl: bool | str
     """How certificates are verified: True, False (not at all), or the path of a CA bundle."""
     timeout: tuple[float, float]
     """Seconds to wait for a connection, and for further bytes while reading."""
+    min_speed: float | None
+    """Bytes per second below which an answer fails after 30 seconds, or None."""
 
     def __init__(
         self,
         *,
         ssl: bool | str | os.PathLike[str] = True,
         timeout: float | tuple[float, float] = (10.0, 60.0),
+        min_speed: float | None = None,
     ) -> None:
-        super().__init__({"ssl": ssl, "timeout": timeout})
+        super().__init__({"ssl": ssl, "timeout": timeout, "min_speed": min_speed})
 
 
 def _endpoint(value: Any) -> Endpoint:
     if not isinstance(value, Endpoint):
         raise TypeError("give an Endpoint(ssl=..., timeout=...)")
-    return Endpoint(ssl=value.ssl, timeout=value.timeout)
+    return Endpoint(ssl=value.ssl, timeout=value.timeout, min_speed=value.min_speed)
 
 
 class _HasEndpoints(Protocol):
@@ -292,6 +322,9 @@ class Settings(_Checked):
             time is a random part of it.
         max_backoff: The longest wait between attempts, in seconds.
         retry_timeout: Seconds after the first attempt began from which on no further one begins.
+        bandwidth: Bytes per second that all block reads of the client may use together: a number, a text
+            such as `"2M"`, or a timetable such as `"08:00,2M 19:00,off"` in local time. K, M and G are
+            powers of 1,000. None: no limit. It may be assigned while downloads run.
         checksums: Which checksums to verify if the storage declares them: names of `CHECKSUMS`, or
             `"all"`. By default those that cost next to nothing.
         tune_allocator: Whether the client tunes the memory allocator of glibc for the process.
@@ -307,7 +340,8 @@ class Settings(_Checked):
     """
 
     __module__ = _PUBLIC_MODULE
-    __slots__ = ()
+    __slots__ = ("_follower",)
+    _live: ClassVar[frozenset[str]] = frozenset({"bandwidth"})
     _fields: ClassVar[dict[str, tuple[Any, Any]]] = {
         "api": (Endpoint(), _endpoint),
         "storage": (Endpoint(), _endpoint),
@@ -317,6 +351,7 @@ class Settings(_Checked):
         "backoff": (0.25, _seconds),
         "max_backoff": (10.0, _seconds),
         "retry_timeout": (300.0, _seconds),
+        "bandwidth": (None, _bandwidth),
         "checksums": (_CHEAP, _checksums),
         "tune_allocator": (True, _switch),
         "filter_logs": (True, _switch),
@@ -338,6 +373,8 @@ class Settings(_Checked):
     """The longest wait between attempts, in seconds."""
     retry_timeout: float
     """Seconds after the first attempt began from which on no further one begins."""
+    bandwidth: float | str | None
+    """Bytes per second of all block reads together, a timetable of them, or None for no limit."""
     checksums: frozenset[ChecksumName]
     """Which checksums to verify if the storage declares them."""
     tune_allocator: bool
@@ -356,6 +393,7 @@ class Settings(_Checked):
         backoff: float | Unset = UNSET,
         max_backoff: float | Unset = UNSET,
         retry_timeout: float | Unset = UNSET,
+        bandwidth: float | str | Unset | None = UNSET,
         checksums: Iterable[ChecksumName] | ChecksumName | Literal["all"] | Unset = UNSET,
         tune_allocator: bool | Unset = UNSET,
         filter_logs: bool | Unset = UNSET,
@@ -369,17 +407,39 @@ class Settings(_Checked):
             "backoff": backoff,
             "max_backoff": max_backoff,
             "retry_timeout": retry_timeout,
+            "bandwidth": bandwidth,
             "checksums": checksums,
             "tune_allocator": tune_allocator,
             "filter_logs": filter_logs,
         }
         chosen = {name: value for name, value in given.items() if value is not UNSET}
+        object.__setattr__(self, "_follower", None)
         super().__init__({**_current_defaults(), **chosen})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "bandwidth" and self._follower is not None:
+            self._follower(self.bandwidth)
+
+    _follower: Callable[[float | str | None], object] | None
 
     @property
     def sessions(self) -> Sessions:
         """The older names of the endpoints: `sessions.ctera_direct.api` and `.storage`."""
         return Sessions(self)
+
+
+def use_settings(settings: Settings, follower: Callable[[float | str | None], object]) -> None:
+    """Fix the settings of a client, apart from those that it follows.
+
+    Args:
+        settings: The client's own copy.
+        follower: Called with the bandwidth, now and whenever it is assigned.
+    """
+    for each in (settings, settings.api, settings.storage):
+        object.__setattr__(each, "_is_fixed", True)
+    object.__setattr__(settings, "_follower", follower)
+    follower(settings.bandwidth)
 
 
 # --- the process's defaults ------------------------------------------------------------------------------

@@ -563,6 +563,11 @@ class DirectIO:
 
     # --- life ----------------------------------------------------------------------------------------
 
+    @property
+    def settings(self) -> Settings:
+        """The client's own settings. `bandwidth` may be assigned at any time, the others are fixed."""
+        return self._core.settings
+
     def close(self) -> None:
         """End what is under way, and close the threads and connections.
 

@@ -28,6 +28,11 @@ from ._settings import (
 )
 from ._settings import restore as _restore  # noqa: F401 - pickles name it
 
+# For the other packages of the library.
+from ._timetable import Timetable as Timetable
+from ._timetable import minute_of_day as minute_of_day
+from ._timetable import parse_bandwidth as parse_bandwidth
+
 __all__ = ["CHECKSUMS", "ChecksumName", "Endpoint", "Settings"]
 
 
@@ -67,6 +72,7 @@ if TYPE_CHECKING:
     backoff: float
     max_backoff: float
     retry_timeout: float
+    bandwidth: float | str | None
     checksums: frozenset[ChecksumName]
     tune_allocator: bool
     filter_logs: bool

@@ -117,12 +117,17 @@ class CancelScope:
 
     A thread that is about to block says how to wake it (`attach`). Cancelling shuts the sockets that
     threads are blocked on, and ends their waits.
+
+    Attributes:
+        cancelled: Whether `cancel` was called.
+        priority: How urgent the work is among all that waits for bandwidth: lower goes first.
     """
+
+    priority = 1
 
     def __init__(self) -> None:
         self._attachments: dict[int, Attachment] = {}
         self._ended = Gate()
-        #: Whether `cancel` was called.
         self.cancelled = False
 
     def cancel(self) -> None:

@@ -47,6 +47,8 @@ class FailedAttempt(Exception):
         error: The error for the caller, if nothing helps.
         recovery: What to do before the next attempt.
         retry_after: The delay in seconds that the server asked for, or None.
+        waited_s: The seconds of the whole call so far that the bandwidth limit of the client took.
+            They count for no timeout.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class FailedAttempt(Exception):
         self.error = error
         self.recovery = recovery
         self.retry_after = retry_after
+        self.waited_s = 0.0
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ def retry_call(
                 delay = policy.delay(retries)
             else:
                 delay = max(0.0, failure.retry_after)
-            if monotonic() + delay > deadline:
+            if monotonic() + delay > deadline + failure.waited_s:
                 raise failure.error.with_traceback(None)
             if on_retry is not None:
                 on_retry(failure, number, delay)

@@ -25,6 +25,7 @@ import weakref
 from collections import deque
 from typing import Any, Callable, Optional
 
+from .._base.bandwidth import Bandwidth
 from .._base.cancellation import Cancelled, Gate
 from .._base.sync import Lock, SimpleQueue, Thread, monotonic
 from .._base.worker_pool import WorkerPool, log_error, on_worker_thread
@@ -108,6 +109,7 @@ class Engine:
         cancelled_error: Makes the error of a job that was cut off.
         forked_error: Makes the error, in a forked child, of a job that the parent began.
         make_window: Makes the window in which bulk work yields to a stream.
+        bandwidth: Says how many jobs may run at once if the bandwidth is limited.
     """
 
     def __init__(
@@ -117,11 +119,13 @@ class Engine:
         cancelled_error: _MakeError = lambda piece, file_id: Cancelled(),
         forked_error: _MakeError = lambda piece, file_id: Cancelled(),
         make_window: Callable[[], StreamStartWindow] = StreamStartWindow,
+        bandwidth: Bandwidth | None = None,
     ) -> None:
         self._max_workers = max_workers
         self._cancelled_error = cancelled_error
         self._forked_error = forked_error
         self._make_window = make_window
+        self._bandwidth = bandwidth or Bandwidth()
         #: Whether `close` was called.
         self.closed = False
         #: Whether the end of the program has ended transfers.
@@ -527,8 +531,10 @@ class Engine:
         return ended
 
     def _take(self) -> Job[Any] | None:
-        self._scheduler.limit = self._tuner.limit
-        return self._scheduler.take()
+        scheduler, bandwidth = self._scheduler, self._bandwidth
+        scheduler.limit = self._tuner.limit
+        scheduler.ceiling = None if bandwidth.timetable is None else bandwidth.max_reads()
+        return scheduler.take()
 
     def _finish(self, job: Job[Any]) -> None:
         if job.transfer.max_workers is None:

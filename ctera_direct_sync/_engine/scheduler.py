@@ -18,7 +18,7 @@ import itertools
 from collections import deque
 from typing import Any
 
-from .transfer import Job, State, Transfer
+from .transfer import STREAM, Job, State, Transfer
 
 __all__ = ["Scheduler"]
 
@@ -85,6 +85,9 @@ class Scheduler:
         self.max_workers = max_workers
         #: How many of them serve best. A transfer without a running job may exceed it.
         self.limit = max_workers
+        #: The most jobs at once of all transfers, because of the bandwidth. A stream that has none
+        #: running gets one more. None: any number.
+        self.ceiling: int | None = None
         #: Running jobs of transfers without max_workers of their own.
         self.running = 0
         #: Transfers that have work left, or results that wait for memory.
@@ -117,6 +120,8 @@ class Scheduler:
 
     def has_runnable(self) -> bool:
         """Return whether another job may run now."""
+        if self.ceiling is not None and self._is_at_ceiling():
+            return self._waiting_stream() is not None
         return self._most_urgent() is not None
 
     def finish(self, job: Job[Any]) -> None:
@@ -191,6 +196,8 @@ class Scheduler:
 
     def _next_entry(self) -> _Entry | None:
         """Return the entry whose transfer is to run a job now."""
+        if self.ceiling is not None and self._is_at_ceiling():
+            return self._waiting_stream()
         self._since_oldest += 1
         if self._since_oldest >= _OLDEST_EVERY:
             entry = self._oldest()
@@ -198,6 +205,21 @@ class Scheduler:
                 self._since_oldest = 0
                 return entry
         return self._most_urgent()
+
+    def _is_at_ceiling(self) -> bool:
+        running = sum(transfer.running for transfer in self.transfers)
+        return self.ceiling is not None and running >= self.ceiling
+
+    def _waiting_stream(self) -> _Entry | None:
+        """Return the entry of a stream that has no job running, and may run one."""
+        heaps = self._heaps[:2] if self.running < self.max_workers else self._heaps[:1]
+        for heap in heaps:
+            item = heap.most_urgent()
+            entry = None if item is None else item[1]
+            transfer = None if entry is None else entry.transfer
+            if transfer is not None and transfer.priority == STREAM and not transfer.running:
+                return entry
+        return None
 
     def _oldest(self) -> _Entry | None:
         """Return the entry that has waited longest among those that may run a job now."""

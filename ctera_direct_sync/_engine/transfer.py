@@ -330,6 +330,7 @@ class Transfer(Generic[T]):
         file_id: int | None = None,
     ) -> None:
         self.scope = CancelScope()
+        self.scope.priority = priority
         self.file_id = file_id
         self.ordered = ordered
         self.shared = shared

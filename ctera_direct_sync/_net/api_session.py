@@ -20,13 +20,14 @@ from requests.cookies import get_cookie_header
 from requests.utils import prepend_scheme_if_needed, select_proxy
 
 from .._base.cancellation import CancelScope
-from .._base.sync import Lock
+from .._base.sync import Lock, monotonic
 from ..settings import Endpoint
 from ..types import HiddenBytes
 from .content_coding import removable_codings, remove_codings
 from .current import CurrentRequest, current_request
 from .errors import TransportError, proxy_refusal, to_transport_error
 from .interception import Interception, take_snapshot
+from .paced import SpeedWatch
 from .pool import use_own_pools, use_stock_pools
 from .proxies import check_proxy, environment_proxies
 from .routes import make_session
@@ -80,6 +81,7 @@ class APISession:
         factory: Callable[[], requests.Session] | None = None,
     ) -> None:
         self._timeouts = endpoint.timeout
+        self._min_speed = endpoint.min_speed
         self._tls = tls
         self._factory = factory
         # Our own session may serve several threads at once, a user's serves one at a time.
@@ -105,7 +107,8 @@ class APISession:
             scope: The cancel scope of the call. Cancelling it cuts the connection.
             headers: Headers of the request.
             body: The body, or None.
-            timeouts: Seconds to connect and to wait for bytes; by default those of the endpoint.
+            timeouts: Seconds to connect and to wait for bytes; by default those of the endpoint. An
+                answer with timeouts of its own is not held to the least speed: the portal may wait amid it.
 
         Raises:
             TransportError: No whole answer came.
@@ -122,7 +125,11 @@ class APISession:
             token = current_request.set(CurrentRequest(scope, split_url(url)[0], ""))
             transport = self._take()
             proxy = transport.prepare(url)
-            answer = transport.exchange(method, url, headers, hidden, timeouts or self._timeouts)
+            watch = None
+            if self._min_speed is not None and timeouts is None:
+                watch = SpeedWatch(self._min_speed)
+            limits = timeouts or self._timeouts
+            answer = transport.exchange(method, url, headers, hidden, limits, watch)
             if answer.status != 407:
                 return answer
             # Only a proxy answers this (RFC 9110, section 15.5.8).
@@ -246,6 +253,7 @@ class _Transport:
         headers: Mapping[str, str],
         body: bytes | None,
         timeouts: tuple[float, float],
+        watch: SpeedWatch | None,
     ) -> APIAnswer:
         """Send a request and read its answer to the end."""
         session = self._session
@@ -258,7 +266,7 @@ class _Transport:
         self._set_cookies(prepared, headers.get("Cookie"))
         response = session.send(prepared, **{**self._options, "timeout": timeouts})
         try:
-            return _read(response)
+            return _read(response, watch)
         finally:
             response.close()
 
@@ -301,7 +309,7 @@ def _no_login(request: Any) -> Any:
     return request
 
 
-def _read(response: Any) -> APIAnswer:
+def _read(response: Any, watch: SpeedWatch | None) -> APIAnswer:
     headers = {name.lower(): value for name, value in response.headers.items()}
     raw = getattr(response, "raw", None)
     if getattr(response, "_content_consumed", False) or not hasattr(raw, "read"):
@@ -310,7 +318,7 @@ def _read(response: Any) -> APIAnswer:
         if len(body) > MAX_ANSWER_BYTES:
             raise _too_long()
     else:
-        body = _read_raw(raw)
+        body = _read_raw(raw, watch)
         codings = removable_codings(headers)
         # JSON and XML under such a label: then it is only a label.
         if codings and body.lstrip()[:1] not in (b"", b"{", b"[", b"<"):
@@ -318,11 +326,18 @@ def _read(response: Any) -> APIAnswer:
     return APIAnswer(response.status_code, headers, _set_cookies_of(response, headers), body)
 
 
-def _read_raw(raw: Any) -> bytes:
+def _read_raw(raw: Any, watch: SpeedWatch | None) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
-        part = raw.read(_STEP_BYTES, decode_content=False)
+        if watch is None:
+            part = raw.read(_STEP_BYTES, decode_content=False)
+        else:
+            began = monotonic()
+            # A mock's body may lack it. Then all bytes of the step are waited for.
+            read = raw.read1 if hasattr(raw, "read1") else raw.read
+            part = read(_STEP_BYTES, decode_content=False)
+            watch.note(monotonic() - began, len(part or b""))
         if not part:
             return b"".join(parts)
         size += len(part)

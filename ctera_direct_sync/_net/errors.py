@@ -20,14 +20,14 @@ from urllib3.util.ssl_match_hostname import CertificateError
 __all__ = ["TransportError", "proxy_advice", "proxy_refusal", "tls_advice", "to_transport_error"]
 
 #: Kinds of TransportError that another attempt may cure.
-_TRANSIENT_KINDS = frozenset({"connection", "timeout", "protocol", "short"})
+_TRANSIENT_KINDS = frozenset({"connection", "timeout", "slow", "protocol", "short"})
 
 
 class TransportError(Exception):
     """A request failed before it had a status, or its body is not usable.
 
     Attributes:
-        kind: connection, timeout, tls, protocol (not HTTP), redirect, short or long (the body), url.
+        kind: connection, timeout, tls, protocol (not HTTP), redirect, short, long or slow (the body), url.
         reason: A clause for a message. It holds no secret.
         errno: The system's number for the failure, or None.
         final: Whether another attempt cannot succeed, whatever the kind.

@@ -425,6 +425,38 @@ class WireResponse(_ResponseParser):
         self._complete = not self.length and len(data) == size
         return data
 
+    def read_some(self, size: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
+        """Return what is there of the next `size` bytes of the body: at least one, none at its end.
+
+        Args:
+            size: The most bytes.
+            buffer: As for `read`. A response that was read without one is read on without one.
+
+        Raises:
+            TransportError: The body is malformed.
+            OSError: The connection failed.
+        """
+        if self.length is None:
+            return self._read_undeclared(size, partial=True)
+        size = min(size, self.length, _MAX_READ_BYTES)
+        data: bytes | memoryview
+        if self._parts:
+            data = _take_part(self._parts, size)
+            if buffer is not None:
+                memory = buffer.view(len(data))
+                memory[:] = data
+                data = memory
+        elif not size:
+            data = b""
+        elif buffer is None:
+            data = self._sock.recv(size)
+        else:
+            memory = buffer.view(size)
+            data = memory[: self._sock.recv_into(memory)]
+        self.length -= len(data)
+        self._complete = not self.length
+        return data
+
     def close(self) -> None:
         """Release the connection. It can be used again only if the body was read to its end."""
         # The parser refers to this object, and would keep it until the next collection.
@@ -468,17 +500,24 @@ class WireResponse(_ResponseParser):
             self._file = BufferedReader(body, _RECV_SIZE_BYTES)
         return self._file.read(size)
 
-    def _read_undeclared(self, size: int) -> bytes:
-        """Read a chunked body, or one that ends with the connection (RFC 9112, section 6.3)."""
+    def _read_undeclared(self, size: int, partial: bool = False) -> bytes:
+        """Read a chunked body, or one that ends with the connection (RFC 9112, section 6.3).
+
+        Args:
+            size: The number of bytes.
+            partial: Whether to return as soon as some are there.
+        """
         is_chunked = self._is_chunked()
         if not is_chunked:
             refuse_cut_tls(self._sock)
         parts = self._take_received(size)
         remaining = size - sum(map(len, parts))
         overhead = 0
-        while remaining and not self._complete:
+        while remaining and not self._complete and not (partial and remaining < size):
             try:
-                data = self._sock.recv(4 * _RECV_SIZE_BYTES)
+                data = self._sock.recv(
+                    min(size, 4 * _RECV_SIZE_BYTES) if partial else 4 * _RECV_SIZE_BYTES
+                )
             except SSLEOFError:
                 raise TransportError("short", "the body ended early") from None
             if not data:

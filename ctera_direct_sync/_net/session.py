@@ -22,12 +22,14 @@ import requests
 import urllib3
 from urllib3 import exceptions as u3
 
+from .._base.bandwidth import Share
 from .._base.buffers import PooledBuffer
 from .._base.cancellation import CancelScope
 from ..settings import Endpoint
 from .current import CurrentRequest, current_request
 from .errors import TransportError, proxy_refusal, to_transport_error
 from .interception import Interception, take_snapshot
+from .paced import PacedBody
 from .requests_response import RequestsResponse
 from .response import WireResponse
 from .routes import Route, RoutePlanner, make_session, merge_headers
@@ -79,6 +81,8 @@ class HTTPSession:
         pool_maxsize: The connections to one origin that a session of its own keeps.
     """
 
+    _min_speed: float | None = None
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -92,12 +96,17 @@ class HTTPSession:
         self._planner = RoutePlanner(self._session, tls, own=self._own)
         connect_s, read_s = endpoint.timeout
         self._timeouts = _clip(connect_s), _clip(read_s)
+        self._min_speed = endpoint.min_speed
         self._snapshot = take_snapshot()
         self._routes = _Routes(self._snapshot.interception, None)
         self._last_sweep = 0.0
 
     def get(
-        self, url: str, scope: CancelScope, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        scope: CancelScope,
+        headers: Mapping[str, str] | None = None,
+        share: Share | None = None,
     ) -> Response:
         """GET a URL. Redirects are not followed, and the body is not read yet.
 
@@ -105,6 +114,7 @@ class HTTPSession:
             url: The URL. Its target is sent byte for byte.
             scope: What may end the request.
             headers: Headers in addition to the session's, or in their place.
+            share: What the body may use of the bandwidth. None: it is not limited.
 
         Raises:
             TransportError: There is no response.
@@ -113,6 +123,8 @@ class HTTPSession:
         scope.check()
         try:
             response = Response(self._send(url, scope, headers), scope)
+            if share is not None or self._min_speed is not None:
+                response.pace(share, self._min_speed)
             if response.status != 407:
                 return response
             # Only proxies answer this (RFC 9110, section 15.5.8).
@@ -248,7 +260,11 @@ class SessionPool:
         self._sessions: deque[HTTPSession] = deque()
 
     def get(
-        self, url: str, scope: CancelScope, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        scope: CancelScope,
+        headers: Mapping[str, str] | None = None,
+        share: Share | None = None,
     ) -> Response:
         """GET a URL with the calling thread's session, as `HTTPSession.get` does.
 
@@ -258,7 +274,7 @@ class SessionPool:
         session: HTTPSession | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = self._make_session()
-        return session.get(url, scope, headers)
+        return session.get(url, scope, headers, share)
 
     def close(self) -> None:
         """Close all sessions. Threads must not be blocked on them any more."""
@@ -290,7 +306,7 @@ class Response:
     __slots__ = ("_response", "_scope", "headers", "length", "status")
 
     def __init__(self, response: WireResponse | RequestsResponse, scope: CancelScope) -> None:
-        self._response = response
+        self._response: WireResponse | RequestsResponse | PacedBody = response
         self._scope = scope
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -308,6 +324,10 @@ class Response:
         # The connection leaves the scope before another request can have it.
         self._response.close()
         self._scope.detach()
+
+    def pace(self, share: Share | None, min_speed: float | None) -> None:
+        """Have the body read in small steps. The arguments are those of `PacedBody`."""
+        self._response = PacedBody(self._response, share, min_speed, self._scope)
 
     def read(self, limit: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return the whole body as received, content codings included.

@@ -145,6 +145,12 @@ def _no_answer(error: TransportError, url: str, block: BlockInfo) -> BlockError:
     if error.kind == "timeout":
         text = f"The storage was silent ({error.reason}): raise settings.storage.timeout"
         return DownloadTimeout(text, block)
+    if error.kind == "slow":
+        text = (
+            f"The storage was slower than settings.storage.min_speed ({error.reason}): lower it, or "
+            "check the network"
+        )
+        return DownloadTimeout(text, block)
     if error.kind == "url":
         text = f"The block's URL cannot be fetched: {error.reason}"
         return DownloadError(text, block, errno=errno.EINVAL)

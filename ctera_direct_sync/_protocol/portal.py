@@ -289,6 +289,12 @@ def _no_answer(file_id: int, origin: str, cause: TransportError) -> DirectIOAPIE
     if cause.kind == "timeout":
         text = f"The portal did not answer in time ({cause.reason}): raise settings.api.timeout"
         return BlockListTimeout(text, file_id)
+    if cause.kind == "slow":
+        text = (
+            f"The portal was slower than settings.api.min_speed ({cause.reason}): lower it, or check "
+            "the network"
+        )
+        return BlockListTimeout(text, file_id)
     if cause.kind == "tls":
         text = (
             f"No secure connection to the portal at {origin}: {cause.reason}"

@@ -140,6 +140,12 @@ def _no_answer(error: TransportError, url: str, path: str | None) -> NamespaceEr
     if error.kind == "timeout":
         text = f"The portal did not answer in time ({error.reason}): raise settings.api.timeout"
         return NamespaceTimeout(text, path)
+    if error.kind == "slow":
+        text = (
+            f"The portal was slower than settings.api.min_speed ({error.reason}): lower it, or check "
+            "the network"
+        )
+        return NamespaceTimeout(text, path)
     if error.kind == "tls":
         advice = tls_advice(error, "settings.api.ssl")
         text = f"No secure connection to the portal at {origin}: {error.reason}{advice}"

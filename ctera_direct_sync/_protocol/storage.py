@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 from .. import codec
+from .._base.bandwidth import Bandwidth, Share
 from .._base.buffers import BufferPool, PooledBuffer
 from .._base.cancellation import CancelScope
 from .._base.observer import Observer
@@ -90,6 +91,7 @@ class Storage:
     new sessions, and does not make another one: closing the client closes the sessions that are used.
 
     Attributes:
+        bandwidth: What all block reads of the client share.
         buffers: Memory for stored objects, and for callers that pass a buffer to `fetch`.
         owner: An object that lives as long as the storage: the client, whose end would end the work.
     """
@@ -100,9 +102,11 @@ class Storage:
         checksums: frozenset[str],
         observer: Observer,
         *,
+        bandwidth: Bandwidth | None = None,
         owner: object = None,
     ) -> None:
         self.sessions: SessionPool
+        self.bandwidth = bandwidth or Bandwidth()
         self.policy = policy
         self.checksums = checksums
         self.observer = observer
@@ -137,6 +141,8 @@ class Storage:
             Cancelled: The scope was cancelled.
         """
         fetch = _Fetch(self, block_list, piece, scope, buffer)
+        if self.bandwidth.timetable is not None:
+            fetch.share = self.bandwidth.open_share(scope.priority)
         return retry_call(
             self.policy, fetch.attempt, scope=scope, on_retry=fetch.tell_retry, renew=fetch.renew
         )
@@ -173,6 +179,7 @@ class _Fetch:
         "_piece",
         "_scope",
         "_storage",
+        "share",
     )
 
     def __init__(
@@ -189,6 +196,8 @@ class _Fetch:
         self._piece = piece
         self._scope = scope
         self._buffer = buffer
+        #: What the piece may use of the bandwidth. None: it is not limited.
+        self.share: Share | None = None
         self._use_newest_list()
 
     def _use_newest_list(self) -> None:
@@ -227,6 +236,8 @@ class _Fetch:
                 self._metadata, self._scope
             ):
                 self._raise_changed()
+            if self.share is not None:
+                failure.waited_s = self.share.waited_s
             raise failure
         finally:
             del failure  # Its traceback leads to this frame.
@@ -346,7 +357,7 @@ class _Fetch:
         """
         sessions, url = self._storage.sessions, self._chunk.url
         for _ in range(MAX_REDIRECTS + 1):
-            response = sessions.get(url, self._scope, headers)
+            response = sessions.get(url, self._scope, headers, self.share)
             if response.status not in REDIRECTS:
                 if self._observer.active:
                     self._emit("first-byte", response.length or 0)

@@ -196,7 +196,10 @@ class RawDirectFile(io.RawIOBase):
     def close(self) -> None:
         """Give back the memory, and cancel what is being fetched."""
         if not self.closed:
-            self._cache.close()
+            # An interrupt may have ended the constructor before: then the collector closes the file.
+            cache: BlockCache | None = getattr(self, "_cache", None)
+            if cache is not None:
+                cache.close()
             self.block = NO_BLOCK
             # Reads without the lock then find no position.
             self.position = -1

@@ -10,12 +10,14 @@ from typing import IO, Any, Callable, NoReturn
 
 from .._base.checksums import Checksum
 from .._protocol.names import check_path
+from ..settings import parse_bandwidth
 from .output import complain, print_text
 
 __all__ = [
     "ChecksumOption",
     "Option",
     "Parser",
+    "add_bandwidth",
     "add_file_id",
     "add_portal",
     "add_transfer",
@@ -135,6 +137,18 @@ def positive_number(text: str) -> int:
     return int(text)
 
 
+def bandwidth(text: str) -> str:
+    """Return a rate or a timetable, as `settings.bandwidth` takes it."""
+    try:
+        parse_bandwidth(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "not a rate; use bytes per second such as 2M, or times with rates such as "
+            "'08:00,2M 19:00,off'"
+        ) from None
+    return text
+
+
 def range_of_bytes(text: str) -> tuple[int | None, int | None]:
     """Return first and last byte, as in RFC 9110, section 14.1.1; without a first: the last ``last``."""
     match = re.fullmatch(r"([0-9]*)-([0-9]*)", text)
@@ -208,8 +222,19 @@ def add_portal(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_bandwidth(parser: argparse.ArgumentParser) -> None:
+    """Add the option that limits the bandwidth."""
+    parser.add_argument(
+        "--bwlimit",
+        type=bandwidth,
+        metavar="RATE",
+        help="the most bytes per second, such as 2M, or a timetable in local time, such as "
+        "'08:00,2M 19:00,off'; K, M and G are powers of 1,000 (default: no limit)",
+    )
+
+
 def add_transfer(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a transfer: range and number of workers."""
+    """Add the options of a transfer: range, number of workers and bandwidth."""
     parser.add_argument(
         "--range",
         type=range_of_bytes,
@@ -222,3 +247,4 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="concurrent downloads of blocks (default: found by measuring)",
     )
+    add_bandwidth(parser)

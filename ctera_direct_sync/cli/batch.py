@@ -18,7 +18,7 @@ from .._readers.batch import FAILED
 from .._readers.manifest import ManifestError, Row, read_manifest
 from .._readers.targets import descriptor_of, read_all
 from ..client import DirectIO
-from .arguments import positive_number
+from .arguments import add_bandwidth, positive_number
 from .batch_log import BatchLog, JSONLog, ProgressBars, TextLog, Write
 
 __all__ = ["add_arguments", "run"]
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the number of files that are downloaded at the same time (default: found by measuring)",
     )
+    add_bandwidth(parser)
     # Its name until 0.1: it means blocks in all other commands.
     parser.add_argument(
         "--workers", dest="files", type=positive_number, metavar="N", help=argparse.SUPPRESS

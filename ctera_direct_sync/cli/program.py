@@ -244,6 +244,8 @@ def _client(options: argparse.Namespace) -> DirectIO:
     settings = Settings()
     if options.no_verify_ssl:
         settings.api.ssl = settings.storage.ssl = False
+    if getattr(options, "bwlimit", None) is not None:
+        settings.bandwidth = options.bwlimit
     try:
         choose_portal(options)
         choose_keys(options)

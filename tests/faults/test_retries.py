@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync import ByteRange, DirectIO, Settings
-from ctera_direct_sync._core import core_of
 from ctera_direct_sync._protocol import block_list
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import (
@@ -25,6 +24,7 @@ from ctera_direct_sync.exceptions import (
     StreamError,
     UnAuthorized,
 )
+from ctera_direct_sync.settings import Endpoint
 
 SIZE = 40_000
 DATA = SyntheticSource(SIZE, seed=1).read(0, SIZE)
@@ -122,8 +122,7 @@ def test_read_timeout_is_of_silence(portal: Emulator, make_client: Callable[...,
     """A body that keeps coming, slowly, for longer than the timeout does not time out."""
     data = SyntheticSource(60_000, seed=2, kind="random").read(0, 60_000)
     file_id = portal.add(data, block_size=60_000)
-    client = make_client(retries=0)
-    core_of(client).settings.storage.timeout = (0.3, 0.3)
+    client = make_client(retries=0, storage=Endpoint(timeout=0.3))
     portal.faults.add("storage", action=faults.throttle(80_000))
     assert whole(client, file_id) == data
 

@@ -38,7 +38,11 @@ MUTANTS = (
     ),
     Mutant(
         "delays have no limit",
-        (Change("_base.retry", "if monotonic() + delay > deadline:", "if False:"),),
+        (
+            Change(
+                "_base.retry", "if monotonic() + delay > deadline + failure.waited_s:", "if False:"
+            ),
+        ),
     ),
     Mutant(
         "a backoff ignores a cancel",
@@ -100,11 +104,19 @@ MUTANTS = (
         (
             Change(
                 "_protocol.storage",
-                "            response = sessions.get(url, self._scope, headers)\n",
+                "            response = sessions.get(url, self._scope, headers, self.share)\n",
                 "            given = {**self._block_list._portal._headers, **(headers or {})}\n"
-                "            response = sessions.get(url, self._scope, given)\n",
+                "            response = sessions.get(url, self._scope, given, self.share)\n",
             ),
         ),
+    ),
+    Mutant(
+        "the parts of a limited body overwrite each other",
+        (Change("_net.paced", "                rest.offset += len(part)\n", ""),),
+    ),
+    Mutant(
+        "the wait for bandwidth has no end",
+        (Change("_base.bandwidth", "scope.wait(delay)", "scope.wait(1e9 * delay)"),),
     ),
     Mutant(
         "a close does not cut off listings",

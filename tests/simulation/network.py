@@ -25,6 +25,8 @@ KEY = "access-key-of-the-simulation"
 
 #: Bytes of which each version of each file is a slice.
 _POOL = random.Random(17).randbytes(1 << 17)
+#: The most bytes that one step of a slow read gives.
+_SOME_BYTES = 32
 _STATUS_WEIGHTS = (429, 429, 500, 503, 503, 408)
 
 
@@ -140,6 +142,10 @@ class Body:
         view = buffer.view(len(data))
         view[:] = data
         return view
+
+    def read_some(self, size: int, buffer: Any = None) -> Any:
+        """Return some of the next bytes of the body, none at its end."""
+        return self.read(min(size, _SOME_BYTES), buffer)
 
     def close(self) -> None:
         """Give the connection back."""

@@ -36,6 +36,8 @@ _MAX_STEPS = 3_000_000
 _PROMPT_S = 1.5
 #: Virtual seconds that the blocks of an interrupted call may take: it leaves its futures to themselves.
 _MAX_REQUESTS_S = 3600.0
+#: One run in so many has a limit of the bandwidth, in bytes per second.
+_SEEDS_PER_LIMIT, _BANDWIDTH = 6, 2000
 #: Runs after which the garbage collector runs: it must not run amid one.
 _RUNS_PER_COLLECTION = 50
 
@@ -187,6 +189,8 @@ class Simulation:
         self.calls: Counter[str] = Counter()
         self.trace: list[str] = []
         self._closed_at = self._paused_before = 0.0
+        # By the seed, and not by chance: all other seeds stay as they were.
+        self._bandwidth = None if seed % _SEEDS_PER_LIMIT else _BANDWIDTH
         self._folder = folder
         self._folders = 0
         self._keep_trace = keep_trace
@@ -256,6 +260,7 @@ class Simulation:
                 backoff=options.backoff,
                 max_backoff=options.max_backoff,
                 retry_timeout=options.retry_timeout,
+                bandwidth=self._bandwidth,
                 tune_allocator=False,
                 filter_logs=False,
             ),

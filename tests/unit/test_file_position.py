@@ -68,3 +68,10 @@ def test_close_while_a_read_takes_the_position(portal, client) -> None:
     raw.__class__ = Closing
     assert raw.advance(raw.read_exactly, 10) == bytes(range(10))
     file.close()
+
+
+def test_a_file_whose_constructor_was_interrupted_can_be_closed() -> None:
+    """The collector closes what an interrupt has left of a file, without an error on standard error."""
+    file = RawDirectFile.__new__(RawDirectFile)
+    file.close()
+    assert file.closed

@@ -23,6 +23,7 @@ SHIPPED = {
     "backoff": 0.25,
     "max_backoff": 10.0,
     "retry_timeout": 300.0,
+    "bandwidth": None,
     "checksums": frozenset({"crc32c", "crc32", "crc64nvme"}),
     "tune_allocator": True,
     "filter_logs": True,
@@ -46,6 +47,10 @@ def test_shipped_values():
         ("backoff", "0.5", 0.5),
         ("max_backoff", 3, 3.0),
         ("retry_timeout", 0, 0.0),
+        ("bandwidth", 64_000, 64_000),
+        ("bandwidth", " 2M ", "2M"),
+        ("bandwidth", "08:00,2M  19:00,off", "08:00,2M 19:00,off"),
+        ("bandwidth", "off", None),
         ("checksums", "all", frozenset(CHECKSUMS)),
         ("checksums", ["all"], frozenset(CHECKSUMS)),
         ("checksums", "md5", frozenset({"md5"})),
@@ -78,6 +83,9 @@ def test_values(name, value, kept):
         ("backoff", float("inf")),
         ("max_backoff", "soon"),
         ("retry_timeout", None),
+        ("bandwidth", 0),
+        ("bandwidth", "2X"),
+        ("bandwidth", "08:00"),
         ("checksums", "crc16"),
         ("checksums", ["md5", "all"]),
         ("checksums", None),
@@ -107,6 +115,9 @@ def test_values_that_cannot_be(name, value):
         ("timeout", 5, (5.0, 5.0)),
         ("timeout", [1, 2.5], (1.0, 2.5)),
         ("timeout", (1, 2), (1.0, 2.0)),
+        ("min_speed", None, None),
+        ("min_speed", 0, None),
+        ("min_speed", 5000, 5000.0),
     ],
 )
 def test_endpoint_values(name, value, kept):
@@ -129,6 +140,11 @@ def test_endpoint_values(name, value, kept):
         ("timeout", None),
         ("timeout", float("inf")),
         ("timeout", ()),
+        ("min_speed", -1),
+        ("min_speed", "5K"),
+        ("min_speed", True),
+        ("min_speed", float("nan")),
+        ("min_speed", float("inf")),
     ],
 )
 def test_endpoint_values_that_cannot_be(name, value):
@@ -244,5 +260,26 @@ def test_equality_and_repr():
     assert Settings() == Settings()
     assert Settings(retries=1) != Settings(retries=2)
     assert Settings() != Endpoint()
-    assert repr(Endpoint()) == "Endpoint(ssl=True, timeout=(10.0, 60.0))"
+    assert repr(Endpoint()) == "Endpoint(ssl=True, timeout=(10.0, 60.0), min_speed=None)"
     assert all(f"{name}=" in repr(Settings()) for name in SHIPPED)
+
+
+def test_settings_of_a_client_are_fixed():
+    """What a client would not heed cannot be assigned. The bandwidth can, and a copy is free."""
+    given = Settings(retries=1)
+    with DirectIO("http://a", "key", "c2VjcmV0", settings=given) as client:
+        with pytest.raises(AttributeError, match="'retries' of a client cannot be changed"):
+            client.settings.retries = 2
+        with pytest.raises(AttributeError, match="'timeout' of a client cannot be changed"):
+            client.settings.storage.timeout = 5
+        with pytest.raises(AttributeError, match="'ssl' of a client cannot be changed"):
+            client.settings.sessions.ctera_direct.api.ssl = False
+        client.settings.bandwidth = "2M"
+        copy = pickle.loads(pickle.dumps(client.settings))
+        assert copy == client.settings
+        copy.retries = copy.storage.timeout = 5
+        given.retries = 3
+        assert client.settings.retries == 1
+        with DirectIO("http://a", "key", "c2VjcmV0", settings=client.settings) as other:
+            other.settings.bandwidth = None
+        assert client.settings.bandwidth == "2M"

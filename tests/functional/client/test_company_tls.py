@@ -159,6 +159,36 @@ def test_unusable_certificate_is_refused_early(
         make(Settings(api=Endpoint(cert=cert)))
 
 
+def test_namespace_shows_its_certificate_to_the_portal_alone(
+    authority: trustme.CA, pem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Behind a proxy over TLS, a portal gets the client certificate, and the proxy does not."""
+    proxy_authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    proxy_authority.issue_cert("127.0.0.1").configure_cert(context)
+    # The proxy asks for a certificate, and would refuse one of an authority that it does not know.
+    context.verify_mode = ssl.CERT_OPTIONAL
+    proxy_authority.configure_trust(context)
+    with MutualTLS(authority) as emulator, serving(proxy_handler(), context) as proxy:
+        assert emulator.ca_bundle is not None
+        bundle = tmp_path / "both.pem"
+        bundle.write_bytes(Path(emulator.ca_bundle).read_bytes() + proxy_authority.cert_pem.bytes())
+        monkeypatch.setenv("https_proxy", f"https://127.0.0.1:{proxy.port}")
+        settings = Settings(retries=0, api=Endpoint(ssl=bundle, cert=pem))
+        login = emulator.username, emulator.password
+        with Namespace(emulator.url, *login, settings=settings) as names:
+            monkeypatch.setenv("no_proxy", "")
+            assert names.exists("/")
+            assert proxy.lines
+        # Each form of NO_PROXY leads past the proxy.
+        port, seen = emulator.url.rpartition(":")[2], len(proxy.lines)
+        for form in ("127.0.0.0/8", f"127.0.0.1:{port}", "*"):
+            monkeypatch.setenv("no_proxy", form)
+            with Namespace(emulator.url, *login, settings=settings) as names:
+                assert names.exists("/")
+        assert len(proxy.lines) == seen
+
+
 # --- the operating system's trust store ----------------------------------------------------------------
 
 needs_store = pytest.mark.skipif(

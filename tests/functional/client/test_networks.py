@@ -163,6 +163,15 @@ def captive(lab: Lab) -> Emulator:
     return emulator
 
 
+def has_ipv6_loopback() -> bool:
+    """Return whether a server can listen on ::1."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def gone() -> str:
     """Return the URL of a proxy that is not there."""
     return f"http://127.0.0.1:{closed_port()}"
@@ -225,6 +234,8 @@ def _login(lab: Lab, given: str) -> Emulator:
 def test_network(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In each network a file comes, or the error of the table does, without any secret."""
     prepare, outcome, advice = NETWORKS[name]
+    if ("IPv6" in name or "of three" in name) and not has_ipv6_loopback():
+        pytest.skip("this machine has no IPv6")
     shown = outcome if outcome == WORKS else f'"{outcome}"'
     assert f"| {name} | {shown} | {advice} |" in PAGE.read_text("utf-8").splitlines()
     with contextlib.ExitStack() as stack:

@@ -160,10 +160,10 @@ class ClientCore:
             tune_allocator()
         if settings.filter_logs:
             install_log_filter()
-        self.api_tls = TLS(settings.api.ssl)
-        self.storage_tls = (
-            self.api_tls if settings.storage.ssl == settings.api.ssl else TLS(settings.storage.ssl)
-        )
+        api, storage = settings.api, settings.storage
+        self.api_tls = TLS(api.ssl, api.cert)
+        same = (storage.ssl, storage.cert) == (api.ssl, api.cert)
+        self.storage_tls = self.api_tls if same else TLS(storage.ssl, storage.cert)
         self.observer = Observer(self.on_event)
         self._bandwidth = Bandwidth()
         use_settings(settings, self._bandwidth.set)

@@ -72,7 +72,25 @@ def _ssl(value: Any) -> bool | str:
         return value
     if hasattr(value, "__fspath__"):
         return str(value.__fspath__())
-    raise ValueError("ssl is True (verify), False (do not), or the path of a CA bundle")
+    raise ValueError('ssl is True (verify), False (do not), "system", or the path of a CA bundle')
+
+
+def _cert(value: Any) -> str | tuple[str, str] | None:
+    if value is None:
+        return None
+    if isinstance(value, (tuple, list)):
+        if len(value) == 2:
+            return _path(value[0]), _path(value[1])
+    elif isinstance(value, str) or hasattr(value, "__fspath__"):
+        return _path(value)
+    raise ValueError("cert is the path of a client certificate, or (certificate, key)")
+
+
+def _path(value: Any) -> str:
+    path = os.fspath(value)
+    if isinstance(path, str) and path:
+        return path
+    raise ValueError("cert is the path of a client certificate, or (certificate, key)")
 
 
 def _timeout(value: Any) -> tuple[float, float]:
@@ -218,10 +236,13 @@ class Endpoint(_Checked):
 
     Args:
         ssl: How to verify certificates. True: by the usual authorities. False: not at all. A path: by
-            the CA bundle in that file or folder.
+            the CA bundle in that file or folder. "system": by the operating system's trust store, which
+            needs the extra `system` and Python 3.10.
         timeout: Seconds to wait: (for a connection, for further bytes), or one number for both.
         min_speed: Bytes per second below which an answer fails, and is tried again, if it has come so
             slowly for 30 seconds. None: any speed. What `bandwidth` slows down does not count.
+        cert: The client certificate that a server may ask for: the path of a file in PEM form that holds
+            the certificate and its key, or (certificate, key). The key must not be encrypted.
 
     Raises:
         ValueError: A value makes no sense.
@@ -236,14 +257,17 @@ class Endpoint(_Checked):
         "ssl": (True, _ssl),
         "timeout": ((10.0, 60.0), _timeout),
         "min_speed": (None, _speed),
+        "cert": (None, _cert),
     }
 
     ssl: bool | str
-    """How certificates are verified: True, False (not at all), or the path of a CA bundle."""
+    """How certificates are verified: True, False (not at all), "system", or the path of a CA bundle."""
     timeout: tuple[float, float]
     """Seconds to wait for a connection, and for further bytes while reading."""
     min_speed: float | None
     """Bytes per second below which an answer fails after 30 seconds, or None."""
+    cert: str | tuple[str, str] | None
+    """The path of the client certificate, or (certificate, key), or None."""
 
     def __init__(
         self,
@@ -251,14 +275,20 @@ class Endpoint(_Checked):
         ssl: bool | str | os.PathLike[str] = True,
         timeout: float | tuple[float, float] = (10.0, 60.0),
         min_speed: float | None = None,
+        cert: str
+        | os.PathLike[str]
+        | tuple[str | os.PathLike[str], str | os.PathLike[str]]
+        | None = None,
     ) -> None:
-        super().__init__({"ssl": ssl, "timeout": timeout, "min_speed": min_speed})
+        super().__init__({"ssl": ssl, "timeout": timeout, "min_speed": min_speed, "cert": cert})
 
 
 def _endpoint(value: Any) -> Endpoint:
     if not isinstance(value, Endpoint):
         raise TypeError("give an Endpoint(ssl=..., timeout=...)")
-    return Endpoint(ssl=value.ssl, timeout=value.timeout, min_speed=value.min_speed)
+    return Endpoint(
+        ssl=value.ssl, timeout=value.timeout, min_speed=value.min_speed, cert=value.cert
+    )
 
 
 class _HasEndpoints(Protocol):

@@ -115,7 +115,7 @@ class Namespace:
         self._open()
 
     def _open(self) -> None:
-        self._tls = TLS(self._settings.api.ssl)
+        self._tls = TLS(self._settings.api.ssl, self._settings.api.cert)
         self._closed = False
         # One pool at most, made by the first walk.
         self._pools: dict[str, WorkerPool] = {}

@@ -30,7 +30,7 @@ from .interception import Interception, take_snapshot
 from .paced import SpeedWatch
 from .pool import use_own_pools, use_stock_pools
 from .proxies import check_proxy, environment_proxies
-from .routes import make_session
+from .routes import check_session, make_session
 from .tls import TLS
 from .urls import check_origin, split_url
 
@@ -219,6 +219,10 @@ class _Transport:
             options = dict(merge(origin, {}, True, None, None))
             if getattr(self._session, "verify", None) is True:
                 options["verify"] = self._tls.verify
+            scheme = origin.partition(":")[0]
+            check_session(scheme, options["verify"], found)
+            if options["cert"] is None:
+                options["cert"] = self._tls.cert
         proxy = select_proxy(origin, options["proxies"])
         self._proxy = check_proxy(proxy) if proxy else ""
         if origin.startswith("https:") and options["verify"] == self._tls.verify:
@@ -240,7 +244,7 @@ class _Transport:
             url = str(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
             options = {}
             if url.lower().startswith("https:"):
-                options["proxy_ssl_context"] = self._tls.context
+                options["proxy_ssl_context"] = self._tls.proxy_context
             manager = adapter.proxy_manager_for(url, **options)
         if manager is not None:
             change = use_stock_pools if found is Interception.CLASSES else use_own_pools

@@ -173,12 +173,10 @@ _NOT_TLS = (
 _TOO_OLD = (
     "it offers no TLS version from 1.2 on, and older ones are not safe: it has to be upgraded"
 )
-_WANTS_CERTIFICATE = (
-    "it wants a client certificate: set one as session.cert, in a DirectIO(session=...)"
-)
+_WANTS_CERTIFICATE = "it wants a client certificate: set settings.api.cert or settings.storage.cert"
 _NOT_PEM = "the CA bundle holds no certificate in PEM form: convert it (openssl x509 -outform pem)"
 _NO_FILE = "the session's CA bundle or client certificate is not where the session says"
-_REFUSES_CERTIFICATE = "it refuses the session's client certificate"
+_REFUSES_CERTIFICATE = "it refuses the client certificate"
 #: OpenSSL's reasons for the failure of a handshake. The server sent those named ALERT (RFC 8446, 6.2).
 _HANDSHAKE = {
     "WRONG_VERSION_NUMBER": _NOT_TLS,

@@ -20,10 +20,11 @@ from urllib3 import exceptions as u3
 from urllib3.poolmanager import PoolManager
 
 from .._base.cancellation import Attachment, CancelScope
+from .connect import open_connection
 from .current import current_request
 from .linux import HAS_KERNEL_TIMEOUTS, kernel_may_count, set_kernel_timeout
 from .response import WireResponse, render_request_head
-from .sockets import open_connection, shut_down
+from .sockets import shut_down
 from .strict_response import StrictResponse
 
 __all__ = ["Pool", "Timeouts", "pool_classes", "use_own_pools", "use_stock_pools"]

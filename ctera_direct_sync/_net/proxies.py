@@ -51,7 +51,7 @@ def check_proxy(proxy: str) -> str:
     if not host or any(letter.isspace() for letter in parts.netloc):
         raise _unusable(problem)
     if parts.scheme.startswith("socks") and not _has_pysocks():
-        raise _unusable('a SOCKS proxy needs PySocks: pip install "requests[socks]"')
+        raise _unusable('a SOCKS proxy needs PySocks: pip install "ctera-direct-sync[socks]"')
     if ":" in host:
         host = f"[{host}]"
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")

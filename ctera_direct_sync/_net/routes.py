@@ -15,14 +15,15 @@ from requests.adapters import HTTPAdapter
 from requests.utils import prepend_scheme_if_needed, select_proxy
 
 from ..version import __version__
+from .errors import TransportError
 from .interception import Interception
 from .pool import Pool, use_own_pools, use_stock_pools
 from .proxies import bypasses_proxy, check_proxy, environment_proxies
 from .response import HAS_PARSER
-from .tls import TLS
+from .tls import SYSTEM, TLS
 from .urls import check_origin
 
-__all__ = ["Route", "RoutePlanner", "make_session", "merge_headers"]
+__all__ = ["Route", "RoutePlanner", "check_session", "make_session", "merge_headers"]
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +64,16 @@ def make_session(tls: TLS, pool_maxsize: int) -> requests.Session:
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
+
+
+def check_session(scheme: str, verify: Any, interception: Interception) -> None:
+    """Raise TransportError if `requests` would take `ssl="system"` for a path in a user's session."""
+    if scheme == "https" and verify == SYSTEM and interception is Interception.NONE:
+        raise TransportError(
+            "tls",
+            'ssl="system" does not work for this session of your own: set session.verify to the path '
+            "of a CA bundle",
+        )
 
 
 class Route:
@@ -170,6 +181,10 @@ class RoutePlanner:
             if isinstance(pool, Pool):
                 headers = merge_headers(session.headers, headers)
                 return Route(pool, headers, pool.render_head(headers))
+        if not self._own:
+            check_session(scheme, verify, interception)
+            if cert is None and self._tls.cert is not None:
+                options["cert"] = self._tls.cert
         return Route(None, headers, b"", options, shown_proxy)
 
     def _prepare_manager(
@@ -187,7 +202,9 @@ class RoutePlanner:
             url = str(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
             options = {}
             if url.lower().startswith("https:"):
-                options["proxy_ssl_context"] = self._context(verify)
+                options["proxy_ssl_context"] = (
+                    self._tls.proxy_context if verify == self._tls.verify else self._context(verify)
+                )
             manager = adapter.proxy_manager_for(url, **options)
         if manager is not None:
             change = use_stock_pools if interception is Interception.CLASSES else use_own_pools
@@ -227,7 +244,8 @@ class RoutePlanner:
             options["ssl_context"] = self._tls.context
         elif verify == self._tls.verify or isinstance(verify, (str, bool)):
             # Not the shared context: the session's client certificate must not reach other sessions.
-            options["ssl_context"] = TLS(verify).new_context()
+            own = self._tls.cert if cert is None else None
+            options["ssl_context"] = TLS(verify, own).new_context()
         if cert is not None:
             options["cert_file"], options["key_file"] = (
                 (cert, None) if isinstance(cert, str) else cert

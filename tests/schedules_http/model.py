@@ -274,7 +274,7 @@ class Network:
     def open_connection(
         self, host: str, port: int, *, before_connect: Callable[[Any], object], **_: Any
     ) -> Connection:
-        """Stand in for the function of the same name in `ctera_direct_sync._net.sockets`."""
+        """Stand in for the function of the same name in `ctera_direct_sync._net.connect`."""
         if not self._scripts:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "the model has no more connections")
         connection = Connection(self._scripts.pop(0))

@@ -15,8 +15,8 @@ from ctera_direct_sync.settings import CHECKSUMS, Endpoint
 MIB = 1024 * 1024
 
 SHIPPED = {
-    "api": Endpoint(ssl=True, timeout=(10.0, 60.0)),
-    "storage": Endpoint(ssl=True, timeout=(10.0, 60.0)),
+    "api": Endpoint(ssl=True, timeout=(10.0, 60.0), cert=None),
+    "storage": Endpoint(ssl=True, timeout=(10.0, 60.0), cert=None),
     "max_workers": 32,
     "memory": 64 * MIB,
     "retries": 4,
@@ -260,7 +260,8 @@ def test_equality_and_repr():
     assert Settings() == Settings()
     assert Settings(retries=1) != Settings(retries=2)
     assert Settings() != Endpoint()
-    assert repr(Endpoint()) == "Endpoint(ssl=True, timeout=(10.0, 60.0), min_speed=None)"
+    wanted = "Endpoint(ssl=True, timeout=(10.0, 60.0), min_speed=None, cert=None)"
+    assert repr(Endpoint()) == wanted
     assert all(f"{name}=" in repr(Settings()) for name in SHIPPED)
 
 

@@ -157,7 +157,7 @@ def test_socks_without_pysocks(
     monkeypatch.setitem(sys.modules, "socks", None)
     use_proxy(monkeypatch, "socks5h://127.0.0.1:1080")
     error = block_error(portal, make_client, "http://storage.example/o", session=session)
-    assert 'pip install "requests[socks]"' in str(error)
+    assert 'pip install "ctera-direct-sync[socks]"' in str(error)
 
 
 @pytest.fixture

@@ -191,5 +191,5 @@ def test_client_certificate_that_is_refused(
     context = mutual(authority, ssl.TLSVersion.TLSv1_2)
     with serving(always(answer(b"x")), context) as server:
         error = storage_error(server.port, bundle, factory)
-    assert "it refuses the session's client certificate" in str(error)
+    assert "it refuses the client certificate" in str(error)
     assert "-k" not in str(error)

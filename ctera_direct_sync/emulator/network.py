@@ -163,6 +163,13 @@ class Connection:
         """Return when the connection can take the next piece."""
         return self._ready_at[direction]
 
+    def delay(self, direction: str) -> float:
+        """Return how long an end of the stream is under way, in seconds; infinity if never."""
+        if self._dead and direction == DOWN:
+            return math.inf
+        profile = self._network.profile
+        return profile.latency * (profile.slow_factor if self._slow else 1.0)
+
     def send(self, size: int, direction: str, now: float) -> float:
         """Send a piece, and return when its last byte arrives.
 

@@ -11,6 +11,7 @@
 #   make test-lowest    the unit tests, and more, on the lowest versions of all dependencies
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)
+#   make bench-networks  clients behind simulated networks (bench/README.md)
 #   make bench-smoke    each program of the two, once
 #   make fuzz SECONDS=n the fuzzers                           (csrc/README.md)
 #   make schedules-http MINUTES=n  HTTP under a model, by chance (docs/reliability.md)
@@ -29,7 +30,7 @@ MINUTES ?= 1
 # Twice the processors: many tests wait, for a time-out or for another process.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 
-.PHONY: demo test test-c test-nightly test-pythons test-lowest test-heavy coverage docs lint bench bench-codec bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules simulate mutants wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest test-heavy coverage docs lint bench bench-codec bench-networks bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules simulate mutants wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
@@ -84,10 +85,14 @@ bench-codec: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python bench/transfer/run.py
 
+bench-networks: $(VENV)/.installed
+	$(BIN)/python -m bench.networks.run
+
 # That each client of the benches runs, once, not how fast.
 bench-smoke: $(VENV)/.installed
 	$(BIN)/python bench/codec/run.py --rounds 1 --only 'snappy stream'
 	$(BIN)/python bench/transfer/run.py --rounds 1 'snappy 4 MiB'
+	$(BIN)/python -m bench.networks.run --quick
 
 fuzz: $(VENV)/.fuzz
 	$(MAKE) -j2 fuzz-c fuzz-keys fuzz-http SECONDS=$(SECONDS)

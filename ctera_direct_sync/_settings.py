@@ -88,6 +88,8 @@ def _cert(value: Any) -> str | tuple[str, str] | None:
 
 def _path(value: Any) -> str:
     path = os.fspath(value)
+    if isinstance(path, str) and "\n" in path:
+        raise ValueError("cert is the path of a file: write the PEM text to one") from None
     if isinstance(path, str) and path:
         return path
     raise ValueError("cert is the path of a client certificate, or (certificate, key)")

@@ -220,9 +220,7 @@ class _Transport:
             if getattr(self._session, "verify", None) is True:
                 options["verify"] = self._tls.verify
             scheme = origin.partition(":")[0]
-            check_session(scheme, options["verify"], found)
-            if options["cert"] is None:
-                options["cert"] = self._tls.cert
+            check_session(scheme, options["verify"], options["cert"], self._tls, found)
         proxy = select_proxy(origin, options["proxies"])
         self._proxy = check_proxy(proxy) if proxy else ""
         if origin.startswith("https:") and options["verify"] == self._tls.verify:

@@ -26,7 +26,10 @@ _ATTEMPT_DELAY_S = 0.25
 #: Seconds that a dead address goes last (RFC 6555, section 4.1, says "on the order of 10 minutes").
 _MEMORY_S = 600.0
 _MAX_REMEMBERED_HOSTS = 256
-_IN_PROGRESS = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN})
+#: What a connect that goes on says. EAGAIN of POSIX is a failure: it leaves the socket unconnected.
+_IN_PROGRESS = {errno.EWOULDBLOCK if os.name == "nt" else errno.EINPROGRESS}
+#: How long one wait lasts. Selectors refuse some weeks and more.
+_MAX_WAIT_S = 3600.0
 
 
 def interleave(addresses: Iterable[_AddressInfo]) -> list[_AddressInfo]:
@@ -254,7 +257,7 @@ class _Race:
         ends = [next_start] if self._waiting else []
         if self._deadline is not None:
             ends.append(self._deadline)
-        return max(0.0, min(ends) - now) if ends else None
+        return min(max(0.0, min(ends) - now), _MAX_WAIT_S) if ends else None
 
     def _start(self, info: _AddressInfo, now: float) -> socket.socket | None:
         """Begin an attempt. Return its socket if it is connected at once."""
@@ -273,10 +276,15 @@ class _Race:
             if sock is not None:
                 self._attempts.pop(sock, None)
                 sock.close()
-            self._error = error
+            self._note(error)
             self.dead.append(address)
             return None
         return self._win(sock)
+
+    def _note(self, error: OSError) -> None:
+        """Keep an error for the case that no address connects: a server's refusal says most."""
+        if not isinstance(self._error, ConnectionError):
+            self._error = error
 
     def _finish(self, sock: Any) -> socket.socket | None:
         """Take note of an attempt that has ended. Return its socket if it is connected."""
@@ -287,7 +295,7 @@ class _Race:
         _, address, _ = self._attempts.pop(sock)
         sock.close()
         self.dead.append(address)
-        self._error = OSError(number, os.strerror(number))
+        self._note(OSError(number, os.strerror(number)))
         return None
 
     def _win(self, sock: socket.socket) -> socket.socket:

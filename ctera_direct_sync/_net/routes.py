@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,9 +67,31 @@ def make_session(tls: TLS, pool_maxsize: int) -> requests.Session:
     return session
 
 
-def check_session(scheme: str, verify: Any, interception: Interception) -> None:
-    """Raise TransportError if `requests` would take `ssl="system"` for a path in a user's session."""
-    if scheme == "https" and verify == SYSTEM and interception is Interception.NONE:
+def check_session(
+    scheme: str, verify: Any, cert: Any, tls: TLS, interception: Interception
+) -> None:
+    """Check that `requests` can do for a user's session what the settings want.
+
+    Args:
+        scheme: The scheme of the origin.
+        verify: How the session verifies certificates.
+        cert: The client certificate of the session itself.
+        tls: The TLS settings of the endpoint.
+        interception: What is replaced in this process.
+
+    Raises:
+        TransportError: `requests` would take `ssl="system"` for a path, or would load the client
+            certificate of the settings into a context that other hosts and proxies share.
+    """
+    if scheme != "https" or interception is not Interception.NONE:
+        return
+    if tls.cert is not None and cert is None:
+        raise TransportError(
+            "tls",
+            "the client certificate of the settings does not work for this session of your own: set "
+            "session.cert",
+        )
+    if verify == SYSTEM:
         raise TransportError(
             "tls",
             'ssl="system" does not work for this session of your own: set session.verify to the path '
@@ -165,7 +188,7 @@ class RoutePlanner:
         shown_proxy = check_proxy(proxy) if proxy else ""
         manager = self._prepare_manager(origin, proxy, verify, interception)
         if scheme == "https" and verify == self._tls.verify:
-            self._context(verify)  # Made here, so that an unusable bundle is reported as such.
+            _ = self._tls.context  # Made here, so that an unusable bundle is reported as such.
         headers = {"Accept-Encoding": "identity"}
         if not HAS_PARSER:
             _warn_of_missing_parser()
@@ -182,9 +205,7 @@ class RoutePlanner:
                 headers = merge_headers(session.headers, headers)
                 return Route(pool, headers, pool.render_head(headers))
         if not self._own:
-            check_session(scheme, verify, interception)
-            if cert is None and self._tls.cert is not None:
-                options["cert"] = self._tls.cert
+            check_session(scheme, verify, cert, self._tls, interception)
         return Route(None, headers, b"", options, shown_proxy)
 
     def _prepare_manager(
@@ -202,19 +223,17 @@ class RoutePlanner:
             url = str(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
             options = {}
             if url.lower().startswith("https:"):
-                options["proxy_ssl_context"] = (
-                    self._tls.proxy_context if verify == self._tls.verify else self._context(verify)
-                )
+                options["proxy_ssl_context"] = self._proxy_context(verify)
             manager = adapter.proxy_manager_for(url, **options)
         if manager is not None:
             change = use_stock_pools if interception is Interception.CLASSES else use_own_pools
             change(manager)
         return manager
 
-    def _context(self, verify: Any) -> Any:
-        """Return a TLS context for a session's `verify`: the shared one, if that is the same."""
+    def _proxy_context(self, verify: Any) -> Any:
+        """Return a TLS context for a proxy: by a session's `verify`, and without a client certificate."""
         if verify == self._tls.verify or not isinstance(verify, (str, bool)):
-            return self._tls.context
+            return self._tls.proxy_context
         return TLS(verify).new_context()
 
     def _session_options(self, origin: str) -> tuple[Any, Any, Any]:
@@ -229,12 +248,10 @@ class RoutePlanner:
             )
         except AttributeError:  # Not a requests.Session, only an object with a get().
             return {}, self._tls.verify, None
-        untouched = session.verify is True
-        return (
-            merged["proxies"],
-            self._tls.verify if untouched else merged["verify"],
-            merged["cert"],
-        )
+        verify = self._tls.verify if session.verify is True else merged["verify"]
+        if isinstance(verify, os.PathLike):
+            verify = os.fspath(verify)
+        return merged["proxies"], verify, merged["cert"]
 
     def _pool_options(self, scheme: str, verify: Any, cert: Any) -> dict[str, Any]:
         if scheme != "https":

@@ -49,7 +49,7 @@ def test_the_last_entry_holds(time: str, rate: float | None) -> None:
     [
         *("", " ", "2X", "2MB", "2 M", "M", "-1", "1e9", "nan", "inf", "0", "999", "1.2.3", "²M"),
         *("08:00", "08:00,", "8,2M", "24:00,2M", "08:60,2M", "08:00,2M,3M", "08:00,2M 8:00,3M"),
-        *(0, -1, 999, True, float("nan"), float("inf"), 10**400, b"2M", [2], object()),
+        *(0, -1, 999, True, float("nan"), float("inf"), 10**400, b"2M", [2], {}),
     ],
     ids=repr,
 )

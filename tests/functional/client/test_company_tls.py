@@ -79,7 +79,7 @@ def on_route(route: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         assert bool(proxy.lines) == (route == "proxy")
 
 
-@pytest.mark.parametrize("route", ["fast", "proxy", "plain session", "hooked session"])
+@pytest.mark.parametrize("route", ["fast", "proxy", "plain session"])
 @pytest.mark.parametrize("form", ["one file", "pair"])
 def test_client_certificate(
     authority: trustme.CA, pem: str, monkeypatch: pytest.MonkeyPatch, route: str, form: str
@@ -90,6 +90,49 @@ def test_client_certificate(
     with MutualTLS(authority) as emulator, on_route(route, monkeypatch) as session:
         assert emulator.ca_bundle is not None
         assert read(emulator, Endpoint(ssl=emulator.ca_bundle, cert=cert), session) == DATA
+
+
+def test_certificate_for_a_session_that_does_more(
+    authority: trustme.CA, pem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """requests would load it into contexts that other hosts share, so an error says what to do."""
+    with MutualTLS(authority) as emulator, on_route("hooked session", monkeypatch) as session:
+        assert emulator.ca_bundle is not None
+        endpoint = Endpoint(ssl=emulator.ca_bundle, cert=pem)
+        with pytest.raises(DirectIOError, match=r"set session\.cert"):
+            read(emulator, endpoint, session)
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+        monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+        own = hooked()
+        own.cert = pem
+        assert read(emulator, endpoint, lambda: own) == DATA
+
+
+@pytest.mark.parametrize("form", ["path object", "text"])
+def test_certificate_with_the_bundle_of_a_plain_session(
+    authority: trustme.CA, pem: str, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """A session's own CA bundle keeps the certificate of the settings, whatever names the bundle."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    with MutualTLS(authority) as emulator:
+        assert emulator.ca_bundle is not None
+        session: Any = requests.Session()
+        session.verify = Path(emulator.ca_bundle) if form == "path object" else emulator.ca_bundle
+        file_id = emulator.add(DATA, block_size=1000)
+        settings = Settings(
+            retries=0, api=Endpoint(ssl=emulator.ca_bundle, cert=pem), storage=Endpoint(cert=pem)
+        )
+        keys = emulator.access_key_id, emulator.secret_access_key
+        with DirectIO(emulator.url, *keys, settings=settings, session=lambda: session) as client:
+            assert b"".join(block.data for block in client.stream(file_id)) == DATA
+
+
+def test_text_in_the_place_of_a_path() -> None:
+    """The text of a key is refused, and not shown."""
+    with pytest.raises(ValueError, match="path of a file") as caught:
+        Endpoint(cert="-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n")
+    assert "c2VjcmV0" not in str(caught.value)
 
 
 def test_certificate_of_one_endpoint_stays_there(authority: trustme.CA, pem: str) -> None:

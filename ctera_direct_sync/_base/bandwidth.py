@@ -39,6 +39,8 @@ _MIN_WAIT_S = 0.002
 _RATE_PER_READ = 64 * 1024
 #: One block is received while the next one is requested, however low the rate.
 _MIN_READS = 2
+#: The most seconds of debt that a new rate takes over, if it was not more before.
+_MAX_INHERITED_S = 1.0
 #: How often the timetable is looked up.
 _LOOK_S = 1.0
 
@@ -66,13 +68,19 @@ class TokenBucket:
         self._since = now
 
     def set_rate(self, rate: float | None, now: float) -> None:
-        """Use another rate from now on. What was saved or owed stays, as bytes."""
+        """Use another rate from now on.
+
+        What is saved or owed stays, as bytes. But no reader waits for bytes that a fast rate allowed for
+        longer than it did before, or than a second: a server would cut a connection that stands still.
+        """
         self._refill(now)
-        self.rate = rate
         if rate is None:
             self._balance = 0.0
         else:
-            self._balance = min(self._balance, rate * _BURST_S)
+            owed_s = 0.0 if self.rate is None else -self._balance / self.rate
+            least = -rate * max(_MAX_INHERITED_S, owed_s)
+            self._balance = max(least, min(self._balance, rate * _BURST_S))
+        self.rate = rate
 
     def has_balance(self, now: float) -> bool:
         """Return whether bytes can be had without a wait, so that no reader has to stand back."""
@@ -203,6 +211,12 @@ class Bandwidth:
             granted = min(size, self._slice_of(key, now))
             return granted, self._bucket.take(granted, now)
 
+    def current_rate(self) -> float | None:
+        """Return the rate that holds now, in bytes per second. None: no limit."""
+        with self._lock:
+            self._look_up(self._clock())
+            return self._bucket.rate
+
     def give_back(self, size: int) -> None:
         """Return bytes of a slice that did not come."""
         with self._lock:
@@ -270,10 +284,23 @@ class Share:
         if delay > _MIN_WAIT_S:
             began = monotonic()
             try:
-                scope.wait(delay)
+                self._wait(delay, scope)
             finally:
                 self.waited_s += monotonic() - began
         return granted
+
+    def _wait(self, delay: float, scope: CancelScope) -> None:
+        """Wait, and look every second whether a new rate makes the wait shorter."""
+        rate = self._bandwidth.current_rate() if delay > _LOOK_S else None
+        while delay > 0:
+            step = min(delay, _LOOK_S)
+            scope.wait(step)
+            delay -= step
+            if delay > 0 and rate is not None:
+                before, rate = rate, self._bandwidth.current_rate()
+                if rate is None:
+                    return
+                delay *= min(1.0, before / rate)
 
     def give_back(self, size: int) -> None:
         """Return bytes of the last slice that did not come."""

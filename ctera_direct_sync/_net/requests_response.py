@@ -60,10 +60,8 @@ class RequestsResponse:
         """
         if not size:
             return b""
-        try:
-            data: bytes | None = self._body.read1(size, **self._options)
-        except AttributeError:
-            data = self._body.read(size, **self._options)
+        read = self._body.read1 if hasattr(self._body, "read1") else self._body.read
+        data: bytes | None = read(size, **self._options)
         return data or b""
 
     def close(self) -> None:

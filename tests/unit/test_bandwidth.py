@@ -250,3 +250,38 @@ def test_what_did_not_come_is_given_back() -> None:
     assert bucket.take(500, 0.0) == 0
     bucket.give_back(400)
     assert bucket.take(1, 0.0) == pytest.approx(0.1)
+
+
+def test_lower_rate_holds_nobody_up_for_what_a_high_one_allowed() -> None:
+    """A socket that stands still for minutes is cut by its server."""
+    bucket = TokenBucket(100e6, 0.0)
+    bucket.take(1_000_000, 0.0)
+    bucket.set_rate(1000, 0.0)
+    assert bucket.take(512, 0.0) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("changed", "steps"), [(None, 1), (200_000, 1), (1000, 11)])
+def test_new_rate_reaches_a_reader_that_waits(
+    monkeypatch: pytest.MonkeyPatch, changed: int | None, steps: int
+) -> None:
+    """A limit that is lifted or raised ends a wait within a second; a lower one makes it no longer."""
+    now = 0.0
+    limit = Bandwidth(2000, clock=lambda: now)
+    waits: list[float] = []
+
+    class Scope(CancelScope):
+        """A scope whose waits pass at once."""
+
+        def wait(self, seconds: float) -> None:
+            """Let the time pass, and change the limit in the first second."""
+            nonlocal now
+            now += seconds
+            waits.append(seconds)
+            if len(waits) == 1:
+                limit.set(changed)
+
+    share = limit.open_share(0)
+    assert limit.current_rate() == 2000
+    limit._bucket.take(22_000, now)
+    share.wait_for(512, Scope())
+    assert len([wait for wait in waits if wait > 0.2]) == steps

@@ -17,7 +17,7 @@ import os
 from typing import Any, NamedTuple
 
 from .. import codec
-from .folders import Folder, ForeignFileError
+from .folders import Folder, ForeignFileError, flush
 from .journal import Completion
 
 __all__ = ["RECORD_NAME", "BatchRecord", "RecordedPath", "read_record"]
@@ -29,6 +29,7 @@ _NEW_NAME = RECORD_NAME + ".new"
 #: The record is written anew once it has this many lines that no longer count, and more than those that do.
 _MAX_STALE_LINES = 1000
 _FLAGS = os.O_RDWR | os.O_APPEND
+_SECOND_NS = 1_000_000_000
 
 
 class BatchRecord:
@@ -82,24 +83,40 @@ class BatchRecord:
         try:
             with open(fd, "wb", closefd=False) as file:
                 file.writelines(line + b"\n" for line in self._lines.values())
+            flush(fd)
             self._folder.replace(_NEW_NAME, RECORD_NAME)
         except BaseException:
             os.close(fd)
             with contextlib.suppress(OSError):
                 self._folder.unlink(_NEW_NAME)
             raise
-        os.close(self._fd)
-        self._fd = fd
+        # An interrupt between the two closes the new one again, and leaves no number that is free.
+        old, self._fd = self._fd, fd
+        os.close(old)
 
     def path(self, path: str) -> RecordedPath:
         """Return the entry of a path in the folder."""
         return RecordedPath(self, path)
 
     def find(self, path: str, identity: str) -> Completion | None:
-        """Return what the record says of a file that a download of this identity completed, or None."""
+        """Return what the record says of a file that a download of this identity completed, or None.
+
+        Another download may have replaced the file since, and know nothing of this record. Where a disk
+        keeps times in whole seconds, size and time may then be the same, so there the inode counts too.
+        """
         line = self._lines.get(path)
         entry = None if line is None else _parse(line)
-        return entry.completion if entry is not None and entry.identity == identity else None
+        if entry is None or entry.identity != identity:
+            return None
+        completion = entry.completion
+        try:
+            found = os.lstat(self._folder.path_of(path))
+        except OSError:
+            return (
+                completion  # A crash came before the renaming: the part file is compared with it.
+            )
+        is_coarse = not (completion.mtime_ns % _SECOND_NS and found.st_mtime_ns % _SECOND_NS)
+        return None if is_coarse and found.st_ino != completion.inode else completion
 
     def save(self, path: str, identity: str, completion: Completion) -> bool:
         """Note a file that is complete and on the disk. Any thread may call this.

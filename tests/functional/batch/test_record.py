@@ -173,3 +173,17 @@ def test_name_of_the_record_is_refused(client: DirectIO, tmp_path: Path, name: s
     """No item gets the name of the batch's own file."""
     (result,) = client.download_many([(1, name)], tmp_path)
     assert isinstance(result.error, ValueError) and "keep for themselves" in str(result.error)
+
+
+def test_file_of_another_download_with_coarse_times(
+    portal: Emulator, client: DirectIO, tmp_path: Path
+) -> None:
+    """On a disk with times of whole seconds, a file of equal size and time may be another one."""
+    first, second = portal.add(b"first!"), portal.add(b"second")
+    client.download_many([(first, "file")], tmp_path)
+    target = tmp_path / "file"
+    seconds = int(target.stat().st_mtime)
+    client.download(second, target)
+    os.utime(target, (seconds, seconds))
+    [result] = client.download_many([(first, "file")], tmp_path)
+    assert (result.outcome, target.read_bytes()) == ("done", b"first!")

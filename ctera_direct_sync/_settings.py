@@ -175,6 +175,8 @@ class _Checked:
 
     __slots__ = ("_is_fixed", "_values")
 
+    _values: dict[str, Any]
+
     _fields: ClassVar[dict[str, tuple[Any, Any]]] = {}
     #: What may still be changed once a client uses the object.
     _live: ClassVar[frozenset[str]] = frozenset()

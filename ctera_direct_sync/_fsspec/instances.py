@@ -267,10 +267,20 @@ def given_settings(value: Settings | Mapping[str, Any]) -> Settings:
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
-    """Return the settings as JSON can hold them, always in the same order."""
-    result = dict(vars(settings))
-    for name in ("api", "storage"):
-        endpoint = result[name]
-        result[name] = {"ssl": endpoint.ssl, "timeout": list(endpoint.timeout)}
-    result["checksums"] = sorted(result["checksums"])
+    """Return the settings as JSON can hold them, always in the same order.
+
+    None is left out: fsspec's encoder refuses it, and it is the default wherever it is allowed.
+    """
+    result: dict[str, Any] = {}
+    for name, value in vars(settings).items():
+        if isinstance(value, Endpoint):
+            result[name] = {
+                member: list(part) if isinstance(part, tuple) else part
+                for member, part in vars(value).items()
+                if part is not None
+            }
+        elif name == "checksums":
+            result[name] = sorted(value)
+        elif value is not None:
+            result[name] = value
     return result

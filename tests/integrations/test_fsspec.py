@@ -27,8 +27,10 @@ from ctera_direct_sync import (
     UnAuthorized,
 )
 from ctera_direct_sync._core import core_of
+from ctera_direct_sync._fsspec.instances import given_settings
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.filesystem import CteraFileSystem, NoSuchFileError
+from ctera_direct_sync.settings import Endpoint
 from ctera_direct_sync.types import Token
 from tests.support.engines import run_inline
 
@@ -472,6 +474,16 @@ def test_json(fs: CteraFileSystem, options: dict[str, Any], environment: None) -
     back = CteraFileSystem.from_json(made.to_json())
     assert back.client is made.client
     assert core_of(back.client).settings.memory == 77
+
+
+def test_settings_survive_json(options: dict[str, Any]) -> None:
+    """Every setting of an instance is that of its client, also after JSON."""
+    chosen = Settings(
+        bandwidth="2M", storage=Endpoint(min_speed=1000, timeout=(3, 4)), retry_timeout=7
+    )
+    made = CteraFileSystem(**options, settings=chosen)
+    assert core_of(made.client).settings == chosen
+    assert given_settings(json.loads(json.dumps(made.storage_options["settings"]))) == chosen
 
 
 def test_import_needs_no_fsspec() -> None:

@@ -116,7 +116,7 @@ MUTANTS = (
     ),
     Mutant(
         "the wait for bandwidth has no end",
-        (Change("_base.bandwidth", "scope.wait(delay)", "scope.wait(1e9 * delay)"),),
+        (Change("_base.bandwidth", "scope.wait(step)", "scope.wait(1e9 * step)"),),
     ),
     Mutant(
         "a close does not cut off listings",

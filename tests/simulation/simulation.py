@@ -134,7 +134,7 @@ class _Instance(Library):
                 self._is_closed = True
 
         module.HTTPSession = self.core.HTTPSession = SimulatedSession
-        self.core.TLS = lambda verify: None
+        self.core.TLS = lambda *_: None
 
     def _watch_retries(self) -> None:
         """Count the attempts of each call of `retry_call`, and its delays."""

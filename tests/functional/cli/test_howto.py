@@ -44,7 +44,7 @@ def test_blocks(portal: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name in ("URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.delenv(f"CTERA_DIRECT_{name}")
     blocks = BLOCK.findall(PAGE.read_text("utf-8"))
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for _, language, code in blocks:
         (tmp_path / "a.pdf").unlink(missing_ok=True)
         program = {"bash": ["bash", "-euc"], "python": [sys.executable, "-c"]}[language]

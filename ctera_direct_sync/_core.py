@@ -77,7 +77,7 @@ from .types import (
 )
 
 if TYPE_CHECKING:
-    from ._mirror.planner import Deletion
+    from ._mirror.deletion import Deletion
     from ._mirror.runner import OnStep, Round
     from .client import DirectIO
 

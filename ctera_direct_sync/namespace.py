@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from ._base.account import Password, choose_account, from_environment
+from ._base.account import Password, choose_account
 from ._base.cancellation import Cancelled, CancelScope
 from ._base.credentials import check_baseurl, find_baseurl, warn_unprotected
 from ._base.retry import RetryPolicy
@@ -99,11 +99,10 @@ class Namespace:
         password, bearer = password and Token(password), bearer and Token(bearer)
         cookie, ticket = cookie and Token(cookie), ticket and Token(ticket)
         self._baseurl = check_baseurl(find_baseurl(baseurl)).rstrip("/")
-        self._credentials, stored_context = choose_account(
+        self._credentials, known_context = choose_account(
             self._baseurl, username, password, bearer, cookie, ticket
         )
-        context = context or from_environment("CTERA_DIRECT_CONTEXT") or stored_context
-        self._context = str(context or _CONTEXTS[0])
+        self._context = str(context or known_context or _CONTEXTS[0])
         if self._context not in _CONTEXTS:
             raise ValueError(
                 f"context {self._context!r} (CTERA_DIRECT_CONTEXT) is not known: use "

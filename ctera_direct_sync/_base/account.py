@@ -60,12 +60,12 @@ def from_environment(variable: str) -> Token | None:
 
 
 class Account(NamedTuple):
-    """Who signs in, and what the stored profile says of the view."""
+    """Who signs in, and to which view."""
 
     credentials: Credentials
     """The way to sign in."""
     context: str | None
-    """The view of the profile's user. None: the account is not the profile's."""
+    """The view that the environment names, or else the profile that the account is of. None: neither."""
 
 
 class MissingAccountError(ValueError):
@@ -124,15 +124,15 @@ def choose_account(
     del given
     if len(names) > 1:
         raise ValueError(f"{' and '.join(names)} are several ways to sign in: pass one of them")
+    context: str | None = from_environment("CTERA_DIRECT_CONTEXT")
     if bearer:
-        return Account(Bearer(_header_value("bearer", bearer)), None)
+        return Account(Bearer(_header_value("bearer", bearer)), context)
     if cookie:
-        return Account(Cookie(_cookie_value(cookie)), None)
+        return Account(Cookie(_cookie_value(cookie)), context)
     if ticket:
-        return Account(Ticket(_form_value("ticket", ticket)), None)
+        return Account(Ticket(_form_value("ticket", ticket)), context)
     username = username or from_environment("CTERA_DIRECT_USERNAME")
     password = password or from_environment("CTERA_DIRECT_PASSWORD")
-    context = None
     if not username or not password:
         from .profiles import find_profile
 
@@ -140,7 +140,7 @@ def choose_account(
         advice = stored.advice
         if stored.profile is not None:
             if not username or username == stored.profile.username:
-                username, context = stored.profile.username, stored.profile.context
+                username, context = stored.profile.username, context or stored.profile.context
                 password = password or stored.secrets().get("password")
             else:
                 advice += f" (profile {stored.name} is of user {stored.profile.username})"

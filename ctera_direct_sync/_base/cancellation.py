@@ -34,8 +34,8 @@ class Gate:
     """A door that opens once and stays open.
 
     `threading.Event` does the same by a condition, whose lock an interrupt can leave locked. A
-    `SimpleQueue` does not do: where its `get` is held up for longer than its time-out, it waits for ever
-    (CPython before 3.13: the remaining time becomes negative, which means no limit there).
+    `SimpleQueue` will not do, either: if the system holds its `get` up for longer than the timeout, it
+    waits for ever (CPython before 3.13: the remaining time becomes negative, which means no limit).
     """
 
     __slots__ = ("_latch", "is_open")

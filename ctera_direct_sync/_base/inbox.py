@@ -1,4 +1,4 @@
-"""A queue that one thread reads, with a time-out that holds."""
+"""A queue that one thread reads, with a timeout that holds."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ T = TypeVar("T")
 class Inbox(Generic[T]):
     """Messages of many threads for one reader.
 
-    `SimpleQueue.get` with a time-out may wait for ever where it is held up for longer than that
-    (CPython before 3.13). `Queue` has locks that an interrupt can leave locked.
+    `SimpleQueue.get` with a timeout may wait for ever (see `Gate`). `Queue` has locks that an interrupt
+    can leave locked.
     """
 
     def __init__(self) -> None:

@@ -128,7 +128,7 @@ class Engine:
         self._bandwidth = bandwidth or Bandwidth()
         #: Whether `close` was called.
         self.closed = False
-        #: Whether the end of the program has ended transfers.
+        #: Whether the program ends: transfers that ran were ended, and few threads can be started.
         self.program_ends = False
         self._start_over()
         _watch(self)
@@ -345,9 +345,11 @@ class Engine:
 
     def end_transfers(self, seconds: float) -> None:
         """Cancel all transfers, as the program ends, and wait for their reads for a moment."""
-        if self.is_parents() or not (self._threads or self._thread_starts):
+        if self.is_parents():
             return
         self.program_ends = True
+        if not (self._threads or self._thread_starts):
+            return
         deadline = monotonic() + seconds
         for transfer in self._scheduler.transfers.copy():
             self.cancel(transfer)

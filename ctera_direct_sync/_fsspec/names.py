@@ -68,8 +68,7 @@ def shared_names(
                 account = choose_account(baseurl, username, password)
                 assert isinstance(account.credentials, Password)
                 username, password = account.credentials
-                if not os.environ.get("CTERA_DIRECT_CONTEXT"):
-                    context = context or account.context
+                context = context or account.context
     if not username and not password:
         if not bearer:
             return None

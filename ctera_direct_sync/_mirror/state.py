@@ -128,21 +128,28 @@ class State:
         database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         path = ":memory:" if folder is None else folder.path_of(_NAME)
         copy = cls(database, path)
-        exists = False
-        if folder is not None:
-            with contextlib.suppress(FileNotFoundError):
-                folder.lstat(_NAME)
-                exists = True
-        if folder is not None and exists:
-            with contextlib.ExitStack() as stack:
-                if folder.is_read_only():
-                    # SQLite must write to read its log, so it reads a copy.
-                    folder = stack.enter_context(_copied(folder))
-                state = stack.enter_context(contextlib.closing(cls.open(folder)))
-                with _explained(state._path):
-                    state._database.backup(database)
-        copy._prepare()
+        try:
+            if folder is not None:
+                copy._fill(folder)
+            copy._prepare()
+        except BaseException:
+            database.close()
+            raise
         return copy
+
+    def _fill(self, folder: Folder) -> None:
+        """Copy the database in the mirror's own folder, if there is one."""
+        try:
+            folder.lstat(_NAME)
+        except FileNotFoundError:
+            return
+        with contextlib.ExitStack() as stack:
+            if folder.is_read_only():
+                # SQLite must write to read its log, so it reads a copy.
+                folder = stack.enter_context(_copied(folder))
+            state = stack.enter_context(contextlib.closing(State.open(folder)))
+            with _explained(state._path):
+                state._database.backup(self._database)
 
     def _prepare(self) -> None:
         """Make the tables of a new database, and check the version of an old one."""

@@ -278,6 +278,5 @@ def open_namespace(
         account = choose_account(options.endpoint, user, None, profile_name=options.profile)
         assert isinstance(account.credentials, Password)
         user, password = account.credentials
-        if not os.environ.get("CTERA_DIRECT_CONTEXT"):
-            context = context or account.context
+        context = context or account.context
     return Namespace(options.endpoint, user, password, context=context, settings=settings)

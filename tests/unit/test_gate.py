@@ -1,10 +1,11 @@
-"""The door that opens once, under time-outs that are shorter than a thread's turn."""
+"""The door that opens once, under timeouts that are shorter than a thread's turn."""
 
 from __future__ import annotations
 
 import threading
 
 from ctera_direct_sync._base.cancellation import Gate
+from tests.support.threads import all_end
 
 #: Seconds. A thread that the system holds up for longer must still see that the time is over.
 SHORT = 0.00002
@@ -17,12 +18,7 @@ def test_short_waits_end() -> None:
         for _ in range(5000):
             assert not Gate().wait_for(SHORT)
 
-    threads = [threading.Thread(target=wait_often, daemon=True) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert not any(thread.is_alive() for thread in threads)
+    assert all_end(wait_often)
 
 
 def test_open_gate_lets_all_pass() -> None:

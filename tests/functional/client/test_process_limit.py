@@ -36,7 +36,8 @@ def test_cat_with_few_threads(portal: Emulator, limit: int) -> None:
     """Every byte comes, or one line says what to do; never a part that looks whole."""
     file_id = portal.add(DATA, block_size=5000)
     user = ["setpriv", f"--reuid={USER + limit}", f"--regid={USER}", "--clear-groups"]
-    if subprocess.run([*user, sys.executable, "-c", ""], capture_output=True).returncode:
+    probe = [*user, sys.executable, "-c", "import ctera_direct_sync.cli"]
+    if subprocess.run(probe, env=environment(portal), capture_output=True).returncode:
         pytest.skip("that user cannot run this Python")
     done = subprocess.run(
         [*user, sys.executable, "-c", PROGRAM, str(limit), "cat", "-f", str(file_id)],

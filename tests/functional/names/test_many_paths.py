@@ -7,6 +7,7 @@ import errno
 import gc
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,13 +115,26 @@ def test_closing_ends_a_listing(
     assert [each for each in os.listdir(tmp_path) if not each.startswith(".")] == []
 
 
+def is_main_thread_blocked() -> bool:
+    """Whether the main thread waits for bytes of a socket, or for the threads of a batch."""
+    frame = sys._current_frames()[threading.main_thread().ident or 0]
+    return frame.f_code.co_name in ("readinto", "_receive")
+
+
 @contextlib.contextmanager
 def interrupted_at_lookup(portal: Emulator) -> Iterator[None]:
-    """Press Ctrl-C once the portal is asked for entries, and expect that it ends the block."""
+    """Press Ctrl-C once the portal is asked for entries, and expect that it ends the block.
+
+    The main thread is blocked by then. An interrupt amid a step of the standard library may leave a socket
+    to the collector.
+    """
     fault = portal.faults.add("portal", call="fetchResources", times=None, action=faults.stall())
 
     def interrupt() -> None:
         assert fault.entered.wait(30)
+        never = threading.Event()
+        while not is_main_thread_blocked():
+            never.wait(0.001)  # It lets the main thread run: a busy loop would hold it up.
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)

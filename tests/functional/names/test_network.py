@@ -103,7 +103,7 @@ def test_portal_that_is_not_there(quick):
 
 def test_mocked_requests(quick):
     """A mock that replaces requests' adapters sees the calls, and answers them."""
-    import responses
+    responses = pytest.importorskip("responses")
 
     with responses.RequestsMock() as mock:
         root = "https://portal.example.com/ServicesPortal/api"

@@ -248,6 +248,15 @@ def test_fewer_threads_than_wanted(few_threads, consume, count, caplog):
     assert caplog.text.count("no more threads can be started") == 1
 
 
+def test_fewer_threads_as_the_program_ends(few_threads, caplog):
+    """The log blames no limit when threads are refused at the end, also to a call that has just begun."""
+    few_threads(1)
+    with open_engine(8) as made:
+        made.end_transfers(0)
+        assert consume_futures(made) == list(range(COUNT))
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("consume", CONSUMERS)
 def test_no_thread_at_all(few_threads, consume):
     """Without any thread the call fails at once, and says what to do."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,28 @@ def test_damaged_pages(tmp_path: Path, begin: int) -> None:
     except OSError as error:
         assert error.filename == str(path)
     assert local_files(tmp_path) == source.files()
+
+
+def test_damaged_state_leaves_no_database_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was opened to read a damaged state is closed, also the copy in memory."""
+    mirror(MemoryPortal(), tmp_path)
+    (tmp_path / OWN / "state.db").write_bytes(b"Z" * 5000)
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def note(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", note)
+    with pytest.raises(OSError, match="state of the mirror cannot be used"):
+        list(verify(tmp_path))
+    assert len(opened) == 2
+    for database in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            database.execute("SELECT 1")
 
 
 def test_damaged_intent(tmp_path: Path) -> None:

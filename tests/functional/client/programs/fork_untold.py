@@ -1,7 +1,8 @@
 """A client is used, then the process is forked by C, as uWSGI does by default: no hook of Python is called.
 
 ``python -m ...fork_untold URL FILE_ID``, keys in the environment. A process of its own, since a thread that
-waits for Python's lock at that moment may leave it unusable in the child, and so whatever is tested.
+waits for Python's lock at that moment may leave it unusable in the child, and so whatever is tested. So the
+fork waits until the threads have fetched all that they fetch ahead, and have nothing to do.
 """
 
 from __future__ import annotations
@@ -9,20 +10,30 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 
-from ctera_direct_sync import Block, DirectIO, Metadata
+from ctera_direct_sync import Block, BlockEvent, DirectIO, Metadata
 
 
 def main() -> None:
     """Exit with 0 where the child is told what is wrong, and the parent goes on."""
     url, file_id = sys.argv[1], int(sys.argv[2])
-    client = DirectIO(url)
+    decoded = threading.Semaphore(0)
+
+    def count(event: BlockEvent) -> None:
+        if event.name == "decoded":
+            decoded.release()
+
+    client = DirectIO(url, on_event=count)
     metadata = client.metadata(file_id)
     wanted = b"".join(block.data for block in client.stream(file_id))
     begun = client.stream(file_id)
     first = next(begun).data
+    for _ in range(2 * len(metadata.chunks)):
+        assert decoded.acquire(timeout=30)
+    client.metadata(file_id)  # The last thread finishes its block meanwhile.
     child = ctypes.PyDLL(None).fork()
     if not child:
         try:

@@ -285,6 +285,9 @@ class Share:
             began = monotonic()
             try:
                 self._wait(delay, scope)
+            except BaseException:
+                self.give_back(granted)
+                raise
             finally:
                 self.waited_s += monotonic() - began
         return granted

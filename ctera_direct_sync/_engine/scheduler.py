@@ -25,6 +25,9 @@ __all__ = ["Scheduler"]
 #: One job in this many goes by age instead of urgency.
 _OLDEST_EVERY = 8
 
+#: So many jobs of transfers other than streams may run beyond the ceiling, one of each transfer.
+_MOST_BEYOND_CEILING = 6
+
 #: A heap may have this many void entries, and two for each transfer.
 _MAX_VOID = 256
 
@@ -85,8 +88,8 @@ class Scheduler:
         self.max_workers = max_workers
         #: How many of them serve best. A transfer without a running job may exceed it.
         self.limit = max_workers
-        #: The most jobs at once of all transfers, because of the bandwidth. A stream that has none
-        #: running gets one more. None: any number.
+        #: The most jobs at once of all transfers, because of the bandwidth. A transfer that has none
+        #: running may exceed it, see `_waiting_transfer`. None: any number.
         self.ceiling: int | None = None
         #: Running jobs of transfers without max_workers of their own.
         self.running = 0
@@ -120,8 +123,9 @@ class Scheduler:
 
     def has_runnable(self) -> bool:
         """Return whether another job may run now."""
-        if self.ceiling is not None and self._is_at_ceiling():
-            return self._waiting_stream() is not None
+        beyond = self._jobs_beyond_ceiling()
+        if beyond is not None:
+            return self._waiting_transfer(beyond) is not None
         return self._most_urgent() is not None
 
     def finish(self, job: Job[Any]) -> None:
@@ -196,8 +200,9 @@ class Scheduler:
 
     def _next_entry(self) -> _Entry | None:
         """Return the entry whose transfer is to run a job now."""
-        if self.ceiling is not None and self._is_at_ceiling():
-            return self._waiting_stream()
+        beyond = self._jobs_beyond_ceiling()
+        if beyond is not None:
+            return self._waiting_transfer(beyond)
         self._since_oldest += 1
         if self._since_oldest >= _OLDEST_EVERY:
             entry = self._oldest()
@@ -206,20 +211,31 @@ class Scheduler:
                 return entry
         return self._most_urgent()
 
-    def _is_at_ceiling(self) -> bool:
-        running = sum(transfer.running for transfer in self.transfers)
-        return self.ceiling is not None and running >= self.ceiling
+    def _jobs_beyond_ceiling(self) -> int | None:
+        """Return how many jobs run beyond the ceiling. None: they are fewer than it allows."""
+        if self.ceiling is None:
+            return None
+        beyond = sum(transfer.running for transfer in self.transfers) - self.ceiling
+        return beyond if beyond >= 0 else None
 
-    def _waiting_stream(self) -> _Entry | None:
-        """Return the entry of a stream that has no job running, and may run one."""
+    def _waiting_transfer(self, beyond: int) -> _Entry | None:
+        """Return the entry of the most urgent transfer that has no job running, and may run one.
+
+        Each stream may: its consumer waits. Of other transfers only a few may. So reads that a storage
+        does not answer hold up no other call, and a low rate is still not split among many.
+        """
         heaps = self._heaps[:2] if self.running < self.max_workers else self._heaps[:1]
-        for heap in heaps:
-            item = heap.most_urgent()
-            entry = None if item is None else item[1]
-            transfer = None if entry is None else entry.transfer
-            if transfer is not None and transfer.priority == STREAM and not transfer.running:
-                return entry
-        return None
+        least: tuple[int, int, int] | None = None
+        found: _Entry | None = None
+        for transfer in self.transfers:
+            entry = transfer.entry
+            if entry is None or transfer.running or entry.heap not in heaps:
+                continue
+            if transfer.priority == STREAM or beyond < _MOST_BEYOND_CEILING:
+                key = (transfer.priority, transfer.queue[0].position, entry.number)
+                if least is None or key < least:
+                    least, found = key, entry
+        return found
 
     def _oldest(self) -> _Entry | None:
         """Return the entry that has waited longest among those that may run a job now."""

@@ -145,7 +145,13 @@ class PacedBody:
         share = self._share
         step = min(size, _STEP_BYTES) if share is None else share.wait_for(size, self._scope)
         began = monotonic()
-        part = self._body.read_some(step, rest)
+        try:
+            part = self._body.read_some(step, rest)
+        except BaseException:
+            # Nothing of the slice came, or so little that it does not matter.
+            if share is not None:
+                share.give_back(step)
+            raise
         if share is not None and len(part) < step:
             share.give_back(step - len(part))
         if self._watch is not None and part:

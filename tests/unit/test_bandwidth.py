@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from ctera_direct_sync._base.bandwidth import Bandwidth, Share, TokenBucket
 from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
+from ctera_direct_sync._net.errors import TransportError
+from ctera_direct_sync._net.paced import PacedBody
 
 STREAM, BULK = 0, 1
 WINDOW_S = 10.0
@@ -250,6 +252,37 @@ def test_what_did_not_come_is_given_back() -> None:
     assert bucket.take(500, 0.0) == 0
     bucket.give_back(400)
     assert bucket.take(1, 0.0) == pytest.approx(0.1)
+
+
+def test_a_cancelled_wait_gives_its_bytes_back() -> None:
+    """A slice that is never read makes no other reader wait."""
+    bandwidth = Bandwidth(10_000, clock=lambda: 0.0)
+    scope = CancelScope()
+    with bandwidth.open_share(BULK) as share:
+        share.wait_for(512, scope)
+        scope.cancel()
+        with pytest.raises(Cancelled):
+            share.wait_for(512, scope)
+    assert bandwidth._bucket.take(1, 0.0) == pytest.approx(512 / 10_000)
+
+
+def test_a_failed_read_gives_its_bytes_back() -> None:
+    """A connection that breaks costs the other readers no time."""
+
+    class Broken:
+        """A response whose connection breaks."""
+
+        def read_some(self, size: int, buffer: Any = None) -> bytes:
+            """Fail."""
+            raise TransportError("reset", "gone")
+
+        def close(self) -> None:
+            """Do nothing."""
+
+    bandwidth = Bandwidth(10_000, clock=lambda: 0.0)
+    with pytest.raises(TransportError):
+        PacedBody(Broken(), bandwidth.open_share(BULK), None, CancelScope()).read(500)
+    assert bandwidth._bucket.take(1, 0.0) == 0
 
 
 def test_lower_rate_holds_nobody_up_for_what_a_high_one_allowed() -> None:

@@ -62,11 +62,37 @@ def test_a_stream_that_begins_gets_one_more() -> None:
     assert {job.transfer for job in jobs} == set(streams)
 
 
+def test_a_stream_behind_a_busy_one_gets_its_block() -> None:
+    """A stream with max_workers of its own that is busy hides no other stream that waits."""
+    scheduler = Scheduler(8)
+    waiting = add(scheduler, 9, priority=STREAM, max_workers=1)
+    for _ in range(4):
+        job = scheduler.take()
+        assert job is not None
+        scheduler.finish(job)
+    scheduler.ceiling = 2
+    busy = add(scheduler, 9, priority=STREAM, max_workers=4)
+    assert [job.transfer for job in take_all(scheduler)] == [busy, busy, waiting]
+
+
+def test_stalled_reads_hold_up_no_other_call() -> None:
+    """While the jobs that the ceiling allows do not end, a few other calls get a job each."""
+    scheduler = Scheduler(32)
+    scheduler.ceiling = 2
+    add(scheduler, 5)
+    take_all(scheduler)
+    calls = [add(scheduler, 5, priority=BULK) for _ in range(10)]
+    jobs = take_all(scheduler)
+    assert [job.transfer for job in jobs] == calls[:6]
+    scheduler.finish(jobs[0])
+    assert [job.transfer for job in take_all(scheduler)] == [calls[6]]
+
+
 def test_streams_keep_to_the_workers_of_the_client() -> None:
     """Streams without max_workers of their own do not exceed the client's."""
     scheduler = Scheduler(3)
     scheduler.ceiling = 2
-    add(scheduler, 5)
+    add(scheduler, 5, priority=BULK)
     take_all(scheduler)
     for _ in range(4):
         add(scheduler, 1, priority=STREAM)

@@ -28,6 +28,8 @@ _MEMORY_S = 600.0
 _MAX_REMEMBERED_HOSTS = 256
 #: What a connect that goes on says. EAGAIN of POSIX is a failure: it leaves the socket unconnected.
 _IN_PROGRESS = {errno.EWOULDBLOCK if os.name == "nt" else errno.EINPROGRESS}
+#: What this machine lacks. It says nothing about the address.
+_LOCAL_LACKS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 #: How long one wait lasts. Selectors refuse some weeks and more.
 _MAX_WAIT_S = 3600.0
 
@@ -277,13 +279,19 @@ class _Race:
                 self._attempts.pop(sock, None)
                 sock.close()
             self._note(error)
-            self.dead.append(address)
+            if error.errno not in _LOCAL_LACKS:
+                self.dead.append(address)
             return None
         return self._win(sock)
 
     def _note(self, error: OSError) -> None:
-        """Keep an error for the case that no address connects: a server's refusal says most."""
-        if not isinstance(self._error, ConnectionError):
+        """Keep an error for the case that no address connects.
+
+        What this machine lacks says most, then a server's refusal.
+        """
+        if error.errno in _LOCAL_LACKS or not (
+            isinstance(self._error, ConnectionError) or self._error.errno in _LOCAL_LACKS
+        ):
             self._error = error
 
     def _finish(self, sock: Any) -> socket.socket | None:

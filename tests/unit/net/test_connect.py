@@ -148,6 +148,41 @@ def test_refused_address_costs_nothing(resolve: Callable[..., None]) -> None:
             assert sock.gettimeout() is None
 
 
+@pytest.fixture
+def lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process have no descriptor left for the next socket of the Internet."""
+    real, left = socket.socket, [errno.EMFILE]
+
+    def new_socket(family: int = socket.AF_INET, *args: Any, **more: Any) -> socket.socket:
+        if family == socket.AF_INET and left:
+            raise OSError(left.pop(), "no more descriptors")
+        return real(family, *args, **more)
+
+    monkeypatch.setattr(socket, "socket", new_socket)
+
+
+def test_lack_of_this_machine_kills_no_address(resolve: Callable[..., None], request: Any) -> None:
+    """An address is not dead because this process has no descriptor left."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as first,
+        socket.create_server(("127.0.0.1", 0)) as second,
+    ):
+        resolve(first.getsockname(), second.getsockname())
+        request.getfixturevalue("lack")
+        for server in (second, first):
+            with open_many() as sock:
+                assert sock.getpeername() == server.getsockname()
+
+
+def test_lack_of_this_machine_is_told(resolve: Callable[..., None], request: Any) -> None:
+    """If no address connects, the error says what this machine lacks."""
+    resolve(("127.0.0.1", closed_port()), ("127.0.0.2", closed_port()))
+    request.getfixturevalue("lack")
+    with pytest.raises(OSError) as caught:
+        open_many()
+    assert caught.value.errno == errno.EMFILE
+
+
 def test_timeout_is_that_of_all_addresses(resolve: Callable[..., None], dead: Address) -> None:
     """Several dead addresses together take no longer than the timeout."""
     resolve(dead, ("127.0.0.1", closed_port()), ("127.0.0.2", dead[1]))

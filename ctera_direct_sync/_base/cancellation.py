@@ -13,13 +13,11 @@ from collections import deque
 from typing import Callable, Generic, TypeVar
 
 from .sync import TIMEOUT_MAX, Lock, SimpleQueue, get_ident
+from .waits import STEP_S, get
 
 __all__ = ["Attachment", "CancelScope", "Cancelled", "Gate", "SingleFlight"]
 
 T = TypeVar("T")
-
-#: How long one wait at a gate lasts: an interrupt may have lost the release that was to end it.
-_GATE_STEP_S = 1.0
 
 #: How long a thread waits for the end of an abort that another thread has begun.
 #: An abort takes microseconds, unless a signal handler interrupts it and waits for this very thread.
@@ -59,7 +57,8 @@ class Gate:
 
     def wait(self) -> None:
         """Block until the gate is open."""
-        while not self.wait_for(_GATE_STEP_S):
+        # By steps, also because an interrupt may have lost the release that was to end the wait.
+        while not self.wait_for(STEP_S):
             pass
 
     def wait_for(self, seconds: float) -> bool:
@@ -267,7 +266,7 @@ class SingleFlight(Generic[T]):
         if not flight.landed:
             scope.attach(lambda: queue.put(None))
             try:
-                queue.get()
+                get(queue)
             finally:
                 scope.detach()
         scope.check()

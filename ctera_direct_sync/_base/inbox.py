@@ -7,6 +7,7 @@ from collections import deque
 from typing import Generic, TypeVar
 
 from .sync import TIMEOUT_MAX, Empty, Lock, monotonic
+from .waits import STEP_S
 
 __all__ = ["Inbox"]
 
@@ -57,5 +58,5 @@ class Inbox(Generic[T]):
             if remaining <= 0:
                 raise Empty
             # Where it is free already, the messages that freed it may have been read: look once more.
-            self._latch.acquire(timeout=min(remaining, TIMEOUT_MAX))
+            self._latch.acquire(timeout=min(remaining, STEP_S))
         return self.get_nowait()

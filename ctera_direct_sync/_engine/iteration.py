@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Callable, TypeVar
 
+from .._base import waits
 from .._base.cancellation import Cancelled
 from .._base.sync import Empty, perf_counter, sleep
 from .engine import STREAM, Engine, Job, Transfer
@@ -35,13 +36,13 @@ class _WakeupBatcher:
     def __init__(self) -> None:
         self._is_fast = False
 
-    def wait(self, transfer: Transfer[Any], wait: Callable[[], T]) -> T:
-        """Return what `wait()` returns, after a sleep that leaves no worker idle."""
+    def wait(self, transfer: Transfer[Any], wait: Callable[..., T], *arguments: Any) -> T:
+        """Return what `wait(*arguments)` returns, after a sleep that leaves no worker idle."""
         queued = len(transfer.queue)
         if self._is_fast and queued >= _MIN_BATCHED_JOBS:
             sleep(min(_MAX_BATCH_DELAY_S, _BATCH_DELAY_PER_QUEUED_JOB_S * queued))
         began = perf_counter()
-        result = wait()
+        result = wait(*arguments)
         self._is_fast = perf_counter() - began < _FAST_WAIT_S
         return result
 
@@ -63,7 +64,7 @@ def in_order(engine: Engine, transfer: Transfer[T]) -> Generator[Job[T], None, N
     batcher = _WakeupBatcher()
     while True:
         engine.check_usable(transfer)
-        job = transfer.results.get()
+        job = waits.get(transfer.results)
         if job is None:
             break
         if not job.future.done():
@@ -97,7 +98,7 @@ def as_completed(engine: Engine, transfer: Transfer[T]) -> Generator[Job[T], Non
         try:
             job = transfer.results.get_nowait()
         except Empty:
-            job = batcher.wait(transfer, transfer.results.get)
+            job = batcher.wait(transfer, waits.get, transfer.results)
         if job is None:
             break
         yield job

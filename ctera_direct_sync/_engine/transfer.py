@@ -32,6 +32,7 @@ from typing import Any, Callable, Generic, TypeVar, cast
 
 from .._base.cancellation import CancelScope, Gate
 from .._base.sync import CancelledError, Empty, Future, Lock, RLock, SimpleQueue
+from .._base.waits import STEP_S
 from .._base.worker_pool import log_error, on_worker_thread
 from .._protocol.ranges import Piece
 
@@ -107,9 +108,9 @@ class UnsharedFuture(Generic[T]):
 
     def wait(self) -> None:
         """Block until the job has ended or was cancelled."""
-        if not self.done():
-            with self._ended:
-                pass
+        while not self.done():
+            if self._ended.acquire(timeout=STEP_S):
+                self._ended.release()
 
     def result(self) -> T:
         """Wait for the job, and return what it returned or raise what it raised."""

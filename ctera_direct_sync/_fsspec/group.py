@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
+from .._base.waits import join
 from .._readers.multi_range import MultiRangeReader
 
 __all__ = ["GetPlan", "Group"]
@@ -62,7 +63,7 @@ class Group:
                 threads.append(thread)
             work()
             for thread in threads:
-                thread.join()
+                join(thread)
         except BaseException:
             todo.clear()
             self.stop()

@@ -16,6 +16,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, Callable, NamedTuple, Protocol, Union
 
+from .._base import waits
 from .._base.cancellation import Cancelled, CancelScope
 from .._base.checksums import Checksum
 from .._base.sync import SimpleQueue
@@ -262,7 +263,7 @@ class _Batch:
         """Yield the results as they arrive, and report progress."""
         has_ended = bytearray(pending)
         while pending:
-            message = self._inbox.get()
+            message = waits.get(self._inbox)
             if isinstance(message, _Ended):
                 if has_ended[message.position]:
                     raise RuntimeError("an item of the batch ended twice: please report this")

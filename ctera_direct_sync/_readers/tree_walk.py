@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, NamedTuple, Protocol
 
+from .._base import waits
 from .._base.cancellation import CancelScope
 from .._base.sync import Empty, SimpleQueue
 from .._base.worker_pool import WorkerPool
@@ -233,7 +234,7 @@ class TreeWalk:
         """Wait for a page, and take all that have come."""
         self._scope.attach(lambda: self._arrivals.put(None))
         try:
-            arrival = self._arrivals.get()
+            arrival = waits.get(self._arrivals)
         finally:
             self._scope.detach()
         self._scope.check()

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from .._base import waits
 from ..emulator import Emulator
 from ..emulator.options import CIPHERS, COMPRESSIONS
 
@@ -107,7 +108,7 @@ def run(namespace: argparse.Namespace, write: Write | None = None) -> int:
             return _refuse(str(error))
         text = describe(emulator, Path(namespace.folder)) + "\n"
         (write or _print)(text.encode(_encoding(), "backslashreplace"))
-        done.get()
+        waits.get(done)
     return 0
 
 

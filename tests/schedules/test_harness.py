@@ -109,9 +109,9 @@ def test_change_whose_text_is_gone() -> None:
 
 def test_instances_are_apart() -> None:
     """A changed instance leaves the real package alone."""
-    from ctera_direct_sync._base import cancellation
+    from ctera_direct_sync._base import waits
 
-    changed = Package([Change("_base.cancellation", "_GATE_STEP_S = 1.0", "_GATE_STEP_S = 7.0")])
-    assert changed.module("_base.cancellation")._GATE_STEP_S == 7.0
-    assert cancellation._GATE_STEP_S == 1.0
+    changed = Package([Change("_base.waits", "STEP_S = 1.0", "STEP_S = 7.0")])
+    assert changed.module("_base.waits").STEP_S == 7.0
+    assert waits.STEP_S == 1.0
     changed.discard()

@@ -285,7 +285,8 @@ ENGINE_MUTANTS = (
             ),
             Change(
                 TRANSFER,
-                "        self.wait()\n        if not self._is_done:\n            raise CancelledError\n"
+                "        if not self._is_done:\n            self.wait()\n"
+                "        if not self._is_done:\n            raise CancelledError\n"
                 "        if self._error is not None:\n",
                 "        if not self._is_done:\n            raise CancelledError\n"
                 "        if self._error is not None:\n",

@@ -136,7 +136,7 @@ class Scheduler:
         transfer = job.transfer
         transfer.consume(job)
         # Nothing waits for memory in any other case, and this runs once for each block.
-        if transfer.has_more and transfer.state is State.ACTIVE:
+        if transfer.waits_for_memory and transfer.state is State.ACTIVE:
             self._go_on(transfer)
 
     def cancel(self, transfer: Transfer[Any]) -> list[Job[Any]]:

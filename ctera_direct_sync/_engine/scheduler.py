@@ -46,23 +46,23 @@ class _Heap:
     """The transfers of one kind, by urgency and by age."""
 
     def __init__(self) -> None:
-        # Keys are unique, so that entries are never compared.
-        self.by_urgency: list[tuple[tuple[int, int, int], _Entry]] = []
+        # Priority, position, number and the entry. Numbers are unique, so entries are never compared.
+        self.by_urgency: list[tuple[int, int, int, _Entry]] = []
         self.by_age: deque[_Entry] = deque()
 
-    def add(self, key: tuple[int, int, int], entry: _Entry, most: int) -> None:
+    def add(self, item: tuple[int, int, int, _Entry], most: int) -> None:
         """Put in an entry. Above `most`, take out the void ones: at the top they go by themselves."""
-        heapq.heappush(self.by_urgency, (key, entry))
-        self.by_age.append(entry)
-        if max(len(self.by_urgency), len(self.by_age)) > most:
-            self.by_urgency = [each for each in self.by_urgency if each[1].transfer is not None]
+        heapq.heappush(self.by_urgency, item)
+        self.by_age.append(item[3])
+        if len(self.by_urgency) > most or len(self.by_age) > most:
+            self.by_urgency = [each for each in self.by_urgency if each[3].transfer is not None]
             heapq.heapify(self.by_urgency)
             self.by_age = deque(each for each in self.by_age if each.transfer is not None)
 
-    def most_urgent(self) -> tuple[tuple[int, int, int], _Entry] | None:
+    def most_urgent(self) -> tuple[int, int, int, _Entry] | None:
         """Return the key and the entry of the transfer that is to go first."""
         entries = self.by_urgency
-        while entries and entries[0][1].transfer is None:
+        while entries and entries[0][3].transfer is None:
             heapq.heappop(entries)
         return entries[0] if entries else None
 
@@ -95,6 +95,7 @@ class Scheduler:
         self._capped, self._idle, self._active = _Heap(), _Heap(), _Heap()
         #: In the order in which they close as more jobs run: `_open_heaps` takes the first ones.
         self._heaps = (self._capped, self._idle, self._active)
+        self._first_heaps = self._heaps[:2], self._heaps[:1]
         self._sequence = itertools.count()
         self._since_oldest = 0
 
@@ -111,7 +112,7 @@ class Scheduler:
         if entry is None or entry.transfer is None:
             return None
         transfer = entry.transfer
-        self._withdraw(transfer)
+        entry.transfer = transfer.entry = None
         job: Job[Any] = transfer.queue.popleft()
         transfer.running += 1
         self.running += transfer.max_workers is None
@@ -183,9 +184,9 @@ class Scheduler:
                 return
             self._withdraw(transfer)
         number = next(self._sequence)
-        transfer.entry = _Entry(transfer, heap, number)
-        key = (transfer.priority, transfer.queue[0].position, number)
-        heap.add(key, transfer.entry, _MAX_VOID + 2 * len(self.transfers))
+        entry = transfer.entry = _Entry(transfer, heap, number)
+        item = (transfer.priority, transfer.queue[0].position, number, entry)
+        heap.add(item, _MAX_VOID + 2 * len(self.transfers))
 
     @staticmethod
     def _withdraw(transfer: Transfer[Any]) -> None:
@@ -212,10 +213,10 @@ class Scheduler:
 
     def _waiting_stream(self) -> _Entry | None:
         """Return the entry of a stream that has no job running, and may run one."""
-        heaps = self._heaps[:2] if self.running < self.max_workers else self._heaps[:1]
+        heaps = self._first_heaps[self.running >= self.max_workers]
         for heap in heaps:
             item = heap.most_urgent()
-            entry = None if item is None else item[1]
+            entry = None if item is None else item[3]
             transfer = None if entry is None else entry.transfer
             if transfer is not None and transfer.priority == STREAM and not transfer.running:
                 return entry
@@ -232,14 +233,14 @@ class Scheduler:
 
     def _most_urgent(self) -> _Entry | None:
         """Return the most urgent entry among those that may run a job now."""
-        found: tuple[tuple[int, int, int], _Entry] | None = None
+        found: tuple[int, int, int, _Entry] | None = None
         for heap in self._open_heaps():
             # Most heaps are empty, and this runs twice for each block.
             if heap.by_urgency:
                 item = heap.most_urgent()
-                if item is not None and (found is None or item[0] < found[0]):
+                if item is not None and (found is None or item < found):
                     found = item
-        return None if found is None else found[1]
+        return None if found is None else found[3]
 
     def _open_heaps(self) -> tuple[_Heap, ...]:
         """Return the heaps whose transfers may run one more job.
@@ -249,6 +250,4 @@ class Scheduler:
         """
         if self.running < self.limit:
             return self._heaps
-        if self.running < self.max_workers:
-            return self._heaps[:2]
-        return self._heaps[:1]
+        return self._first_heaps[self.running >= self.max_workers]

@@ -282,11 +282,11 @@ class Engine:
         if transfer.generation != self._generation:
             return
         job.future.forget()
-        if transfer.state is State.COMPLETE:
-            return  # No piece waits for the memory.
+        if not transfer.has_more:
+            return  # No piece waits for the memory, and none will.
         self._mail.append((_CONSUME, job))
         # Otherwise a thread is at work for this transfer, and reads the mail when it has finished.
-        if not transfer.queue and transfer.has_more:
+        if not transfer.queue:
             self._ring()
 
     def cancel(self, transfer: Transfer[Any]) -> None:

@@ -117,7 +117,7 @@ ENGINE_MUTANTS = (
         (
             Change(
                 ENGINE,
-                "        if not transfer.queue and transfer.has_more:\n            self._ring()\n",
+                "        if not transfer.queue:\n            self._ring()\n",
                 "",
             ),
         ),

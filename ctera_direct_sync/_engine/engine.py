@@ -64,6 +64,9 @@ _NO_THREAD = (
     "limit), or end other programs"
 )
 
+#: What a look at no mail returns.
+_NOTHING: tuple[()] = ()
+
 #: What callers ask of the engine's threads.
 _START, _CONSUME, _CANCEL, _CLOSE = "start", "consume", "cancel", "close"
 
@@ -279,11 +282,11 @@ class Engine:
         if transfer.generation != self._generation:
             return
         job.future.forget()
-        if transfer.state is State.COMPLETE:
-            return  # No piece waits for the memory.
+        if not transfer.has_more:
+            return  # No piece waits for the memory, and none will.
         self._mail.append((_CONSUME, job))
         # Otherwise a thread is at work for this transfer, and reads the mail when it has finished.
-        if not transfer.queue and transfer.has_more:
+        if not transfer.queue:
             self._ring()
 
     def cancel(self, transfer: Transfer[Any]) -> None:
@@ -397,11 +400,11 @@ class Engine:
                     self._idle -= is_idle
                     if job is not None:
                         self._finish(job)
-                    cancelled = self._read_mail()
+                    cancelled = self._read_mail() if self._mail else _NOTHING
                     job = self._take()
                     is_idle = job is None and not self._is_closing
                     self._idle += is_idle
-                    start = job is not None and self._wants_thread()
+                    start = job is not None and not self._idle and self._wants_thread()
                     wake = job is not None and self._idle > 0 and self._scheduler.has_runnable()
             except BaseException as error:  # noqa: BLE001 - no consumer may wait for ever
                 self._fail(error, job)
@@ -431,7 +434,9 @@ class Engine:
         """Work on one job, and publish its outcome."""
         transfer, began = job.transfer, monotonic()
         try:
-            if self._may_begin(job.future) and job.future.set_running_or_notify_cancel():
+            if (
+                not transfer.shared or self._may_begin(job.future)
+            ) and job.future.set_running_or_notify_cancel():
                 self._work(transfer, job.piece, job.future)
         except BaseException as error:  # noqa: BLE001 - such as that of a log handler of the user's
             log_error(_log, "publishing a block failed")
@@ -449,26 +454,28 @@ class Engine:
         A signal handler that closes the client may have struck the thread that has the lock, and wait
         for this one.
         """
-        if isinstance(future, SharedFuture):
-            while not future.can_be_locked(_MAX_PUBLISH_S):
-                if self.closed:
-                    Thread(target=_drop, args=(future,), daemon=True).start()
-                    return False
+        while not future.can_be_locked(_MAX_PUBLISH_S):
+            if self.closed:
+                Thread(target=_drop, args=(future,), daemon=True).start()
+                return False
         return True
 
     def _work(self, transfer: Transfer[Any], piece: Piece, future: Any) -> None:
         try:
             result = transfer.run(piece)
         except Cancelled:
-            _publish(future, "set_exception", self._cancelled_error(piece, transfer.file_id))
+            _publish(future.set_exception, future, self._cancelled_error(piece, transfer.file_id))
         except BaseException as error:  # noqa: BLE001 - into the future, as executors do
             # What the frames hold is a block's bytes, a key or a URL: tracebacks with locals show them.
             traceback.clear_frames(error.__traceback__)
             _undisturbed(transfer.tell, "failed", piece, type(error).__name__)
-            _publish(future, "set_exception", error)
+            _publish(future.set_exception, future, error)
             del future  # The error's traceback holds this frame.
         else:
-            _publish(future, "set_result", result)
+            if transfer.shared:
+                _publish(future.set_result, future, result)
+            else:
+                future.set_result(result)
 
     def _yield_to_starting_stream(self) -> None:
         """Keep this thread, and its place among the workers, out of the way of a beginning stream."""
@@ -604,15 +611,15 @@ def _drop(future: Any) -> None:
         _undisturbed(future.set_running_or_notify_cancel)
 
 
-def _publish(future: Any, method: str, outcome: Any) -> None:
-    """Resolve a future, by `method`, without waiting for ever for a lock of the user's.
+def _publish(resolve: Callable[[Any], object], future: Any, outcome: Any) -> None:
+    """Resolve a future, by its method `resolve`, without waiting for ever for a lock of the user's.
 
     An interrupt can leave the futures of `as_completed` and `wait` locked for good.
     """
     if not isinstance(future, SharedFuture) or future.can_be_locked(_MAX_PUBLISH_S):
-        getattr(future, method)(outcome)
+        resolve(outcome)
     else:
-        Thread(target=getattr(future, method), args=(outcome,), daemon=True).start()
+        Thread(target=resolve, args=(outcome,), daemon=True).start()
 
 
 # --- the process's own events ----------------------------------------------------------------------------

@@ -49,23 +49,23 @@ class _Heap:
     """The transfers of one kind, by urgency and by age."""
 
     def __init__(self) -> None:
-        # Keys are unique, so that entries are never compared.
-        self.by_urgency: list[tuple[tuple[int, int, int], _Entry]] = []
+        # Priority, position, number and the entry. Numbers are unique, so entries are never compared.
+        self.by_urgency: list[tuple[int, int, int, _Entry]] = []
         self.by_age: deque[_Entry] = deque()
 
-    def add(self, key: tuple[int, int, int], entry: _Entry, most: int) -> None:
+    def add(self, item: tuple[int, int, int, _Entry], most: int) -> None:
         """Put in an entry. Above `most`, take out the void ones: at the top they go by themselves."""
-        heapq.heappush(self.by_urgency, (key, entry))
-        self.by_age.append(entry)
-        if max(len(self.by_urgency), len(self.by_age)) > most:
-            self.by_urgency = [each for each in self.by_urgency if each[1].transfer is not None]
+        heapq.heappush(self.by_urgency, item)
+        self.by_age.append(item[3])
+        if len(self.by_urgency) > most or len(self.by_age) > most:
+            self.by_urgency = [each for each in self.by_urgency if each[3].transfer is not None]
             heapq.heapify(self.by_urgency)
             self.by_age = deque(each for each in self.by_age if each.transfer is not None)
 
-    def most_urgent(self) -> tuple[tuple[int, int, int], _Entry] | None:
+    def most_urgent(self) -> tuple[int, int, int, _Entry] | None:
         """Return the key and the entry of the transfer that is to go first."""
         entries = self.by_urgency
-        while entries and entries[0][1].transfer is None:
+        while entries and entries[0][3].transfer is None:
             heapq.heappop(entries)
         return entries[0] if entries else None
 
@@ -98,6 +98,7 @@ class Scheduler:
         self._capped, self._idle, self._active = _Heap(), _Heap(), _Heap()
         #: In the order in which they close as more jobs run: `_open_heaps` takes the first ones.
         self._heaps = (self._capped, self._idle, self._active)
+        self._first_heaps = self._heaps[:2], self._heaps[:1]
         self._sequence = itertools.count()
         self._since_oldest = 0
 
@@ -114,7 +115,7 @@ class Scheduler:
         if entry is None or entry.transfer is None:
             return None
         transfer = entry.transfer
-        self._withdraw(transfer)
+        entry.transfer = transfer.entry = None
         job: Job[Any] = transfer.queue.popleft()
         transfer.running += 1
         self.running += transfer.max_workers is None
@@ -140,7 +141,7 @@ class Scheduler:
         transfer = job.transfer
         transfer.consume(job)
         # Nothing waits for memory in any other case, and this runs once for each block.
-        if transfer.has_more and transfer.state is State.ACTIVE:
+        if transfer.waits_for_memory and transfer.state is State.ACTIVE:
             self._go_on(transfer)
 
     def cancel(self, transfer: Transfer[Any]) -> list[Job[Any]]:
@@ -187,9 +188,9 @@ class Scheduler:
                 return
             self._withdraw(transfer)
         number = next(self._sequence)
-        transfer.entry = _Entry(transfer, heap, number)
-        key = (transfer.priority, transfer.queue[0].position, number)
-        heap.add(key, transfer.entry, _MAX_VOID + 2 * len(self.transfers))
+        entry = transfer.entry = _Entry(transfer, heap, number)
+        item = (transfer.priority, transfer.queue[0].position, number, entry)
+        heap.add(item, _MAX_VOID + 2 * len(self.transfers))
 
     @staticmethod
     def _withdraw(transfer: Transfer[Any]) -> None:
@@ -224,7 +225,7 @@ class Scheduler:
         Each stream may: its consumer waits. Of other transfers only a few may. So reads that a storage
         does not answer hold up no other call, and a low rate is still not split among many.
         """
-        heaps = self._heaps[:2] if self.running < self.max_workers else self._heaps[:1]
+        heaps = self._first_heaps[self.running >= self.max_workers]
         least: tuple[int, int, int] | None = None
         found: _Entry | None = None
         for transfer in self.transfers:
@@ -248,14 +249,14 @@ class Scheduler:
 
     def _most_urgent(self) -> _Entry | None:
         """Return the most urgent entry among those that may run a job now."""
-        found: tuple[tuple[int, int, int], _Entry] | None = None
+        found: tuple[int, int, int, _Entry] | None = None
         for heap in self._open_heaps():
             # Most heaps are empty, and this runs twice for each block.
             if heap.by_urgency:
                 item = heap.most_urgent()
-                if item is not None and (found is None or item[0] < found[0]):
+                if item is not None and (found is None or item < found):
                     found = item
-        return None if found is None else found[1]
+        return None if found is None else found[3]
 
     def _open_heaps(self) -> tuple[_Heap, ...]:
         """Return the heaps whose transfers may run one more job.
@@ -265,6 +266,4 @@ class Scheduler:
         """
         if self.running < self.limit:
             return self._heaps
-        if self.running < self.max_workers:
-            return self._heaps[:2]
-        return self._heaps[:1]
+        return self._first_heaps[self.running >= self.max_workers]

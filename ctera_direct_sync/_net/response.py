@@ -147,9 +147,10 @@ class _ResponseParser:
                 self._keep_alive = False
                 return
         else:
-            if self._complete and not self._has_ended_with(data):
+            if not self._complete:
+                self._tail = (self._tail + data[-5:])[-5:]
+            elif not self._has_ended_with(data):
                 self._keep_alive = False
-            self._tail = (self._tail + data[-5:])[-5:]
             return
         raise TransportError("protocol", "the answer is not valid HTTP")
 

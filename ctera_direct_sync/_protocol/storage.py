@@ -75,15 +75,6 @@ class Fetched(NamedTuple):
     """Their CRC32C, or None if the caller gave no buffer."""
 
 
-class _Stored(NamedTuple):
-    """A stored object as it came."""
-
-    body: bytes | memoryview
-    headers: Mapping[str, str]
-    coding: str
-    """Its Content-Encoding, or "" if that is missing or "identity"."""
-
-
 class Storage:
     """Fetches pieces of blocks. Thread-safe: `sessions` has one for each thread.
 
@@ -170,7 +161,6 @@ class _Fetch:
     """The fetching of one piece, with all its attempts. It belongs to one thread."""
 
     __slots__ = (
-        "_block",
         "_block_list",
         "_buffer",
         "_chunk",
@@ -202,8 +192,13 @@ class _Fetch:
 
     def _use_newest_list(self) -> None:
         self._metadata = metadata = self._block_list.metadata
-        self._chunk = chunk = metadata.chunks[self._piece.block]
-        self._block = BlockInfo(metadata.file_id, chunk.number, chunk.offset, chunk.length)
+        self._chunk = metadata.chunks[self._piece.block]
+
+    @property
+    def _block(self) -> BlockInfo:
+        """The block, for errors. Few blocks need it, so it is made at each use."""
+        chunk = self._chunk
+        return BlockInfo(self._metadata.file_id, chunk.number, chunk.offset, chunk.length)
 
     # --- attempts ------------------------------------------------------------------------------------
 
@@ -217,11 +212,11 @@ class _Fetch:
                 fetched = self._fetch_part()
             else:
                 with self._storage.buffers.acquire() as memory:
-                    stored = self._fetch_object(memory)
-                    if stored.coding:
-                        fetched = self._decode_labelled(stored)
+                    body, headers, coding = self._fetch_object(memory)
+                    if coding:
+                        fetched = self._decode_labelled(body, headers, coding)
                     else:
-                        fetched = self._decode(stored)
+                        fetched = self._decode(body, headers)
             self._block_list.unproven = 0
             return fetched
         except FailedAttempt as caught:
@@ -276,11 +271,19 @@ class _Fetch:
 
     # --- the object, or a part of it -----------------------------------------------------------------
 
-    def _fetch_object(self, memory: PooledBuffer) -> _Stored:
-        """Return a whole stored object, without Azure's prefix unless it is labelled with a coding."""
+    def _fetch_object(
+        self, memory: PooledBuffer
+    ) -> tuple[bytes | memoryview, Mapping[str, str], str]:
+        """Fetch a whole stored object.
+
+        Returns:
+            The object, without Azure's prefix unless it is labelled with a coding; the headers of the
+            answer; its Content-Encoding, or "" if that is missing or "identity".
+        """
         chunk = self._chunk
         limit = self._object_limit()
-        started = perf_counter()
+        is_logged = _log.isEnabledFor(logging.DEBUG)
+        started = perf_counter() if is_logged else 0.0
         with self._open() as response:
             if response.status != 200:
                 raise failure_of_status(response, self._block)
@@ -291,7 +294,7 @@ class _Fetch:
             body = response.read(limit, memory)
         if self._observer.active:
             self._emit("received", len(body))
-        if _log.isEnabledFor(logging.DEBUG):
+        if is_logged:
             _log.debug(
                 "file %s block %d: %d bytes in %.3f s",
                 self._metadata.file_id,
@@ -306,7 +309,7 @@ class _Fetch:
             names += prefixed
         for name in names:
             self._emit("verified", len(body), name)
-        return _Stored(body, headers, coding)
+        return body, headers, coding
 
     def _object_limit(self) -> int:
         """Return how many bytes a stored object may have, by the length of its plaintext."""
@@ -395,14 +398,14 @@ class _Fetch:
 
     # --- plaintext -----------------------------------------------------------------------------------
 
-    def _decode(self, stored: _Stored) -> Fetched:
+    def _decode(self, body: bytes | memoryview, headers: Mapping[str, str]) -> Fetched:
         """Return the plaintext of an object."""
-        body, buffer, piece = stored.body, self._buffer, self._piece
+        buffer, piece = self._buffer, self._piece
         length = self._chunk.length
         if length > _OBJECT_SLACK_BYTES + _MAX_INFLATION * len(body):
             # Said before memory is set aside for a length that the wire made up.
             text = f"The stored object of {len(body)} bytes cannot hold a block of {length}"
-            raise self._undecodable(stored, BlockValidationException(text, self._block))
+            raise self._undecodable(headers, BlockValidationException(text, self._block))
         # In borrowed memory the object may be decrypted in place.
         overwrite = isinstance(body, memoryview) and not body.readonly
         data: bytes | memoryview
@@ -435,23 +438,25 @@ class _Fetch:
                 data = data[piece.start : piece.stop]
                 crc32c = None if buffer is None else codec.crc32c(data)
             return Fetched(data, crc32c)
-        raise self._undecodable(stored, error)
+        raise self._undecodable(headers, error)
 
-    def _undecodable(self, stored: _Stored, error: BlockError) -> FailedAttempt:
+    def _undecodable(self, headers: Mapping[str, str], error: BlockError) -> FailedAttempt:
         """Return the failure for an object that is not the block."""
-        if is_html(stored.headers):
+        if is_html(headers):
             error = page_instead(self._block)
         return FailedAttempt(error, Recovery.REFETCH)
 
-    def _decode_labelled(self, stored: _Stored) -> Fetched:
+    def _decode_labelled(
+        self, stored: bytes | memoryview, headers: Mapping[str, str], coding: str
+    ) -> Fetched:
         """Return the plaintext of an object that is labelled with a Content-Encoding.
 
         The label may be the object's metadata, or a coding of the answer. The reading that gives the
         listed block is the right one. If both do, and the blocks differ, neither is certain.
         """
         piece, chunk = self._piece, self._chunk
-        readings = [bytes(stored.body)]
-        removable = removable_codings(stored.headers)
+        readings = [bytes(stored)]
+        removable = removable_codings(headers)
         if removable:
             with contextlib.suppress(TransportError):
                 readings.append(remove_codings(readings[0], removable, self._object_limit()))
@@ -476,7 +481,7 @@ class _Fetch:
                 self._emit("decoded", len(data))
             return Fetched(data, None if self._buffer is None else codec.crc32c(data))
         what = "it decodes in two ways" if found else what
-        raise self._undecodable(stored, unusable_coding(stored.coding, self._block, what))
+        raise self._undecodable(headers, unusable_coding(coding, self._block, what))
 
 
 def _too_large(block: BlockInfo, chunk: Chunk) -> DownloadError:

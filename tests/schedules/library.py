@@ -39,6 +39,8 @@ class Library:
         self.engine = package.module("_engine.engine")
         self.iteration = package.module("_engine.iteration")
         self.ranges = package.module("_protocol.ranges")
+        # The transfers of models have few pieces, and some are to meet this bound.
+        self.transfer._MAX_QUEUED = 2
         self.transfers: list[Any] = []
         #: Statements of a run of each model, by its name.
         self.steps: dict[str, int] = {}

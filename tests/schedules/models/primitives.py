@@ -305,10 +305,14 @@ def scarce_pool(world: World) -> None:
 
 @model
 def unshared_future(world: World) -> None:
-    """A worker and a canceller claim a job; a consumer waits for it."""
+    """A worker and cancellers claim a job; consumers wait for it."""
     module = world.library.transfer
     future = module.UnsharedFuture()
     ran: list[int] = []
+
+    def waiter() -> None:
+        future.wait()
+        world.expect(future.done(), "a job was passed that has not ended")
 
     def worker() -> None:
         if future.set_running_or_notify_cancel():
@@ -317,6 +321,10 @@ def unshared_future(world: World) -> None:
 
     world.spawn(worker)
     world.spawn(future.cancel, "canceller")
+    if world.rng.random() < 0.5:
+        world.spawn(future.cancel, "second canceller")
+    if world.rng.random() < 0.5:
+        world.spawn(waiter)
     try:
         world.expect(future.result() == 42, "another result")
         world.expect(ran, "a result of nothing")

@@ -117,7 +117,7 @@ ENGINE_MUTANTS = (
         (
             Change(
                 ENGINE,
-                "        if not transfer.queue and transfer.has_more:\n            self._ring()\n",
+                "        if not transfer.queue:\n            self._ring()\n",
                 "",
             ),
         ),
@@ -285,7 +285,8 @@ ENGINE_MUTANTS = (
             ),
             Change(
                 TRANSFER,
-                "        self.wait()\n        if not self._is_done:\n            raise CancelledError\n"
+                "        if not self._is_done:\n            self.wait()\n"
+                "        if not self._is_done:\n            raise CancelledError\n"
                 "        if self._error is not None:\n",
                 "        if not self._is_done:\n            raise CancelledError\n"
                 "        if self._error is not None:\n",

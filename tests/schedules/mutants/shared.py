@@ -60,7 +60,7 @@ SHARED_MUTANTS = (
         (
             Change(
                 TRANSFER,
-                "        return self._claims[0] is _WORKER\n",
+                "        return self._claims[0] == _WORKER\n",
                 "        return True\n",
             ),
         ),
@@ -68,7 +68,13 @@ SHARED_MUTANTS = (
     Mutant(
         "a canceller that lost its claim wakes the consumer",
         ("unshared-future",),
-        (Change(TRANSFER, "            if self._claims[0] is claim:\n", "            if True:\n"),),
+        (
+            Change(
+                TRANSFER,
+                "            if self._claims.startswith(claim) and self._ended is not None:\n",
+                "            if self._ended is not None:\n",
+            ),
+        ),
     ),
     Mutant(
         "a future is done before it has its result",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,3 +132,20 @@ def test_pieces_are_taken_lazily(serial):
     serial.start(started)
     assert len(taken) <= 7
     serial.cancel(started)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_few_jobs_are_made_ahead(ordered: bool) -> None:
+    """However many pieces fit into the memory, no more jobs are queued than there may be threads."""
+    queued: list[int] = []
+
+    def work(piece: Piece, scope: CancelScope) -> int:
+        queued.append(len(made.queue))
+        return piece.block
+
+    made: Transfer[int] = Transfer(pieces(*[1] * 3000), work, memory=9000, ordered=ordered)
+    with open_engine(1, InlineEngine) as engine:
+        engine.start(made)
+        consume = in_order if ordered else completed
+        assert [job.future.result() for job in consume(engine, made)] == list(range(3000))
+    assert max(queued) < 1024

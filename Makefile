@@ -15,7 +15,7 @@
 #   make bench-smoke    each program of the two, once
 #   make fuzz SECONDS=n the fuzzers                           (csrc/README.md)
 #   make schedules-http MINUTES=n  HTTP under a model, by chance (docs/reliability.md)
-#   make soak MINUTES=n everything at once, with faults      (docs/reliability.md)
+#   make soak MINUTES=n everything at once, with faults, and mirrors for as long (docs/reliability.md)
 #   make schedules MINUTES=n the engine under seeded schedules (docs/reliability.md)
 #   make simulate MINUTES=n the client in simulated networks and crashes (docs/reliability.md)
 #   make mirror-histories HISTORIES=n SEED=n  random histories of mirrors, in pieces (docs/reliability.md)
@@ -117,6 +117,7 @@ fuzz-c: $(VENV)/.fuzz
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+	$(BIN)/python -m tests.faults.soak_mirror --minutes $(MINUTES)
 
 schedules: $(VENV)/.installed
 	$(BIN)/python -m tests.schedules --minutes $(MINUTES)

@@ -55,8 +55,8 @@ FIGURES = {
     "other path": "right bytes at another path than the portal's",
     "extra": "extra: renamed or deleted on the portal, and still here",
     "user's": "files of the user overwritten or deleted",
-    "failed": "downloads that failed",
-    "lost": "files that are wrong in the end since their download failed",
+    "failed": "failures on the way: reported and tried again, or printed and forgotten",
+    "lost": "files that are wrong in the end after such a failure",
     "silent, session": "silent ends at an expired session",
     "silent, cursor": "silent ends at a refused cursor",
 }

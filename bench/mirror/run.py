@@ -35,7 +35,10 @@ SESSION_CALLS = ("login", "logout", "currentSession")
 
 
 def serve(files: int, size: int, latency: float, tls: bool) -> None:
-    """Run the emulator until standard input ends. Print the portal's requests at each line, by call."""
+    """Run the emulator until standard input ends.
+
+    At each line, print the portal's requests since the last line, by call, and the processor time.
+    """
     from ctera_direct_sync.emulator import Emulator
 
     per_folder = 100
@@ -53,7 +56,7 @@ def serve(files: int, size: int, latency: float, tls: bool) -> None:
         for _ in sys.stdin:
             calls = Counter(each.call or each.path for each in emulator.log.records(where="portal"))
             emulator.log.clear()
-            print(json.dumps(calls), flush=True)
+            print(json.dumps([calls, time.process_time()]), flush=True)
 
 
 def run_client(kind: str, where: list[str], folder: str) -> dict[str, Any]:
@@ -194,12 +197,13 @@ class Server:
         assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 
-    def requests(self) -> dict[str, int]:
-        """Return the portal's requests since the last call, by what they call."""
+    def ask(self) -> tuple[dict[str, int], float]:
+        """Return the portal's requests since the last call, by what they call, and its processor time."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return dict(self._read())
+        requests, cpu = self._read()
+        return requests, cpu
 
     def __enter__(self) -> Server:
         return self
@@ -288,9 +292,16 @@ def measure_first_run(options: argparse.Namespace, top: str) -> None:
         for number in range(options.rounds):
             for kind in ("batch of 4", "batch", "mirror"):
                 folder = f"{top}/{kind}-{number}"
+                before = server.ask()[1]
                 found = call("--client", kind, json.dumps(server.where), folder)
+                found["server_ms"] = (server.ask()[1] - before) / options.files * 1000
                 keep_best(best, kind, found, options.files)
     print_first_runs(best, options)
+    server_ms = best["mirror"]["server_ms"]
+    print(
+        f"    the emulator meanwhile: CPU {server_ms:.2f} ms per file, so {1000 / server_ms:.0f} files/s "
+        "at most"
+    )
     for kind in ("batch", "mirror"):
         print(f"{kind} / batch of 4: {best[kind]['rate'] / best['batch of 4']['rate']:.1f}")
 
@@ -338,9 +349,9 @@ def measure_unchanged(options: argparse.Namespace, top: str) -> None:
     """Measure a run without a change."""
     with Server(options.unchanged, 10, 0.0, False) as server:
         call("--prepare", json.dumps(server.where), f"{top}/unchanged")
-        server.requests()
+        server.ask()
         found = call("--client", "mirror", json.dumps(server.where), f"{top}/unchanged")
-        requests = server.requests()
+        requests, _ = server.ask()
     others = {name: count for name, count in requests.items() if name not in SESSION_CALLS}
     print(
         f"mirror, no change, {options.unchanged} files: {found['seconds']:.2f} s, "

@@ -15,9 +15,10 @@
 #   make bench-smoke    each program of the two, once
 #   make fuzz SECONDS=n the fuzzers                           (csrc/README.md)
 #   make schedules-http MINUTES=n  HTTP under a model, by chance (docs/reliability.md)
-#   make soak MINUTES=n everything at once, with faults      (docs/reliability.md)
+#   make soak MINUTES=n everything at once, with faults, and mirrors for as long (docs/reliability.md)
 #   make schedules MINUTES=n the engine under seeded schedules (docs/reliability.md)
 #   make simulate MINUTES=n the client in simulated networks and crashes (docs/reliability.md)
+#   make mirror-histories HISTORIES=n SEED=n  random histories of mirrors, in pieces (docs/reliability.md)
 #   make mutants        whether schedules and simulation find faults that are put back
 #   make wheel          the wheel for this machine            (wheels/README.md)
 
@@ -30,7 +31,7 @@ MINUTES ?= 1
 # Twice the processors: many tests wait, for a time-out or for another process.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 
-.PHONY: demo test test-c test-nightly test-pythons test-lowest test-heavy coverage docs lint bench bench-codec bench-networks bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules simulate mutants wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest test-heavy coverage docs lint bench bench-codec bench-networks bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules simulate mirror-histories mutants wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
@@ -38,11 +39,12 @@ demo: $(VENV)/.built
 test: $(VENV)/.installed test-c
 	$(BIN)/python -X dev -m pytest -n $(WORKERS)
 
-# What takes minutes and rarely breaks. The kills and the mutants are programs, not tests.
+# What takes minutes and rarely breaks. The kills, the mutants and the histories are programs, not tests.
 test-nightly: $(VENV)/.installed
 	$(BIN)/python -X dev -m pytest -n $(WORKERS) -m nightly
 	$(BIN)/python -m tests.faults.killing
 	$(BIN)/python -m tests.schedules --mutants
+	$(BIN)/python -m tests.faults.mirror_night --histories $(HISTORIES) --seed $(SEED)
 
 test-c: $(VENV)/.system
 	$(MAKE) -C csrc test
@@ -115,12 +117,18 @@ fuzz-c: $(VENV)/.fuzz
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+	$(BIN)/python -m tests.faults.soak_mirror --minutes $(MINUTES)
 
 schedules: $(VENV)/.installed
 	$(BIN)/python -m tests.schedules --minutes $(MINUTES)
 
 simulate: $(VENV)/.installed
 	$(BIN)/python -m tests.simulation --minutes $(MINUTES)
+
+# It ends at the first piece that is wrong. The same SEED on the same commit continues.
+HISTORIES ?= 10000
+mirror-histories: $(VENV)/.installed
+	$(BIN)/python -m tests.faults.mirror_night --histories $(HISTORIES) --seed $(SEED)
 
 mutants: $(VENV)/.installed
 	$(BIN)/python -m tests.schedules --mutants

@@ -1,14 +1,20 @@
 """Measure mirrors: a first run of small files, a run without a change, and a plan of many files.
 
-    python bench/mirror/run.py [--files 2000] [--latency 0.03] [--unchanged 100000] [--planned 1000000]
+    python bench/mirror/run.py [--files 2000] [--latency 0.03] [--sample 200] [--unchanged 100000]
+                               [--planned 1000000]
 
 The emulator runs in a process of its own. Each client runs in a process of its own as well, so that its CPU
 time and peak memory are its own. 0 leaves a part out.
+
+The first run has two peers: `download_many` of 4 files at once, and a program of the vendor's sample form.
+The vendor's client takes a port with HTTPS alone. So that comparison has a server of its own, which our
+mirror uses over HTTPS as well. The sample ends after `--sample` files.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import resource
@@ -17,16 +23,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 CLOUD_FOLDER = "/My Files"
+#: What a client calls to sign in and out.
+SESSION_CALLS = ("login", "logout", "currentSession")
 
 
-def serve(files: int, size: int, latency: float) -> None:
-    """Run the emulator until standard input ends. Print the number of requests at each line."""
+def serve(files: int, size: int, latency: float, tls: bool) -> None:
+    """Run the emulator until standard input ends.
+
+    At each line, print the portal's requests since the last line, by call, and the processor time.
+    """
     from ctera_direct_sync.emulator import Emulator
 
     per_folder = 100
@@ -37,12 +49,14 @@ def serve(files: int, size: int, latency: float) -> None:
         }
         for number in range(-(-files // per_folder))
     }
-    with Emulator(tree=tree) as emulator:
+    with Emulator(tree=tree, tls=tls) as emulator:
         emulator.latency = latency
         keys = (emulator.access_key_id, emulator.secret_access_key)
         print(json.dumps([emulator.url, *keys, emulator.username, emulator.password]), flush=True)
         for _ in sys.stdin:
-            print(json.dumps(emulator.log.total("portal")), flush=True)
+            calls = Counter(each.call or each.path for each in emulator.log.records(where="portal"))
+            emulator.log.clear()
+            print(json.dumps([calls, time.process_time()]), flush=True)
 
 
 def run_client(kind: str, where: list[str], folder: str) -> dict[str, Any]:
@@ -50,12 +64,16 @@ def run_client(kind: str, where: list[str], folder: str) -> dict[str, Any]:
     import ctera_direct_sync as ctera_direct
 
     url, access, secret, user, password = where
-    with ctera_direct.Namespace(url, user, password) as names:
+    settings = ctera_direct.Settings()
+    settings.api.ssl = settings.storage.ssl = not url.startswith("https:")
+    with ctera_direct.Namespace(url, user, password, settings=settings) as names:
         items = []
         if kind != "mirror":
             entries = [each for each in names.walk(CLOUD_FOLDER) if not each.is_dir]
             items = [(each, each.path[len(CLOUD_FOLDER) + 1 :]) for each in entries]
-        with ctera_direct.DirectIO(url, access, secret, namespace=names) as client:
+        with ctera_direct.DirectIO(
+            url, access, secret, namespace=names, settings=settings
+        ) as client:
             cpu, began = time.process_time(), time.perf_counter()
             if kind != "mirror":
                 files = 4 if kind == "batch of 4" else None
@@ -67,6 +85,39 @@ def run_client(kind: str, where: list[str], folder: str) -> dict[str, Any]:
             cpu = time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds": seconds, "cpu": cpu, "peak_mib": peak}
+
+
+def run_sample(where: list[str], folder: str, files: int) -> dict[str, Any]:
+    """Fill a folder by the vendor's sample, and return the figures.
+
+    Args:
+        where: The account.
+        folder: The folder.
+        files: The number of files after which it ends.
+    """
+    from vendor_sample import Account, VendorSample, trust_any_certificate
+
+    trust_any_certificate()
+    path = Path(folder)
+    path.mkdir()
+    enough = asyncio.Event()
+
+    def opened(name: str) -> None:
+        if sample.downloaded >= files:
+            enough.set()
+
+    sample = VendorSample(Account(*where), path, path.with_suffix(".cursor"), [], opened)
+
+    async def run() -> None:
+        async with sample.running():
+            await enough.wait()
+
+    cpu, began = time.process_time(), time.perf_counter()
+    asyncio.run(run())
+    seconds = time.perf_counter() - began
+    assert not sample.errors, sample.errors[:3]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "cpu": time.process_time() - cpu, "peak_mib": peak}
 
 
 def prepare_unchanged(where: list[str], folder: str) -> None:
@@ -146,12 +197,13 @@ class Server:
         assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 
-    def requests(self) -> int:
-        """Return the number of the portal's requests so far."""
+    def ask(self) -> tuple[dict[str, int], float]:
+        """Return the portal's requests since the last call, by what they call, and its processor time."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return int(self._read())
+        requests, cpu = self._read()
+        return requests, cpu
 
     def __enter__(self) -> Server:
         return self
@@ -175,20 +227,26 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--size", type=int, default=20_000)
     parser.add_argument("--latency", type=float, default=0.03)
+    parser.add_argument("--sample", type=int, default=200)
     parser.add_argument("--unchanged", type=int, default=100_000)
     parser.add_argument("--planned", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--client", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--run-sample", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--prepare", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--plan", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--plan-first", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(int(options.serve[0]), int(options.serve[1]), float(options.serve[2]))
+        files, size, latency, tls = options.serve
+        serve(int(files), int(size), float(latency), tls == "True")
     elif options.client:
         kind, where, folder = options.client
         print(json.dumps(run_client(kind, json.loads(where), folder)))
+    elif options.run_sample:
+        where, folder, files = options.run_sample
+        print(json.dumps(run_sample(json.loads(where), folder, int(files))))
     elif options.prepare:
         prepare_unchanged(json.loads(options.prepare[0]), options.prepare[1])
         print("{}")
@@ -208,6 +266,8 @@ def measure(options: argparse.Namespace) -> None:
     try:
         if options.files:
             measure_first_run(options, top)
+        if options.files and options.sample:
+            measure_sample(options, top)
         if options.unchanged:
             measure_unchanged(options, top)
         if options.planned:
@@ -228,35 +288,75 @@ def measure(options: argparse.Namespace) -> None:
 def measure_first_run(options: argparse.Namespace, top: str) -> None:
     """Measure the first run of small files, beside batches: of 4 files at once, and of the default."""
     best: dict[str, dict[str, Any]] = {}
-    with Server(options.files, options.size, options.latency) as server:
+    with Server(options.files, options.size, options.latency, False) as server:
         for number in range(options.rounds):
             for kind in ("batch of 4", "batch", "mirror"):
                 folder = f"{top}/{kind}-{number}"
+                before = server.ask()[1]
                 found = call("--client", kind, json.dumps(server.where), folder)
-                if kind not in best or found["seconds"] < best[kind]["seconds"]:
-                    best[kind] = found
-    for kind, found in best.items():
-        rate, cpu = options.files / found["seconds"], found["cpu"] / options.files * 1000
-        print(
-            f"{kind}, first run, {options.files} files of {options.size} bytes, {options.latency} s per "
-            f"answer: {found['seconds']:.2f} s, {rate:.0f} files/s, CPU {cpu:.2f} ms per file, peak "
-            f"{found['peak_mib']:.0f} MiB"
-        )
+                found["server_ms"] = (server.ask()[1] - before) / options.files * 1000
+                keep_best(best, kind, found, options.files)
+    print_first_runs(best, options)
+    server_ms = best["mirror"]["server_ms"]
+    print(
+        f"    the emulator meanwhile: CPU {server_ms:.2f} ms per file, so {1000 / server_ms:.0f} files/s "
+        "at most"
+    )
     for kind in ("batch", "mirror"):
-        print(f"{kind} / batch of 4: {best['batch of 4']['seconds'] / best[kind]['seconds']:.1f}")
+        print(f"{kind} / batch of 4: {best[kind]['rate'] / best['batch of 4']['rate']:.1f}")
+
+
+def measure_sample(options: argparse.Namespace, top: str) -> None:
+    """Measure the first run beside a program of the vendor's sample form, both over HTTPS."""
+    best: dict[str, dict[str, Any]] = {}
+    with Server(options.files, options.size, options.latency, True) as server:
+        for number in range(options.rounds):
+            where = json.dumps(server.where)
+            found = call("--client", "mirror", where, f"{top}/tls-mirror-{number}")
+            keep_best(best, "mirror over HTTPS", found, options.files)
+            files = min(options.sample, options.files - 1)
+            found = call("--run-sample", where, f"{top}/sample-{number}", files)
+            keep_best(best, "vendor's sample", found, files)
+    print_first_runs(best, options)
+    rates = [best[kind]["rate"] for kind in ("mirror over HTTPS", "vendor's sample")]
+    print(f"mirror / vendor's sample: {rates[0] / rates[1]:.1f}")
+
+
+def keep_best(
+    best: dict[str, dict[str, Any]], kind: str, found: dict[str, Any], files: int
+) -> None:
+    """Keep the figures of the fastest round of each kind."""
+    found.update(rate=files / found["seconds"], cpu_ms=found["cpu"] / files * 1000)
+    # Another round may have had a quieter machine for its CPU time.
+    if kind in best:
+        found["cpu_ms"] = min(found["cpu_ms"], best[kind]["cpu_ms"])
+        if found["rate"] < best[kind]["rate"]:
+            found = {**best[kind], "cpu_ms": found["cpu_ms"]}
+    best[kind] = found
+
+
+def print_first_runs(best: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
+    """Print a line for each kind of first run."""
+    print(f"first run, files of {options.size} bytes, {options.latency} s per answer:")
+    for kind, found in best.items():
+        print(
+            f"    {kind}: {found['seconds']:.2f} s, {found['rate']:.0f} files/s, CPU "
+            f"{found['cpu_ms']:.2f} ms per file, peak {found['peak_mib']:.0f} MiB"
+        )
 
 
 def measure_unchanged(options: argparse.Namespace, top: str) -> None:
     """Measure a run without a change."""
-    with Server(options.unchanged, 10, 0.0) as server:
+    with Server(options.unchanged, 10, 0.0, False) as server:
         call("--prepare", json.dumps(server.where), f"{top}/unchanged")
-        before = server.requests()
+        server.ask()
         found = call("--client", "mirror", json.dumps(server.where), f"{top}/unchanged")
-        requests = server.requests() - before
+        requests, _ = server.ask()
+    others = {name: count for name, count in requests.items() if name not in SESSION_CALLS}
     print(
         f"mirror, no change, {options.unchanged} files: {found['seconds']:.2f} s, "
-        f"CPU {found['cpu']:.2f} s, peak {found['peak_mib']:.0f} MiB, "
-        f"{requests} requests of the portal with signing in and out"
+        f"CPU {found['cpu']:.2f} s, peak {found['peak_mib']:.0f} MiB, {sum(others.values())} requests "
+        f"of the portal besides signing in and out; all: {requests}"
     )
 
 

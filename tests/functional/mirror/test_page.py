@@ -109,6 +109,12 @@ def test_cron(home: Path) -> None:
     assert local_files(home / "reports") == WANTED
 
 
+def test_environment_of_cron(home: Path) -> None:
+    """The line that tries cron's environment fills the folder, and prints nothing."""
+    assert RUNNERS["bash"](CODE["mirror-cron-try"]) == ""
+    assert local_files(home / "reports") == WANTED
+
+
 def test_systemd_timer(home: Path) -> None:
     """The service that the timer starts fills the folder."""
     service, timer, _ = units()

@@ -35,6 +35,7 @@ from .mirror_portal import (
     crash_after,
     local_files,
     mirror,
+    refuse_steps,
 )
 
 NAMES = ("a", "b", "A", "d")
@@ -54,6 +55,8 @@ class Histories(RuleBasedStateMachine):
 
     #: Each run tells its steps here, if a program wants them.
     runs = itertools.count()
+    #: Whether files may be in use, so that they cannot be renamed or removed for one run.
+    has_files_in_use = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -240,6 +243,15 @@ class Histories(RuleBasedStateMachine):
     def run_and_crash(self, steps: int) -> None:
         """Run the mirror, and cut it off before one of its steps."""
         with crash_after(steps), contextlib.suppress(Crash):
+            self._run()
+
+    @precondition(lambda self: self.has_files_in_use)
+    @rule(which=choices, steps=st.sets(st.integers(0, 3)))
+    def remove_what_is_in_use(self, which: int, steps: set[int]) -> None:
+        """Delete something on the portal, and run while files are in use: some renames are refused."""
+        self.run()
+        self.remove(which)
+        with refuse_steps(steps):
             self._run()
 
     @rule(which=choices)

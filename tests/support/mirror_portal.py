@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import itertools
 import os
 import shutil
@@ -314,6 +315,33 @@ def crash_after(steps: int) -> Iterator[list[str]]:
     finally:
         for owner, name, original in patched:
             setattr(owner, name, original)
+
+
+@contextlib.contextmanager
+def refuse_steps(numbers: set[int]) -> Iterator[None]:
+    """Refuse some renames and removals in the mirrored folder, counted from 0, as for a file in use."""
+    count = itertools.count()
+    patched: list[tuple[str, Any]] = []
+
+    def patch(name: str) -> None:
+        original = getattr(LocalTree, name)
+
+        def call(tree: LocalTree, path: str, *arguments: Any, **options: Any) -> Any:
+            # The mirror's own files are in use by the mirror alone.
+            if not path.startswith(OWN) and next(count) in numbers:
+                raise PermissionError(errno.EACCES, "the file is in use", path)
+            return original(tree, path, *arguments, **options)
+
+        patched.append((name, original))
+        setattr(LocalTree, name, call)
+
+    for name in ("rename", "remove"):
+        patch(name)
+    try:
+        yield
+    finally:
+        for name, original in patched:
+            setattr(LocalTree, name, original)
 
 
 def empty(folder: Path) -> None:

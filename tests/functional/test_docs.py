@@ -31,6 +31,7 @@ PAGES = [
     "howto/script.md",
     "howto/cron.md",
     "howto/testing.md",
+    "howto/asyncio.md",
     "howto/migration.md",
     "reference/cli.md",
     "reference/exceptions.md",

@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import django
-from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.files.storage import default_storage
 from django.core.wsgi import get_wsgi_application
@@ -16,6 +15,11 @@ from django.urls import include, path
 
 from ctera_direct_sync import Settings
 
+# This module is its own settings. Django 4.2 loses the OPTIONS of settings.configure(STORAGES=...).
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = __name__
+SECRET_KEY = "of a test"
+USE_TZ = True
 STORAGES = {
     "default": {
         "BACKEND": "ctera_direct_sync.django.CteraStorage",
@@ -34,13 +38,7 @@ def link(request: Any) -> HttpResponse:
 urlpatterns = [path("files/", include("ctera_direct_sync.django.urls")), path("link", link)]
 
 if __name__ != "tests.integrations.django_site":  # A server's: tests in this process have settings.
-    settings.configure(
-        ALLOWED_HOSTS=["*"],
-        ROOT_URLCONF=__name__,
-        SECRET_KEY="of a test",
-        STORAGES=STORAGES,
-        USE_TZ=True,
-    )
+    os.environ["DJANGO_SETTINGS_MODULE"] = __name__
     django.setup()
     # What a preloaded site may have done before its server forks.
     if "PRELOADED_NAME" in os.environ:

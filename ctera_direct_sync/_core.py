@@ -48,6 +48,7 @@ from ._readers.folders import Place
 from ._readers.journal import Recorded
 from ._readers.listed_file import ListedFile
 from ._readers.multi_range import MultiRangeReader, Span
+from ._readers.progress import show_progress
 from ._readers.stream import Streamer, iterate, whole_bytes
 from ._settings import use_settings
 from .exceptions import (
@@ -501,7 +502,7 @@ class ClientCore:
         exclude: Sequence[str] = (),
         dry_run: bool = False,
         max_files: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         feed: bool | None = None,
         on_step: OnStep | None = None,
     ) -> Round:
@@ -517,7 +518,7 @@ class ClientCore:
             exclude: Patterns of files and folders.
             dry_run: Whether to change nothing.
             max_files: The most files at once.
-            progress: Called with bytes done and bytes in all.
+            progress: Called with bytes done and bytes in all. True: a progress bar.
             feed: Whether to ask the change feed.
             on_step: Called with each step of the run, once it is done.
         """
@@ -537,23 +538,23 @@ class ClientCore:
             raise ValueError(f"trash_days is {trash_days}: use a number of days, or None for ever")
         _check_count("max_files", max_files)
         names = self._lookup.names()
-        options = MirrorOptions(
-            delete=delete,
-            trash_days=trash_days,
-            max_delete=max_delete,
-            filter=Filter(include, exclude),
-            dry_run=dry_run,
-            max_files=max_files,
-            memory=self.settings.memory,
-            progress=progress,
-            on_step=on_step,
-            feed=feed,
-            patterns=repr((list(include), list(exclude))),
-            portal=f"{names.baseurl} ({names.context})",
-            user=user_of(names),
-            is_admin=names.context == "admin",
-        )
-        with self.scope() as scope:
+        with show_progress(progress, lambda: source) as report, self.scope() as scope:
+            options = MirrorOptions(
+                delete=delete,
+                trash_days=trash_days,
+                max_delete=max_delete,
+                filter=Filter(include, exclude),
+                dry_run=dry_run,
+                max_files=max_files,
+                memory=self.settings.memory,
+                progress=report,
+                on_step=on_step,
+                feed=feed,
+                patterns=repr((list(include), list(exclude))),
+                portal=f"{names.baseurl} ({names.context})",
+                user=user_of(names),
+                is_admin=names.context == "admin",
+            )
             try:
                 return run_mirror(
                     _ScopedNames(names, scope), self._fetch_to, scope, path, folder, options

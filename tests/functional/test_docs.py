@@ -32,6 +32,7 @@ PAGES = [
     "howto/cron.md",
     "howto/testing.md",
     "howto/asyncio.md",
+    "howto/notebooks.md",
     "howto/migration.md",
     "reference/cli.md",
     "reference/exceptions.md",

@@ -52,7 +52,7 @@ from .types import (
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from . import client, codec, namespace
+    from . import aio, client, codec, namespace
     from ._readers.stream import Streamer
     from .client import DirectIO
     from .namespace import Namespace
@@ -64,6 +64,7 @@ _LATE = {
     "DirectIO": "client",
     "Namespace": "namespace",
     "Streamer": "_readers.stream",
+    "aio": "aio",
     "client": "client",
     "codec": "codec",
     "namespace": "namespace",
@@ -90,6 +91,7 @@ __all__ = [
     "Settings",
     "Streamer",
     "Version",
+    "aio",
     "client",
     "codec",
     "exceptions",

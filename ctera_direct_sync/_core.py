@@ -48,6 +48,7 @@ from ._readers.folders import Place
 from ._readers.journal import Recorded
 from ._readers.listed_file import ListedFile
 from ._readers.multi_range import MultiRangeReader, Span
+from ._readers.progress import show_progress
 from ._readers.stream import Streamer, iterate, whole_bytes
 from ._settings import use_settings
 from .exceptions import (
@@ -81,7 +82,7 @@ if TYPE_CHECKING:
     from ._mirror.runner import OnStep, Round
     from .client import DirectIO
 
-__all__ = ["ClientCore", "core_of", "make_cancelled_error"]
+__all__ = ["ClientCore", "core_of", "label_of", "make_cancelled_error"]
 
 _log = logging.getLogger(__name__)
 
@@ -231,6 +232,28 @@ class ClientCore:
             errno=errno.ECANCELED,
         )
 
+    def list_cancellable(
+        self, file: FileRef, cancel_by: Callable[[Callable[[], object]], object]
+    ) -> Metadata:
+        """Return the block list of a file. A web response ends the wait if its visitor leaves.
+
+        Args:
+            file: The file's ID, its path or its `Entry`.
+            cancel_by: Takes a function that any thread may call to end the wait by an error.
+
+        Raises:
+            DirectIOAPIError: As `metadata` raises, as the other errors, or the wait was cut off.
+        """
+        with self.scope() as scope:
+            cancel_by(scope.cancel)
+            try:
+                return self.block_list(file, scope)
+            except Cancelled:
+                pass
+        raise DirectIOAPIError(
+            "The wait for the portal's answer was cut off", label_of(file), errno=errno.ECANCELED
+        )
+
     def block_list(
         self, file: FileRef, scope: CancelScope, folders: FolderLookup | None = None
     ) -> Metadata:
@@ -349,11 +372,15 @@ class ClientCore:
             raise
 
     def iterate(
-        self, metadata: Metadata, byte_range: ByteRange | None, max_workers: int | None
+        self,
+        metadata: Metadata,
+        byte_range: ByteRange | None,
+        max_workers: int | None,
+        cancel_by: Callable[[Callable[[], object]], object] | None = None,
     ) -> Iterator[Block]:
         """Return an iterator over the whole blocks of a range, as they complete."""
         source, start, stop = self._select(metadata, byte_range)
-        return iterate(source, start, stop, max_workers)
+        return iterate(source, start, stop, max_workers, cancel_by)
 
     def streamer(
         self, metadata: Metadata, byte_range: ByteRange | None, max_workers: int | None = None
@@ -373,17 +400,19 @@ class ClientCore:
         progress: Progress | None = None,
         max_workers: int | None = None,
         verify: Verify | None = None,
+        scope: CancelScope | None = None,
     ) -> Download:
         """Download a listed file, or a range of it.
 
         Args:
             metadata: The file's block list.
-            target: As for `DirectIO.download`, as all arguments but the last.
+            target: As for `DirectIO.download`, as all arguments but the last two.
             byte_range: The range.
             resume: Whether to continue an earlier download.
             progress: Called with bytes done and bytes in all.
             max_workers: The most concurrent downloads.
             verify: Called with the path and CRC32C of the complete file, before it gets its name.
+            scope: Cancels the download from another thread.
         """
         source, start, stop = self._select(metadata, byte_range)
         return download(
@@ -395,6 +424,7 @@ class ClientCore:
             progress=progress,
             max_workers=max_workers,
             verify=verify,
+            scope=scope,
         ).download
 
     def run_batch(
@@ -472,7 +502,7 @@ class ClientCore:
         exclude: Sequence[str] = (),
         dry_run: bool = False,
         max_files: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         feed: bool | None = None,
         on_step: OnStep | None = None,
     ) -> Round:
@@ -488,7 +518,7 @@ class ClientCore:
             exclude: Patterns of files and folders.
             dry_run: Whether to change nothing.
             max_files: The most files at once.
-            progress: Called with bytes done and bytes in all.
+            progress: Called with bytes done and bytes in all. True: a progress bar.
             feed: Whether to ask the change feed.
             on_step: Called with each step of the run, once it is done.
         """
@@ -508,23 +538,23 @@ class ClientCore:
             raise ValueError(f"trash_days is {trash_days}: use a number of days, or None for ever")
         _check_count("max_files", max_files)
         names = self._lookup.names()
-        options = MirrorOptions(
-            delete=delete,
-            trash_days=trash_days,
-            max_delete=max_delete,
-            filter=Filter(include, exclude),
-            dry_run=dry_run,
-            max_files=max_files,
-            memory=self.settings.memory,
-            progress=progress,
-            on_step=on_step,
-            feed=feed,
-            patterns=repr((list(include), list(exclude))),
-            portal=f"{names.baseurl} ({names.context})",
-            user=user_of(names),
-            is_admin=names.context == "admin",
-        )
-        with self.scope() as scope:
+        with show_progress(progress, lambda: source) as report, self.scope() as scope:
+            options = MirrorOptions(
+                delete=delete,
+                trash_days=trash_days,
+                max_delete=max_delete,
+                filter=Filter(include, exclude),
+                dry_run=dry_run,
+                max_files=max_files,
+                memory=self.settings.memory,
+                progress=report,
+                on_step=on_step,
+                feed=feed,
+                patterns=repr((list(include), list(exclude))),
+                portal=f"{names.baseurl} ({names.context})",
+                user=user_of(names),
+                is_admin=names.context == "admin",
+            )
             try:
                 return run_mirror(
                     _ScopedNames(names, scope), self._fetch_to, scope, path, folder, options

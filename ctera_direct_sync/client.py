@@ -13,11 +13,13 @@ from typing import Any, Callable
 
 import requests
 
-from ._core import ClientCore
+from ._core import ClientCore, label_of
 from ._mirror.deletion import Deletion
 from ._readers.batch import BatchProgress, Item
+from ._readers.description import describe
 from ._readers.download import Progress, Target
 from ._readers.file import DirectFile
+from ._readers.progress import show_batch_progress, show_progress
 from ._readers.stream import Streamer
 from .namespace import Namespace
 from .settings import Settings
@@ -121,6 +123,32 @@ class DirectIO:
             (10485760, 3)
         """
         return self._core.metadata(file_id)
+
+    def info(self, file_id: FileRef | Metadata, *, blocks: bool = False) -> None:
+        """Print what is known of a file, as `ctera-direct info` does: size, formats, storage, blocks.
+
+        Neither the file's key nor a signed URL is shown.
+
+        Args:
+            file_id: The file's ID, its path on the portal, or its `Entry`. Or its block list, which asks
+                the portal for nothing.
+            blocks: Whether to print each block.
+
+        Returns:
+            None. The lines go to standard output.
+
+        Raises:
+            DirectIOError: As `DirectIO.metadata` raises.
+            ValueError: The client is closed.
+
+        Example:
+            >>> client.info(12345)
+            File ID      12345
+            Size         10485760 bytes
+        """
+        metadata = file_id if isinstance(file_id, Metadata) else self.metadata(file_id)
+        for line in describe(metadata, blocks):
+            print(line)
 
     # --- blocks --------------------------------------------------------------------------------------
 
@@ -299,7 +327,7 @@ class DirectIO:
         *,
         byte_range: ByteRange | None = None,
         resume: bool = False,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         max_workers: int | None = None,
     ) -> Download:
         """Download a file, or a range of it, to a path or a writable binary file.
@@ -314,7 +342,8 @@ class DirectIO:
             resume: Whether an interrupted download keeps its progress, and continues from there in the
                 next call with `resume=True`.
             progress: A function that is called with the bytes done and the bytes in all, on the
-                calling thread. What it raises ends the download.
+                calling thread. What it raises ends the download. True: a progress bar of tqdm, in
+                a notebook as well.
             max_workers: The most concurrent downloads of this call. None leaves it to the client.
 
         Returns:
@@ -333,9 +362,10 @@ class DirectIO:
             10485760
         """
         self._core.check_call(byte_range, max_workers)
-        return self._core.download(
-            self.metadata(file_id), target, byte_range, resume, progress, max_workers
-        )
+        with show_progress(progress, lambda: str(label_of(file_id))) as report:
+            return self._core.download(
+                self.metadata(file_id), target, byte_range, resume, report, max_workers
+            )
 
     def download_many(
         self,
@@ -344,7 +374,7 @@ class DirectIO:
         *,
         max_files: int | None = None,
         resume: bool = True,
-        progress: BatchProgress | None = None,
+        progress: BatchProgress | bool | None = None,
         workers: int | None = None,
     ) -> list[BatchResult]:
         """Download many files to a folder, which is made if it does not exist.
@@ -364,7 +394,7 @@ class DirectIO:
             resume: Whether to leave alone files that are there and unchanged, and to continue
                 interrupted downloads. False: download every file anew.
             progress: A function that is called with the item, its bytes done and its bytes in all, on
-                the calling thread.
+                the calling thread. True: one progress bar of tqdm for the bytes of all items.
             workers: The former name of `max_files`. Deprecated: it goes after the next release.
 
         Returns:
@@ -392,10 +422,14 @@ class DirectIO:
                 stacklevel=2,
             )
             max_files = workers
-        ended = self._core.run_batch(
-            items, folder, max_files=max_files, resume=resume, progress=progress
-        )
-        with contextlib.closing(ended):
+        with (
+            show_batch_progress(progress, lambda: os.fspath(folder)) as report,
+            contextlib.closing(
+                self._core.run_batch(
+                    items, folder, max_files=max_files, resume=resume, progress=report
+                )
+            ) as ended,
+        ):
             return [result for _, result in sorted(ended, key=operator.itemgetter(0))]
 
     def mirror(
@@ -410,7 +444,7 @@ class DirectIO:
         exclude: Sequence[str] = (),
         dry_run: bool = False,
         max_files: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         feed: bool | None = None,
     ) -> Mirrored:
         """Make a local folder equal to a folder of the portal.
@@ -438,7 +472,7 @@ class DirectIO:
             dry_run: Whether to count what a run would do, and to do nothing.
             max_files: How many files are downloaded at once. None: found by measuring.
             progress: A function that is called with the bytes done and the bytes in all, on the calling
-                thread.
+                thread. True: a progress bar of tqdm.
             feed: Whether to ask the portal's change feed first. If it tells of nothing new since a complete
                 run, the source is not read again, for a day at most. False: read the source in each run.
                 None: ask the feed if the user may read it.
@@ -488,7 +522,7 @@ class DirectIO:
         exclude: Sequence[str] = (),
         dry_run: bool = False,
         max_files: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         feed: bool | None = None,
     ) -> Iterator[Mirrored]:
         """Mirror a folder of the portal again and again.

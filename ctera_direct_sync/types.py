@@ -15,8 +15,9 @@ import dataclasses
 import datetime
 import functools
 import hashlib
+import html
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Literal, NamedTuple, Optional, SupportsIndex, Union
 from urllib.parse import urlsplit
 
@@ -181,6 +182,16 @@ class SignedURL(HiddenText):
             return "<SignedURL: malformed, hidden>"
 
 
+def _show_table(title: str, rows: Sequence[tuple[str, object]]) -> str:
+    """Return a table for a notebook."""
+    cells = "".join(
+        f"<tr><th style='text-align: left'>{html.escape(name)}</th>"
+        f"<td style='text-align: left'>{html.escape(str(value))}</td></tr>"
+        for name, value in rows
+    )
+    return f"<table><caption>{html.escape(title)}</caption>{cells}</table>"
+
+
 class ByteRange:
     """A range of bytes of a file, both ends included, as in HTTP (RFC 9110, section 14.1).
 
@@ -304,6 +315,20 @@ class Download(NamedTuple):
     seconds: float
     """Duration of the call, in seconds."""
 
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        """Yield what rich shows."""
+        yield from self._asdict().items()
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        rows: list[tuple[str, object]] = [
+            ("Path", "a file object" if self.path is None else self.path),
+            ("Size", f"{self.size} bytes"),
+            ("CRC32C", f"{self.crc32c:08x}"),
+            ("Duration", f"{self.seconds:.2f} s"),
+        ]
+        return _show_table("Download", rows)
+
 
 class BatchItem(NamedTuple):
     """A file for `DirectIO.download_many`."""
@@ -334,6 +359,10 @@ class BatchResult(NamedTuple):
         return self.error is None
 
 
+#: Conflicts, and failures, that a notebook shows.
+_MAX_SHOWN = 20
+
+
 class Mirrored(NamedTuple):
     """What one run of a mirror did."""
 
@@ -360,6 +389,26 @@ class Mirrored(NamedTuple):
     def ok(self) -> bool:
         """Whether everything of the source is here."""
         return not self.failed
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        """Yield what rich shows."""
+        yield from self._asdict().items()
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the numbers, and the first of the conflicts and failures."""
+        rows: list[tuple[str, object]] = [
+            ("Added", self.added),
+            ("Updated", self.updated),
+            ("Moved", self.moved),
+            ("Deleted", self.deleted),
+            ("Unchanged", self.unchanged),
+            ("Downloaded", f"{self.nbytes} bytes"),
+            ("Duration", f"{self.seconds:.2f} s"),
+        ]
+        for name, listed in (("Conflicts", self.conflicts), ("Failed", self.failed)):
+            rows.append((name, len(listed)))
+            rows += [(path, reason) for path, reason in listed[:_MAX_SHOWN]]
+        return _show_table("Mirrored", rows)
 
 
 class BlockEvent(NamedTuple):
@@ -558,6 +607,27 @@ class Metadata:
             f"compressed={self.compressed}, compression_library={self.compression_library!r}, "
             f"blocks={len(self.chunks)})"
         )
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        """Yield what rich shows: neither the key nor a URL."""
+        yield "file_id", int(self.file_id)
+        yield "size", self.size
+        yield "encrypted", self.encrypted
+        yield "compressed", self.compressed
+        yield "compression_library", self.compression_library
+        yield "blocks", len(self.chunks)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: neither the key nor a URL."""
+        compression = self.compression_library or ("unknown" if self.compressed else "none")
+        rows: list[tuple[str, object]] = [
+            ("File ID", int(self.file_id)),
+            ("Size", f"{self.size} bytes"),
+            ("Encryption", self.cipher if self.encrypted else "none"),
+            ("Compression", compression),
+            ("Blocks", len(self.chunks)),
+        ]
+        return _show_table("Metadata", rows)
 
 
 # --- names on a portal -------------------------------------------------------------------------------

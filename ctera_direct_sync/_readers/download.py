@@ -116,7 +116,7 @@ def download(
         max_workers: The most concurrent downloads of blocks. None leaves it to the engine.
         verify: Called before the complete file gets its name. Only for a path: bytes that went into a
             file object or a device cannot be taken back.
-        scope: Cancels a download to a path from another thread, as the end of the client does.
+        scope: Cancels the download from another thread, as the end of the client does.
         recorded: What notes in place of a journal that the download is complete, or None.
 
     Returns:
@@ -220,6 +220,7 @@ def _to_stream(file: ListedFile, stream: Any, start: int, stop: int, options: _O
     options.progress(0, total)
     streamer = Streamer(file, start, stop, options.max_workers)
     try:
+        options.scope.attach(streamer.stop)
         for block in streamer.start():
             if block.offset != start + written or len(block.data) > total - written:
                 raise _wrong_count(file.file_id, start, written, total)
@@ -228,7 +229,9 @@ def _to_stream(file: ListedFile, stream: Any, start: int, stop: int, options: _O
             crc32c = codec.crc32c(block.data, crc32c)
             options.progress(written, total)
     finally:
+        options.scope.detach()
         streamer.stop()
+    options.scope.check()
     # Counted here, independently of the stream: a short file must not look whole.
     if written != total:
         raise _wrong_count(file.file_id, start, written, total)

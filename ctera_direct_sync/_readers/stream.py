@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from typing import Callable
 
 from .._base.cancellation import Cancelled
 from .._base.sync import CancelledError
@@ -126,7 +127,11 @@ class Streamer:
 
 
 def iterate(
-    file: ListedFile, start: int, stop: int, max_workers: int | None = None
+    file: ListedFile,
+    start: int,
+    stop: int,
+    max_workers: int | None = None,
+    cancel_by: Callable[[Callable[[], object]], object] | None = None,
 ) -> Iterator[Block]:
     """Iterate over whole blocks as they complete, in no order.
 
@@ -137,6 +142,7 @@ def iterate(
         start: The offset of the first byte.
         stop: The offset past the last byte.
         max_workers: The most concurrent downloads. None leaves it to the engine.
+        cancel_by: Takes a function that any thread may call to end the iteration by an error.
 
     Returns:
         The iterator. It raises what the download of a block raises, and DirectIOError if the client
@@ -144,6 +150,8 @@ def iterate(
     """
     pieces = file.pieces(start, stop, whole=True)
     transfer = file.transfer(pieces, file.block, ordered=False, max_workers=max_workers)
+    if cancel_by is not None:
+        cancel_by(lambda: file.engine.cancel(transfer))
     return _as_completed(file, transfer, whole_bytes(file, start, stop))
 
 

@@ -31,6 +31,8 @@ PAGES = [
     "howto/script.md",
     "howto/cron.md",
     "howto/testing.md",
+    "howto/asyncio.md",
+    "howto/notebooks.md",
     "howto/migration.md",
     "reference/cli.md",
     "reference/exceptions.md",

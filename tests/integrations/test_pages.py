@@ -84,9 +84,11 @@ def _programs() -> dict[str, tuple[str, str, str]]:
     examples = ROOT / "examples"
     (flask,) = blocks("flask.md", "flask-app")
     (django,) = blocks("django.md", "django-view")
+    (fastapi,) = blocks("fastapi.md", "fastapi-app")
     return {
         "flask page": ("flask", flask, "app"),
         "django page": ("django", _DJANGO.format(view=django), "app"),
+        "fastapi page": ("fastapi", fastapi, "app"),
         "flask example": ("flask", (examples / "flask_app.py").read_text(), "app"),
         "django example": ("django", (examples / "django_app.py").read_text(), "application"),
     }
@@ -97,19 +99,17 @@ def _programs() -> dict[str, tuple[str, str, str]]:
 def test_sites(
     portal: Emulator, files: None, environment: dict[str, str], tmp_path: Path, name: str
 ) -> None:
-    """The applications of the Flask and Django pages, and the examples, under gunicorn."""
+    """The applications of the pages, and the examples, under gunicorn or uvicorn."""
     framework, code, variable = _programs()[name]
-    pytest.importorskip("gunicorn")
     pytest.importorskip(framework)
     (tmp_path / "site_of_a_test.py").write_text(code, encoding="utf-8")
-    line = [
-        *gunicorn(),
-        "--worker-class",
-        "gthread",
-        "--threads",
-        "8",
-        f"site_of_a_test:{variable}",
-    ]
+    place = f"site_of_a_test:{variable}"
+    if framework == "fastapi":
+        pytest.importorskip("uvicorn")
+        line = [sys.executable, "-m", "uvicorn", "--port", "0", place]
+    else:
+        pytest.importorskip("gunicorn")
+        line = [*gunicorn(), "--worker-class", "gthread", "--threads", "8", place]
     with listening_process(line, tmp_path, environment) as site:
         place = "12345/report.pdf" if "page" in name else "report.pdf"
         url = f"http://127.0.0.1:{site.port}/files/{place}"

@@ -66,7 +66,9 @@ def _listening(process: subprocess.Popen[str]) -> int:
     said = []
     for line in process.stderr:
         said.append(line)
-        found = re.search(r"[Ll]istening (?:at: http://127.0.0.1:|on )(\d+)", line)
+        found = re.search(
+            r"(?:[Ll]istening (?:at: |on )|running on )(?:http://127.0.0.1:)?(\d+)", line
+        )
         if found:
             return int(found[1])
     raise AssertionError(f"the server did not start: {''.join(said)}")

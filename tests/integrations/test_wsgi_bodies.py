@@ -105,12 +105,10 @@ def test_flask_timeout(client: DirectIO, portal: Emulator, file_id: int) -> None
 
 def test_django_timeout(client: DirectIO, portal: Emulator, file_id: int) -> None:
     """django_response takes a timeout."""
-    django = pytest.importorskip("django")
-    from django.conf import settings as django_settings
+    pytest.importorskip("django")
+    from tests.support.django_settings import configure
 
-    if not django_settings.configured:
-        django_settings.configure(ALLOWED_HOSTS=["*"], DEFAULT_CHARSET="utf-8")
-        django.setup()
+    configure()
     from django.test import RequestFactory
 
     portal.faults.add("storage", times=None, action=faults.stall())

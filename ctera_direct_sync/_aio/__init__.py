@@ -1,0 +1,1 @@
+"""The parts of `ctera_direct_sync.aio`."""

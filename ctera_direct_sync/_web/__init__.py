@@ -1,0 +1,1 @@
+"""What the responses of WSGI and ASGI applications share."""

@@ -1,1 +1,0 @@
-"""The parts of `ctera_direct_sync.wsgi`."""

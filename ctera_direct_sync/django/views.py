@@ -1,0 +1,64 @@
+"""The view that serves the links of `CteraStorage.url`: by WSGI, and without blocking the loop by ASGI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import SuspiciousFileOperation
+from django.core.handlers.asgi import ASGIRequest
+from django.core.signing import BadSignature
+from django.http import HttpResponse
+
+from .. import aio, wsgi
+from .aliases import find_storage
+from .storage import CteraStorage
+
+__all__ = ["serve", "serve_sync"]
+
+
+async def serve(request: Any, alias: str, signature: str, name: str) -> Any:
+    """Answer a request for a file, by WSGI and by ASGI.
+
+    Args:
+        request: The request.
+        alias: The key of the storage in `STORAGES`.
+        signature: The signature of the link, with its time.
+        name: The name of the file in the storage.
+    """
+    if not isinstance(request, ASGIRequest):
+        # Django runs this on a loop of its own, which nothing else uses.
+        return serve_sync(request, alias, signature, name)
+    found = _find(alias, signature, name)
+    if isinstance(found, HttpResponse):
+        return found
+    storage, path = found
+    return await aio.django_response(request, storage.client, path, timeout=storage.timeout)
+
+
+def serve_sync(request: Any, alias: str, signature: str, name: str) -> Any:
+    """Answer a request for a file, by WSGI alone.
+
+    Args:
+        request: The request.
+        alias: The key of the storage in `STORAGES`.
+        signature: The signature of the link, with its time.
+        name: The name of the file in the storage.
+    """
+    found = _find(alias, signature, name)
+    if isinstance(found, HttpResponse):
+        return found
+    storage, path = found
+    return wsgi.django_response(request, storage.client, path, timeout=storage.timeout)
+
+
+def _find(alias: str, signature: str, name: str) -> Any:
+    """Return the storage and the path that a link leads to, or the answer to one that is not valid."""
+    storage = find_storage(alias)
+    try:
+        if isinstance(storage, CteraStorage):
+            return storage, storage._check_url(alias, signature, name)
+    except (BadSignature, SuspiciousFileOperation):
+        pass
+    # The same for each reason: it tells no visitor what exists.
+    text = "The link is not valid, or has expired.\n"
+    return HttpResponse(text, status=403, content_type="text/plain; charset=utf-8")

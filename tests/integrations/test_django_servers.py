@@ -1,0 +1,98 @@
+"""A Django site with CteraStorage under gunicorn's forks, and under uvicorn."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from ctera_direct_sync.emulator import Emulator, SyntheticSource
+
+from .test_servers import Site, gunicorn, listening_process
+
+pytest.importorskip("ctera_direct_sync.wsgi")
+pytest.importorskip("django")
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+MIB = 1024 * 1024
+DATA = SyntheticSource(3 * MIB, seed=9).read(0, 3 * MIB)
+NAME = "films/a ü.mp4"
+
+
+@pytest.fixture
+def variables(portal: Emulator) -> dict[str, str]:
+    """A portal with a file, and the environment of a site that uses it."""
+    portal.tree.create(f"/My Files/media/{NAME}", DATA)
+    return {
+        "CTERA_DIRECT_URL": portal.url,
+        "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
+        "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
+        "CTERA_DIRECT_USERNAME": portal.username,
+        "CTERA_DIRECT_PASSWORD": portal.password,
+    }
+
+
+@pytest.fixture(params=["gunicorn", "gunicorn gevent", "uvicorn"])
+def site(request: pytest.FixtureRequest, variables: dict[str, str]) -> Iterator[Site]:
+    """Each server; gunicorn forks two workers after the storage was used."""
+    for module in request.param.split():
+        pytest.importorskip(module)
+    if request.param == "uvicorn":
+        line = [sys.executable, "-m", "uvicorn", "--port", "0", "django_site:asgi_application"]
+    else:
+        kind = ["gevent"] if "gevent" in request.param else ["gthread", "--threads", "4"]
+        line = [*gunicorn(), "--preload", "--workers", "2", "--worker-class", *kind, "django_site"]
+        variables["PRELOADED_NAME"] = NAME
+    with listening_process(line, HERE, variables) as site:
+        yield site
+
+
+def test_links(site: Site) -> None:
+    """Every worker makes links, and serves those of the others, with ranges."""
+    base = f"http://127.0.0.1:{site.port}"
+    workers = set()
+    with requests.Session() as visitor:
+        visitor.trust_env = False
+        for _ in range(12):
+            made = requests.get(f"{base}/link", params={"name": NAME}, timeout=60)
+            pid, size, url = made.text.split(" ", 2)
+            workers.add(pid)
+            assert int(size) == len(DATA)
+            part = visitor.get(base + url, headers={"Range": "bytes=1000-1009"}, timeout=60)
+            assert (part.status_code, part.content) == (206, DATA[1000:1010])
+        assert visitor.get(base + url, timeout=60).content == DATA
+        assert visitor.get(base + url.replace("films", "film"), timeout=60).status_code == 403
+        past = visitor.get(base + url, headers={"Range": f"bytes={len(DATA)}-"}, timeout=60)
+        assert past.status_code == 416
+    assert workers
+
+
+def test_disconnect_by_asgi(portal: Emulator, variables: dict[str, str]) -> None:
+    """Under ASGI a visitor who leaves ends the downloads: most of the file is never asked for."""
+    uvicorn = pytest.importorskip("uvicorn")
+    assert uvicorn
+    import django
+
+    if django.VERSION < (5, 0):
+        pytest.skip("Django 4.2 notices a visitor who leaves only when it sends")
+    portal.tree.create("/My Files/media/large.bin", SyntheticSource(400 * MIB, kind="random"))
+    line = [sys.executable, "-m", "uvicorn", "--port", "0", "django_site:asgi_application"]
+    with listening_process(line, HERE, variables) as site:
+        base = f"http://127.0.0.1:{site.port}"
+        made = requests.get(f"{base}/link", params={"name": "large.bin"}, timeout=60)
+        url = made.text.split(" ", 2)[2]
+        visitor = socket.create_connection(("127.0.0.1", site.port), timeout=60)
+        visitor.sendall(f"GET {url} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert re.match(rb"HTTP/1.1 200", visitor.recv(10_000))
+        visitor.close()
+        # The next answer comes from the same loop; the one that ended asks for nothing more.
+        for _ in range(3):
+            part = requests.get(base + url, headers={"Range": "bytes=5-9"}, timeout=60)
+            assert part.content == SyntheticSource(400 * MIB, kind="random").read(5, 5)
+    assert sum(each.sent for each in portal.log.records(where="storage")) < 140 * MIB

@@ -309,9 +309,9 @@ def _copy_of(error: BaseException) -> BaseException:
 
 
 #: How one request went: its URL, when it was begun, when the head of its answer was there, when its body
-#: had ended, the bytes of that (0: they tell nothing), and whether it was a second request.
-#: A plain tuple: each request makes one.
-Sample = tuple[str, float, float, float, int, bool]
+#: had ended, the bytes of that (0: they tell nothing), whether it went over a new connection, and whether
+#: it was a second request. A plain tuple: each request makes one.
+Sample = tuple[str, float, float, float, int, bool, bool]
 
 
 class Failure(NamedTuple):
@@ -406,6 +406,7 @@ class RequestScope(CancelScope):
         ticket: What `RaceTrack.tickets` gave for the begin.
         progress: The bytes that the watcher saw, and when it saw more than before.
         excused_s: Seconds in which this process did not run.
+        is_cold: Whether it goes over a new connection.
         is_twin: Whether it is a second request for the same.
     """
 
@@ -418,6 +419,7 @@ class RequestScope(CancelScope):
     size = ticket = 0
     progress = -1, 0.0
     excused_s = 0.0
+    is_cold = False
     is_twin = False
 
     def __init__(self, call: CancelScope, track: RaceTrack) -> None:

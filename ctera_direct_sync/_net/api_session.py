@@ -312,7 +312,7 @@ def _note_answer(request: RequestScope, answer: APIAnswer) -> None:
         track.failures.append(Failure(request.url, blocked_s, request.is_twin))
     else:
         now = monotonic()
-        track.samples.append((request.url, sent_at, now, now, 0, request.is_twin))
+        track.samples.append((request.url, sent_at, now, now, 0, request.is_cold, request.is_twin))
 
 
 def _joined(parts: list[str]) -> str:

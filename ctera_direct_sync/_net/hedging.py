@@ -27,23 +27,28 @@ _log = logging.getLogger(__name__)
 
 #: No request is late before.
 _FLOOR_S = 0.3
-#: A request is late after this multiple of the time that three quarters of the recent ones did not take.
-#: Of requests whose times spread widely (log-normal, sigma 0.8), 6% take longer.
-_MULTIPLE = 2.0
-_QUANTILE = 0.75
+#: A request is late after this multiple of the time that nine of ten recent ones did not take.
+#: Of requests whose times spread widely (log-normal, sigma 0.8), 4% take longer.
+_MULTIPLE = 1.5
+_QUANTILE = 0.9
 #: The last requests of a call are late after the simple time, and this floor.
 _LAST_FLOOR_S = 0.1
+#: A request is taken for lost after this multiple of that time.
+_LOST_FACTOR = 10.0
 #: Of so many requests at once, or more, one that is late has been overtaken by a later one. Otherwise the
 #: host is slow as a whole.
 _MIN_RIVALS = 4
 #: The requests whose share of twins may be saved up, for when several are late together.
 _BURST_REQUESTS = 160
+_MIN_BURST = 2.0
 #: Twins at once, each on a thread of its own, and how often one request may get a new one.
 _MAX_TWINS = 8
 _MAX_TWINS_PER_RACE = 3
 #: How often the watcher looks, and how often it does while nothing can be late soon.
 _PERIOD_S = 0.05
 _MAX_PERIOD_S = 0.25
+#: A request that is late and got no twin is looked at often for so long: the budget may allow one soon.
+_URGENT_S = 5.0
 #: The process was suspended, or starved, if the watcher wakes so much later than it should. Then the
 #: requests are not to blame.
 _MAX_OVERSLEEP_S = 0.15
@@ -68,32 +73,28 @@ class Budget:
 
     def __init__(self, share: float) -> None:
         self._share = share
-        self._max_tokens = max(2.0, share * _BURST_REQUESTS)
-        # The first one is an advance, for small files.
-        self.tokens = 1.0 if share else 0.0
-        self._advance = self.tokens
+        self._max_tokens = max(_MIN_BURST, share * _BURST_REQUESTS)
+        self.tokens = self._max_tokens if share else 0.0
 
     def earn(self) -> None:
         """Count a request."""
-        if self._advance > 0.0:
-            self._advance -= self._share
-        else:
-            self.tokens = min(self.tokens + self._share, self._max_tokens)
+        self.tokens = min(self.tokens + self._share, self._max_tokens)
 
     @property
     def is_ample(self) -> bool:
         """Whether enough is left for twins that are not urgent."""
-        return self.tokens >= self._max_tokens / 2
+        return self.tokens >= 2.0
 
 
 class _Late:
-    """A request that is late, and why."""
+    """A request that is late, why, and since when it is waited for."""
 
-    __slots__ = ("race", "reason", "urgent")
+    __slots__ = ("race", "reason", "since", "urgent")
 
-    def __init__(self, race: Race[Any], reason: str, urgent: bool) -> None:
+    def __init__(self, race: Race[Any], reason: str, since: float, urgent: bool) -> None:
         self.race = race
         self.reason = reason
+        self.since = since
         self.urgent = urgent
 
 
@@ -220,7 +221,9 @@ class Hedging(RaceTrack):
                 continue
             limits = _Limits(host, has_idle_workers)
             late = [found for race in rivals if (found := limits.judge(race, now)) is not None]
-            is_near = is_near or limits.is_near
+            is_near = (
+                is_near or limits.is_near or any(now - each.since < _URGENT_S for each in late)
+            )
             self._answer(host, late, len(rivals), now)
         return _PERIOD_S if is_near else _MAX_PERIOD_S
 
@@ -262,7 +265,10 @@ class Hedging(RaceTrack):
     def _answer(self, host: HostLatency, late: list[_Late], count: int, now: float) -> None:
         """Send twins for the late requests to one host, as far as that makes sense."""
         is_failing = host.is_failing(now)
-        for each in sorted(late, key=lambda found: not found.urgent):
+        # What is very late will hardly come. Of the others, the newest one has the longest wait before it.
+        lost_s = _LOST_FACTOR * max(_FLOOR_S, host.first_byte.at(_QUANTILE))
+        late.sort(key=lambda each: (not each.urgent, now - each.since < lost_s, -each.since))
+        for each in late:
             race, twin = each.race, each.race.twin
             if race.has_failed:
                 # The retry policy takes over.
@@ -339,6 +345,8 @@ class _Limits:
     def __init__(self, host: HostLatency, has_idle_workers: bool) -> None:
         self._first_byte_s = host.first_byte.at(_QUANTILE)
         self._pace = host.pace(_QUANTILE)
+        self._fast_pace = host.pace(_FAST_QUANTILE)
+        self._answered_since = host.answered_since
         self._has_idle_workers = has_idle_workers
         self._limit_s = max(_FLOOR_S, _MULTIPLE * self._first_byte_s)
         self.is_near = False
@@ -360,13 +368,13 @@ class _Limits:
         else:
             reason, waited_s, limit_s = self._judge_body(scope, body, now)
         if reason:
-            return _Late(race, reason, urgent=True)
+            return _Late(race, reason, now - waited_s, urgent=True)
         if race.call.is_last and self._has_idle_workers and race.twin is None:
             size = scope.size or race.cost
             usual_s = self._first_byte_s + (self._pace * size if math.isfinite(self._pace) else 0.0)
             waited_s, limit_s = now - sent_at, max(_LAST_FLOOR_S, usual_s)
             if waited_s > limit_s:
-                return _Late(race, "the last ones", urgent=False)
+                return _Late(race, "the last ones", sent_at, urgent=False)
         self.is_near = self.is_near or waited_s + _MAX_PERIOD_S > limit_s
         return None
 
@@ -382,10 +390,17 @@ class _Limits:
         if now - since > self._limit_s:
             return "no further bytes", now - since, self._limit_s
         size = scope.size
+        took_s = now - scope.answered_at
+        if (
+            size
+            and received >= MIN_BODY_BYTES
+            and took_s > max(_FLOOR_S, received * self._fast_pace * _SLOW_FACTOR)
+            and self._answered_since > scope.sent_at
+        ):
+            return "a slow connection", took_s, _FLOOR_S
         usual_s = self._pace * size
         if size and math.isfinite(usual_s):
             limit_s = max(_FLOOR_S, _MULTIPLE * usual_s)
-            took_s = now - scope.answered_at
             return ("slow" if took_s > limit_s else ""), took_s, limit_s
         return "", now - since, self._limit_s
 

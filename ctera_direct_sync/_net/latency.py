@@ -107,9 +107,11 @@ class HostLatency:
 
     def add(self, sample: Sample) -> None:
         """Take note of how long a request took."""
-        _, sent_at, answered_at, ended_at, nbytes, _ = sample
-        self.first_byte.add(answered_at - sent_at)
+        _, sent_at, answered_at, ended_at, nbytes, is_cold, _ = sample
         self.answered_since = max(self.answered_since, sent_at)
+        # The first request of a connection is slower than the others. But a server may keep none open.
+        if not is_cold or self.first_byte.weight < MIN_SAMPLES:
+            self.first_byte.add(answered_at - sent_at)
         if nbytes >= MIN_BODY_BYTES:
             self._pace.add((ended_at - answered_at) * _PACE_BYTES / nbytes)
 

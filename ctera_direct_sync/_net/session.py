@@ -454,7 +454,10 @@ class Response:
         nbytes = self._response.received if request.size else 0
         if nbytes < 0:  # It is not counted.
             nbytes = request.size
-        track.samples.append((request.url, sent_at, answered_at, ended_at, nbytes, request.is_twin))
+        is_cold, is_twin = request.is_cold, request.is_twin
+        track.samples.append(
+            (request.url, sent_at, answered_at, ended_at, nbytes, is_cold, is_twin)
+        )
         if (
             body_s > _MIN_SLOW_S
             and nbytes >= _MIN_PACED_BYTES

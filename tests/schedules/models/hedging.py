@@ -134,7 +134,7 @@ def watcher(world: World) -> None:
     cancellation, hedging = library.module("_base.cancellation"), library.module("_net.hedging")
     track = hedging.Hedging(1.0, 100)
     for _ in range(10):
-        track.samples.append((URL, 0.0, 0.001, 0.001, 0, False))
+        track.samples.append((URL, 0.0, 0.001, 0.001, 0, False, False))
     closes = world.rng.random() < 0.3
     calls = [cancellation.CancelScope() for _ in range(world.rng.randint(1, 2))]
     requests: list[Requests] = []

@@ -33,6 +33,7 @@ from ._base.observer import Observer
 from ._base.retry import RetryPolicy
 from ._engine.engine import Engine
 from ._lookup import FolderLookup, Lookup, as_path, id_of, label_of
+from ._net.hedging import Hedging
 from ._net.log_filter import install_log_filter
 from ._net.session import HTTPSession, SessionPool
 from ._net.tls import TLS
@@ -89,6 +90,9 @@ _log = logging.getLogger(__name__)
 #: Connections to the portal that are kept for reuse by concurrent calls. A mirror makes 64 calls at once.
 _PORTAL_CONNECTIONS = 128
 
+#: All second requests together may use `settings.memory` divided by this.
+_TWINS_MEMORY_DIVISOR = 4
+
 #: Seconds between the runs of `follow`: with a feed that tells of nothing, and without one.
 _FEED_ROUND_S = 3600.0
 _WALK_ROUND_S = 300.0
@@ -112,6 +116,7 @@ class ClientCore:
         on_event: The function that is called with each `BlockEvent`, or None.
         namespace: The Namespace that paths are looked up in, or None for one of the client's own.
         engine: Runs the downloads.
+        hedging: Asks for what comes late a second time.
         portal: Fetches block lists. A forked child gives it new connections.
         storage: Fetches blocks. A forked child gives it new sessions.
         observer: Calls `on_event`.
@@ -167,6 +172,7 @@ class ClientCore:
         self.storage_tls = self.api_tls if same else TLS(storage.ssl, storage.cert)
         self.observer = Observer(self.on_event)
         self._bandwidth = Bandwidth()
+        self.hedging = Hedging(settings.hedging, settings.memory // _TWINS_MEMORY_DIVISOR)
         use_settings(settings, self._bandwidth.set)
         self.engine = Engine(
             settings.max_workers,
@@ -177,12 +183,19 @@ class ClientCore:
         # A client that is dropped without being closed leaves no thread behind.
         self._finalizer = weakref.finalize(self, self.engine.close, wait=False)
         self._finalizer.atexit = False
+        self._hedging_finalizer = weakref.finalize(self, self.hedging.close, wait=False)
+        self._hedging_finalizer.atexit = False
         policy = RetryPolicy.from_settings(settings)
         # Block lists and open files keep these two, so a forked child keeps them, too.
-        self.portal = Portal(self.baseurl, self.token, self.secret, policy)
+        self.portal = Portal(self.baseurl, self.token, self.secret, policy, self.hedging)
         # Streams, futures and files hold the storage. They work on if the program drops the client.
         self.storage = Storage(
-            policy, settings.checksums, self.observer, bandwidth=self._bandwidth, owner=self
+            policy,
+            settings.checksums,
+            self.observer,
+            bandwidth=self._bandwidth,
+            hedging=self.hedging,
+            owner=self,
         )
         self.connect()
         _cores.add(self)
@@ -191,6 +204,7 @@ class ClientCore:
         """Make what owns sockets. A forked child does so again: the parent's are not its own."""
         self._scopes: set[CancelScope] = set()
         self._bandwidth.start_over()
+        self.hedging.start_over()
         self.portal.connect(
             HTTPSession(self.settings.api, self.api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
         )
@@ -670,11 +684,13 @@ class ClientCore:
         self.engine.close()
         if self.engine.is_parents():
             return  # What is under way belongs to the parent, and so do the connections.
+        self.hedging.close()
         self._lookup.close()
         self._sessions.close()
         self.portal.close()
         # It would keep the engine, and all that its threads have last referred to.
         self._finalizer.detach()
+        self._hedging_finalizer.detach()
 
     def __getstate__(self) -> dict[str, Any]:
         return {

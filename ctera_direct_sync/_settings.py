@@ -118,6 +118,12 @@ def _bandwidth(value: Any) -> float | str | None:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
+def _share(value: Any) -> float:
+    if isinstance(value, (bool, str)) or not 0 <= float(value) <= 1:
+        raise ValueError(f"{value!r} is not a share: give a number from 0 (none) to 1")
+    return float(value)
+
+
 def _speed(value: Any) -> float | None:
     if value is None:
         return None
@@ -359,6 +365,8 @@ class Settings(_Checked):
         bandwidth: Bytes per second that all block reads of the client may use together: a number, a text
             such as `"2M"`, or a timetable such as `"08:00,2M 19:00,off"` in local time. K, M and G are
             powers of 1,000. None: no limit. It may be assigned while downloads run.
+        hedging: Requests that may be sent twice because they are late, as a share of all, from 0 to 1.
+            The first whole answer wins. 0: none.
         checksums: Which checksums to verify if the storage declares them: names of `CHECKSUMS`, or
             `"all"`. By default those that cost next to nothing.
         tune_allocator: Whether the client tunes the memory allocator of glibc for the process.
@@ -386,6 +394,7 @@ class Settings(_Checked):
         "max_backoff": (10.0, _seconds),
         "retry_timeout": (300.0, _seconds),
         "bandwidth": (None, _bandwidth),
+        "hedging": (0.05, _share),
         "checksums": (_CHEAP, _checksums),
         "tune_allocator": (True, _switch),
         "filter_logs": (True, _switch),
@@ -409,6 +418,8 @@ class Settings(_Checked):
     """Seconds after the first attempt began from which on no further one begins."""
     bandwidth: float | str | None
     """Bytes per second of all block reads together, a timetable of them, or None for no limit."""
+    hedging: float
+    """Requests that may be sent twice because they are late, as a share of all, from 0 to 1."""
     checksums: frozenset[ChecksumName]
     """Which checksums to verify if the storage declares them."""
     tune_allocator: bool
@@ -428,6 +439,7 @@ class Settings(_Checked):
         max_backoff: float | Unset = UNSET,
         retry_timeout: float | Unset = UNSET,
         bandwidth: float | str | Unset | None = UNSET,
+        hedging: float | Unset = UNSET,
         checksums: Iterable[ChecksumName] | ChecksumName | Literal["all"] | Unset = UNSET,
         tune_allocator: bool | Unset = UNSET,
         filter_logs: bool | Unset = UNSET,
@@ -442,6 +454,7 @@ class Settings(_Checked):
             "max_backoff": max_backoff,
             "retry_timeout": retry_timeout,
             "bandwidth": bandwidth,
+            "hedging": hedging,
             "checksums": checksums,
             "tune_allocator": tune_allocator,
             "filter_logs": filter_logs,

@@ -19,6 +19,7 @@ from ._base.credentials import check_baseurl, find_baseurl, warn_unprotected
 from ._base.retry import RetryPolicy
 from ._base.worker_pool import WorkerPool
 from ._net.api_session import APISession
+from ._net.hedging import Hedging
 from ._net.tls import TLS
 from ._protocol.calls import PortalCalls
 from ._protocol.changes import ChangePages, ChangeReader, Feed
@@ -37,6 +38,8 @@ __all__ = ["Namespace"]
 
 T = TypeVar("T")
 
+#: The memory that all second requests for late listings may use: two of the longest answers.
+_MAX_TWINS_BYTES = 16 * 1024 * 1024
 _CONTEXTS = ("ServicesPortal", "admin")
 
 
@@ -120,6 +123,9 @@ class Namespace:
         self._pools: dict[str, WorkerPool] = {}
         # A Namespace that is dropped without being closed leaves no thread behind.
         weakref.finalize(self, _shut_down, self._pools).atexit = False
+        self._hedging = Hedging(self._settings.hedging, _MAX_TWINS_BYTES)
+        self._hedging_finalizer = weakref.finalize(self, self._hedging.close, wait=False)
+        self._hedging_finalizer.atexit = False
         self._connect(None)
         _namespaces.add(self)
 
@@ -129,10 +135,11 @@ class Namespace:
         root = f"{self._baseurl}/{self._context}"
         self._process = os.getpid()
         self._pools.clear()
+        self._hedging.start_over()
         self._scopes: set[CancelScope] = set()
         self._http = APISession(self._settings.api, self._tls, self._session)
         self._sign_in = SignIn(self._http, root, self._credentials, policy, parent)
-        calls = PortalCalls(self._http, root, self._sign_in, policy)
+        calls = PortalCalls(self._http, root, self._sign_in, policy, self._hedging)
         self._names = Names(calls, self._context, urlsplit(self._baseurl).path)
         self._feed = Feed(calls, self._settings.api.timeout)
         self._event_paths = EventPaths(self._feed, self._names, calls, self._context)
@@ -683,6 +690,8 @@ class Namespace:
             self._sign_in.close()
         for pool in list(self._pools.values()):
             pool.shutdown(wait=True, cancel_futures=True)
+        self._hedging.close()
+        self._hedging_finalizer.detach()
         self._http.close()
 
     def __enter__(self) -> Namespace:

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     max_backoff: float
     retry_timeout: float
     bandwidth: float | str | None
+    hedging: float
     checksums: frozenset[ChecksumName]
     tune_allocator: bool
     filter_logs: bool

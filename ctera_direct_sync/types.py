@@ -66,6 +66,7 @@ BlockEventName = Literal[
     "decoded",
     "delivered",
     "retried",
+    "hedged",
     "failed",
 ]
 """What can happen to a block."""
@@ -429,7 +430,8 @@ class BlockEvent(NamedTuple):
     worker: str
     """Name of the thread."""
     detail: str
-    """More about it, without secrets: the reason of a retry, or the checksum that was verified."""
+    """More about it, without secrets: the reason of a retry or of a second request, or the checksum that
+    was verified."""
 
 
 def _object_name(url: str) -> str:

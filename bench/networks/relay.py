@@ -122,7 +122,8 @@ class _End(asyncio.BufferedProtocol):
         while self._pieces and not self._full and self._pieces[0][0] <= now + _TICK_S:
             _, piece = self._pieces.popleft()
             if piece is None:
-                target.write_eof()
+                with contextlib.suppress(OSError):  # the client may have reset the connection
+                    target.write_eof()
                 self._ended = True
                 if self.other._is_done() and self._is_done():
                     target.close()

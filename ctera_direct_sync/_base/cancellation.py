@@ -8,16 +8,38 @@ lock that another step could wait for. Each step is one atomic operation of a bu
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import copy
+import itertools
+import weakref
 from collections import deque
-from typing import Callable, Generic, TypeVar
+from typing import Any, Callable, Generic, NamedTuple, Protocol, TypeVar
 
-from .sync import TIMEOUT_MAX, Lock, SimpleQueue, get_ident
+from .sync import TIMEOUT_MAX, Lock, SimpleQueue, get_ident, monotonic
 from .waits import STEP_S, get
 
-__all__ = ["Attachment", "CancelScope", "Cancelled", "Gate", "SingleFlight"]
+__all__ = [
+    "Attachment",
+    "CancelScope",
+    "Cancelled",
+    "Failure",
+    "Gate",
+    "Race",
+    "RaceTrack",
+    "RequestScope",
+    "Sample",
+    "SingleFlight",
+    "Twin",
+    "origin_key",
+]
 
 T = TypeVar("T")
+
+#: How long a request waits, at most, before it looks whether it was cut.
+_CUT_STEP_S = 0.05
+
+#: The samples that are kept until the watcher reads them.
+_MAX_SAMPLES = 2048
 
 #: How long a thread waits for the end of an abort that another thread has begun.
 #: An abort takes microseconds, unless a signal handler interrupts it and waits for this very thread.
@@ -120,9 +142,11 @@ class CancelScope:
     Attributes:
         cancelled: Whether `cancel` was called.
         priority: How urgent the work is among all that waits for bandwidth: lower goes first.
+        is_last: Whether all of the work has begun, so that nothing of it waits for a thread.
     """
 
     priority = 1
+    is_last = False
 
     def __init__(self) -> None:
         self._attachments: dict[int, Attachment] = {}
@@ -278,3 +302,322 @@ def _copy_of(error: BaseException) -> BaseException:
         return copy.copy(error).with_traceback(None)
     except Exception:  # noqa: BLE001 - some classes cannot be copied
         return error
+
+
+# --- races -----------------------------------------------------------------------------------------------
+
+
+#: How one request went: its URL, when it was begun, when the head of its answer was there, when its body
+#: had ended, the bytes of that (0: they tell nothing), whether it went over a new connection, and whether
+#: it was a second request. A plain tuple: each request makes one.
+Sample = tuple[str, float, float, float, int, bool, bool]
+
+
+class Failure(NamedTuple):
+    """A request that failed because of the server or the network."""
+
+    url: str
+    """The URL."""
+    blocked_s: float
+    """Seconds for which the server asked for no further request."""
+    is_twin: bool
+    """Whether it was a second request for the same."""
+
+
+def origin_key(url: str) -> str:
+    """Return scheme, host and port of a URL."""
+    # By the plain methods: those of a signed URL hide what they return.
+    return str.__getitem__(url, slice(str.find(url, "/", len("https://"))))
+
+
+class _Body(Protocol):
+    """An answer whose body is being read."""
+
+    @property
+    def received(self) -> int:
+        """The bytes so far, or -1 if they are not counted."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the reader waits for its share of the bandwidth."""
+
+
+class RaceTrack:
+    """What all races of a client share. Each step is one atomic operation, so no lock is needed.
+
+    Attributes:
+        races: Those under way. A forgotten one is dropped by the watcher.
+        samples: How requests went, for the watcher.
+        failures: Requests that failed, for the same.
+        pace_limits: Seconds per byte by origin, above which a connection is not used again.
+        tickets: A number for each request.
+        losses: What a request may raise so that its twin goes on. Anything else ends the race.
+        is_asleep: Whether the watcher waits to be woken.
+        enabled: Whether requests race at all.
+        retired: How many connections were given up because they were slow.
+    """
+
+    losses: tuple[type[Exception], ...] = ()
+    enabled = False
+
+    def __init__(self) -> None:
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Forget everything, as a forked child must."""
+        self.races: dict[int, weakref.ref[Race[Any]]] = {}
+        self.samples: deque[Sample] = deque(maxlen=_MAX_SAMPLES)
+        self.failures: deque[Failure] = deque(maxlen=_MAX_SAMPLES)
+        self.pace_limits: dict[str, float] = {}
+        self.tickets = itertools.count()
+        self.is_asleep = True
+        self.retired = 0
+        #: Wakes the watcher. Empty before there is one.
+        self.bells: list[SimpleQueue[None]] = []
+
+    def wake(self) -> None:
+        """Wake the watcher: there is a race."""
+        if self.bells:
+            self.bells[0].put(None)
+        else:
+            self.start()
+
+    def start(self) -> None:
+        """Start the watcher, if there is reason to."""
+
+
+class RequestScope(CancelScope):
+    """The scope of one request among those that ask for the same. It can be cut alone.
+
+    Its sockets register with the scope of the call, so a cancel of the call shuts them as well.
+
+    Args:
+        call: The scope of the call.
+        track: Where samples go.
+
+    Attributes:
+        is_cut: Whether another request has won.
+        url: Where the request goes; "" before it begins.
+        sent_at: When the request was begun. 0: it is not under way.
+        answered_at: When the head of the answer was there. 0: not yet.
+        body: The answer whose body is being read, or None.
+        size: The declared bytes of that body if its speed tells about the network. 0: it does not.
+        ticket: What `RaceTrack.tickets` gave for the begin.
+        progress: The bytes that the watcher saw, and when it saw more than before.
+        excused_s: Seconds in which this process did not run.
+        is_cold: Whether it goes over a new connection.
+        is_twin: Whether it is a second request for the same.
+    """
+
+    # Each block has such an object. Values of the class cost less to make.
+    _attachment: Attachment | None = None
+    is_cut = False
+    url = ""
+    sent_at = answered_at = 0.0
+    body: _Body | None = None
+    size = ticket = 0
+    progress = -1, 0.0
+    excused_s = 0.0
+    is_cold = False
+    is_twin = False
+
+    def __init__(self, call: CancelScope, track: RaceTrack) -> None:
+        # Not the parent class's: the scope of the call has all that it would make.
+        self.call = call
+        self.track = track
+
+    @property
+    def priority(self) -> int:  # type: ignore[override]
+        """How urgent the call is."""
+        return self.call.priority
+
+    @property
+    def cancelled(self) -> bool:  # type: ignore[override]
+        """Whether the call was cancelled, or this request was cut."""
+        return self.is_cut or self.call.cancelled
+
+    def cut(self) -> None:
+        """End this request alone. Any thread may call it."""
+        self.is_cut = True
+        current = self._attachment
+        if current is not None:
+            current.abort()
+
+    def cancel(self) -> None:
+        """Cancel the call."""
+        self.call.cancel()
+
+    def check(self) -> None:
+        """Raise Cancelled if the call was cancelled or this request was cut."""
+        if self.is_cut or self.call.cancelled:
+            raise Cancelled
+
+    def attach(self, abort: Callable[[], object]) -> Attachment:
+        """Register what wakes the calling thread, as `CancelScope.attach`."""
+        attachment = self._attachment = self.call.attach(abort)
+        # Checked after registering: a cut in between either saw the attachment or is seen here.
+        if self.is_cut:
+            self.detach()
+            raise Cancelled
+        return attachment
+
+    def detach(self) -> bool:
+        """Forget what `attach` registered, as `CancelScope.detach`."""
+        return self.call.detach()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, or raise Cancelled soon after the request was cut."""
+        self.check()
+        while seconds > _CUT_STEP_S:
+            self.call.wait(_CUT_STEP_S)
+            self.check()
+            seconds -= _CUT_STEP_S
+        self.call.wait(seconds)
+
+
+class Twin(RequestScope):
+    """The scope of a second request for the same.
+
+    Attributes:
+        ended: Open once no thread works for the twin, or the call was cancelled.
+        has_ended: Whether no thread works for it.
+        began: When it was begun.
+    """
+
+    is_twin = True
+
+    def __init__(self, call: CancelScope, track: RaceTrack) -> None:
+        super().__init__(call, track)
+        self.ended = Gate()
+        self.has_ended = False
+        self.began = monotonic()
+
+    def end(self) -> None:
+        """Note that no thread works for the twin."""
+        self.has_ended = True
+        self.ended.open()
+
+
+class Race(RequestScope, Generic[T]):
+    """A request whose twin, if it gets one, may win. It is the scope of the first of the two.
+
+    The first that ends well claims the race, and the other one is cut. The thread of the first request
+    delivers the result of either. It alone fails the call, once neither request goes on.
+
+    Args:
+        call: The scope of the call.
+        track: What the races of the client share.
+        ask_again: Asks for the same, in memory of its own. It runs on another thread. Its arguments are
+            the scope of the twin and why there is one.
+        cost: The bytes of that memory.
+
+    Attributes:
+        twin: The scope of the present twin, or None.
+        twins: How many twins there were.
+        has_failed: Whether the first request failed, and its thread waits for the twin.
+        context: The context variables of the call.
+    """
+
+    twin: Twin | None = None
+    twins = 0
+    has_failed = False
+
+    def __init__(
+        self,
+        call: CancelScope,
+        track: RaceTrack,
+        ask_again: Callable[[Twin, str], T],
+        cost: int,
+    ) -> None:
+        # The parent class's is not called, as each block comes here.
+        self.call = call
+        self.track = track
+        self.ask_again = ask_again
+        self.cost = cost
+        self.context = contextvars.copy_context()
+        # The first claim wins. The twin comes with its result, the thread of the race without.
+        self._claims: list[tuple[Twin, T] | None] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is decided who won, or that neither did."""
+        return bool(self._claims)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a twin has won."""
+        return bool(self._claims) and self._claims[0] is not None
+
+    def run(self, ask: Callable[..., T], *arguments: Any) -> T:
+        """Run the first request, and return the result of the one that wins.
+
+        Args:
+            ask: Makes the request.
+            *arguments: Its arguments, before the last one: the scope of the request.
+
+        Raises:
+            Cancelled: The call was cancelled.
+            Exception: What the first request raised, if no twin ended well.
+        """
+        track, key = self.track, id(self)
+        track.races[key] = weakref.ref(self)
+        if track.is_asleep:
+            track.wake()
+        try:
+            try:
+                result = ask(*arguments, self)
+            except Cancelled as caught:
+                error: Exception = caught
+            except track.losses as caught:
+                error = caught
+            else:
+                self._claims.append(None)
+                claim = self._claims[0]
+                return result if claim is None else claim[1]
+            try:
+                return self._await_twin(error)
+            finally:
+                del error  # Its traceback leads to this frame.
+        finally:
+            track.races.pop(key, None)
+            # An error, or an interrupt, may have come before any claim.
+            self._claims.append(None)
+            # The watcher sets the twin and then looks at the claims. Here it is the other way round.
+            if self.twin is not None:
+                self.twin.cut()
+
+    def claim(self, twin: Twin, result: T) -> bool:
+        """Offer the result of a twin. Return whether it won: then the first request is cut."""
+        self._claims.append((twin, result))
+        claim = self._claims[0]
+        if claim is None or claim[0] is not twin:
+            return False
+        self.cut()
+        return True
+
+    def _await_twin(self, error: Exception) -> T:
+        """Return the result of a twin. Raise `error` if there is none."""
+        # The watcher starts no twin from now on.
+        self.has_failed = True
+        twin = self.twin
+        while twin is not None and not self._claims:
+            self.call.check()
+            if twin.has_ended:
+                if self.twin is twin:
+                    break
+                twin = self.twin
+                continue
+            self.call.attach(twin.ended.open)
+            try:
+                twin.ended.wait()
+            finally:
+                self.call.detach()
+        self.call.check()
+        self._claims.append(None)
+        claim = self._claims[0]
+        try:
+            if claim is None:
+                raise error
+            return claim[1]
+        finally:
+            del error, claim, twin

@@ -117,6 +117,8 @@ class Scheduler:
         transfer = entry.transfer
         entry.transfer = transfer.entry = None
         job: Job[Any] = transfer.queue.popleft()
+        if not transfer.queue and not transfer.has_more:
+            transfer.scope.is_last = True
         transfer.running += 1
         self.running += transfer.max_workers is None
         self._offer(transfer)

@@ -19,7 +19,8 @@ from requests.adapters import HTTPAdapter
 from requests.cookies import get_cookie_header
 from requests.utils import prepend_scheme_if_needed, select_proxy
 
-from .._base.cancellation import CancelScope
+from .._base.cancellation import CancelScope, Failure, RequestScope
+from .._base.retry import TRANSIENT_STATUSES
 from .._base.sync import Lock, monotonic
 from ..settings import Endpoint
 from ..types import HiddenBytes
@@ -98,6 +99,7 @@ class APISession:
         headers: Mapping[str, str],
         body: bytes | None = None,
         timeouts: tuple[float, float] | None = None,
+        longest: int = MAX_ANSWER_BYTES,
     ) -> APIAnswer:
         """Send one request, and return the whole answer, whatever its status.
 
@@ -109,6 +111,7 @@ class APISession:
             body: The body, or None.
             timeouts: Seconds to connect and to wait for bytes; by default those of the endpoint. An
                 answer with timeouts of its own is not held to the least speed: the portal may wait amid it.
+            longest: The most bytes that the answer may have.
 
         Raises:
             TransportError: No whole answer came.
@@ -129,13 +132,22 @@ class APISession:
             if self._min_speed is not None and timeouts is None:
                 watch = SpeedWatch(self._min_speed)
             limits = timeouts or self._timeouts
-            answer = transport.exchange(method, url, headers, hidden, limits, watch)
+            request = scope if isinstance(scope, RequestScope) else None
+            if request is not None:
+                request.url, request.sent_at = url, monotonic()
+            answer = transport.exchange(method, url, headers, hidden, limits, watch, longest)
+            if request is not None:
+                _note_answer(request, answer)
             if answer.status != 407:
                 return answer
             # Only a proxy answers this (RFC 9110, section 15.5.8).
             error = proxy_refusal(407)
         except Exception as caught:  # noqa: BLE001 - whatever a session raises becomes one class
             error = to_transport_error(caught)
+            if isinstance(scope, RequestScope):
+                scope.sent_at = 0.0
+                if not scope.cancelled:
+                    scope.track.failures.append(Failure(url, 0.0, scope.is_twin))
         finally:
             if token is not None:
                 current_request.reset(token)
@@ -256,6 +268,7 @@ class _Transport:
         body: bytes | None,
         timeouts: tuple[float, float],
         watch: SpeedWatch | None,
+        longest: int,
     ) -> APIAnswer:
         """Send a request and read its answer to the end."""
         session = self._session
@@ -268,7 +281,7 @@ class _Transport:
         self._set_cookies(prepared, headers.get("Cookie"))
         response = session.send(prepared, **{**self._options, "timeout": timeouts})
         try:
-            return _read(response, watch)
+            return _read(response, watch, longest)
         finally:
             response.close()
 
@@ -285,6 +298,21 @@ class _Transport:
     def close(self) -> None:
         """Close the session."""
         self._session.close()
+
+
+def _note_answer(request: RequestScope, answer: APIAnswer) -> None:
+    """Tell how long the whole answer took: its parts are not told apart."""
+    track, sent_at = request.track, request.sent_at
+    request.sent_at = 0.0
+    if request.cancelled:
+        return
+    if answer.status in TRANSIENT_STATUSES or answer.status >= 500:
+        text = answer.headers.get("retry-after", "")
+        blocked_s = float(text) if text.isdecimal() and len(text) < 9 else 0.0
+        track.failures.append(Failure(request.url, blocked_s, request.is_twin))
+    else:
+        now = monotonic()
+        track.samples.append((request.url, sent_at, now, now, 0, request.is_cold, request.is_twin))
 
 
 def _joined(parts: list[str]) -> str:
@@ -311,24 +339,24 @@ def _no_login(request: Any) -> Any:
     return request
 
 
-def _read(response: Any, watch: SpeedWatch | None) -> APIAnswer:
+def _read(response: Any, watch: SpeedWatch | None, longest: int) -> APIAnswer:
     headers = {name.lower(): value for name, value in response.headers.items()}
     raw = getattr(response, "raw", None)
     if getattr(response, "_content_consumed", False) or not hasattr(raw, "read"):
         # A hook or a stand-in has read it already, and has taken its codings off.
         body = bytes(response.content)
-        if len(body) > MAX_ANSWER_BYTES:
-            raise _too_long()
+        if len(body) > longest:
+            raise _too_long(longest)
     else:
-        body = _read_raw(raw, watch)
+        body = _read_raw(raw, watch, longest)
         codings = removable_codings(headers)
         # JSON and XML under such a label: then it is only a label.
         if codings and body.lstrip()[:1] not in (b"", b"{", b"[", b"<"):
-            body = remove_codings(body, codings, MAX_ANSWER_BYTES)
+            body = remove_codings(body, codings, longest)
     return APIAnswer(response.status_code, headers, _set_cookies_of(response, headers), body)
 
 
-def _read_raw(raw: Any, watch: SpeedWatch | None) -> bytes:
+def _read_raw(raw: Any, watch: SpeedWatch | None, longest: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -343,15 +371,13 @@ def _read_raw(raw: Any, watch: SpeedWatch | None) -> bytes:
         if not part:
             return b"".join(parts)
         size += len(part)
-        if size > MAX_ANSWER_BYTES:
-            raise _too_long()
+        if size > longest:
+            raise _too_long(longest)
         parts.append(part)
 
 
-def _too_long() -> TransportError:
-    return TransportError(
-        "long", f"the body is over the {MAX_ANSWER_BYTES} bytes that can be right"
-    )
+def _too_long(longest: int) -> TransportError:
+    return TransportError("long", f"the body is over the {longest} bytes that can be right")
 
 
 def _set_cookies_of(response: Any, headers: Mapping[str, str]) -> list[str]:

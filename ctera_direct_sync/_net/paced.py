@@ -25,6 +25,9 @@ class _Body(Protocol):
     def read_some(self, size: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return at least one of the next `size` bytes, none at the end."""
 
+    def retire(self) -> None:
+        """Have `close` give the connection up."""
+
     def close(self) -> None:
         """Release the connection."""
 
@@ -92,9 +95,13 @@ class PacedBody:
         share: What the body may use of the bandwidth. None: it is not limited.
         min_speed: The least speed in bytes per second. None: any.
         scope: What may end a read.
+
+    Attributes:
+        received: Bytes that were read so far.
+        is_waiting: Whether the reader waits for its share of the bandwidth.
     """
 
-    __slots__ = ("_body", "_scope", "_share", "_watch")
+    __slots__ = ("_body", "_scope", "_share", "_watch", "is_waiting", "received")
 
     def __init__(
         self, body: Any, share: Share | None, min_speed: float | None, scope: CancelScope
@@ -103,6 +110,8 @@ class PacedBody:
         self._share = share
         self._watch = None if min_speed is None else SpeedWatch(min_speed)
         self._scope = scope
+        self.received = 0
+        self.is_waiting = False
 
     def read(self, size: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return the next `size` bytes, fewer at the end of the body.
@@ -119,6 +128,10 @@ class PacedBody:
             return self._read(size, buffer)
         with self._share:
             return self._read(size, buffer)
+
+    def retire(self) -> None:
+        """Have `close` give the connection up."""
+        self._body.retire()
 
     def close(self) -> None:
         """Close the response."""
@@ -143,7 +156,12 @@ class PacedBody:
 
     def _read_part(self, size: int, rest: _Rest | None) -> bytes | memoryview:
         share = self._share
-        step = min(size, _STEP_BYTES) if share is None else share.wait_for(size, self._scope)
+        if share is None:
+            step = min(size, _STEP_BYTES)
+        else:
+            self.is_waiting = True
+            step = share.wait_for(size, self._scope)
+            self.is_waiting = False
         began = monotonic()
         try:
             part = self._body.read_some(step, rest)
@@ -152,6 +170,7 @@ class PacedBody:
             if share is not None:
                 share.give_back(step)
             raise
+        self.received += len(part)
         if share is not None and len(part) < step:
             share.give_back(step - len(part))
         if self._watch is not None and part:

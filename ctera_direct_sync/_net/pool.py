@@ -19,7 +19,8 @@ import urllib3.connectionpool
 from urllib3 import exceptions as u3
 from urllib3.poolmanager import PoolManager
 
-from .._base.cancellation import Attachment, CancelScope
+from .._base.cancellation import Attachment, CancelScope, RequestScope
+from .._base.sync import monotonic
 from .connect import open_connection
 from .current import current_request
 from .linux import HAS_KERNEL_TIMEOUTS, kernel_may_count, set_kernel_timeout
@@ -117,7 +118,7 @@ class _AbortableConnection(_Connection):
         """Return a connected socket, or raise urllib3's exceptions."""
         timeout_s = self.timeout if isinstance(self.timeout, (int, float)) else None
         try:
-            return open_connection(
+            connected = open_connection(
                 self._dns_host,
                 self.port,
                 timeout_s=timeout_s,
@@ -131,6 +132,11 @@ class _AbortableConnection(_Connection):
             raise u3.ConnectTimeoutError(self, "connect timed out") from error
         except OSError as error:
             raise u3.NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]
+        scope = self._find_scope()
+        if isinstance(scope, RequestScope):
+            # A connection is made once, so it says little about how long requests take.
+            scope.is_cold, scope.sent_at = True, monotonic()
+        return connected
 
     def prepare(self, timeouts: Timeouts, scope: CancelScope) -> Any:
         """Return the connected socket, for a request on the fast route.

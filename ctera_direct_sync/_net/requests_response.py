@@ -25,7 +25,10 @@ class RequestsResponse:
         status: The status code.
         headers: By lower-case name.
         length: Declared bytes of the body, None if they are not declared.
+        received: -1: the bytes are not counted, since one read of urllib3's takes all of them.
     """
+
+    received = -1
 
     def __init__(self, response: Any) -> None:
         self._response = response
@@ -33,6 +36,8 @@ class RequestsResponse:
         self.headers = {name.lower(): value for name, value in response.headers.items()}
         self._body: Any = getattr(response, "raw", None)
         self._options: dict[str, Any] = {"decode_content": False}
+        # urllib3 forgets it when the body ends. Sessions belong to one thread, so no other one uses it.
+        self._connection: Any = getattr(self._body, "connection", None)
         if getattr(response, "_content_consumed", False) or not hasattr(self._body, "read"):
             # A hook or a mock has read the body already, and removed its codings.
             # requests has no public attribute that says so.
@@ -63,6 +68,12 @@ class RequestsResponse:
         read = self._body.read1 if hasattr(self._body, "read1") else self._body.read
         data: bytes | None = read(size, **self._options)
         return data or b""
+
+    def retire(self) -> None:
+        """Give the connection up. If the body was read to its end, it is in its pool already."""
+        connection = getattr(self._connection, "close", None)
+        if connection is not None:
+            connection()
 
     def close(self) -> None:
         """Release the connection. If the body was read to its end, it is in its pool already."""

@@ -334,7 +334,8 @@ def _take_part(parts: list[bytes], size: int) -> bytes:
 class _RemainingBody(RawIOBase):
     """The last `size` bytes of a body as a file: first what was received with the head, then the socket."""
 
-    def __init__(self, parts: list[bytes], sock: Any, size: int) -> None:
+    def __init__(self, response: WireResponse, parts: list[bytes], sock: Any, size: int) -> None:
+        self._response = response
         self._parts = parts
         self._sock = sock
         self._remaining = size
@@ -351,6 +352,7 @@ class _RemainingBody(RawIOBase):
         else:
             count = self._sock.recv_into(memory) if self._remaining else 0
         self._remaining -= count
+        self._response.received += count
         return count
 
 
@@ -369,9 +371,10 @@ class WireResponse(_ResponseParser):
 
     Attributes:
         length: Bytes of the body that are still to be read, None if they are not declared.
+        received: Bytes of the body that were read so far. Another thread may look at it amid a read.
     """
 
-    __slots__ = ("_file", "_release", "_sock")
+    __slots__ = ("_file", "_release", "_sock", "received")
 
     def __init__(
         self, sock: Any, target: str, head: bytes, release: Callable[[bool], object]
@@ -380,6 +383,7 @@ class WireResponse(_ResponseParser):
         self._sock = sock
         self._file: BufferedReader | None = None
         self._release: Callable[[bool], object] | None = release
+        self.received = 0
         try:
             try:
                 sock.sendall(b"GET " + target.encode("ascii") + head)
@@ -455,8 +459,13 @@ class WireResponse(_ResponseParser):
             memory = buffer.view(size)
             data = memory[: self._sock.recv_into(memory)]
         self.length -= len(data)
+        self.received += len(data)
         self._complete = not self.length
         return data
+
+    def retire(self) -> None:
+        """Have `close` give the connection up."""
+        self._keep_alive = False
 
     def close(self) -> None:
         """Release the connection. It can be used again only if the body was read to its end."""
@@ -483,11 +492,14 @@ class WireResponse(_ResponseParser):
                 memory[filled : filled + len(part)] = part
                 filled += len(part)
         receive = self._sock.recv_into if self._file is None else self._file.readinto
+        before = self.received
+        self.received = before + filled
         while filled < len(memory):
             count = receive(memory[filled : filled + _MAX_READ_BYTES])
             if not count:
                 return memory[:filled]
             filled += count
+            self.received = before + filled
         return memory
 
     def _read_bytes(self, size: int) -> bytes:
@@ -497,7 +509,7 @@ class WireResponse(_ResponseParser):
             # BufferedReader is the one way to read into new bytes without another copy of them.
             # It may read ahead, so all that follows must come from it, too.
             assert self.length is not None
-            body = _RemainingBody(self._parts, self._sock, self.length)
+            body = _RemainingBody(self, self._parts, self._sock, self.length)
             self._file = BufferedReader(body, _RECV_SIZE_BYTES)
         return self._file.read(size)
 
@@ -526,6 +538,7 @@ class WireResponse(_ResponseParser):
                     raise TransportError("short", "the body ended early")
                 self._complete = True
                 break
+            self.received += len(data)
             self._feed(data)
             received = self._take_received(remaining)
             remaining -= sum(map(len, received))

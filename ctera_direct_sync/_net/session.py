@@ -11,6 +11,7 @@ urllib3, which quotes the whole URL, can be reached through `__context__`.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -24,7 +25,9 @@ from urllib3 import exceptions as u3
 
 from .._base.bandwidth import Share
 from .._base.buffers import PooledBuffer
-from .._base.cancellation import CancelScope
+from .._base.cancellation import CancelScope, Failure, RequestScope, origin_key
+from .._base.retry import TRANSIENT_STATUSES
+from .._base.sync import monotonic
 from ..settings import Endpoint
 from .current import CurrentRequest, current_request
 from .errors import TransportError, proxy_refusal, to_transport_error
@@ -51,6 +54,13 @@ _MAX_IDLE_S = 60.0
 _MAX_TIMEOUT_S = 1e9
 
 _SKIP_STEP_BYTES = 1024 * 1024
+
+#: A connection is given up as slow if others made so many requests meanwhile, for each that is under way.
+_OVERTAKEN = 2.5
+#: A shorter body says nothing about the speed of its connection, and one that took less is not worth a
+#: new one.
+_MIN_PACED_BYTES = 32 * 1024
+_MIN_SLOW_S = 0.1
 
 
 class _Routes(dict[str, Route]):
@@ -121,8 +131,15 @@ class HTTPSession:
             Cancelled: The scope was cancelled.
         """
         scope.check()
+        request = scope if isinstance(scope, RequestScope) else None
+        if request is not None:
+            request.url = url
+            request.ticket = next(request.track.tickets)
+            if request.answered_at:  # A redirect is followed.
+                request.answered_at, request.progress = 0.0, (-1, 0.0)
+            request.sent_at = monotonic()
         try:
-            response = Response(self._send(url, scope, headers), scope)
+            response = Response(self._send(url, scope, headers), scope, request)
             if share is not None or self._min_speed is not None:
                 response.pace(share, self._min_speed)
             if response.status != 407:
@@ -134,6 +151,8 @@ class HTTPSession:
             error = to_transport_error(caught)
         scope.detach()
         scope.check()
+        if request is not None:
+            _note_failure(request)
         raise self._with_proxy(error, url)
 
     def close(self) -> None:
@@ -303,14 +322,34 @@ class Response:
         length: Declared bytes of the body, None if they are not declared.
     """
 
-    __slots__ = ("_response", "_scope", "headers", "length", "status")
+    __slots__ = ("_request", "_response", "_scope", "headers", "length", "status")
 
-    def __init__(self, response: WireResponse | RequestsResponse, scope: CancelScope) -> None:
+    def __init__(
+        self,
+        response: WireResponse | RequestsResponse,
+        scope: CancelScope,
+        request: RequestScope | None = None,
+    ) -> None:
         self._response: WireResponse | RequestsResponse | PacedBody = response
         self._scope = scope
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         self.length = response.length
+        self._request = request
+        if request is not None:
+            request.size = self.length or 0
+            request.body = self
+            request.answered_at = monotonic()
+
+    @property
+    def received(self) -> int:
+        """The bytes of the body that were read so far, or -1 if they are not counted."""
+        return self._response.received
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the reader waits for its share of the bandwidth."""
+        return isinstance(self._response, PacedBody) and self._response.is_waiting
 
     def __enter__(self) -> Response:
         return self
@@ -321,6 +360,8 @@ class Response:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._request is not None:
+            self._note_end(kind is not None and issubclass(kind, TransportError))
         # The connection leaves the scope before another request can have it.
         self._response.close()
         self._scope.detach()
@@ -328,6 +369,9 @@ class Response:
     def pace(self, share: Share | None, min_speed: float | None) -> None:
         """Have the body read in small steps. The arguments are those of `PacedBody`."""
         self._response = PacedBody(self._response, share, min_speed, self._scope)
+        if share is not None and self._request is not None:
+            # The bandwidth says how long the body takes, and not the network.
+            self._request.size = 0
 
     def read(self, limit: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return the whole body as received, content codings included.
@@ -357,6 +401,8 @@ class Response:
         data = self._read(length, buffer)
         if len(data) != length:
             raise TransportError("short", f"the body ended after {len(data)} of {length} bytes")
+        if self._request is not None:
+            self._note_end(False)
         return data
 
     def read_window(self, skip: int, size: int) -> bytes | memoryview:
@@ -389,6 +435,43 @@ class Response:
             return data
         self._scope.check()
         raise error
+
+    def _note_end(self, is_cut_short: bool) -> None:
+        """Tell how the request went, once its body was read or given up."""
+        request, self._request = self._request, None
+        assert request is not None
+        sent_at, request.sent_at, request.body = request.sent_at, 0.0, None
+        if request.is_cut:
+            return
+        track = request.track
+        if self.status >= 300 or is_cut_short:
+            if is_cut_short or self.status in TRANSIENT_STATUSES or self.status >= 500:
+                blocked_s = retry_after(self.headers) or 0.0
+                track.failures.append(Failure(request.url, blocked_s, request.is_twin))
+            return
+        answered_at, ended_at = request.answered_at, monotonic()
+        body_s = ended_at - answered_at
+        nbytes = self._response.received if request.size else 0
+        if nbytes < 0:  # It is not counted.
+            nbytes = request.size
+        is_cold, is_twin = request.is_cold, request.is_twin
+        track.samples.append(
+            (request.url, sent_at, answered_at, ended_at, nbytes, is_cold, is_twin)
+        )
+        if (
+            body_s > _MIN_SLOW_S
+            and nbytes >= _MIN_PACED_BYTES
+            and body_s > nbytes * track.pace_limits.get(origin_key(request.url), math.inf)
+            and next(track.tickets) - request.ticket > _OVERTAKEN * max(2, len(track.races))
+        ):
+            track.retired += 1
+            self._response.retire()
+
+
+def _note_failure(request: RequestScope) -> None:
+    """Take note that a request got no answer."""
+    request.sent_at = 0.0
+    request.track.failures.append(Failure(request.url, 0.0, request.is_twin))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -8,7 +8,7 @@ import logging
 from typing import Any, Callable, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from .._base.cancellation import CancelScope
+from .._base.cancellation import CancelScope, Race, RaceTrack
 from .._base.retry import FailedAttempt, Recovery, RetryPolicy, retry_call
 from .._net.api_session import APIAnswer, APISession
 from .._net.errors import TransportError
@@ -36,6 +36,8 @@ _XML = "text/xml; charset=UTF-8"
 _JSON = "application/json"
 #: Statuses of a proxy, or of the portal, that gave up waiting for an answer.
 _TIMEOUT_STATUSES = frozenset({408, 504})
+#: A second request for a late answer takes no longer one. A page of 1,000 entries takes some 4 MiB.
+_MAX_TWIN_BYTES = 8 * 1024 * 1024
 
 
 class Refused(Exception):
@@ -62,9 +64,18 @@ class PortalCalls:
         root: The URL of the context.
         sign_in: Gives the session.
         policy: How often to retry.
+        hedging: Asks for a listing that is late a second time. None: it is waited for.
     """
 
-    def __init__(self, http: APISession, root: str, sign_in: SignIn, policy: RetryPolicy) -> None:
+    def __init__(
+        self,
+        http: APISession,
+        root: str,
+        sign_in: SignIn,
+        policy: RetryPolicy,
+        hedging: RaceTrack | None = None,
+    ) -> None:
+        self._hedging = hedging or RaceTrack()
         self._http = http
         self._root = root
         self._sign_in = sign_in
@@ -83,6 +94,7 @@ class PortalCalls:
         kind: str = "user-defined",
         repeatable: bool = True,
         may_be_empty: bool = False,
+        is_listing: bool = False,
     ) -> T:
         """Call a method, and return what `read` makes of its result.
 
@@ -96,6 +108,8 @@ class PortalCalls:
             kind: "user-defined" or "db".
             repeatable: Whether the call does no harm if it is sent twice.
             may_be_empty: Whether an empty answer is a result, None. Otherwise it is a failure.
+            is_listing: Whether the call only reads names, so that it may be sent twice at once. Then
+                two threads may call `read`.
 
         Raises:
             Refused: The portal refuses the call.
@@ -112,6 +126,7 @@ class PortalCalls:
             path,
             repeatable,
             may_be_empty,
+            is_listing=is_listing,
         )
         return self._call(request, read, scope)
 
@@ -161,17 +176,16 @@ class PortalCalls:
         session: Session | None = None
         headers = {} if request.body is None else {"Content-Type": request.content_type}
 
-        def attempt(number: int) -> T:
-            nonlocal session
-            session = self._sign_in.current(scope)
+        def ask(used: Session, scope: CancelScope, **options: int) -> T:
             try:
                 answer = self._http.request(
                     request.verb,
                     request.url,
                     scope,
-                    {**session.headers, **headers},
+                    {**used.headers, **headers},
                     request.body,
                     request.timeouts,
+                    **options,
                 )
             except TransportError as caught:
                 error = caught
@@ -186,6 +200,19 @@ class PortalCalls:
             raise make_transport_failure(
                 error, request.url, request.path, repeatable=request.repeatable
             )
+
+        def attempt(number: int) -> T:
+            nonlocal session
+            used = session = self._sign_in.current(scope)
+            if not (request.is_listing and self._hedging.enabled):
+                return ask(used, scope)
+            race = Race(
+                scope,
+                self._hedging,
+                lambda twin, reason: ask(used, twin, longest=_MAX_TWIN_BYTES),
+                _MAX_TWIN_BYTES,
+            )
+            return race.run(ask, used)
 
         def renew(failure: FailedAttempt) -> bool:
             assert session is not None
@@ -235,6 +262,7 @@ class _Request(NamedTuple):
     may_be_empty: bool
     content_type: str = _XML
     timeouts: tuple[float, float] | None = None
+    is_listing: bool = False
 
 
 def _read(answer: APIAnswer, request: _Request, read: Callable[[Any], T]) -> T:

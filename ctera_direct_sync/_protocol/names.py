@@ -411,7 +411,7 @@ class Names:
 
         try:
             return self._calls.execute(
-                "listSnapshots", self._paths.encode(path), read, scope, path=path
+                "listSnapshots", self._paths.encode(path), read, scope, path=path, is_listing=True
             )
         except Refused as caught:
             error = caught.error
@@ -444,7 +444,13 @@ class Names:
             }
             return _told(
                 lambda: self._calls.execute(
-                    "query", parameter, _read_folders, scope, resource="/cloudDrives", kind="db"
+                    "query",
+                    parameter,
+                    _read_folders,
+                    scope,
+                    resource="/cloudDrives",
+                    kind="db",
+                    is_listing=True,
                 )
             )
 
@@ -566,7 +572,9 @@ class Names:
             "root": self._paths.encode(path),
             **parameters,
         }
-        return self._calls.execute("fetchResources", parameter, read, scope, path=path)
+        return self._calls.execute(
+            "fetchResources", parameter, read, scope, path=path, is_listing=True
+        )
 
     def _read_page(
         self, answer: Any, path: str, owners: dict[int, str | None] | None, *, is_deep: bool

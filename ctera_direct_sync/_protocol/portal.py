@@ -8,7 +8,7 @@ import logging
 import re
 from typing import Any, Callable
 
-from .._base.cancellation import CancelScope, SingleFlight
+from .._base.cancellation import CancelScope, Race, RaceTrack, SingleFlight, Twin
 from .._base.retry import (
     TRANSIENT_STATUSES,
     FailedAttempt,
@@ -40,6 +40,8 @@ MIB = 1024 * 1024
 
 #: A longer answer is refused: 256 MiB hold the list of 600,000 blocks with URLs of 400 characters.
 _MAX_ANSWER_BYTES = 256 * MIB
+#: A second request for a late answer takes no longer one: 20,000 blocks. The first request goes on.
+_MAX_TWIN_BYTES = 8 * MIB
 #: Values of JSON that an answer may hold, by its commas: a block has two. Each may become some 300 bytes
 #: of Python objects, so that without this bound 256 MiB of short values would become 10 GB.
 _MAX_VALUES = 4_000_000
@@ -82,7 +84,9 @@ class Portal:
         bearer: Token,
         secret_access_key: Token | None,
         policy: RetryPolicy,
+        hedging: RaceTrack | None = None,
     ) -> None:
+        self._hedging = hedging or RaceTrack()
         self._endpoint = baseurl.rstrip("/") + "/directio/"
         self._headers = {
             "Authorization": Token(f"Bearer {bearer}"),
@@ -121,7 +125,7 @@ class Portal:
 
         return retry_call(
             self._policy,
-            lambda number: self._attempt(file_id, scope),
+            lambda number: self._hedge(file_id, scope),
             scope=scope,
             on_retry=tell,
         )
@@ -142,15 +146,34 @@ class Portal:
         """Close the connections to the portal."""
         self._http.close()
 
-    def _attempt(self, file_id: int, scope: CancelScope) -> Metadata:
-        """Ask once. Raise `FailedAttempt` if another attempt makes sense."""
+    def _hedge(self, file_id: int, scope: CancelScope) -> Metadata:
+        """Ask once, or twice if the answer is late. Raise as `_attempt`."""
+        if not self._hedging.enabled:
+            return self._attempt(file_id, scope)
+
+        def ask_again(twin: Twin, reason: str) -> Metadata:
+            return self._attempt(file_id, twin, _MAX_TWIN_BYTES)
+
+        race = Race(scope, self._hedging, ask_again, _MAX_TWIN_BYTES)
+        return race.run(self._attempt, file_id)
+
+    def _attempt(
+        self, file_id: int, scope: CancelScope, limit: int = _MAX_ANSWER_BYTES
+    ) -> Metadata:
+        """Ask once. Raise `FailedAttempt` if another attempt makes sense.
+
+        Args:
+            file_id: The file.
+            scope: What may end the request.
+            limit: The most bytes that the answer may have.
+        """
         url = SignedURL(f"{self._endpoint}{file_id}")
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 with self._http.get(url, scope, self._headers) as response:
                     _log.debug("listing file %s: %d", file_id, response.status)
                     if response.status == 200:
-                        return self._read(file_id, _Answer(response))
+                        return self._read(file_id, _Answer(response, longest=limit))
                     if response.status not in REDIRECTS:
                         raise self._refusal(file_id, response)
                     status = response.status
@@ -225,12 +248,14 @@ class Portal:
 class _Answer:
     """An answer of the portal. Its repr is the default one, which shows nothing of the content."""
 
-    def __init__(self, response: Response, limit: int | None = None) -> None:
+    def __init__(
+        self, response: Response, limit: int | None = None, longest: int = _MAX_ANSWER_BYTES
+    ) -> None:
         """Read the body: all of it, or its first `limit` bytes if its length is declared."""
         self.status = response.status
         self.content_type = response.headers.get("content-type", "")
         if limit is None:
-            self._body = _without_coding(response.read(_MAX_ANSWER_BYTES), response)
+            self._body = _without_coding(response.read(longest), response)
         else:
             # An undeclared body may never end, and its words are not worth a wait.
             size = min(limit, response.length or 0)

@@ -10,12 +10,12 @@ import contextlib
 import errno
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn
+from typing import Any, Callable, NamedTuple, NoReturn, Tuple, TypeVar, Union
 
 from .. import codec
 from .._base.bandwidth import Bandwidth, Share
 from .._base.buffers import BufferPool, PooledBuffer
-from .._base.cancellation import CancelScope
+from .._base.cancellation import CancelScope, Race, RaceTrack, Twin
 from .._base.observer import Observer
 from .._base.retry import FailedAttempt, Recovery, RetryPolicy, retry_call
 from .._base.sync import perf_counter
@@ -58,10 +58,14 @@ __all__ = ["Fetched", "Storage"]
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: How much longer than its plaintext a stored object may be: no compressor in use needs half of it.
 _OBJECT_SLACK_BYTES = 64 * 1024
 #: Bytes that one stored byte can become: deflate's 258 bytes in two bits are the most of all formats.
 _MAX_INFLATION = 1032
+#: What a second request for the same tells its events to.
+_SILENT = Observer()
 #: Block numbers are below this: AES-GCM authenticates them as 64 bits.
 _NUMBERS = 1 << 64
 
@@ -75,6 +79,11 @@ class Fetched(NamedTuple):
     """Their CRC32C, or None if the caller gave no buffer."""
 
 
+#: A stored object as it came, the headers of the answer, and its Content-Encoding, or "" if that is missing
+#: or "identity". A plain tuple: each block makes one.
+_Stored = Tuple[Union[bytes, memoryview], Mapping[str, str], str]
+
+
 class Storage:
     """Fetches pieces of blocks. Thread-safe: `sessions` has one for each thread.
 
@@ -83,6 +92,7 @@ class Storage:
 
     Attributes:
         bandwidth: What all block reads of the client share.
+        hedging: Asks for what comes late a second time.
         buffers: Memory for stored objects, and for callers that pass a buffer to `fetch`.
         owner: An object that lives as long as the storage: the client, whose end would end the work.
     """
@@ -94,10 +104,12 @@ class Storage:
         observer: Observer,
         *,
         bandwidth: Bandwidth | None = None,
+        hedging: RaceTrack | None = None,
         owner: object = None,
     ) -> None:
         self.sessions: SessionPool
         self.bandwidth = bandwidth or Bandwidth()
+        self.hedging = hedging or RaceTrack()
         self.policy = policy
         self.checksums = checksums
         self.observer = observer
@@ -209,10 +221,12 @@ class _Fetch:
         piece, chunk = self._piece, self._chunk
         try:
             if self._block_list.plaintext and piece.stop - piece.start != chunk.length:
-                fetched = self._fetch_part()
+                fetched = self._hedge(self._fetch_part_again, piece.length, self._fetch_part)
             else:
                 with self._storage.buffers.acquire() as memory:
-                    body, headers, coding = self._fetch_object(memory)
+                    body, headers, coding = self._hedge(
+                        self._fetch_object_again, chunk.length, self._fetch_object, memory
+                    )
                     if coding:
                         fetched = self._decode_labelled(body, headers, coding)
                     else:
@@ -271,20 +285,16 @@ class _Fetch:
 
     # --- the object, or a part of it -----------------------------------------------------------------
 
-    def _fetch_object(
-        self, memory: PooledBuffer
-    ) -> tuple[bytes | memoryview, Mapping[str, str], str]:
+    def _fetch_object(self, memory: PooledBuffer, scope: CancelScope) -> _Stored:
         """Fetch a whole stored object.
 
-        Returns:
-            The object, without Azure's prefix unless it is labelled with a coding; the headers of the
-            answer; its Content-Encoding, or "" if that is missing or "identity".
+        The object comes without Azure's prefix unless it is labelled with a coding.
         """
         chunk = self._chunk
         limit = self._object_limit()
         is_logged = _log.isEnabledFor(logging.DEBUG)
         started = perf_counter() if is_logged else 0.0
-        with self._open() as response:
+        with self._open(scope) as response:
             if response.status != 200:
                 raise failure_of_status(response, self._block)
             headers = response.headers
@@ -318,7 +328,7 @@ class _Fetch:
             return length + AZURE_PREFIX
         return 2 * length + AZURE_PREFIX + _OBJECT_SLACK_BYTES
 
-    def _fetch_part(self) -> Fetched:
+    def _fetch_part(self, scope: CancelScope) -> Fetched:
         """Fetch a byte range of a plaintext object (RFC 9110, section 14).
 
         All parts of an object come from one version of it.
@@ -330,7 +340,7 @@ class _Fetch:
         known = block_list.etags.get(piece.block)
         if known is not None:
             headers["If-Match"] = known
-        with self._open(headers) as response:
+        with self._open(scope, headers) as response:
             if response.status == 412:
                 self._raise_changed()
             if response.status not in (200, 206):
@@ -348,19 +358,19 @@ class _Fetch:
             else:
                 self._check_type(response)
         if body is None:
-            return self._fetch_part()
+            return self._fetch_part(scope)
         if self._observer.active:
             self._emit("received", len(body))
         return Fetched(body, None if self._buffer is None else codec.crc32c(body))
 
-    def _open(self, headers: Mapping[str, str] | None = None) -> Response:
+    def _open(self, scope: CancelScope, headers: Mapping[str, str] | None = None) -> Response:
         """Return the response to a GET of the block's URL.
 
         Redirects are followed: the request carries no credentials.
         """
         sessions, url = self._storage.sessions, self._chunk.url
         for _ in range(MAX_REDIRECTS + 1):
-            response = sessions.get(url, self._scope, headers, self.share)
+            response = sessions.get(url, scope, headers, self.share)
             if response.status not in REDIRECTS:
                 if self._observer.active:
                     self._emit("first-byte", response.length or 0)
@@ -395,6 +405,48 @@ class _Fetch:
         except Mismatch as caught:
             text = f"The object was damaged on its way: its {caught}"
         raise FailedAttempt(DownloadError(text, self._block), Recovery.RETRY)
+
+    # --- a second request ----------------------------------------------------------------------------
+
+    def _hedge(
+        self, ask_again: Callable[[Twin, str], T], cost: int, ask: Callable[..., T], *arguments: Any
+    ) -> T:
+        """Return what `ask` returns, or `ask_again` if that is sooner.
+
+        Args:
+            ask_again: Asks for the same in memory of its own.
+            cost: The bytes of that memory.
+            ask: Asks. Its last argument is the scope of the request.
+            *arguments: Its other arguments.
+        """
+        hedging = self._storage.hedging
+        if not hedging.enabled:
+            return ask(*arguments, self._scope)
+        race = Race(self._scope, hedging, ask_again, cost)
+        result = race.run(ask, *arguments)
+        if self._observer.active and race.is_lost:
+            self._emit("received", self._piece.length, "by a second request")
+        return result
+
+    def _fetch_object_again(self, twin: Twin, reason: str) -> _Stored:
+        """Fetch the stored object on a thread of the hedging. No other memory is used."""
+        return self._make_twin(twin, reason)._fetch_object(PooledBuffer(bytearray()), twin)
+
+    def _fetch_part_again(self, twin: Twin, reason: str) -> Fetched:
+        """Fetch the part on a thread of the hedging."""
+        made = self._make_twin(twin, reason)
+        made._buffer = None if self._buffer is None else PooledBuffer(bytearray())
+        return made._fetch_part(twin)
+
+    def _make_twin(self, twin: Twin, reason: str) -> _Fetch:
+        """Return the same fetching for another thread, which tells of nothing but its begin."""
+        self._emit("hedged", 0, reason)
+        made = _Fetch(self._storage, self._block_list, self._piece, twin, None)
+        made._metadata, made._chunk = self._metadata, self._chunk
+        made._observer = _SILENT
+        if self.share is not None:
+            made.share = self._storage.bandwidth.open_share(twin.priority)
+        return made
 
     # --- plaintext -----------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ OWN = (
     "_base",
     "_core",
     "_engine",
+    "_net.hedging",
     "_net.paced",
     "_net.session",
     "_readers",

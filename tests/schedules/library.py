@@ -11,6 +11,7 @@ __all__ = ["Library"]
 
 #: Modules that models use, besides those that these import.
 LOADED = (
+    "_net.hedging",
     "_protocol.block_list",
     "_protocol.portal",
     "_readers.batch",

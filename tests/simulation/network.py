@@ -105,6 +105,7 @@ class Body:
         status: The status.
         headers: By lower-case name.
         length: Declared bytes of the body, or None.
+        received: Bytes that were read so far.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Body:
         self._seconds = seconds
         self._patience = patience
         self._closed = False
+        self.received = 0
         network.open_bodies += 1
 
     def read(self, size: int, buffer: Any = None) -> Any:
@@ -137,6 +139,7 @@ class Body:
         if seconds:
             self._network.pause(self._scope, seconds, self._patience)
         data, self._left = self._left[:size], self._left[size:]
+        self.received += len(data)
         if buffer is None:
             return data
         view = buffer.view(len(data))
@@ -146,6 +149,9 @@ class Body:
     def read_some(self, size: int, buffer: Any = None) -> Any:
         """Return some of the next bytes of the body, none at its end."""
         return self.read(min(size, _SOME_BYTES), buffer)
+
+    def retire(self) -> None:
+        """Have `close` give the connection up: there is none."""
 
     def close(self) -> None:
         """Give the connection back."""

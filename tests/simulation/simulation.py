@@ -38,6 +38,8 @@ _PROMPT_S = 1.5
 _MAX_REQUESTS_S = 3600.0
 #: One run in so many has a limit of the bandwidth, in bytes per second.
 _SEEDS_PER_LIMIT, _BANDWIDTH = 6, 2000
+#: One run in so many sends late requests twice, as often as it likes.
+_SEEDS_PER_HEDGING = 3
 #: Runs after which the garbage collector runs: it must not run amid one.
 _RUNS_PER_COLLECTION = 50
 
@@ -191,6 +193,7 @@ class Simulation:
         self._closed_at = self._paused_before = 0.0
         # By the seed, and not by chance: all other seeds stay as they were.
         self._bandwidth = None if seed % _SEEDS_PER_LIMIT else _BANDWIDTH
+        self._hedging = float(seed % _SEEDS_PER_HEDGING == 1)
         self._folder = folder
         self._folders = 0
         self._keep_trace = keep_trace
@@ -261,6 +264,7 @@ class Simulation:
                 max_backoff=options.max_backoff,
                 retry_timeout=options.retry_timeout,
                 bandwidth=self._bandwidth,
+                hedging=self._hedging,
                 tune_allocator=False,
                 filter_logs=False,
             ),

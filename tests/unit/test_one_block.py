@@ -23,7 +23,7 @@ PAGE = ROOT / "docs" / "development" / "one-block.md"
 
 MAX_MODULES = 10
 BLOCK_SIZE = 64 * 1024
-BLOCKS = 10
+BLOCKS = 20
 
 #: The standard library's primitives under the package's own names. Tests put others in their place.
 ALIASES = {"_base/sync.py"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import closing, engine_calls, primitives, reading
+from . import closing, engine_calls, hedging, primitives, reading
 from .registry import MODELS
 
-__all__ = ["MODELS", "closing", "engine_calls", "primitives", "reading"]
+__all__ = ["MODELS", "closing", "engine_calls", "hedging", "primitives", "reading"]

@@ -1,0 +1,185 @@
+"""Measure what hedging does to the slowest blocks, behind simulated networks.
+
+    python -m bench.networks.tail                    all scenarios
+    python -m bench.networks.tail --only dead --mib 64
+
+Each scenario is measured without its trouble, and with it by each share of `settings.hedging`.
+A block's time is that from the begin of its work to its plaintext.
+Each download has a process and a relay of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ctera_direct_sync import BlockEvent, DirectIO, Settings
+from ctera_direct_sync._core import core_of
+from ctera_direct_sync.emulator import Emulator
+from ctera_direct_sync.emulator.network import Network, NetworkProfile
+
+from .relay import start_relay
+
+ROOT = Path(__file__).parents[2]
+_MB = 1e6
+BLOCK_SIZE = 256 * 1024
+
+#: Each with what is wrong in it, and what makes it right.
+SCENARIOS: dict[str, tuple[NetworkProfile, dict[str, float]]] = {
+    "slow": (
+        NetworkProfile(
+            "slow", latency=0.05, connection_rate=10 * _MB, slow_requests=0.05, slow_factor=10
+        ),
+        {"slow_requests": 0.0},
+    ),
+    "far": (
+        NetworkProfile(
+            "far", latency=0.1, connection_rate=5 * _MB, slow_requests=0.05, slow_factor=10
+        ),
+        {"slow_requests": 0.0},
+    ),
+    "dead": (
+        NetworkProfile("dead", latency=0.01, connection_rate=10 * _MB, dead_requests=0.02),
+        {"dead_requests": 0.0},
+    ),
+    "capped": (
+        NetworkProfile(
+            "capped", latency=0.01, connection_rate=2 * _MB, slow_connections=0.7, slow_factor=8
+        ),
+        {"slow_connections": 0.0},
+    ),
+}
+
+
+def run_client(baseurl: str, file_id: int, hedging: float, workers: int) -> None:
+    """Download a file, and print what it took."""
+    begun: dict[int, float] = {}
+    ended: dict[int, float] = {}
+
+    def note(event: BlockEvent) -> None:
+        if event.name == "started":
+            begun[event.number] = event.time
+        elif event.name == "decoded":
+            ended[event.number] = event.time
+
+    settings = Settings(hedging=hedging, max_workers=max(workers, 1))
+    with DirectIO(baseurl, settings=settings, on_event=note) as client:
+        start = time.perf_counter()
+        nbytes = 0
+        for block in client.iter_blocks(file_id, max_workers=workers or None):
+            nbytes += len(block.data)
+        seconds = time.perf_counter() - start
+        made = core_of(client).hedging
+        times = sorted(ended[number] - begun[number] for number in ended)
+        result: dict[str, Any] = {
+            "seconds": seconds,
+            "bytes": nbytes,
+            "p50": times[len(times) // 2],
+            "p99": times[len(times) * 99 // 100],
+            "twins": made.twins,
+            "wins": made.wins,
+            "retired": made.retired,
+        }
+    print(json.dumps(result))
+
+
+async def run_relay(profile: NetworkProfile, port: int, server_port: int, seed: int) -> None:
+    """Relay until the standard input ends."""
+    server = await start_relay(Network(profile, seed), "127.0.0.1", server_port, port)
+    print("ready", flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+def measure(
+    profile: NetworkProfile, hedging: float, mib: int, workers: int, seed: int, limit_s: float
+) -> dict[str, Any] | None:
+    """Return what one download took, and the requests that arrived. None: too long."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with Emulator(
+        cipher=None, compression="NONE", block_size=BLOCK_SIZE, storage_url=url
+    ) as emulator:
+        file_id = emulator.add(random.Random(1).randbytes(1 << 20) * mib, name="a")
+        server_port = emulator.url.rpartition(":")[2].strip("/")
+        this = [sys.executable, "-m", "bench.networks.tail"]
+        given = json.dumps(dataclasses.asdict(profile))
+        relay = subprocess.Popen(
+            [*this, "--relay", given, str(port), server_port, str(seed)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert relay.stdout is not None
+            relay.stdout.readline()
+            environment = {
+                **os.environ,
+                "CTERA_DIRECT_ACCESS_KEY_ID": emulator.access_key_id,
+                "CTERA_DIRECT_SECRET_ACCESS_KEY": emulator.secret_access_key,
+            }
+            command = [*this, "--client", url, str(file_id), str(hedging), str(workers)]
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, timeout=limit_s
+            )
+            done.check_returncode()
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            relay.communicate()
+        result: dict[str, Any] = json.loads(done.stdout)
+        assert result["bytes"] == mib << 20
+        result["requests"] = emulator.log.total("storage")
+        return result
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    if sys.argv[1:2] == ["--relay"]:
+        profile = NetworkProfile(**json.loads(sys.argv[2]))
+        asyncio.run(run_relay(profile, *map(int, sys.argv[3:6])))
+        return
+    if sys.argv[1:2] == ["--client"]:
+        url, file_id, hedging, workers = sys.argv[2:6]
+        run_client(url, int(file_id), float(hedging), int(workers))
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
+    parser.add_argument("--shares", nargs="+", type=float, default=[0.0, 0.05])
+    parser.add_argument("--mib", type=int, default=256, help="the size of the file")
+    parser.add_argument("--workers", type=int, default=32, help="workers; 0: by the tuner")
+    parser.add_argument("--seed", type=int, default=3, help="the network's seed")
+    parser.add_argument("--limit", type=float, default=100, help="seconds that a download may take")
+    options = parser.parse_args()
+    print(f"{options.mib} MiB in blocks of {BLOCK_SIZE // 1024} KiB, {options.workers} workers")
+    print("| network | hedging | seconds | p50 | p99 | requests | twins | won | retired |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    for name in options.only:
+        profile, right = SCENARIOS[name]
+        rows = [(f"{name}: none", dataclasses.replace(profile, **right), 0.0)]  # type: ignore[arg-type]
+        rows += [(name, profile, share) for share in options.shares]
+        for label, used, share in rows:
+            found = measure(used, share, options.mib, options.workers, options.seed, options.limit)
+            if found is None:
+                print(f"| {label} | {share} | > {options.limit:.0f} | | | | | | |", flush=True)
+                continue
+            print(
+                f"| {label} | {share} | {found['seconds']:.2f} | {found['p50'] * 1e3:.0f} ms | "
+                f"{found['p99'] * 1e3:.0f} ms | {found['requests']} | {found['twins']} | "
+                f"{found['wins']} | {found['retired']} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

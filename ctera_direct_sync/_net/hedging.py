@@ -1,0 +1,418 @@
+"""Hedged requests: what comes late is asked for a second time, and the first whole answer wins.
+
+Dean and Barroso call it so (The Tail at Scale, 2013). A watcher looks at the requests of a client every
+now and then. One that is later than its host's recent requests gets a twin: another thread asks for the
+same over another connection. `Race` decides who wins, and cuts the other one.
+
+The watcher alone decides, and alone keeps the quantiles and the budget. A request tells it how it went by
+appending to a deque. So hedging costs a request two operations of containers, and no lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from .._base.cancellation import Gate, Race, RaceTrack, RequestScope, Twin, origin_key
+from .._base.retry import FailedAttempt
+from .._base.sync import Lock, SimpleQueue, monotonic
+from .._base.worker_pool import WorkerPool, on_worker_thread
+from .errors import TransportError
+from .latency import MIN_BODY_BYTES, MIN_SAMPLES, HostLatency, LatencyTable
+
+__all__ = ["Budget", "Hedging"]
+
+_log = logging.getLogger(__name__)
+
+#: No request is late before.
+_FLOOR_S = 0.3
+#: A request is late after this multiple of the time that nine of ten recent ones did not take.
+#: Of requests whose times spread widely (log-normal, sigma 0.8), 4% take longer.
+_MULTIPLE = 1.5
+_QUANTILE = 0.9
+#: The last requests of a call are late after the simple time, and this floor.
+_LAST_FLOOR_S = 0.1
+#: A request is taken for lost after this multiple of that time.
+_LOST_FACTOR = 10.0
+#: Of so many requests at once, or more, one that is late has been overtaken by a later one. Otherwise the
+#: host is slow as a whole.
+_MIN_RIVALS = 4
+#: The requests whose share of twins may be saved up, for when several are late together.
+_BURST_REQUESTS = 160
+_MIN_BURST = 2.0
+#: Twins at once, each on a thread of its own, and how often one request may get a new one.
+_MAX_TWINS = 8
+_MAX_TWINS_PER_RACE = 3
+#: How often the watcher looks, and how often it does while nothing can be late soon.
+_PERIOD_S = 0.05
+_MAX_PERIOD_S = 0.25
+#: A request that is late and got no twin is looked at often for so long: the budget may allow one soon.
+_URGENT_S = 5.0
+#: The process was suspended, or starved, if the watcher wakes so much later than it should. Then the
+#: requests are not to blame.
+_MAX_OVERSLEEP_S = 0.15
+#: A connection is not used again if it was slower by this factor than the faster quarter.
+_SLOW_FACTOR = 4.0
+_FAST_QUANTILE = 0.25
+#: More samples between two looks are thinned out.
+_MAX_SAMPLES_PER_LOOK = 128
+#: How much the most requests at once are forgotten at each look: a call may need fewer later.
+_PEAK_DECAY = 0.98
+
+
+class Budget:
+    """A token bucket: how many twins may still be sent. Pure.
+
+    Args:
+        share: Twins per request, from 0 to 1.
+
+    Attributes:
+        tokens: Twins that may be sent now.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._max_tokens = max(_MIN_BURST, share * _BURST_REQUESTS)
+        self.tokens = self._max_tokens if share else 0.0
+
+    def earn(self) -> None:
+        """Count a request."""
+        self.tokens = min(self.tokens + self._share, self._max_tokens)
+
+    @property
+    def is_ample(self) -> bool:
+        """Whether enough is left for twins that are not urgent."""
+        return self.tokens >= 2.0
+
+
+class _Late:
+    """A request that is late, why, and since when it is waited for."""
+
+    __slots__ = ("race", "reason", "since", "urgent")
+
+    def __init__(self, race: Race[Any], reason: str, since: float, urgent: bool) -> None:
+        self.race = race
+        self.reason = reason
+        self.since = since
+        self.urgent = urgent
+
+
+class _Parts:
+    """What the watcher waits by, and the threads. gevent may patch the standard library before."""
+
+    def __init__(self) -> None:
+        self.closed = Gate()
+        self.bell: SimpleQueue[None] = SimpleQueue()
+        self.pool = WorkerPool(_MAX_TWINS + 1)
+
+
+class Hedging(RaceTrack):
+    """The hedging of one client. Thread-safe.
+
+    It has no thread before there are enough samples to tell what is late.
+
+    Args:
+        share: Twins per request, from 0 to 1. 0: no requests are hedged.
+        max_bytes: The memory that all twins together may use. One twin may always run.
+
+    Attributes:
+        twins: How many twins were sent.
+        wins: How many of them were faster than the first request.
+    """
+
+    losses = (TransportError, FailedAttempt)
+
+    def __init__(self, share: float, max_bytes: int) -> None:
+        self._share = share
+        self._max_bytes = max_bytes
+        self.enabled = share > 0
+        super().__init__()
+
+    def start_over(self) -> None:
+        """Forget the parent's threads, requests and locks in a forked child."""
+        super().start_over()
+        self.latencies = LatencyTable()
+        self._budget = Budget(self._share)
+        self._parts: list[_Parts] = []
+        self._is_closed = False
+        self._running: dict[int, int] = {}
+        self._peak = 0.0
+        self.twins = self.wins = 0
+        self._count_lock = Lock()
+
+    def start(self) -> None:
+        """Start the watcher once there are samples."""
+        if len(self.samples) < MIN_SAMPLES or self._is_closed or not self.enabled:
+            return
+        made = _Parts()
+        self._parts.append(made)
+        if self._parts[0] is not made:
+            return  # Another thread starts it.
+        self.is_asleep = False
+        self.bells.append(made.bell)
+        try:
+            made.pool.start_thread(self._watch)
+        except (RuntimeError, MemoryError):
+            # The system gives no thread. Then nothing is hedged.
+            _log.debug("no thread for hedging")
+            return
+        if self._is_closed:
+            self.close(wait=False)
+
+    def close(self, wait: bool = True) -> None:
+        """End the watcher and the twins. The calls that race were cancelled.
+
+        Args:
+            wait: Whether to wait for the threads. A call on a worker thread never waits.
+        """
+        self._is_closed = True
+        for parts in self._parts[:1]:
+            parts.closed.open()
+            parts.bell.put(None)
+            for reference in self.races.copy().values():
+                race = reference()
+                if race is not None and race.twin is not None:
+                    race.twin.cut()
+            parts.pool.shutdown(wait=wait and not on_worker_thread())
+
+    # --- the watcher -------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Look for late requests until the client is closed: the life of one thread."""
+        parts = self._parts[0]
+        period = _PERIOD_S
+        while not parts.closed.is_open:
+            if not self.races:
+                # First this, then the races. A request does it the other way round.
+                self.is_asleep = True
+                if not self.races and not parts.closed.is_open:
+                    parts.bell.get()
+                self.is_asleep = False
+                period = _PERIOD_S
+            due = monotonic() + period
+            if parts.closed.wait_for(period):
+                return
+            now = monotonic()
+            try:
+                period = self._look(now, now - due)
+            except Exception:  # noqa: BLE001 - no download depends on the watcher
+                _log.exception("looking for late requests failed: please report this")
+                return
+
+    def _look(self, now: float, overslept_s: float) -> float:
+        """Send twins for what is late. Return the seconds until the next look."""
+        self._read_samples(now)
+        races = self._list_races()
+        self._peak = max(float(len(races)), self._peak * _PEAK_DECAY)
+        # A call whose last requests are under way leaves workers idle, unless other calls use them.
+        has_idle_workers = len(races) <= 0.75 * self._peak
+        by_origin: dict[str, list[Race[Any]]] = {}
+        for race in races:
+            if overslept_s > _MAX_OVERSLEEP_S:
+                _excuse(race, overslept_s)
+            url = _leader(race).url
+            if url:
+                by_origin.setdefault(origin_key(url), []).append(race)
+        is_near = False
+        for origin, rivals in by_origin.items():
+            host = self.latencies.hosts.get(origin)
+            if host is None:
+                continue
+            limits = _Limits(host, has_idle_workers)
+            late = [found for race in rivals if (found := limits.judge(race, now)) is not None]
+            is_near = (
+                is_near or limits.is_near or any(now - each.since < _URGENT_S for each in late)
+            )
+            self._answer(host, late, len(rivals), now)
+        return _PERIOD_S if is_near else _MAX_PERIOD_S
+
+    def _read_samples(self, now: float) -> None:
+        origins = set()
+        # A fast host answers thousands of times between two looks. Some of them tell as much as all.
+        stride = 1 + len(self.samples) // _MAX_SAMPLES_PER_LOOK
+        number = 0
+        while self.samples:
+            sample = self.samples.popleft()
+            if not sample[-1]:
+                self._budget.earn()
+            number += 1
+            if number % stride == 0:
+                origin = origin_key(sample[0])
+                self.latencies.note(origin, now).add(sample)
+                origins.add(origin)
+        while self.failures:
+            failure = self.failures.popleft()
+            if not failure.is_twin:
+                self._budget.earn()
+            self.latencies.note(origin_key(failure.url), now).add_failure(failure, now)
+        for origin in origins & self.latencies.hosts.keys():
+            pace = self.latencies.hosts[origin].pace(_FAST_QUANTILE)
+            self.pace_limits[origin] = pace * _SLOW_FACTOR
+        for origin in self.pace_limits.keys() - self.latencies.hosts.keys():
+            del self.pace_limits[origin]
+
+    def _list_races(self) -> list[Race[Any]]:
+        races = []
+        for key, reference in self.races.copy().items():
+            race = reference()
+            if race is None:
+                self.races.pop(key, None)  # An interrupt came before it could do so itself.
+            elif not race.is_over:
+                races.append(race)
+        return races
+
+    def _answer(self, host: HostLatency, late: list[_Late], count: int, now: float) -> None:
+        """Send twins for the late requests to one host, as far as that makes sense."""
+        is_failing = host.is_failing(now)
+        # What is very late will hardly come. Of the others, the newest one has the longest wait before it.
+        lost_s = _LOST_FACTOR * max(_FLOOR_S, host.first_byte.at(_QUANTILE))
+        late.sort(key=lambda each: (not each.urgent, now - each.since < lost_s, -each.since))
+        for each in late:
+            race, twin = each.race, each.race.twin
+            if race.has_failed:
+                # The retry policy takes over.
+                if twin is not None:
+                    twin.cut()
+                continue
+            scope = _leader(race)
+            is_slow = count >= _MIN_RIVALS and host.answered_since <= scope.sent_at
+            if is_slow or is_failing or not self._may_send(race, each.urgent):
+                continue
+            if not scope.answered_at:
+                # The quantiles must not be those of the fast requests alone.
+                host.first_byte.add(now - scope.sent_at)
+            self._send(race, each.reason)
+
+    def _may_send(self, race: Race[Any], urgent: bool) -> bool:
+        if self._budget.tokens < 1.0 or not (urgent or self._budget.is_ample):
+            return False
+        if len(self._running) >= _MAX_TWINS or race.twins >= _MAX_TWINS_PER_RACE:
+            return False
+        used = sum(self._running.copy().values())
+        return not used or used + race.cost <= self._max_bytes
+
+    def _send(self, race: Race[Any], reason: str) -> None:
+        """Start a twin, in the place of an earlier one."""
+        twin, before = Twin(race.call, self), race.twin
+        race.twin = twin
+        if before is not None:
+            before.cut()
+        if race.is_over or race.has_failed:
+            twin.end()
+            return
+        race.twins += 1
+        self._budget.tokens -= 1.0
+        self._running[id(twin)] = race.cost
+        try:
+            self._parts[0].pool.submit(self._run_twin, race, twin, reason)
+        except (RuntimeError, MemoryError):
+            self._running.pop(id(twin), None)
+            twin.end()
+            return
+        self.twins += 1
+        _log.debug("%s: a request is late (%s): asking again", origin_key(race.url), reason)
+
+    # --- twins -------------------------------------------------------------------------------------------
+
+    def _run_twin(self, race: Race[Any], twin: Twin, reason: str) -> None:
+        """Ask again: the work of a thread of the pool."""
+        try:
+            if not race.is_over and not self._is_closed:
+                result = race.context.run(race.ask_again, twin, reason)
+                if race.claim(twin, result):
+                    with self._count_lock:
+                        self.wins += 1
+                del result
+        except BaseException as error:  # noqa: BLE001 - the first request goes on
+            _log.debug("a second request failed: %s", type(error).__name__)
+        finally:
+            self._running.pop(id(twin), None)
+            twin.end()
+
+
+class _Limits:
+    """From when on a request to one host is late.
+
+    Args:
+        host: The host.
+        has_idle_workers: Whether the last requests of a call may be judged more strictly.
+
+    Attributes:
+        is_near: Whether a request may be late soon.
+    """
+
+    def __init__(self, host: HostLatency, has_idle_workers: bool) -> None:
+        self._first_byte_s = host.first_byte.at(_QUANTILE)
+        self._pace = host.pace(_QUANTILE)
+        self._fast_pace = host.pace(_FAST_QUANTILE)
+        self._answered_since = host.answered_since
+        self._has_idle_workers = has_idle_workers
+        self._limit_s = max(_FLOOR_S, _MULTIPLE * self._first_byte_s)
+        self.is_near = False
+
+    def judge(self, race: Race[Any], now: float) -> _Late | None:
+        """Return why a request, or its twin, is late. None: it is not."""
+        scope = _leader(race)
+        sent_at, answered_at, body = scope.sent_at, scope.answered_at, scope.body
+        if not sent_at:
+            return None
+        now -= scope.excused_s
+        reason, waited_s, limit_s = "", now - sent_at, self._limit_s
+        if not answered_at:
+            if waited_s > limit_s:
+                reason = "no answer"
+        elif body is None or body.is_waiting:
+            scope.progress = -1, now
+            return None
+        else:
+            reason, waited_s, limit_s = self._judge_body(scope, body, now)
+        if reason:
+            return _Late(race, reason, now - waited_s, urgent=True)
+        if race.call.is_last and self._has_idle_workers and race.twin is None:
+            size = scope.size or race.cost
+            usual_s = self._first_byte_s + (self._pace * size if math.isfinite(self._pace) else 0.0)
+            waited_s, limit_s = now - sent_at, max(_LAST_FLOOR_S, usual_s)
+            if waited_s > limit_s:
+                return _Late(race, "the last ones", sent_at, urgent=False)
+        self.is_near = self.is_near or waited_s + _MAX_PERIOD_S > limit_s
+        return None
+
+    def _judge_body(self, scope: RequestScope, body: Any, now: float) -> tuple[str, float, float]:
+        """Return why a body is late or "", how long it has been waited for, and from when on it is."""
+        received = body.received
+        before, since = scope.progress
+        # Where the bytes are not counted, those of a small body come at once.
+        is_unknown = received < 0 and not 0 < scope.size < MIN_BODY_BYTES
+        if received != before or is_unknown:
+            scope.progress = received, now
+            since = now
+        if now - since > self._limit_s:
+            return "no further bytes", now - since, self._limit_s
+        size = scope.size
+        took_s = now - scope.answered_at
+        if (
+            size
+            and received >= MIN_BODY_BYTES
+            and took_s > max(_FLOOR_S, received * self._fast_pace * _SLOW_FACTOR)
+            and self._answered_since > scope.sent_at
+        ):
+            return "a slow connection", took_s, _FLOOR_S
+        usual_s = self._pace * size
+        if size and math.isfinite(usual_s):
+            limit_s = max(_FLOOR_S, _MULTIPLE * usual_s)
+            return ("slow" if took_s > limit_s else ""), took_s, limit_s
+        return "", now - since, self._limit_s
+
+
+def _leader(race: Race[Any]) -> RequestScope:
+    """Return the request of a race that was sent last and goes on."""
+    twin = race.twin
+    return race if twin is None or twin.has_ended else twin
+
+
+def _excuse(race: Race[Any], seconds: float) -> None:
+    """Do not count a time in which this process did not run."""
+    for scope in (race, race.twin):
+        if scope is not None and scope.sent_at:
+            scope.excused_s += seconds

@@ -1,0 +1,149 @@
+"""What the recent requests to each host took. Pure: it gets samples, and reads no clock.
+
+Only the watcher of `hedging` uses these objects, so they need no lock.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .._base.cancellation import Failure, Sample
+
+__all__ = ["MIN_BODY_BYTES", "MIN_SAMPLES", "HostLatency", "LatencyTable", "Quantiles"]
+
+#: Fewer samples tell nothing.
+MIN_SAMPLES = 8
+#: After so many samples each of them counts half, so that a change of the network shows soon.
+_HALVING = 256
+#: The buckets of a histogram: four for each doubling, from 50 microseconds to 14 minutes.
+_LEAST = 50e-6
+_PER_DOUBLING = 4
+_BUCKETS = 96
+#: A shorter body tells nothing about the speed of its connection.
+MIN_BODY_BYTES = 32 * 1024
+#: Speeds are kept as seconds for this many bytes, which fit into the buckets.
+_PACE_BYTES = 1024 * 1024
+#: A host fails as a whole if more than this share of its requests fails.
+_FAILING_SHARE = 0.2
+_MIN_FAILURES = 3.0
+#: A host that was not asked for so long is forgotten: its network may be another one.
+_MAX_AGE_S = 600.0
+_MAX_HOSTS = 64
+
+
+class Quantiles:
+    """A histogram of times that forgets. Its memory does not depend on the number of samples.
+
+    Attributes:
+        weight: The samples, older ones counted in part.
+    """
+
+    __slots__ = ("_buckets", "weight")
+
+    def __init__(self) -> None:
+        self._buckets = [0.0] * _BUCKETS
+        self.weight = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Take note of a time."""
+        place = int(math.log2(max(seconds, _LEAST) / _LEAST) * _PER_DOUBLING)
+        self._buckets[min(place, _BUCKETS - 1)] += 1.0
+        self.weight += 1.0
+        if self.weight >= _HALVING:
+            self._buckets = [count / 2 for count in self._buckets]
+            self.weight /= 2
+
+    def at(self, share: float) -> float:
+        """Return the time that a share of the samples did not exceed, infinity without enough of them.
+
+        Args:
+            share: From 0 to 1.
+        """
+        if self.weight < MIN_SAMPLES:
+            return math.inf
+        rest = share * self.weight
+        for place, count in enumerate(self._buckets):
+            if count >= rest and count:
+                return float(_LEAST * 2.0 ** ((place + rest / count) / _PER_DOUBLING))
+            rest -= count
+        return float(_LEAST * 2.0 ** (_BUCKETS / _PER_DOUBLING))
+
+
+class HostLatency:
+    """What is known about one host.
+
+    Attributes:
+        first_byte: Seconds from a request to the head of its answer.
+        blocked_until: Until when the host asked for no request.
+        answered_since: When the newest request was begun that was answered.
+        touched_at: When it last got a sample.
+    """
+
+    __slots__ = (
+        "_failures",
+        "_pace",
+        "_requests",
+        "answered_since",
+        "blocked_until",
+        "first_byte",
+        "touched_at",
+    )
+
+    def __init__(self) -> None:
+        self.first_byte = Quantiles()
+        self._pace = Quantiles()
+        self._requests = 0.0
+        self._failures = 0.0
+        self.answered_since = self.blocked_until = 0.0
+        self.touched_at = 0.0
+
+    def count(self, now: float) -> None:
+        """Count a request that has ended at `now`."""
+        self.touched_at = now
+        self._requests += 1.0
+        if self._requests >= _HALVING:
+            self._requests /= 2
+            self._failures /= 2
+
+    def add(self, sample: Sample) -> None:
+        """Take note of how long a request took."""
+        _, sent_at, answered_at, ended_at, nbytes, is_cold, _ = sample
+        self.answered_since = max(self.answered_since, sent_at)
+        # The first request of a connection is slower than the others. But a server may keep none open.
+        if not is_cold or self.first_byte.weight < MIN_SAMPLES:
+            self.first_byte.add(answered_at - sent_at)
+        if nbytes >= MIN_BODY_BYTES:
+            self._pace.add((ended_at - answered_at) * _PACE_BYTES / nbytes)
+
+    def add_failure(self, failure: Failure, now: float) -> None:
+        """Take note of a request that failed."""
+        self._failures += 1.0
+        self.blocked_until = max(self.blocked_until, now + failure.blocked_s)
+
+    def pace(self, share: float) -> float:
+        """Return the seconds per byte that a share of the bodies did not exceed."""
+        return self._pace.at(share) / _PACE_BYTES
+
+    def is_failing(self, now: float) -> bool:
+        """Return whether the host fails as a whole, or asked for no request."""
+        if now < self.blocked_until:
+            return True
+        return self._failures >= max(_MIN_FAILURES, _FAILING_SHARE * self._requests)
+
+
+class LatencyTable:
+    """The hosts of one client, of which it forgets those that were not asked for long."""
+
+    def __init__(self) -> None:
+        self.hosts: dict[str, HostLatency] = {}
+
+    def note(self, origin: str, now: float) -> HostLatency:
+        """Count a request that has ended at `now`, and return its host."""
+        host = self.hosts.get(origin)
+        if host is None or now - host.touched_at > _MAX_AGE_S:
+            self.hosts[origin] = host = HostLatency()
+            if len(self.hosts) > _MAX_HOSTS:
+                others = [each for each in self.hosts if each != origin]
+                del self.hosts[min(others, key=lambda each: self.hosts[each].touched_at)]
+        host.count(now)
+        return host

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import logging
 from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple, NoReturn, Tuple, TypeVar, Union
+from typing import Any, Callable, NamedTuple, NoReturn, TypeVar, Union
 
 from .. import codec
 from .._base.bandwidth import Bandwidth, Share
@@ -81,7 +81,7 @@ class Fetched(NamedTuple):
 
 #: A stored object as it came, the headers of the answer, and its Content-Encoding, or "" if that is missing
 #: or "identity". A plain tuple: each block makes one.
-_Stored = Tuple[Union[bytes, memoryview], Mapping[str, str], str]
+_Stored = tuple[Union[bytes, memoryview], Mapping[str, str], str]
 
 
 class Storage:

@@ -302,6 +302,12 @@ class Pool(_DetachingPool):
             release(False)
             raise
 
+    def count_idle(self) -> int:
+        """Return how many open connections are not in use."""
+        free: Any = self.pool
+        kept = [] if free is None else list(free.queue)
+        return sum(getattr(each, "sock", None) is not None for each in kept)
+
     def drop_idle(self) -> None:
         """Close the connections that are not in use. The pool can still be used, and connects anew."""
         free: Any = self.pool

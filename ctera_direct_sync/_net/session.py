@@ -25,10 +25,12 @@ from urllib3 import exceptions as u3
 from .._base.bandwidth import Share
 from .._base.buffers import PooledBuffer
 from .._base.cancellation import CancelScope
+from .._base.sync import get_ident, perf_counter
 from ..settings import Endpoint
 from .current import CurrentRequest, current_request
 from .errors import TransportError, proxy_refusal, to_transport_error
 from .interception import Interception, take_snapshot
+from .meter import Ended, Meter, Tally
 from .paced import PacedBody
 from .requests_response import RequestsResponse
 from .response import WireResponse
@@ -79,6 +81,7 @@ class HTTPSession:
         tls: The TLS settings of the endpoint.
         session: The user's session. None makes one that ignores netrc.
         pool_maxsize: The connections to one origin that a session of its own keeps.
+        meter: What counts the requests.
     """
 
     _min_speed: float | None = None
@@ -90,8 +93,10 @@ class HTTPSession:
         *,
         session: requests.Session | None = None,
         pool_maxsize: int = 1,
+        meter: Meter | None = None,
     ) -> None:
         self._own = session is None
+        self._meter = meter or Meter("storage")
         self._session = make_session(tls, pool_maxsize) if session is None else session
         self._planner = RoutePlanner(self._session, tls, own=self._own)
         connect_s, read_s = endpoint.timeout
@@ -121,8 +126,17 @@ class HTTPSession:
             Cancelled: The scope was cancelled.
         """
         scope.check()
+        began = perf_counter()
+        tally: Tally | None = None
         try:
-            response = Response(self._send(url, scope, headers), scope)
+            match = PLAIN_URL.fullmatch(url)
+            origin, target = match.groups() if match is not None else split_url(url)
+            meter = self._meter
+            tally = meter.tallies.get((get_ident(), origin)) or meter.tally(origin)
+            tally.requests += 1
+            tally.active += 1
+            response = Response(self._send(url, origin, target, scope, headers), scope)
+            response.measure(tally, began)
             if share is not None or self._min_speed is not None:
                 response.pace(share, self._min_speed)
             if response.status != 407:
@@ -130,9 +144,21 @@ class HTTPSession:
             # Only proxies answer this (RFC 9110, section 15.5.8).
             with response:
                 error = proxy_refusal(407)
+            tally = None  # The response has counted it.
         except Exception as caught:  # noqa: BLE001 - whatever a session raises becomes one class
             error = to_transport_error(caught)
+        except BaseException:
+            if tally is not None:
+                tally.active -= 1
+            raise
         scope.detach()
+        if tally is not None:
+            tally.active -= 1
+            # What a cancel has cut off is not an error.
+            if not scope.cancelled:
+                tally.errors += 1
+                if tally.meter.listener is not None:
+                    tally.meter.listener(_ended(tally, began, 0, error.kind, 0))
         scope.check()
         raise self._with_proxy(error, url)
 
@@ -149,11 +175,19 @@ class HTTPSession:
                 route.pool.close()
         self._session.close()
 
+    def count_idle(self) -> int:
+        """Return how many connections are kept for the next requests."""
+        pools = [route.pool for route in self._routes.copy().values()]
+        return sum(pool.count_idle() for pool in pools if pool is not None)
+
     def _send(
-        self, url: str, scope: CancelScope, extra: Mapping[str, str] | None
+        self,
+        url: str,
+        origin: str,
+        target: str,
+        scope: CancelScope,
+        extra: Mapping[str, str] | None,
     ) -> WireResponse | RequestsResponse:
-        match = PLAIN_URL.fullmatch(url)
-        origin, target = match.groups() if match is not None else split_url(url)
         routes = self._current_routes()
         route = self._find_route(routes, origin)
         if route.pool is not None:
@@ -245,6 +279,9 @@ class SessionPool:
         tls: The TLS settings of the endpoint, shared by all sessions.
         factory: Called without arguments for each thread's `requests.Session`. None makes the library's
             own.
+
+    Attributes:
+        meter: What counts the requests of all sessions.
     """
 
     def __init__(
@@ -256,6 +293,9 @@ class SessionPool:
         self._endpoint = endpoint
         self._tls = tls
         self._factory = factory
+        self.meter = Meter("storage")
+        # By thread: each one changes its own.
+        self._delivered: dict[int, int] = {}
         self._local = threading.local()
         self._sessions: deque[HTTPSession] = deque()
 
@@ -289,9 +329,23 @@ class SessionPool:
         session = self._factory() if self._factory is not None else None
         if session is not None and not callable(getattr(session, "get", None)):
             raise TypeError("the session factory must return a requests.Session")
-        made = HTTPSession(self._endpoint, self._tls, session=session)
+        made = HTTPSession(self._endpoint, self._tls, session=session, meter=self.meter)
         self._sessions.append(made)
         return made
+
+    def count_delivered(self, nbytes: int) -> None:
+        """Count bytes of plaintext that the calling thread has made of what was fetched."""
+        ident = get_ident()
+        self._delivered[ident] = self._delivered.get(ident, 0) + nbytes
+
+    @property
+    def delivered(self) -> int:
+        """Bytes of plaintext that were made of what all sessions have fetched."""
+        return sum(self._delivered.copy().values())
+
+    def count_idle(self) -> int:
+        """Return how many connections are kept for the next requests."""
+        return sum(session.count_idle() for session in self._sessions.copy())
 
 
 class Response:
@@ -303,9 +357,25 @@ class Response:
         length: Declared bytes of the body, None if they are not declared.
     """
 
-    __slots__ = ("_response", "_scope", "headers", "length", "status")
+    __slots__ = (
+        "_answered",
+        "_began",
+        "_is_paced",
+        "_read_at",
+        "_received",
+        "_response",
+        "_scope",
+        "_tally",
+        "headers",
+        "length",
+        "status",
+    )
+
+    #: What counts the request. None: it is not counted.
+    _tally: Tally | None
 
     def __init__(self, response: WireResponse | RequestsResponse, scope: CancelScope) -> None:
+        self._tally = None
         self._response: WireResponse | RequestsResponse | PacedBody = response
         self._scope = scope
         self.status: int = response.status
@@ -324,9 +394,40 @@ class Response:
         # The connection leaves the scope before another request can have it.
         self._response.close()
         self._scope.detach()
+        if self._tally is not None:
+            self._count(self._tally, kind)
+
+    def measure(self, tally: Tally, began: float) -> None:
+        """Have the request counted.
+
+        Args:
+            tally: What counts it.
+            began: When it began, by `perf_counter`.
+        """
+        self._tally = tally
+        self._began = began
+        self._answered = self._read_at = perf_counter()
+        self._received = 0
+        self._is_paced = False
+
+    def _count(self, tally: Tally, raised: type[BaseException] | None) -> None:
+        """Count the request, which has ended."""
+        self._tally = None
+        is_broken = raised is not None and issubclass(raised, TransportError)
+        tally.active -= 1
+        tally.received += self._received
+        if is_broken or self.status >= 400:
+            tally.errors += 1
+        else:
+            body_s = -1.0 if self._is_paced else self._read_at - self._answered
+            tally.samples.append((self._answered - self._began, body_s, self._received))
+        if tally.meter.listener is not None:
+            kind = "body" if is_broken else ""
+            tally.meter.listener(_ended(tally, self._began, self.status, kind, self._received))
 
     def pace(self, share: Share | None, min_speed: float | None) -> None:
         """Have the body read in small steps. The arguments are those of `PacedBody`."""
+        self._is_paced = share is not None
         self._response = PacedBody(self._response, share, min_speed, self._scope)
 
     def read(self, limit: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
@@ -386,9 +487,18 @@ class Response:
         else:
             if len(data) < size:
                 self._scope.check()  # A read that was cut off looks like the end of the body.
+            if self._tally is not None:
+                self._read_at = perf_counter()
+                self._received += len(data)
             return data
         self._scope.check()
         raise error
+
+
+def _ended(tally: Tally, began: float, status: int, kind: str, received: int) -> Ended:
+    """Return what is told of a request that has ended right now."""
+    seconds = perf_counter() - began
+    return Ended(tally.meter.endpoint, tally.origin, "GET", status, kind, seconds, received)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

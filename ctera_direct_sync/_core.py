@@ -671,7 +671,10 @@ class ClientCore:
         )
 
     def listen(self, listener: Callable[[Ended], object] | None) -> None:
-        """Call a function with each request that has ended, on its thread. None: no function."""
+        """Call a function with each request that has ended, on its thread. None: no function.
+
+        The function raises nothing: the request is not over yet.
+        """
         self._listener = listener
         self._portal_meter.listener = self._sessions.meter.listener = listener
         self._lookup.listen(listener)

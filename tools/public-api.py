@@ -30,7 +30,7 @@ MODULES = [
         f"{PACKAGE}.{name}"
         for name in (
             *("client", "types", "exceptions", "settings", "codec"),
-            *("emulator", "emulator.faults", "filesystem", "wsgi", "pytest_plugin"),
+            *("emulator", "emulator.faults", "filesystem", "otel", "wsgi", "pytest_plugin"),
         )
     ),
 ]

@@ -31,7 +31,7 @@ from . import batch, changes, emulator, info, listing, login, mirror, startup, v
 from .arguments import Parser, add_file_id, add_portal
 from .download import add_cat_arguments, add_download_arguments, cat, download
 from .errors import UsageError, explain, explain_item, shortage
-from .logs import log_to_stderr
+from .logs import CommandLog
 from .output import (
     OutputClosed,
     TargetError,
@@ -76,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             complete(make_parser())
     else:
         startup.open_descriptors()
-    options = argparse.Namespace(name=None)
+    options = argparse.Namespace(name=None, log=CommandLog())
     try:
-        with Interrupts(own_process=argv is None) as interrupts:
+        with Interrupts(own_process=argv is None, on_toggle=options.log.toggle) as interrupts:
             make_parser().parse_args(argv, options)
             run: Callable[[argparse.Namespace, Interrupts], int] = options.run
             return run(options, interrupts)
@@ -189,7 +189,7 @@ def _add(commands: Any, name: str, text: str, **defaults: Any) -> Any:
 
 def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
     """Run a command that needs a client. Each error becomes one line and an exit code."""
-    with log_to_stderr(options.debug):
+    with options.log.logging_to_stderr(options.debug):
         _log.debug(
             "ctera-direct %s, Python %s, %s codec",
             __version__,

@@ -196,7 +196,7 @@ def test_names_and_mirrors(recording: Recording, tmp_path: Path) -> None:
 
 
 def test_the_callers_code_is_outside(client: DirectIO, recording: Recording, file_id: int) -> None:
-    """What a loop does between two blocks is no part of the stream's span."""
+    """What a loop does between two blocks stays out of the stream's span."""
     for _ in client.stream(file_id):
         with recording.tracer.start_as_current_span("mine") as mine:
             pass

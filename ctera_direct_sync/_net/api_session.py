@@ -140,10 +140,17 @@ class APISession:
             # An answer with timeouts of its own may be one that the portal holds back.
             _count(tally, answer, kind, has_time=timeouts is None)
             if self.meter.listener is not None and (answer is not None or kind):
-                status, received = (answer.status, len(answer.body)) if answer else (0, 0)
-                seconds = perf_counter() - began
                 self.meter.listener(
-                    Ended("portal", tally.origin, method, status, kind, seconds, received)
+                    Ended(
+                        "portal",
+                        tally.origin,
+                        method,
+                        answer.status if answer else 0,
+                        kind,
+                        answer.first_byte_s if answer else 0.0,
+                        perf_counter() - began,
+                        len(answer.body) if answer else 0,
+                    )
                 )
 
     def _request(

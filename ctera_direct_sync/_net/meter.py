@@ -41,8 +41,10 @@ class Ended(NamedTuple):
     """The status of the answer. 0: there was none."""
     error: str
     """Why there is no whole answer, as `TransportError.kind` says. "": there is one."""
+    first_byte_s: float
+    """Seconds until the headers of the answer came. 0: there was no answer."""
     seconds: float
-    """The duration until the body was read, in seconds."""
+    """Seconds until the body was read."""
     received: int
     """Bytes of the body that came."""
 

@@ -158,7 +158,7 @@ class HTTPSession:
             if not scope.cancelled:
                 tally.errors += 1
                 if tally.meter.listener is not None:
-                    tally.meter.listener(_ended(tally, began, 0, error.kind, 0))
+                    tally.meter.listener(_ended(tally, began, 0, error.kind, 0, 0.0))
         scope.check()
         raise self._with_proxy(error, url)
 
@@ -423,7 +423,10 @@ class Response:
             tally.samples.append((self._answered - self._began, body_s, self._received))
         if tally.meter.listener is not None:
             kind = "body" if is_broken else ""
-            tally.meter.listener(_ended(tally, self._began, self.status, kind, self._received))
+            first_byte_s = self._answered - self._began
+            tally.meter.listener(
+                _ended(tally, self._began, self.status, kind, self._received, first_byte_s)
+            )
 
     def pace(self, share: Share | None, min_speed: float | None) -> None:
         """Have the body read in small steps. The arguments are those of `PacedBody`."""
@@ -495,10 +498,13 @@ class Response:
         raise error
 
 
-def _ended(tally: Tally, began: float, status: int, kind: str, received: int) -> Ended:
+def _ended(
+    tally: Tally, began: float, status: int, kind: str, received: int, first_byte_s: float
+) -> Ended:
     """Return what is told of a request that has ended right now."""
     seconds = perf_counter() - began
-    return Ended(tally.meter.endpoint, tally.origin, "GET", status, kind, seconds, received)
+    meter = tally.meter
+    return Ended(meter.endpoint, tally.origin, "GET", status, kind, first_byte_s, seconds, received)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -27,7 +27,7 @@ from ..client import DirectIO
 from ..namespace import Namespace
 from ..settings import Settings
 from ..version import __version__
-from . import batch, changes, emulator, info, listing, login, mirror, startup, verify
+from . import batch, bench, changes, emulator, info, listing, login, mirror, startup, verify
 from .arguments import Parser, add_file_id, add_portal
 from .download import add_cat_arguments, add_download_arguments, cat, download
 from .errors import UsageError, explain, explain_item, shortage
@@ -134,6 +134,11 @@ def make_parser() -> argparse.ArgumentParser:
     add_file_id(command)
     add_portal(command)
     info.add_arguments(command)
+
+    text = "measure the way from the portal and the storage, and say what limits it"
+    command = _add(commands, "bench", text, command=_bench)
+    bench.add_arguments(command)
+    add_portal(command)
 
     names = {"connect": listing.make_namespace}
     text = "list a folder of the portal"
@@ -311,6 +316,10 @@ def _verify(_: verify.NoClient, options: argparse.Namespace) -> int:
 
 def _info(client: DirectIO, options: argparse.Namespace) -> None:
     info.run(client, options, write_output)
+
+
+def _bench(client: DirectIO, options: argparse.Namespace) -> None:
+    bench.run(client, options, write_output)
 
 
 def _emulator(options: argparse.Namespace, _: Interrupts) -> int:

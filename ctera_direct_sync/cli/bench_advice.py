@@ -18,14 +18,14 @@ _MIN_CONCURRENCY = 2.0
 _LATENCY_SHARE = 0.5
 #: Part of all processors that is busy, from which on they decide.
 _BUSY_SHARE = 0.8
-#: A host is slow if it takes so many times as long as the others, by so many requests.
+#: A host is slow from this multiple of the time of the others on, by this number of requests.
 _SLOW_HOST = 3.0
 _MIN_HOST_REQUESTS = 5
-#: The slowest requests matter if they take so many times as long as most, and so much longer.
+#: The slowest requests matter from this multiple of the median on, and from this difference on.
 _TAIL_FACTOR = 5.0
 _MIN_TAIL_S = 0.1
 _MIN_TAIL_REQUESTS = 20
-#: A block list is slow if it takes so long, and so many times as long as the storage needs to answer.
+#: A block list is slow from these seconds on, and from this multiple of the storage's first byte on.
 _SLOW_LISTING_S = 0.3
 _SLOW_LISTING_FACTOR = 4.0
 _MB = 1e6

@@ -32,6 +32,7 @@ PAGES = [
     "howto/cron.md",
     "howto/testing.md",
     "howto/migration.md",
+    "howto/watch.md",
     "reference/cli.md",
     "reference/exceptions.md",
     "reference/settings.md",
@@ -111,6 +112,9 @@ LEFT = {
     "cron-json": ["nightly/archive.zip", "nightly.log"],
     "cron-monitor": ["nightly.ok"],
     "cli-streams": ["collected.bin"],
+    "watch-stats": ["report.pdf"],
+    "watch-otel": ["report.pdf"],
+    "watch-bench": ["bench.json"],
     "migrated": ["copy.bin"],
     "migrated-short": ["copy.bin"],
 }

@@ -662,7 +662,8 @@ class ClientCore:
             delivered=sessions.delivered,
             retries={name: int(amount) for name, amount in causes.items()},
             renewals=int(renewals),
-            hedges=0,
+            # A client may be built without hedging.
+            hedges=getattr(getattr(self, "hedging", None), "twins", 0),
             waits=Waits(
                 self._bandwidth.counters.totals().get(WAITED, 0.0),
                 backoff,

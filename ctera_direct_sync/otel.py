@@ -18,6 +18,7 @@ Metrics, by the semantic conventions for HTTP where they fit:
     ctera.block.duration            s, of each block with its retries
     ctera.block.size                By of plaintext, of each block
     ctera.block.retries             by the class of the error
+    ctera.block.hedges              second requests for what was late
 
 No span and no metric holds a key, a token, or any part of a URL but scheme, host and port.
 """
@@ -149,11 +150,19 @@ class _Instruments:
             description="Plaintext of the blocks that were delivered.",
             explicit_bucket_boundaries_advisory=_BYTES,
         )
-        self.retries = meter.create_counter(
-            "ctera.block.retries",
-            unit="{retry}",
-            description="Further attempts after an attempt that failed.",
-        )
+        #: By the name of the event.
+        self.counters = {
+            "retried": meter.create_counter(
+                "ctera.block.retries",
+                unit="{retry}",
+                description="Further attempts after an attempt that failed.",
+            ),
+            "hedged": meter.create_counter(
+                "ctera.block.hedges",
+                unit="{request}",
+                description="Second requests for what was late.",
+            ),
+        }
         meter.create_observable_up_down_counter(
             "http.client.open_connections",
             [self._observe_connections],
@@ -325,8 +334,10 @@ class _Recorder:
 
     def on_event(self, event: BlockEvent) -> None:
         """Add what happens to a block to its span."""
-        if event.name == "retried":
-            self._instruments.retries.add(1, {"error.type": event.detail})
+        counter = self._instruments.counters.get(event.name)
+        if counter is not None:
+            cause = {"error.type": event.detail} if event.name == "retried" else {}
+            counter.add(1, cause)
         block = _block.get()
         if block is None or event.name in ("queued", "started", "failed"):
             return

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Callable, SupportsIndex, cast
 import requests
 
 from . import codec
-from ._base.bandwidth import Bandwidth
+from ._base.bandwidth import WAITED, Bandwidth
 from ._base.buffers import tune_allocator
 from ._base.cancellation import Cancelled, CancelScope
+from ._base.counters import Counters
 from ._base.credentials import (
     check_baseurl,
     find_baseurl,
@@ -30,11 +31,13 @@ from ._base.credentials import (
     warn_unprotected,
 )
 from ._base.observer import Observer
-from ._base.retry import RetryPolicy
+from ._base.retry import BACKOFF, RENEWAL, RetryPolicy
+from ._base.sync import perf_counter
 from ._engine.engine import Engine
 from ._lookup import FolderLookup, Lookup, as_path, id_of, label_of
 from ._net.hedging import Hedging
 from ._net.log_filter import install_log_filter
+from ._net.meter import Ended, Meter, snapshot
 from ._net.session import HTTPSession, SessionPool
 from ._net.tls import TLS
 from ._protocol.block_list import RenewableBlockList
@@ -62,7 +65,14 @@ from .exceptions import (
     NamespaceTimeout,
     NotFoundError,
 )
-from .namespace import Namespace, changes_within, stat_within, user_of, walk_within
+from .namespace import (
+    Namespace,
+    changes_within,
+    counts_of,
+    stat_within,
+    user_of,
+    walk_within,
+)
 from .settings import Settings
 from .types import (
     BatchResult,
@@ -75,7 +85,9 @@ from .types import (
     FileRef,
     Metadata,
     Mirrored,
+    Stats,
     Token,
+    Waits,
 )
 
 if TYPE_CHECKING:
@@ -186,6 +198,8 @@ class ClientCore:
         self._hedging_finalizer = weakref.finalize(self, self.hedging.close, wait=False)
         self._hedging_finalizer.atexit = False
         policy = RetryPolicy.from_settings(settings)
+        self._counters: Counters = policy.counters
+        self._listener: Callable[[Ended], object] | None = None
         # Block lists and open files keep these two, so a forked child keeps them, too.
         self.portal = Portal(self.baseurl, self.token, self.secret, policy, self.hedging)
         # Streams, futures and files hold the storage. They work on if the program drops the client.
@@ -205,11 +219,19 @@ class ClientCore:
         self._scopes: set[CancelScope] = set()
         self._bandwidth.start_over()
         self.hedging.start_over()
-        self.portal.connect(
-            HTTPSession(self.settings.api, self.api_tls, pool_maxsize=_PORTAL_CONNECTIONS)
+        self._counters.clear()
+        self._counted_since = perf_counter()
+        self._portal_meter = Meter("portal")
+        self._portal_http = HTTPSession(
+            self.settings.api,
+            self.api_tls,
+            pool_maxsize=_PORTAL_CONNECTIONS,
+            meter=self._portal_meter,
         )
+        self.portal.connect(self._portal_http)
         self._sessions = SessionPool(self.settings.storage, self.storage_tls, self.session)
         self.storage.connect(self._sessions)
+        self._portal_meter.listener = self._sessions.meter.listener = self._listener
 
     # --- listing -------------------------------------------------------------------------------------
 
@@ -660,6 +682,48 @@ class ClientCore:
         for start, stop in spans:
             _check_covered(metadata, start, stop)
         return MultiRangeReader(self._source(metadata), spans)
+
+    # --- what was done -------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """Return what the client has done so far."""
+        meters, counters = [self._portal_meter], [self._counters]
+        hedges = self.hedging.twins
+        names = self._lookup.known_names
+        if names is not None:
+            meter, counts, twins = counts_of(names)
+            hedges += twins
+            meters.append(meter)
+            counters.append(counts)
+        causes: dict[str, float] = {}
+        for each in counters:
+            for name, amount in each.totals().items():
+                causes[name] = causes.get(name, 0) + amount
+        backoff, renewals = causes.pop(BACKOFF, 0.0), causes.pop(RENEWAL, 0)
+        sessions = self._sessions
+        return Stats(
+            seconds=perf_counter() - self._counted_since,
+            portal=snapshot(meters, self._portal_http.count_idle()),
+            storage=snapshot([sessions.meter], sessions.count_idle()),
+            delivered=sessions.delivered,
+            retries={name: int(amount) for name, amount in causes.items()},
+            renewals=int(renewals),
+            hedges=hedges,
+            waits=Waits(
+                self._bandwidth.counters.totals().get(WAITED, 0.0),
+                backoff,
+                self.engine.memory_waits,
+            ),
+        )
+
+    def listen(self, listener: Callable[[Ended], object] | None) -> None:
+        """Call a function with each request that has ended, on its thread. None: no function.
+
+        The function raises nothing: the request is not over yet.
+        """
+        self._listener = listener
+        self._portal_meter.listener = self._sessions.meter.listener = listener
+        self._lookup.listen(listener)
 
     # --- life ----------------------------------------------------------------------------------------
 

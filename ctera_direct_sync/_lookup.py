@@ -6,13 +6,14 @@ import contextlib
 import errno
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Callable
 
 from urllib3.util import parse_url
 
 from ._base.account import MissingAccountError
 from ._base.cancellation import CancelScope, SingleFlight
 from ._base.portal_address import PortalAddress
+from ._net.meter import Ended
 from ._protocol.names import check_path
 from .exceptions import (
     IsAFolderError,
@@ -21,7 +22,7 @@ from .exceptions import (
     NamespaceConnectionError,
     NamespaceError,
 )
-from .namespace import Namespace, find_within, stat_within
+from .namespace import Namespace, find_within, listen_to, stat_within
 from .settings import Settings
 from .types import Entry
 
@@ -102,6 +103,9 @@ class Lookup:
         settings: The client's settings, for the same.
         given: The Namespace that the client was given, or None.
 
+    Attributes:
+        listener: Called with each request of the Namespace that has ended, or None.
+
     Raises:
         TypeError: `given` is not a Namespace.
         ValueError: `given` is of another portal.
@@ -121,6 +125,7 @@ class Lookup:
         self._given = given
         # One at most, made at the first path.
         self._own: dict[str, Namespace] = {}
+        self.listener: Callable[[Ended], object] | None = None
 
     def find(self, path: str, scope: CancelScope) -> int:
         """Return the ID of the file at a path.
@@ -140,7 +145,20 @@ class Lookup:
         if own is None:
             # Two threads may come here at once: one Namespace is kept, the other was never used.
             own = self._own.setdefault("", self._make())
+            listen_to(own, self.listener)
         return own
+
+    @property
+    def known_names(self) -> Namespace | None:
+        """The Namespace to look paths up in. None: no path was looked up yet."""
+        return self._given or self._own.get("")
+
+    def listen(self, listener: Callable[[Ended], object] | None) -> None:
+        """Call a function with each request of the Namespace that has ended. None: no function."""
+        self.listener = listener
+        names = self.known_names
+        if names is not None:
+            listen_to(names, listener)
 
     def _make(self) -> Namespace:
         try:

@@ -23,7 +23,17 @@ from ._readers.progress import show_batch_progress, show_progress
 from ._readers.stream import Streamer
 from .namespace import Namespace
 from .settings import Settings
-from .types import BatchResult, Block, BlockEvent, ByteRange, Download, FileRef, Metadata, Mirrored
+from .types import (
+    BatchResult,
+    Block,
+    BlockEvent,
+    ByteRange,
+    Download,
+    FileRef,
+    Metadata,
+    Mirrored,
+    Stats,
+)
 
 __all__ = ["DirectIO"]
 
@@ -601,6 +611,22 @@ class DirectIO:
     def settings(self) -> Settings:
         """The client's own settings. `bandwidth` may be assigned at any time, the others are fixed."""
         return self._core.settings
+
+    def stats(self) -> Stats:
+        """Return what the client has done since it was made; in a forked child, since the fork.
+
+        Any thread may ask at any moment, also after the client was closed. Counting costs a download
+        next to nothing, and asking does not hold it up.
+
+        Returns:
+            Requests, bytes, retries, waits, and quantiles of the times of each host. It holds no secret.
+
+        Example:
+            >>> stats = client.stats()
+            >>> stats.storage.requests, stats.delivered, stats.storage.hosts[0].first_byte.p99
+            (320, 1342177280, 0.045)
+        """
+        return self._core.stats()
 
     def close(self) -> None:
         """End what is under way, and close the threads and connections.

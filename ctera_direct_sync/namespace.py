@@ -15,11 +15,13 @@ import requests
 
 from ._base.account import Password, choose_account
 from ._base.cancellation import Cancelled, CancelScope
+from ._base.counters import Counters
 from ._base.credentials import check_baseurl, find_baseurl, warn_unprotected
 from ._base.retry import RetryPolicy
 from ._base.worker_pool import WorkerPool
 from ._net.api_session import APISession
 from ._net.hedging import Hedging
+from ._net.meter import Ended, Meter
 from ._net.tls import TLS
 from ._protocol.calls import PortalCalls
 from ._protocol.changes import ChangePages, ChangeReader, Feed
@@ -126,6 +128,7 @@ class Namespace:
         self._hedging = Hedging(self._settings.hedging, _MAX_TWINS_BYTES)
         self._hedging_finalizer = weakref.finalize(self, self._hedging.close, wait=False)
         self._hedging_finalizer.atexit = False
+        self._listener: Callable[[Ended], object] | None = None
         self._connect(None)
         _namespaces.add(self)
 
@@ -138,6 +141,8 @@ class Namespace:
         self._hedging.start_over()
         self._scopes: set[CancelScope] = set()
         self._http = APISession(self._settings.api, self._tls, self._session)
+        self._http.meter.listener = self._listener
+        self._policy = policy
         self._sign_in = SignIn(self._http, root, self._credentials, policy, parent)
         calls = PortalCalls(self._http, root, self._sign_in, policy, self._hedging)
         self._names = Names(calls, self._context, urlsplit(self._baseurl).path)
@@ -738,6 +743,16 @@ def user_of(names: Namespace) -> str:
     """Return the name of the user who signs in, or "" if a token stands for the user."""
     credentials = names._credentials
     return credentials.username if isinstance(credentials, Password) else ""
+
+
+def counts_of(names: Namespace) -> tuple[Meter, Counters, int]:
+    """Return what counts the requests and the retries of a Namespace, and how many were sent twice."""
+    return names._http.meter, names._policy.counters, names._hedging.twins
+
+
+def listen_to(names: Namespace, listener: Callable[[Ended], object] | None) -> None:
+    """Call a function with each request of a Namespace that has ended. None: no function."""
+    names._listener = names._http.meter.listener = listener
 
 
 def stat_within(names: Namespace, path: str, scope: CancelScope) -> Entry:

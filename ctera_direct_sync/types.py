@@ -35,17 +35,22 @@ __all__ = [
     "CloudFolder",
     "Compression",
     "Download",
+    "EndpointStats",
     "Entry",
     "Event",
     "FileKey",
     "FileRef",
+    "HostStats",
     "KeyPair",
     "Metadata",
     "Mirrored",
     "Outcome",
+    "Quantiles",
     "SignedURL",
+    "Stats",
     "Token",
     "Version",
+    "Waits",
 ]
 
 Cipher = Literal["AES-CBC", "AES-GCM"]
@@ -432,6 +437,108 @@ class BlockEvent(NamedTuple):
     detail: str
     """More about it, without secrets: the reason of a retry or of a second request, or the checksum that
     was verified."""
+
+
+# --- what a client has done ---------------------------------------------------------------------------
+
+
+class Quantiles(NamedTuple):
+    """How some measured values are distributed. Each quantile is None as long as there is no value."""
+
+    p50: Optional[float]
+    """The median: half of the values do not exceed it."""
+    p90: Optional[float]
+    """90% of the values do not exceed it."""
+    p99: Optional[float]
+    """99% of the values do not exceed it."""
+
+
+class HostStats(NamedTuple):
+    """The requests of a client to one host."""
+
+    host: str
+    """The host, with its port if the URLs name it. All hosts after the 64th are `"other hosts"`."""
+    requests: int
+    """Number of requests that were begun."""
+    errors: int
+    """Number of requests that got no whole answer, or one with a status of 400 or above."""
+    received: int
+    """Number of bytes of the bodies that came, as they were sent."""
+    first_byte: Quantiles
+    """Seconds from a request to the headers of its answer, of the last 1,000 requests that got one.
+
+    A new connection counts in. Long polls of the change feed do not.
+    """
+    speed: Quantiles
+    """Bytes per second of one body, of the last 1,000 requests.
+
+    Bodies below 16 KiB, those that `Settings.bandwidth` slows down, and answers for names have none.
+    """
+
+
+class EndpointStats(NamedTuple):
+    """The requests of a client to the portal, or to the storage."""
+
+    requests: int
+    """Number of requests that were begun, retries included."""
+    errors: int
+    """Number of requests that got no whole answer, or one with a status of 400 or above."""
+    received: int
+    """Number of bytes of the bodies that came, as they were sent: of blocks, as they are stored."""
+    connections: int
+    """Number of connections that are open now: those of requests under way, and those that are kept.
+
+    Of connections by way of a proxy, and of sessions that are not plain, only the former are counted.
+    """
+    hosts: tuple[HostStats, ...]
+    """The hosts, the one with the most requests first."""
+
+
+class Waits(NamedTuple):
+    """What held up the downloads of a client."""
+
+    bandwidth: float
+    """Seconds that `Settings.bandwidth` held up reads, those of concurrent reads added up."""
+    backoff: float
+    """Seconds of the delays before retries, those of concurrent calls added up."""
+    memory: int
+    """How many times the next block had no memory, because earlier ones were not consumed yet."""
+
+
+class Stats(NamedTuple):
+    """What a client has done since it was made; in a forked child, since the fork."""
+
+    seconds: float
+    """Seconds that are counted."""
+    portal: EndpointStats
+    """The requests to the portal: block lists, and names if the client looks up paths."""
+    storage: EndpointStats
+    """The requests to the object storage."""
+    delivered: int
+    """Number of bytes of plaintext that were verified, decoded and handed to the call that wanted them."""
+    retries: Mapping[str, int]
+    """Number of retries by the class of the error that they were to cure, such as `"DownloadTimeout"`."""
+    renewals: int
+    """Number of times that a server refused an expired URL or session, and a new one was fetched."""
+    hedges: int
+    """Number of second requests for what was late, within `Settings.hedging`."""
+    waits: Waits
+    """What held the downloads up."""
+
+    def serialize(self) -> dict[str, Any]:
+        """Return a dictionary that JSON can hold. It has the names of the fields, and no secret.
+
+        Example:
+            >>> text = json.dumps(client.stats().serialize())
+        """
+        return {**_plain(self), "retries": dict(self.retries)}
+
+
+def _plain(value: Any) -> Any:
+    """Return named tuples as dictionaries, and tuples as lists."""
+    if hasattr(value, "_asdict"):
+        return {name: _plain(each) for name, each in value._asdict().items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _object_name(url: str) -> str:

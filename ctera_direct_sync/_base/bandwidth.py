@@ -17,9 +17,12 @@ from typing import Any, Callable
 
 from ..settings import Timetable, minute_of_day, parse_bandwidth
 from .cancellation import CancelScope
+from .counters import Counters
 from .sync import Lock, monotonic
 
-__all__ = ["Bandwidth", "Share", "TokenBucket"]
+__all__ = ["WAITED", "Bandwidth", "Share", "TokenBucket"]
+
+WAITED = "waited"
 
 #: How long the rate may go unused and still be used later. It is well below a second, so that each ten
 #: seconds stay within 5% of the rate.
@@ -118,6 +121,7 @@ class Bandwidth:
 
     Attributes:
         timetable: The rates, or None without a limit. The reader of a block asks for this alone.
+        counters: Counts the seconds that all readers have waited, under the name `WAITED`.
     """
 
     __slots__ = (
@@ -129,6 +133,7 @@ class Bandwidth:
         "_next_look",
         "_numbers",
         "_readers",
+        "counters",
         "timetable",
     )
 
@@ -141,6 +146,7 @@ class Bandwidth:
         self._clock = clock
         self._minute_of_day = minute_of_day
         self._numbers = itertools.count()
+        self.counters = Counters()
         self.timetable: Timetable | None = None
         self.set(value)
         self.start_over()
@@ -148,6 +154,7 @@ class Bandwidth:
     def start_over(self) -> None:
         """Forget all readers: in a forked child, those are the parent's, and so is the lock."""
         self._lock = Lock()
+        self.counters.clear()
         self._bucket = TokenBucket(None, self._clock())
         #: The timetable that the bucket's rate was taken from.
         self._looked_up: Timetable | None = None
@@ -289,7 +296,9 @@ class Share:
                 self.give_back(granted)
                 raise
             finally:
-                self.waited_s += monotonic() - began
+                waited_s = monotonic() - began
+                self.waited_s += waited_s
+                self._bandwidth.counters.add(WAITED, waited_s)
         return granted
 
     def _wait(self, delay: float, scope: CancelScope) -> None:

@@ -8,20 +8,34 @@ from __future__ import annotations
 
 import enum
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, TypeVar
 
 from ..exceptions import DirectIOError
 from ..settings import Settings
 from .cancellation import CancelScope
+from .counters import Counters
 from .sync import monotonic
 
-__all__ = ["TRANSIENT_STATUSES", "FailedAttempt", "Recovery", "RetryPolicy", "retry_call"]
+__all__ = [
+    "BACKOFF",
+    "RENEWAL",
+    "TRANSIENT_STATUSES",
+    "FailedAttempt",
+    "Recovery",
+    "RetryPolicy",
+    "retry_call",
+]
 
 T = TypeVar("T")
 
 #: HTTP statuses below 500 that are worth a retry. Every 5xx is, too.
 TRANSIENT_STATUSES = frozenset({408, 429})
+
+#: Names in `RetryPolicy.counters`: the seconds of all delays, and the renewals. Any other name is that of
+#: the class of an error that was cured by a retry, or was meant to be.
+BACKOFF = "backoff"
+RENEWAL = "renewal"
 
 #: Beyond this exponent the backoff is above any maximum, and a float would overflow at 1024.
 _MAX_EXPONENT = 60
@@ -85,6 +99,8 @@ class RetryPolicy:
             A server that also refuses what is new would otherwise be asked for ever.
 
         chance: Returns a random number from 0 to 1 for the jitter. Tests pass their own.
+
+        counters: Counts the retries of all calls, and the seconds that they waited.
     """
 
     retries: int
@@ -93,6 +109,7 @@ class RetryPolicy:
     retry_timeout: float
     max_renewals: int = 3
     chance: Callable[[], float] = random.random
+    counters: Counters = field(default_factory=Counters, compare=False, repr=False)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> RetryPolicy:
@@ -157,6 +174,7 @@ def retry_call(
                 if renew is None or renewals >= policy.max_renewals or not renew(failure):
                     raise failure.error.with_traceback(None)
                 renewals += 1
+                policy.counters.add(RENEWAL)
                 continue
             again = failure.recovery is Recovery.REFETCH
             if (
@@ -173,6 +191,8 @@ def retry_call(
                 delay = max(0.0, failure.retry_after)
             if monotonic() + delay > deadline + failure.waited_s:
                 raise failure.error.with_traceback(None)
+            policy.counters.add(type(failure.error).__name__)
+            policy.counters.add(BACKOFF, delay)
             if on_retry is not None:
                 on_retry(failure, number, delay)
         finally:

@@ -253,6 +253,11 @@ class Engine:
                 "this process was forked while a call began: make the call again in the child"
             )
 
+    @property
+    def memory_waits(self) -> int:
+        """How many times the next piece of a transfer had no memory."""
+        return self._scheduler.memory_waits
+
     def is_parents(self) -> bool:
         """Return True in a child whose fork Python was not told of: nothing here can be used."""
         return os.getpid() != self._process

@@ -95,6 +95,8 @@ class Scheduler:
         self.running = 0
         #: Transfers that have work left, or results that wait for memory.
         self.transfers: set[Transfer[Any]] = set()
+        #: How many times the next piece of a transfer had no memory, while none of its jobs was queued.
+        self.memory_waits = 0
         self._capped, self._idle, self._active = _Heap(), _Heap(), _Heap()
         #: In the order in which they close as more jobs run: `_open_heaps` takes the first ones.
         self._heaps = (self._capped, self._idle, self._active)
@@ -167,8 +169,12 @@ class Scheduler:
             transfer.fail(error)
         if transfer.check_complete():
             self._forget(transfer)
-        else:
+        elif transfer.queue:
+            transfer.lacks_memory = False
             self._offer(transfer)
+        elif transfer.has_more and not transfer.lacks_memory:
+            transfer.lacks_memory = True
+            self.memory_waits += 1
 
     def _forget(self, transfer: Transfer[Any]) -> None:
         """Keep nothing of a transfer that begins nothing more."""

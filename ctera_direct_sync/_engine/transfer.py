@@ -368,6 +368,8 @@ class Transfer(Generic[T]):
         self.queue: deque[Job[T]] = deque()
         #: Jobs that threads work on.
         self.running = 0
+        #: Whether memory alone keeps the next job from being queued.
+        self.lacks_memory = False
         #: The heap entry of the scheduler, while the transfer may run another job.
         self.entry: Any = None
         self.charged_bytes = 0

@@ -21,13 +21,14 @@ from requests.utils import prepend_scheme_if_needed, select_proxy
 
 from .._base.cancellation import CancelScope, Failure, RequestScope
 from .._base.retry import TRANSIENT_STATUSES
-from .._base.sync import Lock, monotonic
+from .._base.sync import Lock, monotonic, perf_counter
 from ..settings import Endpoint
 from ..types import HiddenBytes
 from .content_coding import removable_codings, remove_codings
 from .current import CurrentRequest, current_request
 from .errors import TransportError, proxy_refusal, to_transport_error
 from .interception import Interception, take_snapshot
+from .meter import Ended, Meter, Tally
 from .paced import SpeedWatch
 from .pool import use_own_pools, use_stock_pools
 from .proxies import check_proxy, environment_proxies
@@ -53,9 +54,10 @@ class APIAnswer:
         headers: The headers by lower-case name.
         set_cookies: The values of the Set-Cookie headers.
         body: The body, without content codings.
+        first_byte_s: Seconds from the request to the headers of the answer.
     """
 
-    __slots__ = ("body", "headers", "set_cookies", "status")
+    __slots__ = ("body", "first_byte_s", "headers", "set_cookies", "status")
 
     def __init__(
         self, status: int, headers: Mapping[str, str], set_cookies: list[str], body: bytes
@@ -64,6 +66,7 @@ class APIAnswer:
         self.headers = headers
         self.set_cookies = set_cookies
         self.body = body
+        self.first_byte_s = 0.0
 
 
 class APISession:
@@ -73,6 +76,9 @@ class APISession:
         endpoint: Timeouts.
         tls: How certificates are verified.
         factory: Makes the `requests.Session` of each thread. None: one session serves all threads.
+
+    Attributes:
+        meter: What counts the requests.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class APISession:
         tls: TLS,
         factory: Callable[[], requests.Session] | None = None,
     ) -> None:
+        self.meter = Meter("portal")
         self._timeouts = endpoint.timeout
         self._min_speed = endpoint.min_speed
         self._tls = tls
@@ -120,6 +127,45 @@ class APISession:
         scope.check()
         hidden = None if body is None else HiddenBytes(body)
         del body
+        tally = self.meter.tally(split_url(url)[0])
+        tally.requests += 1
+        tally.active += 1
+        began = perf_counter()
+        answer: APIAnswer | None = None
+        kind = ""
+        try:
+            answer = self._request(method, url, scope, headers, hidden, timeouts, longest)
+            return answer
+        except TransportError as error:
+            kind = error.kind
+            raise
+        finally:
+            # An answer with timeouts of its own may be one that the portal holds back.
+            _count(tally, answer, kind, has_time=timeouts is None)
+            if self.meter.listener is not None and (answer is not None or kind):
+                self.meter.listener(
+                    Ended(
+                        "portal",
+                        tally.origin,
+                        method,
+                        answer.status if answer else 0,
+                        kind,
+                        answer.first_byte_s if answer else 0.0,
+                        perf_counter() - began,
+                        len(answer.body) if answer else 0,
+                    )
+                )
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        scope: CancelScope,
+        headers: Mapping[str, str],
+        body: HiddenBytes | None,
+        timeouts: tuple[float, float] | None,
+        longest: int,
+    ) -> APIAnswer:
         transport: _Transport | None = None
         proxy = ""
         token = None
@@ -135,7 +181,7 @@ class APISession:
             request = scope if isinstance(scope, RequestScope) else None
             if request is not None:
                 request.url, request.sent_at = url, monotonic()
-            answer = transport.exchange(method, url, headers, hidden, limits, watch, longest)
+            answer = transport.exchange(method, url, headers, body, limits, watch, longest)
             if request is not None:
                 _note_answer(request, answer)
             if answer.status != 407:
@@ -279,9 +325,13 @@ class _Transport:
         request = requests.Request(method, url, headers=dict(headers), data=body, auth=auth)
         prepared = session.prepare_request(request)
         self._set_cookies(prepared, headers.get("Cookie"))
+        began = perf_counter()
         response = session.send(prepared, **{**self._options, "timeout": timeouts})
+        first_byte_s = perf_counter() - began
         try:
-            return _read(response, watch, longest)
+            answer = _read(response, watch, longest)
+            answer.first_byte_s = first_byte_s
+            return answer
         finally:
             response.close()
 
@@ -313,6 +363,26 @@ def _note_answer(request: RequestScope, answer: APIAnswer) -> None:
     else:
         now = monotonic()
         track.samples.append((request.url, sent_at, now, now, 0, request.is_cold, request.is_twin))
+
+
+def _count(tally: Tally, answer: APIAnswer | None, kind: str, *, has_time: bool) -> None:
+    """Count a request that has ended.
+
+    Args:
+        tally: What counts it.
+        answer: The answer, or None.
+        kind: Why there is none, or "" if the call was cancelled.
+        has_time: Whether its time tells how fast the portal answers.
+    """
+    tally.active -= 1
+    if answer is None:
+        tally.errors += bool(kind)
+        return
+    tally.received += len(answer.body)
+    if answer.status >= 400:
+        tally.errors += 1
+    elif has_time:
+        tally.samples.append((answer.first_byte_s, -1.0, len(answer.body)))
 
 
 def _joined(parts: list[str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from .._base.sync import monotonic
 
-__all__ = ["AddressMemory", "interleave", "open_connection"]
+__all__ = ["AddressMemory", "find_live_address", "interleave", "open_connection"]
 
 #: What `getaddrinfo` returns for one address.
 _AddressInfo = tuple[Any, ...]
@@ -179,6 +179,40 @@ def open_connection(
         race.close(sock)
     _memory.record(host, port, race.winner, race.dead)
     return sock
+
+
+def find_live_address(
+    host: str,
+    port: int,
+    *,
+    timeout_s: float | None,
+    before_connect: Callable[[socket.socket], object],
+) -> str:
+    """Return the first address of a host that answers, for a library that makes its own connections.
+
+    A host with several addresses is connected to, which costs a connection. A host with one is not.
+
+    Args:
+        host: The host's name or address.
+        port: The TCP port.
+        timeout_s: Seconds to wait in total; None waits without end.
+        before_connect: As for `open_connection`.
+
+    Raises:
+        OSError: No address could be connected to. The error is that of the last one.
+    """
+    found = interleave(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+    if len(found) == 1:
+        return str(found[0][4][0])
+    with open_connection(
+        host,
+        port,
+        timeout_s=timeout_s,
+        source_address=None,
+        options=(),
+        before_connect=before_connect,
+    ) as sock:
+        return str(sock.getpeername()[0])
 
 
 class _Race:

@@ -21,7 +21,7 @@ from urllib3.poolmanager import PoolManager
 
 from .._base.cancellation import Attachment, CancelScope, RequestScope
 from .._base.sync import monotonic
-from .connect import open_connection
+from .connect import find_live_address, open_connection
 from .current import current_request
 from .linux import HAS_KERNEL_TIMEOUTS, kernel_may_count, set_kernel_timeout
 from .response import WireResponse, render_request_head
@@ -92,10 +92,45 @@ class _Connection:
 class _SocksConnection(_Connection):
     """Mixin of the connection classes of other libraries, such as urllib3's for SOCKS."""
 
+    host: str
+    timeout: Any
+    _socks_options: dict[str, Any]
+
     def connect(self) -> None:
         """Connect, then let the request be cut off."""
+        self._choose_address()
         super().connect()  # type: ignore[misc]
         self._attach(self.sock)
+
+    def _choose_address(self) -> None:
+        """Have PySocks use an address of the proxy that answers.
+
+        PySocks connects to the proxy's name, and so to its first address alone, alive or dead.
+        """
+        options = getattr(self, "_socks_options", None)
+        if options is None or not options.get("proxy_host") or not options.get("proxy_port"):
+            return
+        timeout_s = self.timeout if isinstance(self.timeout, (int, float)) else None
+        try:
+            address = find_live_address(
+                options["proxy_host"].strip("[]"),
+                int(options["proxy_port"]),
+                timeout_s=timeout_s,
+                before_connect=self._attach,
+            )
+        except socket.gaierror:
+            return  # PySocks meets the same, and says so.
+        except OSError as error:
+            import socks  # Its connection class is used, so it is there.
+
+            text = "No address of the SOCKS proxy answers"
+            cause = socks.ProxyConnectionError(text, error)
+            raise u3.NewConnectionError(self, text) from cause  # type: ignore[arg-type]
+        finally:
+            if self._attachment is not None:
+                self._attachment.detach()
+                self._attachment = None
+        self._socks_options = {**options, "proxy_host": address}
 
 
 class _AbortableConnection(_Connection):
@@ -307,6 +342,12 @@ class Pool(_DetachingPool):
         except BaseException:
             release(False)
             raise
+
+    def count_idle(self) -> int:
+        """Return how many open connections are not in use."""
+        free: Any = self.pool
+        kept = [] if free is None else list(free.queue)
+        return sum(getattr(each, "sock", None) is not None for each in kept)
 
     def drop_idle(self) -> None:
         """Close the connections that are not in use. The pool can still be used, and connects anew."""

@@ -27,11 +27,12 @@ from .._base.bandwidth import Share
 from .._base.buffers import PooledBuffer
 from .._base.cancellation import CancelScope, Failure, RequestScope, origin_key
 from .._base.retry import TRANSIENT_STATUSES
-from .._base.sync import monotonic
+from .._base.sync import get_ident, monotonic
 from ..settings import Endpoint
 from .current import CurrentRequest, current_request
 from .errors import TransportError, proxy_refusal, to_transport_error
 from .interception import Interception, take_snapshot
+from .meter import Ended, Meter, Tally
 from .paced import PacedBody
 from .requests_response import RequestsResponse
 from .response import WireResponse
@@ -89,6 +90,7 @@ class HTTPSession:
         tls: The TLS settings of the endpoint.
         session: The user's session. None makes one that ignores netrc.
         pool_maxsize: The connections to one origin that a session of its own keeps.
+        meter: What counts the requests.
     """
 
     _min_speed: float | None = None
@@ -100,8 +102,10 @@ class HTTPSession:
         *,
         session: requests.Session | None = None,
         pool_maxsize: int = 1,
+        meter: Meter | None = None,
     ) -> None:
         self._own = session is None
+        self._meter = meter or Meter("storage")
         self._session = make_session(tls, pool_maxsize) if session is None else session
         self._planner = RoutePlanner(self._session, tls, own=self._own)
         connect_s, read_s = endpoint.timeout
@@ -131,15 +135,24 @@ class HTTPSession:
             Cancelled: The scope was cancelled.
         """
         scope.check()
+        began = monotonic()
         request = scope if isinstance(scope, RequestScope) else None
         if request is not None:
             request.url = url
             request.ticket = next(request.track.tickets)
             if request.answered_at:  # A redirect is followed.
                 request.answered_at, request.progress = 0.0, (-1, 0.0)
-            request.sent_at = monotonic()
+            request.sent_at = began
+        tally: Tally | None = None
         try:
-            response = Response(self._send(url, scope, headers), scope, request)
+            match = PLAIN_URL.fullmatch(url)
+            origin, target = match.groups() if match is not None else split_url(url)
+            meter = self._meter
+            tally = meter.tallies.get((get_ident(), origin)) or meter.tally(origin)
+            tally.requests += 1
+            tally.active += 1
+            received = self._send(url, origin, target, scope, headers)
+            response = Response(received, scope, request, tally, began)
             if share is not None or self._min_speed is not None:
                 response.pace(share, self._min_speed)
             if response.status != 407:
@@ -147,9 +160,21 @@ class HTTPSession:
             # Only proxies answer this (RFC 9110, section 15.5.8).
             with response:
                 error = proxy_refusal(407)
+            tally = None  # The response has counted it.
         except Exception as caught:  # noqa: BLE001 - whatever a session raises becomes one class
             error = to_transport_error(caught)
+        except BaseException:
+            if tally is not None:
+                tally.active -= 1
+            raise
         scope.detach()
+        if tally is not None:
+            tally.active -= 1
+            # What a cancel has cut off is not an error.
+            if not scope.cancelled:
+                tally.errors += 1
+                if tally.meter.listener is not None:
+                    tally.meter.listener(_ended(tally, began, 0, error.kind, 0, 0.0))
         scope.check()
         if request is not None:
             _note_failure(request)
@@ -168,11 +193,19 @@ class HTTPSession:
                 route.pool.close()
         self._session.close()
 
+    def count_idle(self) -> int:
+        """Return how many connections are kept for the next requests."""
+        pools = [route.pool for route in self._routes.copy().values()]
+        return sum(pool.count_idle() for pool in pools if pool is not None)
+
     def _send(
-        self, url: str, scope: CancelScope, extra: Mapping[str, str] | None
+        self,
+        url: str,
+        origin: str,
+        target: str,
+        scope: CancelScope,
+        extra: Mapping[str, str] | None,
     ) -> WireResponse | RequestsResponse:
-        match = PLAIN_URL.fullmatch(url)
-        origin, target = match.groups() if match is not None else split_url(url)
         routes = self._current_routes()
         route = self._find_route(routes, origin)
         if route.pool is not None:
@@ -264,6 +297,9 @@ class SessionPool:
         tls: The TLS settings of the endpoint, shared by all sessions.
         factory: Called without arguments for each thread's `requests.Session`. None makes the library's
             own.
+
+    Attributes:
+        meter: What counts the requests of all sessions.
     """
 
     def __init__(
@@ -275,6 +311,9 @@ class SessionPool:
         self._endpoint = endpoint
         self._tls = tls
         self._factory = factory
+        self.meter = Meter("storage")
+        # By thread: each one changes its own.
+        self._delivered: dict[int, int] = {}
         self._local = threading.local()
         self._sessions: deque[HTTPSession] = deque()
 
@@ -308,13 +347,34 @@ class SessionPool:
         session = self._factory() if self._factory is not None else None
         if session is not None and not callable(getattr(session, "get", None)):
             raise TypeError("the session factory must return a requests.Session")
-        made = HTTPSession(self._endpoint, self._tls, session=session)
+        made = HTTPSession(self._endpoint, self._tls, session=session, meter=self.meter)
         self._sessions.append(made)
         return made
+
+    def count_delivered(self, nbytes: int) -> None:
+        """Count bytes of plaintext that the calling thread has made of what was fetched."""
+        ident = get_ident()
+        self._delivered[ident] = self._delivered.get(ident, 0) + nbytes
+
+    @property
+    def delivered(self) -> int:
+        """Bytes of plaintext that were made of what all sessions have fetched."""
+        return sum(self._delivered.copy().values())
+
+    def count_idle(self) -> int:
+        """Return how many connections are kept for the next requests."""
+        return sum(session.count_idle() for session in self._sessions.copy())
 
 
 class Response:
     """A response whose body can be read once. As a context manager it releases its connection.
+
+    Args:
+        response: The response of the route.
+        scope: What may end a read.
+        request: Tells the hedging how the request went. None: it is not hedged.
+        tally: What counts the request.
+        began: When it began, by `monotonic`.
 
     Attributes:
         status: The status code.
@@ -322,13 +382,28 @@ class Response:
         length: Declared bytes of the body, None if they are not declared.
     """
 
-    __slots__ = ("_request", "_response", "_scope", "headers", "length", "status")
+    __slots__ = (
+        "_answered",
+        "_began",
+        "_is_paced",
+        "_read_at",
+        "_received",
+        "_request",
+        "_response",
+        "_scope",
+        "_tally",
+        "headers",
+        "length",
+        "status",
+    )
 
     def __init__(
         self,
         response: WireResponse | RequestsResponse,
         scope: CancelScope,
-        request: RequestScope | None = None,
+        request: RequestScope | None,
+        tally: Tally,
+        began: float,
     ) -> None:
         self._response: WireResponse | RequestsResponse | PacedBody = response
         self._scope = scope
@@ -336,10 +411,15 @@ class Response:
         self.headers: Mapping[str, str] = response.headers
         self.length = response.length
         self._request = request
+        self._tally: Tally | None = tally
+        self._began = began
+        self._answered = self._read_at = monotonic()
+        self._received = 0
+        self._is_paced = False
         if request is not None:
             request.size = self.length or 0
             request.body = self
-            request.answered_at = monotonic()
+            request.answered_at = self._answered
 
     @property
     def received(self) -> int:
@@ -365,9 +445,30 @@ class Response:
         # The connection leaves the scope before another request can have it.
         self._response.close()
         self._scope.detach()
+        if self._tally is not None:
+            self._count(self._tally, kind)
+
+    def _count(self, tally: Tally, raised: type[BaseException] | None) -> None:
+        """Count the request, which has ended."""
+        self._tally = None
+        is_broken = raised is not None and issubclass(raised, TransportError)
+        tally.active -= 1
+        tally.received += self._received
+        if is_broken or self.status >= 400:
+            tally.errors += 1
+        else:
+            body_s = -1.0 if self._is_paced else self._read_at - self._answered
+            tally.samples.append((self._answered - self._began, body_s, self._received))
+        if tally.meter.listener is not None:
+            kind = "body" if is_broken else ""
+            first_byte_s = self._answered - self._began
+            tally.meter.listener(
+                _ended(tally, self._began, self.status, kind, self._received, first_byte_s)
+            )
 
     def pace(self, share: Share | None, min_speed: float | None) -> None:
         """Have the body read in small steps. The arguments are those of `PacedBody`."""
+        self._is_paced = share is not None
         self._response = PacedBody(self._response, share, min_speed, self._scope)
         if share is not None and self._request is not None:
             # The bandwidth says how long the body takes, and not the network.
@@ -432,6 +533,8 @@ class Response:
         else:
             if len(data) < size:
                 self._scope.check()  # A read that was cut off looks like the end of the body.
+            self._read_at = monotonic()
+            self._received += len(data)
             return data
         self._scope.check()
         raise error
@@ -449,7 +552,7 @@ class Response:
                 blocked_s = retry_after(self.headers) or 0.0
                 track.failures.append(Failure(request.url, blocked_s, request.is_twin))
             return
-        answered_at, ended_at = request.answered_at, monotonic()
+        answered_at, ended_at = request.answered_at, self._read_at
         body_s = ended_at - answered_at
         nbytes = self._response.received if request.size else 0
         if nbytes < 0:  # It is not counted.
@@ -472,6 +575,15 @@ def _note_failure(request: RequestScope) -> None:
     """Take note that a request got no answer."""
     request.sent_at = 0.0
     request.track.failures.append(Failure(request.url, 0.0, request.is_twin))
+
+
+def _ended(
+    tally: Tally, began: float, status: int, kind: str, received: int, first_byte_s: float
+) -> Ended:
+    """Return what is told of a request that has ended right now."""
+    seconds = monotonic() - began
+    meter = tally.meter
+    return Ended(meter.endpoint, tally.origin, "GET", status, kind, first_byte_s, seconds, received)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

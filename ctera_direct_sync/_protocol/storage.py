@@ -146,9 +146,11 @@ class Storage:
         fetch = _Fetch(self, block_list, piece, scope, buffer)
         if self.bandwidth.timetable is not None:
             fetch.share = self.bandwidth.open_share(scope.priority)
-        return retry_call(
+        fetched = retry_call(
             self.policy, fetch.attempt, scope=scope, on_retry=fetch.tell_retry, renew=fetch.renew
         )
+        self.sessions.count_delivered(len(fetched.data))
+        return fetched
 
     def fetch_block(
         self, block_list: RenewableBlockList, file_id: int, piece: Piece, scope: CancelScope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import errno
 from collections import deque
 from typing import Callable, Union
@@ -31,7 +32,7 @@ _OVERLOAD = (
 
 
 class FileWorkers:
-    """Runs downloads on threads of its own.
+    """Runs downloads on threads of its own, in the context of the thread that made it.
 
     The thread that submits takes no lock, so an interrupt can strike it anywhere. At worst the workers
     are then one fewer.
@@ -50,6 +51,7 @@ class FileWorkers:
         self._tuner = FileTuner(self.maximum, memory) if max_files is None else None
         self._pool = WorkerPool(self.maximum, prefix)
         self._tasks: deque[Task] = deque()
+        self._context = contextvars.copy_context()
         # One token for each thread that may begin. The thread that takes one starts another.
         first = self.maximum if self._tuner is None else self._tuner.limit
         self._tokens: deque[None] = deque([None] * first)
@@ -99,7 +101,7 @@ class FileWorkers:
                     return
                 continue
             began = perf_counter()
-            outcome = task()
+            outcome = self._context.copy().run(task)
             del task
             if self._tuner is not None and not self._adapt(perf_counter() - began, outcome):
                 return

@@ -121,6 +121,8 @@ class ListedFile:
         Returns:
             The transfer.
         """
+        if self.observer.surround is not None:
+            work = self.observer.surround(work, self.file_id)
         return Transfer(
             pieces_to_fetch,
             work,

@@ -7,6 +7,7 @@ fetched ahead in the order in which the consumer will need them.
 
 from __future__ import annotations
 
+import contextvars
 import errno
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -309,7 +310,7 @@ class TreeWalk:
         folder.in_flight = True
         self._in_flight += 1
         try:
-            self._pool.submit(self._fetch, folder)
+            self._pool.submit(contextvars.copy_context().run, self._fetch, folder)
         except (RuntimeError, MemoryError):
             self._scope.check()
             # The system gives no thread: this one can do it as well.

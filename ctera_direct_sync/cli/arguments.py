@@ -218,7 +218,10 @@ def add_portal(parser: argparse.ArgumentParser) -> None:
         "REQUESTS_CA_BUNDLE to its certificate's path instead",
     )
     parser.add_argument(
-        "-d", "--debug", action="store_true", help="log each step to standard error"
+        "-d",
+        "--debug",
+        action="store_true",
+        help="log each step to standard error; the signal SIGUSR2 turns that on and off meanwhile",
     )
 
 

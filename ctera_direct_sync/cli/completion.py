@@ -50,7 +50,7 @@ def complete(parser: argparse.ArgumentParser) -> None:
     finders.safe_actions.update({Option, ChecksumOption})
     for action in _actions_of(parser):
         completer: Any = None
-        if action.metavar == "PATH" and not action.option_strings:
+        if action.metavar in ("PATH", "PATH|ID") and not action.option_strings:
             completer = _complete_path
         elif action.dest == "profile":
             completer = _complete_profile

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from .output import complain
 
-__all__ = ["log_to_stderr"]
+__all__ = ["CommandLog"]
 
 #: The query of a URL in any text. The query of a pre-signed URL grants access.
 _QUERY = re.compile(r"\?[^\s'\"<>)\]]+")
@@ -37,29 +37,70 @@ class _TerminalHandler(logging.Handler):
             self.handleError(record)
 
 
-@contextlib.contextmanager
-def log_to_stderr(debug: bool) -> Iterator[None]:
-    """Log to standard error while the ``with`` block runs.
+#: The format of a line, and the levels of loggers: usually, and with debug logging.
+_PATTERN, _DEBUG_PATTERN = "%(message)s", "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LEVELS = {
+    # They warn of each failed attempt. In the end the call succeeds, or its error says why not.
+    "ctera_direct_sync._protocol.portal": logging.ERROR,
+    "ctera_direct_sync._protocol.storage": logging.ERROR,
+}
+_DEBUG_LEVELS = {"ctera_direct_sync": logging.DEBUG}
 
-    Args:
-        debug: Whether to log all that this package does, or only warnings.
+_log = logging.getLogger(__name__)
+
+
+class CommandLog:
+    """The log of one command, and whether it has all that this package does.
+
+    Attributes:
+        is_on: Whether it has.
     """
-    handler = _TerminalHandler()
-    pattern = "%(asctime)s %(levelname)s %(name)s: %(message)s" if debug else "%(message)s"
-    handler.setFormatter(_RedactingFormatter(pattern))
-    levels = {"ctera_direct_sync": logging.DEBUG} if debug else {
-        # They warn of each failed attempt. In the end the call succeeds, or its error says why not.
-        "ctera_direct_sync._protocol.portal": logging.ERROR,
-        "ctera_direct_sync._protocol.storage": logging.ERROR,
-    }  # fmt: skip
-    root = logging.getLogger()
-    before = {name: logging.getLogger(name).level for name in levels}
-    root.addHandler(handler)
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        for name, level in before.items():
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self._handler: logging.Handler | None = None
+        self._before: dict[str, int] = {}
+
+    @contextlib.contextmanager
+    def logging_to_stderr(self, debug: bool) -> Iterator[None]:
+        """Log to standard error while the ``with`` block runs.
+
+        Args:
+            debug: Whether to log all that this package does, or only warnings. If `toggle` was called
+                before, it means the opposite.
+        """
+        self.is_on = self.is_on != debug
+        self._handler = handler = _TerminalHandler()
+        self._before = {name: logging.getLogger(name).level for name in (*_LEVELS, *_DEBUG_LEVELS)}
+        root = logging.getLogger()
+        root.addHandler(handler)
+        self._apply(handler)
+        try:
+            yield
+        finally:
+            self._handler = None
+            root.removeHandler(handler)
+            self._set(self._before)
+
+    def toggle(self) -> None:
+        """Log everything from now on, or only warnings again. Before the log begins, remember it."""
+        self.is_on = not self.is_on
+        handler = self._handler
+        if handler is None:
+            return
+        if self.is_on:
+            self._apply(handler)
+            _log.debug("debug logging is on: SIGUSR2 turns it off")
+        else:
+            _log.debug("debug logging is off: SIGUSR2 turns it on")
+            self._apply(handler)
+
+    def _apply(self, handler: logging.Handler) -> None:
+        pattern = _DEBUG_PATTERN if self.is_on else _PATTERN
+        handler.setFormatter(_RedactingFormatter(pattern))
+        self._set({**self._before, **(_DEBUG_LEVELS if self.is_on else _LEVELS)})
+
+    @staticmethod
+    def _set(levels: dict[str, int]) -> None:
+        for name, level in levels.items():
             logging.getLogger(name).setLevel(level)

@@ -27,11 +27,11 @@ from ..client import DirectIO
 from ..namespace import Namespace
 from ..settings import Settings
 from ..version import __version__
-from . import batch, changes, emulator, info, listing, login, mirror, startup, verify
+from . import batch, bench, changes, emulator, info, listing, login, mirror, startup, verify
 from .arguments import Parser, add_file_id, add_portal
 from .download import add_cat_arguments, add_download_arguments, cat, download
 from .errors import UsageError, explain, explain_item, shortage
-from .logs import log_to_stderr
+from .logs import CommandLog
 from .output import (
     OutputClosed,
     TargetError,
@@ -76,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             complete(make_parser())
     else:
         startup.open_descriptors()
-    options = argparse.Namespace(name=None)
+    options = argparse.Namespace(name=None, log=CommandLog())
     try:
-        with Interrupts(own_process=argv is None) as interrupts:
+        with Interrupts(own_process=argv is None, on_toggle=options.log.toggle) as interrupts:
             make_parser().parse_args(argv, options)
             run: Callable[[argparse.Namespace, Interrupts], int] = options.run
             return run(options, interrupts)
@@ -135,6 +135,11 @@ def make_parser() -> argparse.ArgumentParser:
     add_portal(command)
     info.add_arguments(command)
 
+    text = "measure the way from the portal and the storage, and say what limits it"
+    command = _add(commands, "bench", text, command=_bench)
+    bench.add_arguments(command)
+    add_portal(command)
+
     names = {"connect": listing.make_namespace}
     text = "list a folder of the portal"
     listing.add_ls_arguments(_add(commands, "ls", text, command=listing.list_folder, **names))
@@ -189,7 +194,7 @@ def _add(commands: Any, name: str, text: str, **defaults: Any) -> Any:
 
 def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
     """Run a command that needs a client. Each error becomes one line and an exit code."""
-    with log_to_stderr(options.debug):
+    with options.log.logging_to_stderr(options.debug):
         _log.debug(
             "ctera-direct %s, Python %s, %s codec",
             __version__,
@@ -311,6 +316,10 @@ def _verify(_: verify.NoClient, options: argparse.Namespace) -> int:
 
 def _info(client: DirectIO, options: argparse.Namespace) -> None:
     info.run(client, options, write_output)
+
+
+def _bench(client: DirectIO, options: argparse.Namespace) -> None:
+    bench.run(client, options, write_output)
 
 
 def _emulator(options: argparse.Namespace, _: Interrupts) -> int:

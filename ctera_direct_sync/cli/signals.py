@@ -1,4 +1,8 @@
-"""Signals that ask a command to end: they become an exception, so that the command tidies up."""
+"""Signals that ask a command to end: they become an exception, so that the command tidies up.
+
+SIGUSR2 toggles debug logging. The interpreter's handler does nothing, if a thread watches the signals: this
+thread toggles. No lock of logging is then waited for amid any step of the main thread.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,9 @@ from types import FrameType
 from typing import Any, Callable
 
 __all__ = ["Interrupts", "Signalled"]
+
+#: Toggles debug logging. None on Windows.
+_TOGGLE: int | None = getattr(signal, "SIGUSR2", None)
 
 #: Seconds within which a further signal cannot break off the tidying up after the last one.
 _GRACE_S = 1.0
@@ -43,10 +50,14 @@ class Interrupts:
 
     Args:
         own_process: Whether the process is the command's own, so that `watched` may change it.
+        on_toggle: Called for each SIGUSR2 in a process of the command's own.
     """
 
-    def __init__(self, *, own_process: bool = False) -> None:
+    def __init__(
+        self, *, own_process: bool = False, on_toggle: Callable[[], object] | None = None
+    ) -> None:
         self._own_process = own_process
+        self._on_toggle = on_toggle
         self._watch: _Watch | None = None
         self._before: dict[int, Any] = {}
         self._last: float | None = None
@@ -60,6 +71,13 @@ class Interrupts:
                 # A parent that started us with the signal ignored, such as nohup, wants it ignored.
                 if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._before[number] = signal.signal(number, self._handle)
+            # It is not set back, since the signal may still come at the end of the process.
+            if (
+                self._own_process
+                and _TOGGLE is not None
+                and signal.getsignal(_TOGGLE) not in (signal.SIG_IGN, None)
+            ):
+                signal.signal(_TOGGLE, self._handle_toggle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,7 +87,7 @@ class Interrupts:
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
         """See to it, until the block is left, that no signal is lost: see `_Watch`."""
-        watch = _Watch(self._forget)
+        watch = _Watch(self._forget, self._on_toggle)
         if not (self._own_process and self._before and hasattr(select, "poll") and watch.start()):
             yield
             return
@@ -99,6 +117,10 @@ class Interrupts:
         if pending is not None:
             raise Signalled(pending)
 
+    def _handle_toggle(self, number: int, _: FrameType | None) -> None:
+        if self._watch is None and self._on_toggle is not None:
+            self._on_toggle()
+
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._watch is not None:
             self._watch.handled += 1
@@ -125,13 +147,20 @@ class _Watch:
 
     An exception that a handler raises within a finalizer is lost as well: the signal is then sent again.
 
+    Args:
+        forget: Called if an exception of a handler was lost.
+        on_toggle: Called for each SIGUSR2, on the thread of the watch.
+
     Attributes:
         handled: How many times a handler has run.
     """
 
-    def __init__(self, forget: Callable[[], None]) -> None:
+    def __init__(
+        self, forget: Callable[[], None], on_toggle: Callable[[], object] | None = None
+    ) -> None:
         self.handled = 0
         self._forget = forget
+        self._on_toggle = on_toggle
         self._lost = False
         self._main = threading.get_ident()
         self._before = -1
@@ -178,6 +207,16 @@ class _Watch:
         else:
             self._hook(unraisable)
 
+    def _toggle(self, numbers: bytes) -> bytes | None:
+        """Do what SIGUSR2 asks for. Return the other signals; None: the watch ends."""
+        if not numbers:
+            return None
+        if _TOGGLE is None or self._on_toggle is None:
+            return numbers
+        for _ in range(numbers.count(_TOGGLE)):
+            self._on_toggle()
+        return numbers.replace(bytes([_TOGGLE]), b"")
+
     def _run(self) -> None:
         """Wait for the bytes that Python writes for each signal that it takes note of."""
         poller = select.poll()
@@ -185,9 +224,11 @@ class _Watch:
         heard = 0
         while True:
             poller.poll()
-            numbers = os.read(self._reading, 4096)
-            if not numbers:
+            numbers = self._toggle(os.read(self._reading, 4096))
+            if numbers is None:
                 return
+            if not numbers:
+                continue
             time.sleep(_DELIVERY_S)
             handled = self.handled
             if self._lost or handled == heard:

@@ -36,12 +36,23 @@ def is_command() -> bool:
 
 
 def prepare() -> None:
-    """Make the process one that ends quietly on Ctrl-C, and whose descriptors 0, 1 and 2 are open."""
+    """Make the process one that ends quietly on Ctrl-C, and whose descriptors 0, 1 and 2 are open.
+
+    SIGUSR2 does not end it any more.
+    """
     open_descriptors()
     main = threading.current_thread() is threading.main_thread()
+    toggle = getattr(signal, "SIGUSR2", None)  # Not on Windows.
+    if main and toggle is not None and signal.getsignal(toggle) is signal.SIG_DFL:
+        # Its default action ends the process. A command sets a handler that toggles its log.
+        signal.signal(toggle, _note_nothing)
     if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Until there is something to tidy up, the signal itself ends the process: no traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _note_nothing(number: int, frame: object) -> None:
+    """Do nothing. A signal that is ignored instead would be ignored by child processes, too."""
 
 
 def open_descriptors() -> None:

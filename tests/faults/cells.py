@@ -7,6 +7,7 @@ import contextlib
 import errno
 import io
 import itertools
+import json
 import logging
 import os
 import sys
@@ -25,6 +26,7 @@ from ctera_direct_sync.exceptions import DirectIOError, StreamError
 from tests.faults.matrix import BLOCK_SIZES, RETRIES, TIMEOUT, Cell, Row, World, concerned
 from tests.faults.own_events import SoftLimit
 from tests.support.belongings import outliving
+from tests.support.telemetry import telemetry
 
 #: What stands in every signed URL of the emulator, and in no message of the library.
 _SIGNED = ("X-Amz-", "Signature", "?X-", "password@")
@@ -247,10 +249,13 @@ def _library(way: str, attempt: Attempt) -> str:
     """The outcome of a way in of the library."""
     error: BaseException | None = None
     with DirectIO(*attempt.keys(), settings=settings(attempt.row), on_event=attempt.note) as client:
-        try:
-            partial = _BY[way](client, attempt)
-        except Exception as caught:
-            error = caught
+        with telemetry.recording(client):
+            try:
+                partial = _BY[way](client, attempt)
+            except Exception as caught:
+                error = caught
+        attempt.said += [repr(client.stats()), json.dumps(client.stats().serialize())]
+    attempt.said += telemetry.take()
     if error is None:
         return _judge_recovered(attempt, partial)
     # Errors of values that came from outside must be the library's; the class alone is compared.

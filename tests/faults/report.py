@@ -38,7 +38,8 @@ Each cell was checked for more than its outcome:
 - An error names the file and has an errno. A stream's error has the offset at which its data ended.
 - The broken side got no more requests than the failure policy allows.
 - No key, token, signature or query stood in a log line at DEBUG (urllib3's included), in an event,
-  in an error's text, repr or traceback with locals, or in the output of the command line with `-d`.
+  in an error's text, repr or traceback with locals, in a span or metric of OpenTelemetry, in
+  `client.stats()`, or in the output of the command line with `-d`.
 
 What the entries mean:
 

@@ -34,6 +34,7 @@ PAGES = [
     "howto/asyncio.md",
     "howto/notebooks.md",
     "howto/migration.md",
+    "howto/watch.md",
     "reference/cli.md",
     "reference/exceptions.md",
     "reference/settings.md",
@@ -113,6 +114,9 @@ LEFT = {
     "cron-json": ["nightly/archive.zip", "nightly.log"],
     "cron-monitor": ["nightly.ok"],
     "cli-streams": ["collected.bin"],
+    "watch-stats": ["report.pdf"],
+    "watch-otel": ["report.pdf"],
+    "watch-bench": ["bench.json"],
     "migrated": ["copy.bin"],
     "migrated-short": ["copy.bin"],
 }

@@ -119,4 +119,6 @@ def test_every_method_of_the_client_is_shown_in_use() -> None:
             text = inspect.getdoc(method) or ""
             assert "Example:\n" in text, name
             if name != "close":
-                assert "Returns:\n" in text and "Raises:\n" in text, name
+                assert "Returns:\n" in text, name
+            if name not in ("close", "stats"):  # They raise nothing.
+                assert "Raises:\n" in text, name

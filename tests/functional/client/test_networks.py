@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import shutil
 import socket
 import ssl
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Callable
@@ -31,6 +35,8 @@ class Lab:
     def __init__(self, stack: Any, patch: pytest.MonkeyPatch, folder: Path) -> None:
         self.stack, self.patch, self.folder = stack, patch, folder
         self.settings = Settings(retries=0)
+        #: Variables of a process of its own that is to read the file. None: this process reads it.
+        self.environment: dict[str, str] | None = None
 
     def emulator(self, secure: bool = False) -> Emulator:
         """Start an emulator."""
@@ -155,6 +161,69 @@ def socks(lab: Lab) -> Emulator:
     return named(lab, f"socks5h://127.0.0.1:{server.port}")
 
 
+def socks_of_many(lab: Lab) -> Emulator:
+    """Name a SOCKS proxy whose host has a dead address first, of the same family."""
+    pytest.importorskip("socks")
+    server = lab.stack.enter_context(contextlib.closing(SOCKS(0)))
+    lab.resolve(lab.dead("127.0.0.1"), ("127.0.0.1", server.port))
+    # Each of the two has a port of its own here, and the port of the URL is the proxy's.
+    return named(lab, f"socks5h://many.test:{server.port}")
+
+
+def fips(lab: Lab) -> Emulator:
+    """Start a portal with TLS, for a process whose OpenSSL has the FIPS provider alone."""
+    emulator = inspected(lab, "bundle")
+    lab.environment = find_fips(lab.folder)
+    return emulator
+
+
+def find_fips(folder: Path) -> dict[str, str]:
+    """Return the variables that make OpenSSL use its FIPS provider; skip if it cannot load one."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl to ask for its FIPS provider")
+    told = subprocess.run([openssl, "version", "-m"], capture_output=True, text=True, timeout=30)
+    found = re.search('MODULESDIR: "([^"]+)"', told.stdout)
+    module = Path(found[1]) / "fips.so" if found else None
+    if module is None or not module.exists():
+        pytest.skip("the FIPS provider of OpenSSL is not installed")
+    settings = folder / "fipsmodule.cnf"
+    install = [openssl, "fipsinstall", "-quiet", "-module", str(module), "-out", str(settings)]
+    made = subprocess.run(install, capture_output=True, timeout=60)
+    # Red Hat's provider has its settings built in, and its program refuses to write others.
+    include = f".include {settings}\n" if made.returncode == 0 else ""
+    section = "fips = fips_sect\n" if include else "fips = own_sect\n"
+    config = folder / "openssl.cnf"
+    config.write_text(
+        "config_diagnostics = 1\nopenssl_conf = openssl_init\n"
+        f"{include}[openssl_init]\nproviders = provider_sect\nalg_section = algorithm_sect\n"
+        f"[provider_sect]\n{section}base = own_sect\n[own_sect]\nactivate = 1\n"
+        "[algorithm_sect]\ndefault_properties = fips=yes\n"
+    )
+    environment = {**os.environ, "OPENSSL_CONF": str(config)}
+    # MD5 as a means of security is what such an OpenSSL refuses.
+    probe = "import hashlib, ssl; hashlib.new('sha256'); ssl.create_default_context()\n"
+    probe += "try: hashlib.new('md5', b'')\nexcept ValueError: print('fips')"
+    tried = subprocess.run(
+        [sys.executable, "-c", probe], env=environment, capture_output=True, text=True, timeout=60
+    )
+    if tried.stdout != "fips\n":
+        pytest.skip("Python's OpenSSL does not load the FIPS provider")
+    return environment
+
+
+#: What a process of its own runs: URL, keys, CA bundle and file ID are its arguments.
+_READ = """
+import sys
+from ctera_direct_sync import DirectIO, Settings
+url, access, secret, bundle, file_id = sys.argv[1:]
+settings = Settings(retries=0)
+settings.api.ssl = settings.storage.ssl = bundle
+with DirectIO(url, access, secret, settings=settings) as client:
+    print(sum(block.length for block in client.stream(int(file_id))))
+"""
+
+
 def captive(lab: Lab) -> Emulator:
     """Start a portal in whose place a login page answers."""
     emulator = lab.emulator()
@@ -215,6 +284,8 @@ NETWORKS: dict[str, tuple[Callable[[Lab], Emulator], str, str]] = {
     "client certificate": (lambda lab: mutual(lab, True), WORKS, CERT),
     "client certificate that is not given": (lambda lab: mutual(lab, False), "client certificate", CERT),
     "SOCKS5, names resolved by the proxy": (socks, WORKS, "`ALL_PROXY=socks5h://proxy:1080`"),
+    "SOCKS5 proxy with a dead address of two": (socks_of_many, WORKS, ""),
+    "OpenSSL with its FIPS provider alone": (fips, WORKS, ""),
     "captive portal": (captive, "it is an HTML page (HTTP 200", "sign in with a browser"),
     "proxy configuration file (PAC)": (
         lambda lab: named(lab, "pac+http://wpad.test/p.pac"), "http, https or socks5 is wanted",
@@ -243,6 +314,15 @@ def test_network(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         emulator = prepare(lab)
         file_id = emulator.add(DATA, block_size=1000)
         keys = emulator.access_key_id, emulator.secret_access_key
+        if lab.environment is not None:
+            bundle = str(lab.settings.api.ssl)
+            arguments = [emulator.url, *map(str, keys), bundle, str(file_id)]
+            done = subprocess.run(
+                [sys.executable, "-c", _READ, *arguments],
+                env=lab.environment, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+            assert (done.stdout, done.stderr) == (f"{len(DATA)}\n", "")
+            return
         with DirectIO(emulator.url, *keys, settings=lab.settings) as client:
             if outcome == WORKS:
                 assert b"".join(block.data for block in client.stream(file_id)) == DATA

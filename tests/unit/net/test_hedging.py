@@ -19,6 +19,7 @@ from ctera_direct_sync._base.cancellation import (
 from ctera_direct_sync._net import hedging, session
 from ctera_direct_sync._net.hedging import Budget, Hedging
 from ctera_direct_sync._net.latency import HostLatency, LatencyTable, Quantiles
+from ctera_direct_sync._net.meter import Meter
 from ctera_direct_sync._net.session import Response
 from ctera_direct_sync.types import SignedURL
 
@@ -333,10 +334,11 @@ def test_a_slow_connection_is_given_up(
     scope = RequestScope(CALL, track)
     scope.url, scope.sent_at, scope.ticket = URL, 99.9, next(track.tickets)
     wire = Answer()
-    response = Response(wire, scope, scope)  # type: ignore[arg-type]
+    tally = Meter("storage").tally("https://host")
+    response = Response(wire, scope, scope, tally, 99.9)  # type: ignore[arg-type]
     for _ in range(others):
         next(track.tickets)
-    now += body_s
+    response._read_at = now + body_s
     response._note_end(False)
     assert wire.retired == retired
     assert track.retired == retired

@@ -32,7 +32,7 @@ _FLOOR_S = 0.3
 _MULTIPLE = 1.5
 _QUANTILE = 0.9
 #: The last requests of a call are late after the simple time, and this floor.
-_LAST_FLOOR_S = 0.1
+_LAST_FLOOR_S = 0.2
 #: A request is taken for lost after this multiple of that time.
 _LOST_FACTOR = 10.0
 #: Of so many requests at once, or more, one that is late has been overtaken by a later one. Otherwise the

@@ -43,6 +43,13 @@ def _low_floor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def quick(quick: Settings) -> Settings:
+    """Settings with which requests are sent twice, as with the shipped ones."""
+    quick.hedging = Settings().hedging
+    return quick
+
+
+@pytest.fixture
 def file_id(portal: Emulator) -> int:
     """A file of 20 blocks."""
     return portal.add(DATA, block_size=BLOCK)

@@ -242,14 +242,14 @@ def test_a_connection_that_is_slow() -> None:
 
 
 def test_the_last_requests_of_a_call() -> None:
-    """With idle workers, the last requests are late after 100 ms."""
+    """With idle workers, the last requests are late after 200 ms."""
     race = make_race(10.0)
     race.call = CancelScope()
-    assert judge(host_of(0.01), race, 10.2, idle=True) == ""
+    assert judge(host_of(0.01), race, 10.25, idle=True) == ""
     race.call.is_last = True
-    assert judge(host_of(0.01), race, 10.2, idle=False) == ""
-    assert judge(host_of(0.01), race, 10.2, idle=True) == "the last ones"
-    assert judge(host_of(0.3), race, 10.2, idle=True) == ""
+    assert judge(host_of(0.01), race, 10.25, idle=False) == ""
+    assert judge(host_of(0.01), race, 10.25, idle=True) == "the last ones"
+    assert judge(host_of(0.3), race, 10.25, idle=True) == ""
 
 
 def test_a_process_that_was_suspended() -> None:

@@ -30,8 +30,8 @@ MODULES = [
         f"{PACKAGE}.{name}"
         for name in (
             *("client", "types", "exceptions", "settings", "codec"),
-            *("emulator", "emulator.faults", "filesystem", "otel", "wsgi", "aio", "django"),
-            "pytest_plugin",
+            *("emulator", "emulator.faults", "filesystem", "otel", "pytest_plugin"),
+            *("wsgi", "aio", "django", "flask"),
         )
     ),
 ]

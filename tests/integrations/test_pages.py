@@ -84,10 +84,12 @@ def _programs() -> dict[str, tuple[str, str, str]]:
     examples = ROOT / "examples"
     (flask,) = blocks("flask.md", "flask-app")
     (django,) = blocks("django.md", "django-view")
+    (extension,) = blocks("flask.md", "flask-extension")
     (fastapi,) = blocks("fastapi.md", "fastapi-app")
     return {
         "flask page": ("flask", flask, "app"),
         "django page": ("django", _DJANGO.format(view=django), "app"),
+        "flask extension page": ("flask", extension, "app"),
         "fastapi page": ("fastapi", fastapi, "app"),
         "flask example": ("flask", (examples / "flask_app.py").read_text(), "app"),
         "django example": ("django", (examples / "django_app.py").read_text(), "application"),

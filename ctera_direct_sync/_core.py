@@ -31,6 +31,7 @@ from ._base.credentials import (
 )
 from ._base.observer import Observer
 from ._base.retry import RetryPolicy
+from ._base.round_trips import RoundTrips
 from ._engine.engine import Engine
 from ._lookup import FolderLookup, Lookup, as_path, id_of, label_of
 from ._net.log_filter import install_log_filter
@@ -166,10 +167,12 @@ class ClientCore:
         self.storage_tls = self.api_tls if same else TLS(storage.ssl, storage.cert)
         self.observer = Observer(self.on_event)
         self._bandwidth = Bandwidth()
+        round_trips = RoundTrips()
         use_settings(settings, self._bandwidth.set)
         self.engine = Engine(
             settings.max_workers,
             bandwidth=self._bandwidth,
+            round_trips=round_trips,
             cancelled_error=make_cancelled_error,
             forked_error=_make_forked_error,
         )
@@ -181,7 +184,12 @@ class ClientCore:
         self.portal = Portal(self.baseurl, self.token, self.secret, policy)
         # Streams, futures and files hold the storage. They work on if the program drops the client.
         self.storage = Storage(
-            policy, settings.checksums, self.observer, bandwidth=self._bandwidth, owner=self
+            policy,
+            settings.checksums,
+            self.observer,
+            bandwidth=self._bandwidth,
+            round_trips=round_trips,
+            owner=self,
         )
         self.connect()
         _cores.add(self)

@@ -18,7 +18,8 @@ from .._base.buffers import BufferPool, PooledBuffer
 from .._base.cancellation import CancelScope
 from .._base.observer import Observer
 from .._base.retry import FailedAttempt, Recovery, RetryPolicy, retry_call
-from .._base.sync import perf_counter
+from .._base.round_trips import RoundTrips
+from .._base.sync import monotonic
 from .._net.content_coding import describe_codings, removable_codings, remove_codings
 from .._net.errors import TransportError
 from .._net.session import MAX_REDIRECTS, REDIRECTS, Response, SessionPool
@@ -92,6 +93,7 @@ class Storage:
 
     Attributes:
         bandwidth: What all block reads of the client share.
+        round_trips: Where each response is noted.
         buffers: Memory for stored objects, and for callers that pass a buffer to `fetch`.
         owner: An object that lives as long as the storage: the client, whose end would end the work.
     """
@@ -103,10 +105,12 @@ class Storage:
         observer: Observer,
         *,
         bandwidth: Bandwidth | None = None,
+        round_trips: RoundTrips | None = None,
         owner: object = None,
     ) -> None:
         self.sessions: SessionPool
         self.bandwidth = bandwidth or Bandwidth()
+        self.round_trips = round_trips or RoundTrips()
         self.policy = policy
         self.checksums = checksums
         self.observer = observer
@@ -280,8 +284,9 @@ class _Fetch:
         """Return a whole stored object, without Azure's prefix unless it is labelled with a coding."""
         chunk = self._chunk
         limit = self._object_limit()
-        started = perf_counter()
+        began = monotonic()
         with self._open() as response:
+            answered = monotonic()
             if response.status != 200:
                 raise failure_of_status(response, self._block)
             headers = response.headers
@@ -289,6 +294,8 @@ class _Fetch:
             if coding:
                 limit += limit // 64 + 1024  # What deflate may add, RFC 1951, section 3.2.4.
             body = response.read(limit, memory)
+        ended = monotonic()
+        self._storage.round_trips.add(began, answered, ended)
         if self._observer.active:
             self._emit("received", len(body))
         if _log.isEnabledFor(logging.DEBUG):
@@ -297,7 +304,7 @@ class _Fetch:
                 self._metadata.file_id,
                 chunk.number,
                 len(body),
-                perf_counter() - started,
+                ended - began,
             )
         names = self._verify(body, headers)
         # Most storages declare nothing and are not Azure: this spares each block a few calls.
@@ -327,7 +334,9 @@ class _Fetch:
         known = block_list.etags.get(piece.block)
         if known is not None:
             headers["If-Match"] = known
+        began = monotonic()
         with self._open(headers) as response:
+            answered = monotonic()
             if response.status == 412:
                 self._raise_changed()
             if response.status not in (200, 206):
@@ -346,6 +355,7 @@ class _Fetch:
                 self._check_type(response)
         if body is None:
             return self._fetch_part()
+        self._storage.round_trips.add(began, answered, monotonic())
         if self._observer.active:
             self._emit("received", len(body))
         return Fetched(body, None if self._buffer is None else codec.crc32c(body))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Callable
 
 __all__ = ["RoundTrips"]
 
@@ -14,22 +15,17 @@ class RoundTrips:
     """The round trips of one client's block reads since they were last asked for. Thread-safe.
 
     Readers append, and the engine takes: both are atomic operations of a deque.
+
+    Attributes:
+        append: Notes a response: when its request began, when its headers were there, and when its body
+            was complete, in seconds. It is the deque's own, since it is called once for each block.
     """
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_kept", "append")
 
     def __init__(self) -> None:
         self._kept: deque[tuple[float, float, float]] = deque(maxlen=_MAX_KEPT)
-
-    def add(self, began: float, answered: float, ended: float) -> None:
-        """Note a response.
-
-        Args:
-            began: When the request began, in seconds.
-            answered: When its headers were there.
-            ended: When its body was complete.
-        """
-        self._kept.append((began, answered, ended))
+        self.append: Callable[[tuple[float, float, float]], None] = self._kept.append
 
     def take_body_share(self) -> float | None:
         """Return for which share of their time responses received their body, and forget them.

@@ -121,7 +121,8 @@ class Tuner:
         #: The most jobs after an overload, and until when.
         self._ceiling = maximum
         self._ceiling_until = -math.inf
-        #: How many measurements in a row were those of another link.
+        #: The last rate of this link, and how many measurements in a row were those of another link.
+        self._usual_rate = 0.0
         self._strange = 0
         self._changed_at = -math.inf
         #: Jobs that end before the next measurement begins: they began before the number changed.
@@ -237,8 +238,10 @@ class Tuner:
         before, limit = self._before, self.limit
         if before is None:
             candidate, self._candidate = self._candidate, None
-            same = _SAME_LINK * self._settled_rate < rate < self._settled_rate / _SAME_LINK
+            same = _SAME_LINK * self._usual_rate < rate < self._usual_rate / _SAME_LINK
             self._strange = 0 if same else self._strange + 1
+            if same or self._strange >= _STRANGE:
+                self._usual_rate = rate
             # A trial has to beat the latest rate of the settled number.
             self._settled_rate = rate
             return self._is_due() if candidate is None else self._decide(limit, *candidate, now)
@@ -257,10 +260,11 @@ class Tuner:
         if not self._has_tried and self._is_busy and self._is_climbing:
             self._is_climbing = False
             self._rest = self._next_rest = _BUSY_REST
-        if self._strange >= _STRANGE and self._has_tried:
+        if self._strange >= _STRANGE:
             self._strange = 0
-            self._rest, self._next_rest = 0, _FIRST_REST
-            self._up = True
+            if self._has_tried:
+                self._rest, self._next_rest = 0, _FIRST_REST
+                self._up = True
         self._rest -= self._rest > 0
         return self._rest == 0
 
@@ -296,7 +300,7 @@ class Tuner:
             self._turn()
             self._use(before, now)
             return False
-        self._settled_rate = rate
+        self._settled_rate = self._usual_rate = rate
         self._next_rest = _FIRST_REST
         if tried < before:
             self._use(tried, now)

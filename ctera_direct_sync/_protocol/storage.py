@@ -295,7 +295,7 @@ class _Fetch:
                 limit += limit // 64 + 1024  # What deflate may add, RFC 1951, section 3.2.4.
             body = response.read(limit, memory)
         ended = monotonic()
-        self._storage.round_trips.add(began, answered, ended)
+        self._storage.round_trips.append((began, answered, ended))
         if self._observer.active:
             self._emit("received", len(body))
         if _log.isEnabledFor(logging.DEBUG):
@@ -355,7 +355,7 @@ class _Fetch:
                 self._check_type(response)
         if body is None:
             return self._fetch_part()
-        self._storage.round_trips.add(began, answered, monotonic())
+        self._storage.round_trips.append((began, answered, monotonic()))
         if self._observer.active:
             self._emit("received", len(body))
         return Fetched(body, None if self._buffer is None else codec.crc32c(body))

@@ -14,7 +14,7 @@ from ctera_direct_sync._readers import batch
 
 
 def fetch_with(errors: dict[int, int]) -> Any:
-    """Return a `Fetch` that lacks a descriptor so many times for each file ID."""
+    """Return a `Fetch` that lacks a descriptor. `errors` has the number of times by file ID."""
 
     class Fetched:
         """A file that is done."""

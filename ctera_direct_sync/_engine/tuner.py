@@ -55,6 +55,8 @@ _FEW = 4
 #: Jobs that compute for more than this share of their time hardly wait for the link. The first trial then
 #: comes after a rest, since it would cost a short download more than it can gain.
 _BUSY_SHARE = 0.4
+#: It takes `_BUSY_LOOKS` measurements to believe that: the first jobs also start threads and load modules.
+_BUSY_LOOKS = 3
 #: Measurements between two trials once the number has settled. A trial that fails doubles it.
 _FIRST_REST = 2
 _BUSY_REST = 12
@@ -113,6 +115,8 @@ class Tuner:
         self._is_climbing = True
         self._has_tried = False
         self._is_busy = False
+        #: Measurements so far in which jobs computed most of the time, before the first trial.
+        self._busy_looks = 0
         #: Measurements until the next trial, and until the one after a failed trial.
         self._rest = 0
         self._next_rest = _FIRST_REST
@@ -258,6 +262,9 @@ class Tuner:
     def _is_due(self) -> bool:
         """Return whether the settled number has rested for long enough."""
         if not self._has_tried and self._is_busy and self._is_climbing:
+            self._busy_looks += 1
+            if self._busy_looks < _BUSY_LOOKS:
+                return False
             self._is_climbing = False
             self._rest = self._next_rest = _BUSY_REST
         if self._strange >= _STRANGE:

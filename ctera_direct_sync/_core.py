@@ -32,6 +32,7 @@ from ._base.credentials import (
 )
 from ._base.observer import Observer
 from ._base.retry import BACKOFF, RENEWAL, RetryPolicy
+from ._base.round_trips import RoundTrips
 from ._base.sync import perf_counter
 from ._engine.engine import Engine
 from ._lookup import FolderLookup, Lookup, as_path, id_of, label_of
@@ -48,6 +49,7 @@ from ._readers import batch
 from ._readers.batch import BatchProgress, Item
 from ._readers.download import Finished, Progress, Target, Verify, download
 from ._readers.file import DirectFile, SharedFile, open_file, open_shared_file
+from ._readers.file_memory import FileMemory
 from ._readers.folders import Place
 from ._readers.journal import Recorded
 from ._readers.listed_file import ListedFile
@@ -185,10 +187,12 @@ class ClientCore:
         self.observer = Observer(self.on_event)
         self._bandwidth = Bandwidth()
         self.hedging = Hedging(settings.hedging, settings.memory // _TWINS_MEMORY_DIVISOR)
+        round_trips = RoundTrips()
         use_settings(settings, self._bandwidth.set)
         self.engine = Engine(
             settings.max_workers,
             bandwidth=self._bandwidth,
+            round_trips=round_trips,
             cancelled_error=make_cancelled_error,
             forked_error=_make_forked_error,
         )
@@ -209,6 +213,7 @@ class ClientCore:
             self.observer,
             bandwidth=self._bandwidth,
             hedging=self.hedging,
+            round_trips=round_trips,
             owner=self,
         )
         self.connect()
@@ -477,13 +482,13 @@ class ClientCore:
         _check_count("max_files", max_files)
         wanted = [batch.to_batch_item(item) for item in items]
         folders = FolderLookup(self._lookup, (item.file_id for item in wanted))
+        memory = self._file_memory(max_files)
         with self.scope() as scope:
             yield from batch.run(
-                functools.partial(self._download_one, folders=folders),
+                functools.partial(self._download_one, folders=folders, memory=memory),
                 scope,
                 wanted,
                 folder,
-                memory=self.settings.memory,
                 max_files=max_files,
                 resume=resume,
                 progress=progress,
@@ -496,13 +501,16 @@ class ClientCore:
         scope: CancelScope,
         *,
         folders: FolderLookup,
+        memory: FileMemory | None,
         resume: bool,
         progress: Progress | None,
         verify: Verify | None,
         recorded: Recorded | None,
     ) -> Finished:
-        with self._cancelled_if_closed():
+        with self._cancelled_if_closed(), contextlib.ExitStack() as stack:
             source, start, stop = self._select(self.block_list(file, scope, folders))
+            if memory is not None:
+                stack.enter_context(memory.reserve(stop - start, scope))
             return download(
                 source,
                 target,
@@ -514,6 +522,10 @@ class ClientCore:
                 scope=scope,
                 recorded=recorded,
             )
+
+    def _file_memory(self, max_files: int | None) -> FileMemory | None:
+        """Return what files wait for whose number the client finds. A given number is obeyed."""
+        return FileMemory(self.settings.memory) if max_files is None else None
 
     @contextlib.contextmanager
     def _cancelled_if_closed(self) -> Generator[None, None, None]:
@@ -574,6 +586,7 @@ class ClientCore:
             raise ValueError(f"trash_days is {trash_days}: use a number of days, or None for ever")
         _check_count("max_files", max_files)
         names = self._lookup.names()
+        fetch = functools.partial(self._fetch_to, memory=self._file_memory(max_files))
         with show_progress(progress, lambda: source) as report, self.scope() as scope:
             options = MirrorOptions(
                 delete=delete,
@@ -592,9 +605,7 @@ class ClientCore:
                 is_admin=names.context == "admin",
             )
             try:
-                return run_mirror(
-                    _ScopedNames(names, scope), self._fetch_to, scope, path, folder, options
-                )
+                return run_mirror(_ScopedNames(names, scope), fetch, scope, path, folder, options)
             except Cancelled:
                 pass
         raise _mirror_cancelled(path)
@@ -657,11 +668,15 @@ class ClientCore:
         scope: CancelScope,
         progress: Progress | None,
         finish: Callable[[int], object],
+        *,
+        memory: FileMemory | None,
     ) -> int:
         from ._mirror.downloads import download_to
 
-        with self._cancelled_if_closed():
+        with self._cancelled_if_closed(), contextlib.ExitStack() as stack:
             listed = self.whole(self.block_list(file, scope))
+            if memory is not None:
+                stack.enter_context(memory.reserve(listed.metadata.size, scope))
             return download_to(listed, place, scope, progress, finish)
 
     def check_readahead(self, readahead: int | None) -> None:

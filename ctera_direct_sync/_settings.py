@@ -387,7 +387,7 @@ class Settings(_Checked):
     _fields: ClassVar[dict[str, tuple[Any, Any]]] = {
         "api": (Endpoint(), _endpoint),
         "storage": (Endpoint(), _endpoint),
-        "max_workers": (32, _count(1)),
+        "max_workers": (128, _count(1)),
         "memory": (64 * MIB, _count(1)),
         "retries": (4, _count(0)),
         "backoff": (0.25, _seconds),

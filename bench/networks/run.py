@@ -1,15 +1,18 @@
-"""Measure clients behind each simulated network, and print a table.
+"""Measure clients behind each simulated network, and print tables.
 
     python -m bench.networks.run             every profile and client
     python -m bench.networks.run --quick     two profiles and three clients, in a few seconds
 
-Times are those of the download, with its imports and first connections.
-The table has whole files only, and the requests that reached the server.
+Times are those of the download, with its imports and first connections. Each cell has the seconds of a
+whole file, the requests that reached the server, and the median and the 99th percentile of a block in
+milliseconds, where the client tells them. The last columns compare the client's own number of workers with
+the best fixed one, and its peak memory with that one's.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import random
@@ -18,16 +21,32 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.emulator.network import PROFILES
 
 ROOT = Path(__file__).parents[2]
-FIXED = [1, 4, 16, 32, 64, 128]
+FIXED = [4, 16, 64, 128]
+#: MiB of the file in each network: some seconds of its line, and enough blocks for 128 workers where the
+#: line asks for them.
+SIZES = {
+    "lan": 128,
+    "office": 16,
+    "long": 128,
+    "slow": 1,
+    "shaky": 16,
+    "one-slow-node": 64,
+    "capped": 64,
+    "dead-get": 16,
+    "light": 32,
+    "heavy": 16,
+    "bursty": 32,
+}
 #: Its first 33 requests hold two of the slowest 5% and one of the dead 2%. Seed 0 has none of them,
 #: so that a small file would measure nothing.
 DEFAULT_SEED = 3
-CLIENTS = ["ours", *(f"ours-{number}" for number in FIXED), "cterasdk", "curl"]
+CLIENTS = ["ours", *(f"ours-{number}" for number in FIXED), "cterasdk", "curl", "aria2c"]
 
 
 def count(emulator: Emulator) -> int:
@@ -35,8 +54,8 @@ def count(emulator: Emulator) -> int:
     return len(emulator.requests)
 
 
-def measure(client: str, profile: str, nbytes: int, limit: float, seed: int) -> tuple[str, int]:
-    """Return the seconds of one download, or why there are none, and the GETs that it sent."""
+def measure(client: str, profile: str, nbytes: int, limit: float, seed: int) -> dict[str, Any]:
+    """Return what a client told of one download, or why it failed, and the requests that it sent."""
     data = random.Random(1).randbytes(nbytes)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -54,7 +73,8 @@ def measure(client: str, profile: str, nbytes: int, limit: float, seed: int) -> 
         )
         try:
             assert relay.stdout is not None
-            relay.stdout.readline()  # it listens now
+            if not relay.stdout.readline():
+                return {"why": "the port was taken", "requests": 0}
             environment = {
                 **os.environ,
                 "CTERA_DIRECT_ACCESS_KEY_ID": emulator.access_key_id,
@@ -66,16 +86,56 @@ def measure(client: str, profile: str, nbytes: int, limit: float, seed: int) -> 
                     command, cwd=ROOT, env=environment, capture_output=True, timeout=limit
                 )
             except subprocess.TimeoutExpired:
-                return f"> {limit:.0f} s", count(emulator)
+                return {"why": f"> {limit:.0f} s", "requests": count(emulator)}
             if done.returncode:
                 print(done.stderr.decode()[-600:], file=sys.stderr)
-                return "failed", count(emulator)
-            result = json.loads(done.stdout.splitlines()[-1])
+                return {"why": "failed", "requests": count(emulator)}
+            result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+            result["requests"] = count(emulator)
             if result["bytes"] != nbytes:
-                return "short", count(emulator)
-            return f"{result['seconds']:.2f}", count(emulator)
+                result["why"] = "short"
+            return result
         finally:
             relay.communicate()
+
+
+def cell(result: dict[str, Any]) -> str:
+    """Return what the table says of a download."""
+    if "why" in result:
+        return f"{result['why']} ({result['requests']})"
+    text = f"{result['seconds']:.2f} ({result['requests']})"
+    if "p50" in result:
+        text += f", {result['p50'] * 1000:.0f}/{result['p99'] * 1000:.0f} ms"
+    return text
+
+
+def compare(results: dict[str, dict[str, Any]]) -> str:
+    """Return how the client's own number does against the best fixed one."""
+    fixed = {
+        name: result
+        for name, result in results.items()
+        if name.startswith("ours-") and "why" not in result
+    }
+    ours = results.get("ours", {"why": ""})
+    if not fixed or "why" in ours:
+        return " | "
+    best = min(fixed, key=lambda name: float(fixed[name]["seconds"]))
+    speed = fixed[best]["seconds"] / ours["seconds"]
+    memory = ours["peak_mib"] / fixed[best]["peak_mib"]
+    return f"{speed:.2f} of {best} | {memory:.2f}"
+
+
+def available(clients: list[str]) -> list[str]:
+    """Return the clients that are installed. Say why the others are left out."""
+    found = []
+    for client in clients:
+        if client in ("curl", "aria2c") and not shutil.which(client):
+            print(f"{client} is left out: it is not installed")
+        elif client == "cterasdk" and importlib.util.find_spec("cterasdk") is None:
+            print("cterasdk is left out: it is not installed (pip install cterasdk)")
+        else:
+            found.append(client)
+    return found
 
 
 def main() -> None:
@@ -84,22 +144,25 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="+", choices=list(PROFILES), default=list(PROFILES))
     parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=CLIENTS)
-    parser.add_argument("--mib", type=int, default=32, help="the size of the file")
+    parser.add_argument("--mib", type=int, help="the size of the file (default: by the network)")
     parser.add_argument("--limit", type=float, default=90, help="seconds that a download may take")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="the network's seed")
     arguments = parser.parse_args()
     profiles, clients, mib = arguments.only, arguments.clients, arguments.mib
     if arguments.quick:
         profiles, clients, mib = ["lan", "long"], ["ours", "ours-32", "curl"], 8
-    clients = [client for client in clients if client != "curl" or shutil.which("curl")]
-    print(f"{mib} MiB in blocks of 512 KiB: seconds (requests)", flush=True)
-    print("| network | " + " | ".join(clients) + " |\n| --- |" + " ---: |" * len(clients))
+    clients = available(clients)
+    print("Blocks of 512 KiB: seconds (requests), median/p99 of a block", flush=True)
+    print("| network, MiB | " + " | ".join(clients) + " | ours / best fixed | memory |")
+    print("| --- |" + " ---: |" * (len(clients) + 2))
     for profile in profiles:
-        print(f"| {profile} |", end="", flush=True)
+        size = mib or SIZES[profile]
+        print(f"| {profile}, {size} |", end="", flush=True)
+        results = {}
         for client in clients:
-            seconds, requests = measure(client, profile, mib << 20, arguments.limit, arguments.seed)
-            print(f" {seconds} ({requests}) |", end="", flush=True)
-        print(flush=True)
+            results[client] = measure(client, profile, size << 20, arguments.limit, arguments.seed)
+            print(f" {cell(results[client])} |", end="", flush=True)
+        print(f" {compare(results)} |", flush=True)
 
 
 if __name__ == "__main__":

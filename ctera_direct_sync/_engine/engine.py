@@ -27,14 +27,16 @@ from typing import Any, Callable, Optional
 
 from .._base.bandwidth import Bandwidth
 from .._base.cancellation import Cancelled, Gate
-from .._base.sync import Lock, SimpleQueue, Thread, monotonic
+from .._base.descriptors import max_descriptors
+from .._base.round_trips import RoundTrips
+from .._base.sync import Lock, SimpleQueue, Thread, monotonic, process_time
 from .._base.worker_pool import WorkerPool, log_error, on_worker_thread
 from .._protocol.ranges import Piece
 from ..exceptions import DirectIOError
 from .scheduler import Scheduler
 from .stream_start import StreamStartWindow
 from .transfer import BULK, STREAM, Job, SharedFuture, State, Transfer
-from .tuner import WorkerTuner
+from .tuner import Tuner
 
 __all__ = ["BULK", "STREAM", "ClientClosed", "Engine", "Job", "Transfer"]
 
@@ -66,6 +68,15 @@ _NO_THREAD = (
 
 #: What a look at no mail returns.
 _NOTHING: tuple[()] = ()
+
+#: The fewest workers that trials lead to, and the most that a client starts with.
+_MIN_WORKERS = 2
+_MAX_INITIAL_WORKERS = 4
+
+#: Descriptors for each worker: a connection to each of some storage nodes. So many workers are always
+#: allowed: most portals have one node.
+_DESCRIPTORS_PER_WORKER = 4
+_MIN_MOST_WORKERS = 32
 
 #: What callers ask of the engine's threads.
 _START, _CONSUME, _CANCEL, _CLOSE = "start", "consume", "cancel", "close"
@@ -113,6 +124,7 @@ class Engine:
         forked_error: Makes the error, in a forked child, of a job that the parent began.
         make_window: Makes the window in which bulk work yields to a stream.
         bandwidth: Says how many jobs may run at once if the bandwidth is limited.
+        round_trips: Where readers note how long their requests took.
     """
 
     def __init__(
@@ -123,12 +135,14 @@ class Engine:
         forked_error: _MakeError = lambda piece, file_id: Cancelled(),
         make_window: Callable[[], StreamStartWindow] = StreamStartWindow,
         bandwidth: Bandwidth | None = None,
+        round_trips: RoundTrips | None = None,
     ) -> None:
         self._max_workers = max_workers
         self._cancelled_error = cancelled_error
         self._forked_error = forked_error
         self._make_window = make_window
         self._bandwidth = bandwidth or Bandwidth()
+        self._round_trips = round_trips or RoundTrips()
         #: Whether `close` was called.
         self.closed = False
         #: Whether the program ends: transfers that ran were ended, and few threads can be started.
@@ -152,7 +166,7 @@ class Engine:
         self._mail: deque[tuple[str, Any]] = deque()
         self._window = self._make_window()
         self._scheduler = Scheduler(self._max_workers)
-        self._tuner = WorkerTuner(self._max_workers)
+        self._tuner = _make_tuner(self._max_workers)
         # Not empty once a thread was started: appending is atomic. The caller appends, and the thread,
         # since an interrupt may strike the caller in between.
         self._thread_starts: list[None] = []
@@ -395,6 +409,7 @@ class Engine:
     def _run_jobs(self) -> None:
         """Run what may run, and wait where nothing may, until the engine is closed."""
         job: Job[Any] | None = None
+        seconds = 0.0
         is_idle = False
         generation = self._generation
         # A hook or callback of the user's may fork. In the child, none of this is the thread's any more.
@@ -404,7 +419,7 @@ class Engine:
                 with self._lock:
                     self._idle -= is_idle
                     if job is not None:
-                        self._finish(job)
+                        self._finish(job, seconds)
                     cancelled = self._read_mail() if self._mail else _NOTHING
                     job = self._take()
                     is_idle = job is None and not self._is_closing
@@ -424,7 +439,7 @@ class Engine:
                     self._start_thread()
                 elif wake:
                     self._bell.put(None)
-                self._run(job)
+                seconds = self._run(job)
             elif not is_idle:
                 return
             # A caller first writes mail and then looks for an idle thread. Here it is the other way
@@ -435,8 +450,8 @@ class Engine:
     def _wait_for_mail(self) -> None:
         self._bell.get()
 
-    def _run(self, job: Job[Any]) -> None:
-        """Work on one job, and publish its outcome."""
+    def _run(self, job: Job[Any]) -> float:
+        """Work on one job, and publish its outcome. Return the seconds that it took."""
         transfer, began = job.transfer, monotonic()
         try:
             if (
@@ -450,8 +465,10 @@ class Engine:
         if not transfer.ordered:
             transfer.results.put(job)
         del job  # An error's traceback reaches this frame, and would keep the future that holds it.
-        if transfer.priority != STREAM and monotonic() - began < _QUICK_JOB_S:
+        seconds = monotonic() - began
+        if transfer.priority != STREAM and seconds < _QUICK_JOB_S:
             self._yield_to_starting_stream()
+        return seconds
 
     def _may_begin(self, future: Any) -> bool:
         """Wait for the lock of a user's future. Return False if the engine is closed meanwhile.
@@ -548,14 +565,21 @@ class Engine:
         scheduler, bandwidth = self._scheduler, self._bandwidth
         scheduler.limit = self._tuner.limit
         scheduler.ceiling = None if bandwidth.timetable is None else bandwidth.max_reads()
-        return scheduler.take()
+        job = scheduler.take()
+        if self._tuner.wants_start and job is not None:
+            self._tuner.start(monotonic(), process_time())
+        return job
 
-    def _finish(self, job: Job[Any]) -> None:
+    def _finish(self, job: Job[Any], seconds: float) -> None:
         if job.transfer.max_workers is None:
-            if self._scheduler.running >= self._tuner.limit:
-                self._tuner.completed(job.piece.length)
+            tuner = self._tuner
+            if self._scheduler.running >= tuner.limit:
+                now = monotonic()
+                if tuner.completed(job.piece.length, seconds, now):
+                    share = self._round_trips.take_body_share()
+                    tuner.measure(now, process_time(), share)
             else:
-                self._tuner.idle()
+                tuner.idle()
         self._scheduler.finish(job)
 
     def _wants_thread(self) -> bool:
@@ -598,6 +622,18 @@ class Engine:
             transfer.ended.open()
         for _ in range(self._threads):
             self._bell.put(None)
+
+
+def _make_tuner(max_workers: int) -> Tuner:
+    """Return what finds the number of workers.
+
+    It begins with one worker per processor, which keeps a fast link busy. Above four, the interpreter's
+    lock would limit such a link. The minimum is two, so that one receives while the other decodes.
+    """
+    processors = os.cpu_count() or 1
+    initial = min(_MAX_INITIAL_WORKERS, max(_MIN_WORKERS, processors))
+    most = min(max_workers, max(_MIN_MOST_WORKERS, max_descriptors() // _DESCRIPTORS_PER_WORKER))
+    return Tuner(most, initial, minimum=_MIN_WORKERS, processors=processors)
 
 
 def _undisturbed(call: Callable[..., object], *arguments: object) -> None:

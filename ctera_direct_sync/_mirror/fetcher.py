@@ -130,7 +130,7 @@ class Fetcher:
         total = sum((step.remote.size or 0) for step in steps if step.remote is not None)
         progressed: dict[str, int] = {}
         finished_bytes = 0
-        workers = FileWorkers(self._max_files, self._memory, "ctera-direct-mirror")
+        workers = FileWorkers(self._max_files, "ctera-direct-mirror")
         waiting = iter(steps)
         under_way = 0
         group: list[Fetched] = []

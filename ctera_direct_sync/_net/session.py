@@ -422,6 +422,11 @@ class Response:
             request.answered_at = self._answered
 
     @property
+    def times(self) -> tuple[float, float, float]:
+        """When the request began, when its headers were there, and when bytes were last read."""
+        return self._began, self._answered, self._read_at
+
+    @property
     def received(self) -> int:
         """The bytes of the body that were read so far, or -1 if they are not counted."""
         return self._response.received

@@ -18,7 +18,7 @@ from .._base.buffers import BufferPool, PooledBuffer
 from .._base.cancellation import CancelScope, Race, RaceTrack, Twin
 from .._base.observer import Observer
 from .._base.retry import FailedAttempt, Recovery, RetryPolicy, retry_call
-from .._base.sync import perf_counter
+from .._base.round_trips import RoundTrips
 from .._net.content_coding import describe_codings, removable_codings, remove_codings
 from .._net.errors import TransportError
 from .._net.session import MAX_REDIRECTS, REDIRECTS, Response, SessionPool
@@ -93,6 +93,7 @@ class Storage:
     Attributes:
         bandwidth: What all block reads of the client share.
         hedging: Asks for what comes late a second time.
+        round_trips: Where each response is noted.
         buffers: Memory for stored objects, and for callers that pass a buffer to `fetch`.
         owner: An object that lives as long as the storage: the client, whose end would end the work.
     """
@@ -105,11 +106,13 @@ class Storage:
         *,
         bandwidth: Bandwidth | None = None,
         hedging: RaceTrack | None = None,
+        round_trips: RoundTrips | None = None,
         owner: object = None,
     ) -> None:
         self.sessions: SessionPool
         self.bandwidth = bandwidth or Bandwidth()
         self.hedging = hedging or RaceTrack()
+        self.round_trips = round_trips or RoundTrips()
         self.policy = policy
         self.checksums = checksums
         self.observer = observer
@@ -294,8 +297,6 @@ class _Fetch:
         """
         chunk = self._chunk
         limit = self._object_limit()
-        is_logged = _log.isEnabledFor(logging.DEBUG)
-        started = perf_counter() if is_logged else 0.0
         with self._open(scope) as response:
             if response.status != 200:
                 raise failure_of_status(response, self._block)
@@ -304,15 +305,17 @@ class _Fetch:
             if coding:
                 limit += limit // 64 + 1024  # What deflate may add, RFC 1951, section 3.2.4.
             body = response.read(limit, memory)
+        self._storage.round_trips.append(response.times)
         if self._observer.active:
             self._emit("received", len(body))
-        if is_logged:
+        if _log.isEnabledFor(logging.DEBUG):
+            began, _, ended = response.times
             _log.debug(
                 "file %s block %d: %d bytes in %.3f s",
                 self._metadata.file_id,
                 chunk.number,
                 len(body),
-                perf_counter() - started,
+                ended - began,
             )
         names = self._verify(body, headers)
         # Most storages declare nothing and are not Azure: this spares each block a few calls.
@@ -361,6 +364,7 @@ class _Fetch:
                 self._check_type(response)
         if body is None:
             return self._fetch_part(scope)
+        self._storage.round_trips.append(response.times)
         if self._observer.active:
             self._emit("received", len(body))
         return Fetched(body, None if self._buffer is None else codec.crc32c(body))

@@ -24,7 +24,7 @@ from ..exceptions import DirectIOError
 from ..types import BatchItem, BatchResult, Download, Entry, FileRef, Outcome
 from .batch_paths import lock_folder, make_target, resolve_path
 from .batch_record import RECORD_NAME, BatchRecord
-from .file_workers import FileWorkers
+from .file_workers import FileWorkers, is_out_of_descriptors
 from .file_workers import Outcome as WorkOutcome
 from .folders import Folder, Place
 from .journal import Recorded
@@ -37,6 +37,9 @@ _log = logging.getLogger(__name__)
 DONE: Outcome = "done"
 UNCHANGED: Outcome = "unchanged"
 FAILED: Outcome = "failed"
+
+#: Waits before a file is tried again that lacked a descriptor, in seconds.
+_DESCRIPTOR_DELAYS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 Item = Union[BatchItem, "tuple[FileRef, str]", "tuple[FileRef, str, str | None]"]
@@ -117,7 +120,6 @@ def run(
     items: Iterable[Item],
     folder: str | os.PathLike[str],
     *,
-    memory: int,
     max_files: int | None = None,
     resume: bool = True,
     progress: BatchProgress | None = None,
@@ -132,7 +134,6 @@ def run(
         scope: The scope that cancels the batch.
         items: The files.
         folder: The folder, which is made if it does not exist.
-        memory: The bytes that all downloads may hold, if `max_files` is None.
         max_files: The most files at once. None: found by measuring.
         resume: Whether to keep complete files that are unchanged, and to continue earlier downloads.
         progress: Called with the item, its bytes done and its bytes in total.
@@ -154,7 +155,7 @@ def run(
     os.makedirs(root, exist_ok=True)
     with Folder.open(root) as opened, lock_folder(opened), _open_record(opened, resume) as record:
         made = _Batch(fetch, scope, opened, resume, progress, record)
-        yield from made.run(batch, count, memory)
+        yield from made.run(batch, count)
 
 
 @contextlib.contextmanager
@@ -197,6 +198,8 @@ def to_batch_item(item: Any) -> BatchItem:
 class _Batch:
     """One batch. Its threads report by messages in the inbox, and share no other state."""
 
+    _workers: FileWorkers
+
     def __init__(
         self,
         fetch: Fetch,
@@ -215,10 +218,10 @@ class _Batch:
         self._inbox: SimpleQueue[_Ended | _Progressed] = SimpleQueue()
 
     def run(
-        self, batch: Sequence[BatchItem], max_files: int | None, memory: int
+        self, batch: Sequence[BatchItem], max_files: int | None
     ) -> Iterator[tuple[int, BatchResult]]:
         """Download the files, and yield each item's position and result."""
-        workers = FileWorkers(max_files, memory, "ctera-direct-batch")
+        self._workers = workers = FileWorkers(max_files, "ctera-direct-batch")
         try:
             claimed = ClaimedPaths(self._root.path, is_same_on_disk)
             for position, item in enumerate(batch):
@@ -278,11 +281,27 @@ class _Batch:
         result = BatchResult(item, FAILED, error=_client_closed(item.file_id))
         try:
             result = self._download(item, path)
+            for delay in _DESCRIPTOR_DELAYS_S:
+                if not is_out_of_descriptors(result.error):
+                    break
+                # Other downloads give theirs back.
+                self._workers.note_overload()
+                if not self._may_go_on(delay):
+                    break
+                result = self._download(item, path)
         finally:
             self._inbox.put(_Ended(position, result))
         if result.download is None:
             return result.error
         return result.download.size if result.outcome == DONE else None
+
+    def _may_go_on(self, delay: float) -> bool:
+        """Wait. Return whether the batch still goes on."""
+        try:
+            self._scope.wait(delay)
+        except Cancelled:
+            return False
+        return True
 
     def _download(self, item: BatchItem, path: str) -> BatchResult:
         try:

@@ -30,6 +30,7 @@ _NEW_NAME = RECORD_NAME + ".new"
 _MAX_STALE_LINES = 1000
 _FLAGS = os.O_RDWR | os.O_APPEND
 _SECOND_NS = 1_000_000_000
+_WINDOWS = os.name == "nt"
 
 
 class BatchRecord:
@@ -84,15 +85,34 @@ class BatchRecord:
             with open(fd, "wb", closefd=False) as file:
                 file.writelines(line + b"\n" for line in self._lines.values())
             flush(fd)
-            self._folder.replace(_NEW_NAME, RECORD_NAME)
+            if not _WINDOWS:
+                self._folder.replace(_NEW_NAME, RECORD_NAME)
         except BaseException:
             os.close(fd)
             with contextlib.suppress(OSError):
                 self._folder.unlink(_NEW_NAME)
             raise
+        if _WINDOWS:
+            self._replace_closed(fd)
+            return
         # An interrupt between the two closes the new one again, and leaves no number that is free.
         old, self._fd = self._fd, fd
         os.close(old)
+
+    def _replace_closed(self, fd: int) -> None:
+        """Replace the record on Windows, which cannot rename an open file, nor over one.
+
+        If the old record cannot be replaced, it is used as it is.
+        """
+        old, self._fd = self._fd, -1
+        os.close(old)
+        os.close(fd)
+        try:
+            self._folder.replace(_NEW_NAME, RECORD_NAME)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._folder.unlink(_NEW_NAME)
+        self._fd = self._folder.open_own(RECORD_NAME, _FLAGS)
 
     def path(self, path: str) -> RecordedPath:
         """Return the entry of a path in the folder."""
@@ -139,7 +159,9 @@ class BatchRecord:
         try:
             # Lines of several threads do not mix: each is one write call on a descriptor in append mode.
             written = os.write(self._fd, line + b"\n")
-            problem = "no space is left" if written <= len(line) else ""
+            problem = ""
+            if written != len(line) + 1:
+                problem = f"only {written} of {len(line) + 1} bytes were written: is the disk full?"
         except OSError as error:
             problem = error.strerror or str(error)
         if problem:

@@ -16,6 +16,7 @@ from .names.feed import Feed
 from .names.feed_options import FeedOptions
 from .names.options import PortalOptions
 from .names.tree import Tree
+from .network import PROFILES, Network, NetworkProfile
 from .options import FileOptions
 from .sources import BytesSource, FileSource, SyntheticSource
 
@@ -28,6 +29,9 @@ __all__ = [
     "FileInfo",
     "FileOptions",
     "FileSource",
+    "Network",
+    "NetworkProfile",
+    "PROFILES",
     "PortalOptions",
     "RequestLog",
     "RequestRecord",

@@ -21,6 +21,7 @@ from .names.feed import Feed
 from .names.interface import Interface
 from .names.options import PortalOptions
 from .names.tree import Folder, Tree
+from .network import Network, NetworkProfile, as_network
 from .options import (
     MIB,
     ChecksumHeader,
@@ -33,6 +34,7 @@ from .options import (
     ListingShape,
 )
 from .portal import Portal
+from .relay import Relay
 from .server import Server
 from .signing import Signer
 from .sources import Source, open_source
@@ -90,6 +92,8 @@ class Emulator:
         password: The password of the default user. None: a random one.
         tree: What is in `My Files`: names, and bytes, paths, sources, or further dicts for folders.
         portal_options: What the portal does where real portals differ or are not known.
+        network: A simulated network between clients and the emulator: the name of one of
+            `emulator.PROFILES`, a `NetworkProfile`, or a `Network`. None: the loopback alone.
         cache: How many bytes of encoded blocks to keep.
         clock: Returns the time, in seconds since the epoch.
 
@@ -149,6 +153,7 @@ class Emulator:
         password: str | None = None,
         tree: Folder | None = None,
         portal_options: PortalOptions | None = None,
+        network: str | NetworkProfile | Network | None = None,
         cache: int = 128 * MIB,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -184,7 +189,9 @@ class Emulator:
         self._separate = separate_storage
         self._storage_url = storage_url.rstrip("/") if storage_url else None
         self._storage_port = 0
+        self._network = None if network is None else as_network(network)
         self._servers: list[Server] = []
+        self._relays: list[Relay] = []
         self._certificates: Certificates | None = None
         self._signer = Signer(secrets.token_bytes(32), expire, clock)
         file_key_secret = derive(key_encryption_key(self.secret_access_key), "file-keys", 32)
@@ -229,8 +236,8 @@ class Emulator:
         except BaseException:
             self.stop()
             raise
-        self._address = (host, self._servers[0].port)
-        self._storage_port = self._servers[-1].port
+        ports = self._ports()
+        self._address, self._storage_port = (host, ports[0]), ports[-1]
         return self
 
     def stop(self) -> None:
@@ -238,6 +245,9 @@ class Emulator:
         self._backend.stopping.set()
         self._backend.faults.release()
         self.feed.stop()
+        for relay in self._relays:
+            relay.stop()
+        self._relays.clear()
         for server in self._servers:
             server.stop()
         self._servers.clear()
@@ -248,12 +258,12 @@ class Emulator:
     @property
     def url(self) -> str:
         """The URL of the portal, with the prefix."""
-        return f"{self._origin(self._running()[0].port)}{self._prefix}"
+        return f"{self._origin(self._ports()[0])}{self._prefix}"
 
     @property
     def storage_url(self) -> str:
         """What listed URLs start with."""
-        return self._storage_url or self._origin(self._running()[-1].port)
+        return self._storage_url or self._origin(self._ports()[-1])
 
     @property
     def ca_bundle(self) -> str | None:
@@ -432,8 +442,16 @@ class Emulator:
 
     def _listen(self, address: tuple[str, int], *roles: Where) -> Server:
         context = self._certificates.context if self._certificates is not None else None
-        server = Server(address, self._backend, roles, self._prefix, context)
+        host, _ = address
+        behind = address if self._network is None else (host, 0)
+        server = Server(behind, self._backend, roles, self._prefix, context)
         server.start()
+        if self._network is not None:
+            try:
+                self._relays.append(Relay(self._network, address, (host, server.port)))
+            except BaseException:
+                server.stop()
+                raise
         return server
 
     def _locate(self, path: str) -> str:
@@ -443,10 +461,11 @@ class Emulator:
         host = self._address[0]
         return f"{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
-    def _running(self) -> list[Server]:
+    def _ports(self) -> list[int]:
+        """Return the ports that clients connect to: the portal's first, and the storage's last."""
         if not self._servers:
             raise RuntimeError("the emulator is not started")
-        return self._servers
+        return [each.port for each in self._relays or self._servers]
 
 
 def _require_folder(folder: str | os.PathLike[str]) -> Path:

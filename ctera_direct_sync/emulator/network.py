@@ -53,6 +53,21 @@ class NetworkProfile:
     congestion_factor: float = 1.0
 
 
+def as_network(network: str | NetworkProfile | Network) -> Network:
+    """Return the network that a profile, its name or a network itself stands for.
+
+    Raises:
+        ValueError: There is no profile of this name.
+    """
+    if isinstance(network, Network):
+        return network
+    if isinstance(network, str):
+        if network not in PROFILES:
+            raise ValueError(f"no network is called {network!r}: use one of {', '.join(PROFILES)}")
+        network = PROFILES[network]
+    return Network(network)
+
+
 _MB = 1e6
 #: The named profiles.
 PROFILES = {
@@ -107,6 +122,9 @@ class Network:
     Args:
         profile: How the network treats its connections.
         seed: What decides on everything random. Equal calls with an equal seed give equal times.
+
+    Attributes:
+        profile: How the network treats its connections.
     """
 
     def __init__(self, profile: NetworkProfile, seed: int = 0) -> None:

@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from bench.networks.relay import start_relay
 from ctera_direct_sync.emulator.network import Network, NetworkProfile
+from ctera_direct_sync.emulator.relay import start_relay
 
 FAST = NetworkProfile("fast")
 LATE = NetworkProfile("late", bandwidth=50e6, latency=0.002, jitter=0.002)

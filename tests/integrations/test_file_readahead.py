@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +13,7 @@ from ctera_direct_sync import (
 from ctera_direct_sync._core import core_of
 from ctera_direct_sync._readers.file import DirectFile
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from tests.support.engines import FixedTuner
 
 from .conftest import Fetched
 
@@ -218,9 +218,7 @@ def test_reader_does_not_wait_behind_bulk_work(
 ) -> None:
     """A block that was to be fetched ahead but has not begun is fetched at once when it is read."""
     client = make_client(max_workers=3)
-    core_of(client).engine._tuner = SimpleNamespace(
-        limit=2, completed=lambda nbytes: None, idle=lambda: None
-    )
+    core_of(client).engine._tuner = FixedTuner(2)
     busy = portal.add(SyntheticSource(4 * BLOCK), block_size=BLOCK)
     file_id = portal.add(SyntheticSource(BLOCKS * BLOCK), block_size=BLOCK)
     with client.open(file_id) as file:

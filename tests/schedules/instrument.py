@@ -47,6 +47,7 @@ PLAIN = (
     "_base.buffers",
     "_base.retry",
     "_base.observer",
+    "_base.round_trips",
     "_engine.tuner",
     "_net.paced",
     "_net.session",

@@ -23,6 +23,26 @@ class CutOff(Exception):
     """What the engines here end the running work of a cancelled transfer with."""
 
 
+class FixedTuner:
+    """Stands in for a `Tuner` whose number does not change.
+
+    Args:
+        limit: The number of jobs at once.
+    """
+
+    wants_start = False
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def completed(self, nbytes: int, seconds: float, now: float) -> bool:
+        """Count nothing."""
+        return False
+
+    def idle(self) -> None:
+        """Discard nothing."""
+
+
 class _NothingToDo(Exception):
     pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ctera_direct_sync import codec
+from ctera_direct_sync._readers import batch_record
 from ctera_direct_sync._readers.batch_record import RECORD_NAME, BatchRecord, read_record
 from ctera_direct_sync._readers.folders import Folder, Place
 from ctera_direct_sync._readers.journal import Completion
@@ -146,3 +148,69 @@ def test_any_name_is_kept(folder: Folder, record: BatchRecord, name: str) -> Non
     """Names may hold line breaks, and bytes that are not text."""
     record.save(name, "x", WHOLE)
     assert read_record(folder) == {name: WHOLE}
+
+
+def test_half_a_line_ends_the_record(
+    record: BatchRecord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that takes a part of a line is told of with both counts, and nothing follows the half line."""
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:10]))
+    assert not record.save("a", "b", WHOLE)
+    monkeypatch.undo()
+    assert "only 10 of" in caplog.text
+    assert not record.save("c", "d", WHOLE)
+
+
+def rewrite(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> BatchRecord:
+    """Open a record that has to be written anew, as Windows does."""
+    monkeypatch.setattr(batch_record, "_MAX_STALE_LINES", 3)
+    monkeypatch.setattr(batch_record, "_WINDOWS", True)
+    with contextlib.closing(BatchRecord(folder, make=True)) as old:
+        for number in range(9):
+            assert old.save("a", str(number), WHOLE)
+    return BatchRecord(folder, make=True)
+
+
+def open_names() -> set[str]:
+    """Return the names of the files that this process has open."""
+    names = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            names.add(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+    return names
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no list of descriptors")
+def test_record_is_closed_while_windows_renames_it(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows renames no open file and replaces none: neither the new record nor the old one is open."""
+    opened: list[set[str]] = []
+    real = Folder.replace
+
+    def replace(self: Folder, name: str, target: str) -> None:
+        opened.append(open_names() & {name, target})
+        real(self, name, target)
+
+    monkeypatch.setattr(Folder, "replace", replace)
+    with contextlib.closing(rewrite(folder, monkeypatch)) as record:
+        assert opened == [set()]
+        assert record.save("b", "1", WHOLE)
+    assert set(read_record(folder)) == {"a", "b"}
+    assert len(Path(folder.path_of(RECORD_NAME)).read_bytes().splitlines()) == 2
+
+
+def test_record_that_windows_does_not_rename_is_used_as_it_is(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program that reads the record keeps it from being replaced, and from nothing else."""
+
+    def refuse(self: Folder, name: str, target: str) -> None:
+        raise PermissionError(errno.EACCES, "in use")
+
+    monkeypatch.setattr(Folder, "replace", refuse)
+    with contextlib.closing(rewrite(folder, monkeypatch)) as record:
+        assert record.save("b", "1", WHOLE)
+    assert set(os.listdir(folder.path)) == {RECORD_NAME}
+    assert set(read_record(folder)) == {"a", "b"}

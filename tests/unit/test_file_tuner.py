@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import threading
 from collections import Counter
@@ -9,9 +11,11 @@ from typing import Callable
 
 import pytest
 
-from ctera_direct_sync._readers.file_tuner import FileTuner, most_files
-from ctera_direct_sync._readers.file_workers import FileWorkers, Outcome
-from ctera_direct_sync.exceptions import BlockListTimeout, NotFoundError
+from ctera_direct_sync._base import descriptors
+from ctera_direct_sync._engine.tuner import Tuner
+from ctera_direct_sync._readers import file_workers
+from ctera_direct_sync._readers.file_workers import FileWorkers, Outcome, most_files
+from ctera_direct_sync.exceptions import BlockListTimeout, DirectIOError, NotFoundError
 
 MIB = 1024 * 1024
 
@@ -39,7 +43,13 @@ class Link:
         self.now = self.used = 0.0
         self.files = 0
         self.spent: Counter[int] = Counter()
-        self.tuner = FileTuner(maximum, 64 * MIB, clock=lambda: self.now, cpu=lambda: self.used)
+        self.tuner = Tuner(
+            maximum,
+            file_workers._INITIAL_FILES,
+            minimum=file_workers._FEW_FILES,
+            bytes_per_job=file_workers._BYTES_PER_FILE,
+        )
+        self.tuner.start(0.0, 0.0)
 
     def rate(self, files: int) -> float:
         """Files a second with a number of files at once."""
@@ -54,7 +64,8 @@ class Link:
             self.now += 1 / rate
             self.used += self.cpu
             self.files += 1
-            self.tuner.completed(files / rate, self.size)
+            if self.tuner.completed(self.size, files / rate, self.now):
+                self.tuner.measure(self.now, self.used)
             self.spent[files] += 1 / rate
         return (self.files - before) / seconds
 
@@ -100,13 +111,6 @@ def test_latency_that_grows_is_followed() -> None:
     assert link.tuner.limit > before
 
 
-def test_large_files_stay_within_memory() -> None:
-    """Files whose blocks keep the line busy are few at once."""
-    link = Link(0.5, size=100 * MIB)
-    link.run(30)
-    assert link.tuner.limit == 4
-
-
 def test_maximum_is_kept() -> None:
     """The number never exceeds what the descriptors allow."""
     link = Link(1.0, maximum=20)
@@ -119,7 +123,7 @@ def test_overload_halves_and_is_forgotten() -> None:
     link = Link(0.06)
     link.run(5)
     before = link.tuner.limit
-    link.tuner.overloaded()
+    link.tuner.overloaded(link.now)
     assert link.tuner.limit == before // 2
     link.run(1)
     assert link.tuner.limit <= before // 2
@@ -131,13 +135,33 @@ def test_repeated_overload_leaves_one() -> None:
     """The number never reaches zero."""
     link = Link(0.06)
     for _ in range(20):
-        link.tuner.overloaded()
+        link.tuner.overloaded(link.now)
     assert link.tuner.limit == 1
 
 
-def test_limit_of_descriptors_bounds_the_files() -> None:
-    """There is room for some files, whatever the limit."""
-    assert 4 <= most_files() <= 128
+# --- descriptors ---------------------------------------------------------------------------------
+
+
+def test_descriptors_bound_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process has open is no longer there for files."""
+    used = len(os.listdir("/dev/fd"))
+    monkeypatch.setattr(descriptors.resource, "getrlimit", lambda kind: (used + 100, used + 100))
+    assert 9 <= most_files() <= 11
+
+
+def test_no_free_descriptor_leaves_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is at its limit downloads one file at a time."""
+    monkeypatch.setattr(descriptors.resource, "getrlimit", lambda kind: (8, 8))
+    assert most_files() == 1
+
+
+def test_lack_of_descriptors_is_found_in_causes() -> None:
+    """The connection that cannot be opened is the cause of another error."""
+    error = DirectIOError("no connection", 1)
+    assert not file_workers.is_out_of_descriptors(error)
+    error.__cause__ = OSError(errno.EMFILE, "too many open files")
+    assert file_workers.is_out_of_descriptors(error)
+    assert file_workers._is_overload(error)
 
 
 # --- the threads ---------------------------------------------------------------------------------
@@ -153,7 +177,7 @@ def run_all(max_files: int | None, count: int, task: Callable[[], Outcome]) -> N
         finally:
             done.release()
 
-    workers = FileWorkers(max_files, 64 * MIB, "test-files")
+    workers = FileWorkers(max_files, "test-files")
     try:
         for _ in range(count):
             workers.submit(counted)
@@ -218,7 +242,7 @@ def test_shutdown_drops_what_has_not_begun() -> None:
         go.wait(30)
         return 1
 
-    workers = FileWorkers(2, 64 * MIB, "test-files")
+    workers = FileWorkers(2, "test-files")
     for _ in range(10):
         workers.submit(task)
     assert begun.acquire(timeout=30) and begun.acquire(timeout=30)

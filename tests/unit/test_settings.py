@@ -17,7 +17,7 @@ MIB = 1024 * 1024
 SHIPPED = {
     "api": Endpoint(ssl=True, timeout=(10.0, 60.0), cert=None),
     "storage": Endpoint(ssl=True, timeout=(10.0, 60.0), cert=None),
-    "max_workers": 32,
+    "max_workers": 128,
     "memory": 64 * MIB,
     "retries": 4,
     "backoff": 0.25,
@@ -187,7 +187,7 @@ def test_module_is_the_defaults():
     later = Settings()
     assert module.max_workers == later.max_workers == 7
     assert later.api.timeout == (3.0, 3.0)
-    assert earlier.max_workers == 32
+    assert earlier.max_workers == 128
     assert earlier.api.timeout == (10.0, 60.0)
 
 

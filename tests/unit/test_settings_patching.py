@@ -28,7 +28,7 @@ def test_patched_default():
     """patch.object of the module holds for clients made meanwhile, and ends."""
     with mock.patch.object(module, "max_workers", 3), new_client() as client:
         assert kept(client).max_workers == Settings().max_workers == 3
-    assert module.max_workers == Settings().max_workers == 32
+    assert module.max_workers == Settings().max_workers == 128
 
 
 def test_patched_default_comes_back_as_it_was():
@@ -57,7 +57,7 @@ def test_patched_default_is_checked():
     unchecked = mock.patch.dict(vars(module), {"retries": -1})
     with unchecked, pytest.raises(ValueError, match=r"settings\.retries"):
         Settings()
-    assert Settings() == Settings(max_workers=32, retries=4)
+    assert Settings() == Settings(max_workers=128, retries=4)
 
 
 @pytest.mark.parametrize("target", ["ctera_direct_sync.settings.api",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, as_completed, wait
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from ctera_direct_sync._protocol.ranges import Piece
 from tests.support.engines import (
     PATIENCE,
     CutOff,
+    FixedTuner,
     Held,
     engine_threads,
     futures,
@@ -54,9 +54,7 @@ def test_engines_own_number_is_obeyed(limit):
     """Calls without max_workers share the engine's number."""
     gate = Held()
     with open_engine(limit) as small:
-        small._tuner = SimpleNamespace(
-            limit=limit, completed=lambda nbytes: None, idle=lambda: None
-        )
+        small._tuner = FixedTuner(limit)
         found = [*futures(small, shared(20, gate)), *futures(small, shared(20, gate))]
         gate.await_inside(limit)
         gate.opened.set()
@@ -80,7 +78,7 @@ def test_stream_beside_a_thousand_bulk_jobs():
     """A stream that begins while bulk work fills the pool and waits runs next, from its first block on."""
     gate = Held()
     with open_engine(3) as full:
-        full._tuner = SimpleNamespace(limit=2, completed=lambda nbytes: None, idle=lambda: None)
+        full._tuner = FixedTuner(2)
         bulk = futures(full, shared(1000, gate))
         gate.await_inside(2)
         stream = futures(full, shared(10, position, priority=STREAM))

@@ -1,0 +1,224 @@
+"""Reading the source: the folder of the portal, and the change feed that tells whether to read it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+
+from .._base.cancellation import CancelScope
+from ..exceptions import (
+    AccessDeniedError,
+    CursorRejectedError,
+    NamespaceError,
+    NotAFolderError,
+    PathNotFoundError,
+)
+from .local_names import OWN_FOLDER
+from .options import MirrorOptions, Names
+from .report import Report
+from .state import State
+from .trash import is_older
+from .values import Remote, remote_of
+
+__all__ = ["Source", "gone"]
+
+_log = logging.getLogger(__name__)
+
+#: The change feed may have lost an event. So the source is read now and then all the same.
+_MAX_DAYS_WITHOUT_WALK = 1.0
+
+
+class Source:
+    """The source of a mirror, and what one run has found out about it.
+
+    Args:
+        names: Reads the portal's folders.
+        scope: The scope that cancels the run.
+        source: The path of the source.
+        state: The state.
+        options: The arguments of the mirror.
+        report: Takes what cannot be read.
+
+    Attributes:
+        prefix: What comes before a path below the source.
+        cursor: From where on the change feed tells what is new, or None without a feed.
+        folder_id_text: The ID of the source's cloud folder, as text. Empty if it is above cloud folders.
+        unreadable: Folders of the source that cannot be read.
+        unknown_denied: A denied folder with unknown content. What is missing elsewhere may be in it.
+        incomplete: What the last listing lacked although the portal has it, or empty.
+        proven: The name and file ID of what the change feed calls deleted.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        scope: CancelScope,
+        source: str,
+        state: State,
+        options: MirrorOptions,
+        report: Report,
+    ) -> None:
+        self._names = names
+        self._scope = scope
+        self._source = source
+        self._state = state
+        self._options = options
+        self._report = report
+        self.prefix = source.rstrip("/") + "/"
+        self.cursor: str | None = None
+        self.folder_id_text = ""
+        self.unreadable: set[str] = set()
+        self.unknown_denied = ""
+        self.incomplete = ""
+        self.proven: set[tuple[str | None, int]] = set()
+
+    def check(self) -> None:
+        """See that the source is there, and is what the folder has mirrored before.
+
+        Raises:
+            NamespaceError: It is gone, or another cloud folder has taken its name.
+            ValueError: The folder mirrors something else.
+        """
+        user = self._state.get("user")
+        if user and self._options.user and user.casefold() != self._options.user.casefold():
+            raise ValueError(
+                f"the user {user!r} made this mirror, and {self._options.user!r} may see less: use that "
+                "account, or choose another folder"
+            )
+        for name, value in (("portal", self._options.portal), ("source", self._source)):
+            before = self._state.get(name)
+            if before is not None and before != value:
+                raise ValueError(
+                    f"this folder mirrors {before!r}, not {value!r}: choose another folder, or remove "
+                    f"{OWN_FOLDER} from it; files that are there are then compared with the portal"
+                )
+        entry = self._names.stat(self._source)
+        if not entry.is_dir:
+            raise NotAFolderError("It is a file: use download() for a single file", self._source)
+        folder_id = "" if entry.folder_id is None else str(entry.folder_id)
+        before = self._state.get("folder_id")
+        if before and folder_id and before != folder_id:
+            raise gone(self._source)
+        self.folder_id_text = folder_id or before or ""
+
+    def forget_listing(self) -> None:
+        """Forget what a listing has told, before the source is read again."""
+        self.unreadable.clear()
+        self.incomplete = self.unknown_denied = ""
+
+    @property
+    def folder_id(self) -> int | None:
+        """The cloud folder of the source, or None if the source is above cloud folders."""
+        return int(self.folder_id_text) if self.folder_id_text else None
+
+    def is_unchanged(self) -> bool:
+        """Return whether the change feed tells that nothing has changed since a complete run.
+
+        The feed only tells whether to read the source. So it does not matter which events a portal
+        sends, in which order, or how often.
+
+        Raises:
+            NamespaceError: The feed cannot be read, and the user wants it or another call would fail, too.
+        """
+        folder_id = self.folder_id
+        if self._options.feed is False:
+            return False
+        if folder_id is None:
+            if self._options.feed:
+                raise NamespaceError(
+                    "It is not in one cloud folder, so it has no change feed: use feed=None or False",
+                    self._source,
+                )
+            return False
+        before = self._state.get("cursor")
+        try:
+            try:
+                changed = self._read_feed(before, folder_id)
+            except CursorRejectedError:
+                before = None
+                changed = self._read_feed(None, folder_id)
+        except NamespaceError as error:
+            # The user may not read the feed, or the portal has none.
+            if self._options.feed or type(error) not in (NamespaceError, AccessDeniedError):
+                raise
+            self._scope.check()
+            _log.info("%s: the change feed cannot be read (%s)", self._source, error)
+            self.cursor = None
+            return False
+        walked = self._state.get("walked")
+        return (
+            before is not None
+            and not changed
+            and self._state.get("clean") == "1"
+            and self._state.get("patterns") == self._options.patterns
+            and walked is not None
+            and not is_older(walked, self._options.now(), _MAX_DAYS_WITHOUT_WALK)
+        )
+
+    def _read_feed(self, cursor: str | None, folder_id: int) -> bool:
+        """Read the feed to its end. Return whether it has an event."""
+        changed = False
+        for page in self._names.changes(cursor, folder_id):
+            self._scope.check()
+            changed = changed or bool(page.events)
+            for event in page.events:
+                # A later event may tell of another object of the same name. The portal is asked again.
+                if event.deleted and event.file_id is not None:
+                    self.proven.add((event.name, event.file_id))
+            cursor = page.cursor
+        self.cursor = cursor
+        return changed
+
+    def read(self) -> Iterator[Remote]:
+        """Walk the source.
+
+        Raises:
+            NamespaceError: A folder cannot be read for another reason than a lack of permission.
+        """
+        prefix = self.prefix
+
+        def on_error(error: NamespaceError) -> None:
+            path = str(error.filename or "")
+            tolerated = (AccessDeniedError, PathNotFoundError, NotAFolderError)
+            if not isinstance(error, tolerated) or not path.startswith(prefix):
+                raise error
+            self._report.is_clean = False
+            inner = path[len(prefix) :]
+            self.unreadable.add(inner)
+            if not isinstance(error, AccessDeniedError) and self._is_folder(inner):
+                self.incomplete = inner
+                reason = (
+                    "the portal has this folder, but cannot list it; what is here stays as it is"
+                )
+                self._report.failed.append((inner, reason))
+            if isinstance(error, AccessDeniedError):
+                reason = "the portal no longer lets you read it; what is here stays as it is"
+                self._report.failed.append((inner, reason))
+                is_excluded = self._options.filter.excludes(inner, True)
+                if inner and not is_excluded and not self._state.in_folder(inner):
+                    self.unknown_denied = self.unknown_denied or inner
+
+        for entry in self._names.walk(self._source, on_error):
+            if entry.path.startswith(prefix) and not entry.is_deleted:
+                yield remote_of(entry, entry.path[len(prefix) :])
+
+    def _is_folder(self, path: str) -> bool:
+        """Return whether the portal has a folder of this path, whether or not it can be listed."""
+        self._scope.check()
+        try:
+            return self._names.stat(self.prefix + path).is_dir
+        except (PathNotFoundError, NotAFolderError):
+            return False
+        except AccessDeniedError:
+            return True
+
+
+def gone(path: str) -> NamespaceError:
+    """Return the error of a cloud folder that is gone."""
+    return NamespaceError(
+        "The cloud folder is gone, or another one has taken its name, so nothing was changed here: if that "
+        "is right, remove the local folder and mirror again",
+        path,
+        errno=errno.ESTALE,
+    )

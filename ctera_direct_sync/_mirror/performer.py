@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Callable
 
 from .._base.cancellation import Cancelled, CancelScope
 from ..exceptions import DirectIOError
 from ..types import Entry
+from .asides import Asides, Parting, removal_of
 from .fetcher import GROUP_FILES, Fetch, Fetched, Fetcher
 from .local_tree import ChangedMeanwhile, LocalTree, local_of
 from .options import MirrorOptions
-from .planner import Plan, Step, conflict_paths
+from .planner import Plan, Step
 from .recovery import save_moved
 from .report import Report
 from .state import Intent, State, entry_of
@@ -41,7 +42,7 @@ class Performer:
         stat: Returns the entry of a path of the portal.
         scope: The scope that cancels the run.
         prefix: What comes before a path below the source.
-        stamp: The time of the run, as text.
+        asides: Takes the files that give way.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Performer:
         stat: Callable[[str], Entry],
         scope: CancelScope,
         prefix: str,
-        stamp: str,
+        asides: Asides,
     ) -> None:
         self._tree = tree
         self._state = state
@@ -64,7 +65,9 @@ class Performer:
         self._stat = stat
         self._scope = scope
         self._prefix = prefix
-        self._stamp = stamp
+        self._asides = asides
+        # Files that gave way, and that are deleted once the disk has the files that replace them.
+        self._partings: list[Parting] = []
         # Changes of the state that wait for the disk, and the steps to report with them.
         self._changes: list[Callable[[], object]] = []
         self._done: list[tuple[Step, str]] = []
@@ -73,12 +76,12 @@ class Performer:
         self._report.conflicts += planned.conflicts
         self._report.failed += planned.failed
         self._tree.purge_downloads(keep_parts=True)
-        for step in planned.aside:
-            self._attempt(step, self._set_aside)
-        self._commit()
+        self._give_way_all(planned.aside)
         self.move_all(planned.staged, self._staged_intent)
+        self._give_way_all([step for step in planned.cleared if step.kind == "conflict"])
         for step in planned.cleared:
-            self._attempt(step, self._set_aside if step.kind == "conflict" else self._remove_folder)
+            if step.kind != "conflict":
+                self._attempt(step, self._remove_folder)
         self._commit()
         for step in planned.folders:
             self._attempt(step, self._make_folder)
@@ -88,19 +91,13 @@ class Performer:
             [self._from_stage(step) for step in planned.staged], self._move_intent, is_second=True
         )
         self._fetch_all(planned.fetches)
-        for step in planned.deletions:
-            self._attempt(step, self._set_aside)
-        self._commit()
+        self._give_way_all(planned.deletions)
         for step in planned.emptied:
             self._attempt(step, self._remove_folder)
         self._commit()
         for step in planned.forgotten:
             self._note(step, self._forgetting(step))
         self._commit()
-
-    def conflict_paths(self, path: str) -> Iterator[str]:
-        """Return the paths that a conflict copy of a file may get."""
-        return conflict_paths(path, self._stamp, self._tree.root.longest_name())
 
     def _attempt(self, step: Step, act: Callable[[Step], None]) -> None:
         """Do one step. Its failure is reported, and does not stop the others."""
@@ -135,6 +132,10 @@ class Performer:
         if not changes and not settle:
             return
         self._tree.flush()
+        partings, self._partings = self._partings, []
+        for parting in partings:
+            self._asides.finish(parting)
+        self._tree.flush()
         self._tree.close()
         with self._state.transaction():
             for change in changes:
@@ -149,25 +150,51 @@ class Performer:
         if self._options.on_step is not None:
             self._options.on_step(step, outcome)
 
-    def _set_aside(self, step: Step) -> None:
+    # --- giving way -------------------------------------------------------------------------------
+
+    def _give_way_all(self, steps: Sequence[Step]) -> None:
+        """Rename or delete files, in groups. The state tells beforehand what is about to happen."""
+        for start in range(0, len(steps), GROUP_FILES):
+            group = [(step, self._removal(step)) for step in steps[start : start + GROUP_FILES]]
+            self._state.announce(intent for _, intent in group)
+            for step, intent in group:
+                self._scope.check()
+                try:
+                    self._give_way(step, intent)
+                except OSError as error:
+                    self._note_failure(step.path, error)
+            self._commit(settle=True)
+
+    def _removal(self, step: Step) -> Intent:
+        assert step.local is not None
+        return removal_of(step.known, step.local, self._tree.aside_path())
+
+    def _give_way(self, step: Step, intent: Intent) -> None:
         """Give a file another name, put it into the trash, or remove it."""
         assert step.local is not None
-        if step.kind == "remove":
-            self._tree.remove(step.path, step.local)
-        elif step.kind == "trash":
-            target = self._tree.trash_path(self._stamp, step.path)
-            self._tree.rename(step.path, target, step.local)
+        if step.kind == "conflict":
+            self._keep_as_conflict(step.path, step.target, step.local, intent.aside)
         else:
-            self._keep_as_conflict(step.path, step.target, step.local)
+            self._part_with(intent, step.local, to_trash=step.kind == "trash")
         self._note(step, self._forgetting(step))
 
-    def _keep_as_conflict(self, path: str, target: str, local: Local) -> str:
+    def _part_with(self, intent: Intent, local: Local, *, to_trash: bool) -> None:
+        """Put a file aside that is replaced or deleted, unless another program has just changed it."""
+        moved = self._tree.move_aside(intent.home, intent.aside, local)
+        if self._asides.is_known(moved, intent):
+            self._partings.append(Parting(intent, moved, to_trash))
+        else:
+            self._asides.keep(intent.aside, intent.home)
+
+    def _keep_as_conflict(self, path: str, target: str, local: Local, aside: str) -> str:
         """Give a file the name of a conflict copy, or the next one that is free. Return its path."""
-        others = self.conflict_paths(path)
+        others = self._asides.conflict_paths(path)
         while not target or self._tree.find(target) is not None:
             target = next(others)
-        self._tree.rename(path, target, local)
+        self._tree.rename(path, target, local, aside)
         return target
+
+    # --- folders ----------------------------------------------------------------------------------
 
     def _remove_folder(self, step: Step) -> None:
         # What another program put in keeps the folder. It is then the user's.
@@ -186,6 +213,8 @@ class Performer:
             self._tree.make_folder(step.path)
         self._note(step, functools.partial(self._state.save, entry))
 
+    # --- moves ------------------------------------------------------------------------------------
+
     def _staged_intent(self, step: Step) -> Intent:
         assert step.known is not None
         path = self._tree.staged_path(step.known.id)
@@ -198,7 +227,8 @@ class Performer:
 
     def _move_intent(self, step: Step) -> Intent:
         assert step.known is not None and step.remote is not None
-        return intent_of(step, entry_of(step.remote, step.known))
+        intent = intent_of(step, entry_of(step.remote, step.known))
+        return intent._replace(aside=self._tree.aside_path(), home=step.path)
 
     def move_all(
         self, steps: Sequence[Step], make: Callable[[Step], Intent], is_second: bool = False
@@ -211,7 +241,9 @@ class Performer:
             for step, intent in group:
                 try:
                     assert step.local is not None
-                    ctime_ns = self._tree.rename(step.path, intent.entry.path, step.local)
+                    ctime_ns = self._tree.rename(
+                        step.path, intent.entry.path, step.local, intent.aside
+                    )
                 except OSError as error:
                     self._note_failure(step.path if not is_second else step.target, error)
                     continue
@@ -220,6 +252,8 @@ class Performer:
                 if is_second or not step.staged:
                     self._done.append((step, ""))
             self._commit(settle=True)
+
+    # --- downloads --------------------------------------------------------------------------------
 
     def _fetch_all(self, steps: Sequence[Step]) -> None:
         """Download files, several at once, and give them their places in groups."""
@@ -283,7 +317,12 @@ class Performer:
                     inode=local.inode,
                     crc32c=fetched.crc32c,
                 )
-                intent = Intent(0, source, entry, local.size, local.mtime_ns, local.inode)
+                intent = Intent(source, entry, local.size, local.mtime_ns, local.inode)
+                if fetched.step.local is not None:
+                    removal = self._removal(fetched.step)
+                    intent = intent._replace(
+                        aside=removal.aside, home=removal.home, replaced=removal.replaced
+                    )
                 ready.append((fetched, intent, local))
         if not ready:
             return fatal
@@ -314,7 +353,7 @@ class Performer:
                 self._tree.remove(intent.source, local)
                 self._note(step, functools.partial(self._state.save, entry), "adopted")
                 return
-            target = self._keep_as_conflict(step.path, "", over)
+            target = self._keep_as_conflict(step.path, "", over, intent.aside)
             reason = (
                 f"it was here before the portal's file of this name: kept as {split(target)[1]!r}"
             )
@@ -322,7 +361,13 @@ class Performer:
             over = None
         if over is not None:
             self._tree.copy_mode(step.path, intent.source)
-        ctime_ns = self._tree.rename(intent.source, step.path, local, over)
+            self._part_with(intent, over, to_trash=False)
+        try:
+            ctime_ns = self._tree.rename(intent.source, step.path, local)
+        except OSError:
+            if over is not None:
+                self._asides.put_back(intent)
+            raise
         entry = entry._replace(ctime_ns=ctime_ns)
         self._report.nbytes += local.size
         self._note(step, functools.partial(self._state.save, entry), outcome)
@@ -341,7 +386,13 @@ def _is_fatal(error: OSError) -> bool:
 
 
 def intent_of(step: Step, entry: Known) -> Intent:
+    """Return the intent of a step that moves a file.
+
+    Args:
+        step: The step.
+        entry: The entry that the state then gets.
+    """
     assert step.local is not None
     # The renaming sets the time of the status, so a run that recovers the intent does not know it.
     entry = entry._replace(ctime_ns=0)
-    return Intent(0, step.path, entry, step.local.size, step.local.mtime_ns, step.local.inode)
+    return Intent(step.path, entry, step.local.size, step.local.mtime_ns, step.local.inode)

@@ -12,6 +12,7 @@ from .._base.sync import perf_counter
 from .._readers.folders import Folder
 from ..exceptions import NamespaceError, TooManyDeletionsError
 from ..types import Mirrored
+from .asides import Asides
 from .confirmation import Confirmation
 from .fetcher import Fetch
 from .local_names import OWN_FOLDER, fold_name
@@ -128,13 +129,15 @@ class _Run:
         self.source.check()
         self._purge_downloads()
         performer = None
-        if self._tree is not None:
-            recover(self._state, self._tree, change=not self._options.dry_run)
-            if not self._options.dry_run:
-                performer = self._make_performer(self._tree)
-                stage = Stage(self._tree, self._state, performer)
-                stage.empty()
-                self._beside = stage.beside
+        if self._tree is not None and self._options.dry_run:
+            recover(self._state, self._tree, None)
+        elif self._tree is not None:
+            asides = Asides(self._tree, self._stamp, self._report)
+            recover(self._state, self._tree, asides)
+            performer = self._make_performer(self._tree, asides)
+            stage = Stage(self._tree, self._state, performer, asides)
+            stage.empty()
+            self._beside = stage.beside
         fold = self._find_fold()
         survey, planned = self._read_until_complete(fold)
         if performer is None:
@@ -144,7 +147,7 @@ class _Run:
         self._finish()
         return self._report.result()
 
-    def _make_performer(self, tree: LocalTree) -> Performer:
+    def _make_performer(self, tree: LocalTree, asides: Asides) -> Performer:
         return Performer(
             tree,
             self._state,
@@ -154,7 +157,7 @@ class _Run:
             self._names.stat,
             self._scope,
             self.source.prefix,
-            self._stamp,
+            asides,
         )
 
     # --- reading and planning ---------------------------------------------------------------------

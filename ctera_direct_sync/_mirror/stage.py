@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .asides import Asides
 from .local_names import OWN_FOLDER
 from .local_tree import LocalTree
 from .performer import Performer, intent_of
@@ -20,15 +21,17 @@ class Stage:
         tree: The mirrored folder.
         state: The state.
         performer: Moves the files.
+        asides: Knows the names of conflict copies.
 
     Attributes:
         beside: The old paths of the files that got another path because the old one was taken.
     """
 
-    def __init__(self, tree: LocalTree, state: State, performer: Performer) -> None:
+    def __init__(self, tree: LocalTree, state: State, performer: Performer, asides: Asides) -> None:
         self._tree = tree
         self._state = state
         self._performer = performer
+        self._asides = asides
         self.beside: dict[str, str] = {}
 
     def empty(self) -> None:
@@ -67,7 +70,7 @@ class Stage:
                 with self._state.transaction():
                     self._state.save(Known(0, above, True))
         target = join(parent, name)
-        others = self._performer.conflict_paths(target)
+        others = self._asides.conflict_paths(target)
         is_other = False
         while (
             target in taken

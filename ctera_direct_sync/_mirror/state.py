@@ -55,23 +55,29 @@ _COLUMNS = (
 
 
 class Intent(NamedTuple):
-    """A file that is about to get a path, and the entry that the state then gets.
+    """What is about to happen to a path: a file gets it, or the file at the path gives way, or both.
 
     Attributes:
-        id: Its number in the state; 0 before it is announced.
-        source: Where the file is now.
-        entry: The entry. Its `id` is that of the entry that it replaces, or 0.
-        size: The size of the file, in bytes.
+        source: Where the file is now that gets the path. Empty: the path becomes free.
+        entry: The entry that the state then gets. Its `id` is that of the entry that it replaces, or 0.
+            If the path becomes free, the entry that the state has now.
+        size: The size of the file at `source`, in bytes.
         mtime_ns: The time of its last change, in nanoseconds.
         inode: Its inode number.
+        aside: Where a file is put meanwhile, in the mirror's own folder. Empty: no file needs that.
+        home: Where the file at `aside` came from.
+        replaced: Size in bytes, time in nanoseconds and inode number of the file that gives way, and the
+            CRC32C of its bytes. None: it is not known.
     """
 
-    id: int
     source: str
     entry: Known
     size: int
     mtime_ns: int
     inode: int
+    aside: str = ""
+    home: str = ""
+    replaced: tuple[int, int, int, int] | None = None
 
 
 class State:
@@ -265,7 +271,7 @@ class State:
         with self.transaction():
             self._database.executemany(
                 "INSERT INTO intents (value) VALUES (?)",
-                [(json.dumps([each.source, *each[3:], *each.entry]),) for each in intents],
+                [(json.dumps(each._asdict()),) for each in intents],
             )
 
     def intents(self) -> list[Intent]:
@@ -275,11 +281,9 @@ class State:
             rows = self._database.execute("SELECT id, value FROM intents ORDER BY id").fetchall()
             for number, text in rows:
                 try:
-                    source, size, mtime_ns, inode, *values = json.loads(text)
-                    entry = Known(*values)
-                except (TypeError, ValueError):
+                    found.append(_read_intent(json.loads(text)))
+                except (AttributeError, KeyError, TypeError, ValueError):
                     raise sqlite3.DatabaseError(f"intent {number} is malformed") from None
-                found.append(Intent(number, source, entry, size, mtime_ns, inode))
         return found
 
     def settle(self) -> None:
@@ -315,6 +319,16 @@ def entry_of(remote: Remote, entry: Known | None = None) -> Known:
         crc32c=entry.crc32c,
         ctime_ns=entry.ctime_ns,
     )
+
+
+def _read_intent(value: Any) -> Intent:
+    if isinstance(value, list):
+        # The form of the first two schemas.
+        source, size, mtime_ns, inode, *members = value
+        return Intent(source, Known(*members), size, mtime_ns, inode)
+    replaced = value.pop("replaced")
+    entry = Known(*value.pop("entry"))
+    return Intent(**value, entry=entry, replaced=None if replaced is None else tuple(replaced))
 
 
 def _known(row: tuple[Any, ...]) -> Known:

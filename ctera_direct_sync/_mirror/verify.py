@@ -96,7 +96,7 @@ def verify(
                 own.path,
             )
         # A run that was killed may have renamed files that the state does not know yet.
-        recover(state, tree, change=False)
+        recover(state, tree, None)
         yield from _verify_folder(tree, state, "", check)
         for known in state.in_folder(f"{OWN_FOLDER}/stage").values():
             yield Finding(known.path, "missing", "a run that was cut off has yet to move it back")

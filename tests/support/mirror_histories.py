@@ -26,6 +26,7 @@ from ctera_direct_sync.exceptions import NamespaceTimeout
 from ctera_direct_sync.types import Mirrored
 
 from .mirror_portal import (
+    MEMORY,
     OWN,
     SOURCE,
     Clock,
@@ -38,8 +39,6 @@ from .mirror_portal import (
 )
 
 NAMES = ("a", "b", "A", "d")
-#: A file system in memory, if there is one: a transaction waits for the disk.
-MEMORY = next((p for p in ("/dev/shm",) if os.access(p, os.W_OK)), None)
 
 choices = st.integers(0, 2**16)
 

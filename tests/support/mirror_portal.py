@@ -17,7 +17,7 @@ from ctera_direct_sync._base.cancellation import CancelScope
 from ctera_direct_sync._mirror.local_tree import LocalTree
 from ctera_direct_sync._mirror.runner import MirrorOptions, run_mirror
 from ctera_direct_sync._mirror.state import State
-from ctera_direct_sync._readers.folders import Place
+from ctera_direct_sync._readers.folders import Folder, Place
 from ctera_direct_sync.exceptions import (
     AccessDeniedError,
     CursorRejectedError,
@@ -29,6 +29,8 @@ from ctera_direct_sync.types import ChangePage, Entry, Mirrored
 
 SOURCE = "/My Files/source"
 OWN = ".ctera-mirror"
+#: A file system in memory, if there is one: a transaction waits for the disk.
+MEMORY = next((p for p in ("/dev/shm",) if os.access(p, os.W_OK)), None)
 _EPOCH = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
 
 
@@ -305,8 +307,10 @@ def crash_after(steps: int) -> Iterator[list[str]]:
         patched.append((owner, name, original))
         setattr(owner, name, call)
 
-    for name in ("rename", "make_folder", "remove", "remove_folder", "flush"):
+    for name in ("rename", "move_aside", "make_folder", "remove", "remove_folder", "flush"):
         patch(LocalTree, name)
+    for name in ("move", "move_to_free"):
+        patch(Folder, name)
     for name in ("announce", "save", "forget", "settle"):
         patch(State, name)
     try:

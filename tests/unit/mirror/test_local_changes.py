@@ -15,7 +15,7 @@ import pytest
 from ctera_direct_sync._mirror.local_tree import LocalTree
 from ctera_direct_sync._mirror.values import Local
 from ctera_direct_sync._readers.folders import Folder
-from tests.support.mirror_portal import OWN, Crash, MemoryPortal, local_files, mirror
+from tests.support.mirror_portal import OWN, MemoryPortal, local_files, mirror
 
 
 @pytest.fixture
@@ -96,27 +96,6 @@ def test_file_that_appears_at_a_free_path(
     monkeypatch.setattr(LocalTree, "_close_below", close_below)
     assert [path for path, _ in mirror(source, mirrored).failed] in (["new.txt"], ["a.txt"])
     assert (mirrored / "new.txt").read_bytes() == b"local"
-
-
-def test_crash_between_two_names(
-    source: MemoryPortal, mirrored: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file that has its old and its new name after a crash loses the old one."""
-    source.move(source.find("a.txt"), source.root, "new.txt")
-
-    def unlink(folder: Folder, name: str) -> None:
-        if name == "a.txt":
-            raise Crash
-        original(folder, name)
-
-    original = Folder.unlink
-    monkeypatch.setattr(Folder, "unlink", unlink)
-    with pytest.raises(Crash):
-        mirror(source, mirrored)
-    assert {"a.txt", "new.txt"} <= set(local_files(mirrored))
-    monkeypatch.undo()
-    mirror(source, mirrored)
-    assert local_files(mirrored) == source.files() and source.fetched == []
 
 
 @pytest.mark.parametrize("change", ["none", "write", "delete", "rename"])

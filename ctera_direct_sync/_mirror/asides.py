@@ -44,12 +44,15 @@ class Asides:
         tree: The mirrored folder.
         stamp: The time of the run, as text.
         report: Takes the conflict copies.
+        change: Whether to change anything on the disk. False: `tree` is told where the files are that
+            would get their paths back, and `report` what would be kept.
     """
 
-    def __init__(self, tree: LocalTree, stamp: str, report: Report) -> None:
+    def __init__(self, tree: LocalTree, stamp: str, report: Report, *, change: bool = True) -> None:
         self._tree = tree
         self._stamp = stamp
         self._report = report
+        self.change = change
 
     def conflict_paths(self, path: str) -> Iterator[str]:
         """Return the paths that a conflict copy of a file may get."""
@@ -102,7 +105,10 @@ class Asides:
         for target in self.conflict_paths(join(folder, name)):
             if self._tree.find(target) is None:
                 try:
-                    self._tree.rename(aside, target, found)
+                    if self.change:
+                        self._tree.rename(aside, target, found)
+                    else:
+                        self._tree.stand_in(target, aside)
                 except ChangedMeanwhile:
                     if self._tree.find(aside) is None:
                         raise
@@ -121,19 +127,39 @@ class Asides:
         if found is None:
             return
         try:
-            for above in parents_of(home):
-                self._tree.make_folder(above)
-            self._tree.rename(aside, home, found)
+            self.bring_back(aside, home, found)
         except (ChangedMeanwhile, FileExistsError, NotADirectoryError):
             if self._tree.find(aside) is None:
                 raise
-            if self.is_known(found, intent):
-                self._tree.rename(aside, self._tree.trash_path(self._stamp, home), found)
-            else:
+            if not self.is_known(found, intent):
                 self.keep(aside, home)
+            elif self.change:
+                self._tree.rename(aside, self._tree.trash_path(self._stamp, home), found)
+
+    def bring_back(self, aside: str, home: str, found: Local) -> None:
+        """Rename a file to a path that must be free. Make the folders above it.
+
+        Raises:
+            ChangedMeanwhile: The path is taken.
+            FileExistsError: A file is in the place of a folder above the path.
+            NotADirectoryError: The same.
+        """
+        if not self.change:
+            self._tree.stand_in(home, aside)
+            return
+        for above in parents_of(home):
+            self._tree.make_folder(above)
+        self._tree.rename(aside, home, found)
+
+    def drop(self, found: Local) -> None:
+        """Remove a file that gave way, and that something else has replaced."""
+        if self.change:
+            self._tree.remove(found.path, found)
 
     def clear(self) -> None:
         """Put what has no intent any more into the trash, so that it does not stay for ever."""
+        if not self.change:
+            return
         for found in self._tree.list_aside():
             path = f"{os.path.basename(os.path.dirname(found.path))}/{split(found.path)[1]}"
             self._tree.rename(found.path, self._tree.trash_path(self._stamp, path), found)

@@ -102,7 +102,7 @@ class Confirmation:
         """Ask the portal for everything that is to be deleted. Note what is there as unreadable."""
         doomed = [
             step
-            for step in (*planned.aside, *planned.deletions, *planned.cleared, *planned.emptied)
+            for step in planned.steps()
             if step.known is not None and step.kind in ("trash", "remove", "rmdir", "conflict")
         ]
         spellings = {fold_name(path): path for path in survey.remote} if doomed else {}

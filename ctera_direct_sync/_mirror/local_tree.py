@@ -21,7 +21,7 @@ from .._readers.folders import Folder, ForeignFileError, is_reparse_point
 from .._readers.locks import LockedFile
 from .._readers.part_file import is_own_name
 from .local_names import OWN_FOLDER, fold_name
-from .values import Local, LocalKind, split
+from .values import Local, LocalKind, parents_of, split
 
 __all__ = ["ChangedMeanwhile", "LocalTree", "local_of", "lock_own"]
 
@@ -190,7 +190,17 @@ class LocalTree:
         Args:
             path: The path that it gets back.
             where: Where it is.
+
+        Raises:
+            ChangedMeanwhile: The path is taken.
+            NotADirectoryError: A file is in the place of a folder above the path.
         """
+        for above in parents_of(path):
+            found = self.find(above)
+            if found is not None and found.kind != "folder":
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), above)
+        if self.find(path) is not None:
+            raise _changed(self.root.path_of(path))
         self._stand_ins[path] = where
 
     def list_folder(self, path: str) -> list[Local]:

@@ -78,18 +78,16 @@ class Performer:
         self._tree.purge_downloads(keep_parts=True)
         self._give_way_all(planned.aside)
         self.move_all(planned.staged, self._staged_intent)
-        self._give_way_all([step for step in planned.cleared if step.kind == "conflict"])
-        for step in planned.cleared:
-            if step.kind != "conflict":
-                self._attempt(step, self._remove_folder)
+        self._give_way_all(planned.cleared)
+        for step in planned.removed_folders:
+            self._attempt(step, self._remove_folder)
         self._commit()
         for step in planned.folders:
             self._attempt(step, self._make_folder)
         self._commit()
-        self.move_all(planned.moves, self._move_intent)
-        self.move_all(
-            [self._from_stage(step) for step in planned.staged], self._move_intent, is_second=True
-        )
+        self.move_all(planned.moves, self._move_intent, planned.moves)
+        from_stage = [self._from_stage(step) for step in planned.staged]
+        self.move_all(from_stage, self._move_intent, planned.staged)
         self._fetch_all(planned.fetches)
         self._give_way_all(planned.deletions)
         for step in planned.emptied:
@@ -231,26 +229,37 @@ class Performer:
         return intent._replace(aside=self._tree.aside_path(), home=step.path)
 
     def move_all(
-        self, steps: Sequence[Step], make: Callable[[Step], Intent], is_second: bool = False
+        self,
+        steps: Sequence[Step],
+        make: Callable[[Step], Intent],
+        reported: Sequence[Step] = (),
     ) -> None:
-        """Rename files, in groups. The state tells beforehand what is about to happen."""
+        """Rename files, in groups. The state tells beforehand what is about to happen.
+
+        Args:
+            steps: What to rename.
+            make: Returns the intent of a step.
+            reported: The steps of the plan that are done with these. Empty: a part of them is left.
+        """
         for start in range(0, len(steps), GROUP_FILES):
             self._scope.check()
             group = [(step, make(step)) for step in steps[start : start + GROUP_FILES]]
             self._state.announce(intent for _, intent in group)
-            for step, intent in group:
+            for number, (step, intent) in enumerate(group, start):
+                told = reported[number] if reported else None
                 try:
                     assert step.local is not None
                     ctime_ns = self._tree.rename(
                         step.path, intent.entry.path, step.local, intent.aside
                     )
                 except OSError as error:
-                    self._note_failure(step.path if not is_second else step.target, error)
+                    is_staged = told is not None and told.staged
+                    self._note_failure(step.target if is_staged else step.path, error)
                     continue
                 moved = intent._replace(entry=intent.entry._replace(ctime_ns=ctime_ns))
                 self._changes.append(functools.partial(save_moved, self._state, moved))
-                if is_second or not step.staged:
-                    self._done.append((step, ""))
+                if told is not None:
+                    self._done.append((told, ""))
             self._commit(settle=True)
 
     # --- downloads --------------------------------------------------------------------------------

@@ -96,10 +96,12 @@ class Plan:
 
     Attributes:
         aside: What gives way: conflict copies, and deletions of what is in the way.
-        staged: Moves by way of the mirror's own folder.
-        cleared: Folders that give way to files.
+        cleared: Folders that give way to files, and get another name.
+        removed_folders: Folders that give way to files, and go away. Those below come first.
         folders: Folders to make or adopt, those above first.
-        moves: All other moves.
+        moves: Moves to paths that are free by then.
+        staged: Moves by way of the mirror's own folder. The files leave their old paths right after
+            `aside`.
         fetches: Files to download.
         deletions: Files to delete.
         emptied: Folders to remove, those below first.
@@ -109,10 +111,11 @@ class Plan:
     """
 
     aside: list[Step] = dataclasses.field(default_factory=list)
-    staged: list[Step] = dataclasses.field(default_factory=list)
     cleared: list[Step] = dataclasses.field(default_factory=list)
+    removed_folders: list[Step] = dataclasses.field(default_factory=list)
     folders: list[Step] = dataclasses.field(default_factory=list)
     moves: list[Step] = dataclasses.field(default_factory=list)
+    staged: list[Step] = dataclasses.field(default_factory=list)
     fetches: list[Step] = dataclasses.field(default_factory=list)
     deletions: list[Step] = dataclasses.field(default_factory=list)
     emptied: list[Step] = dataclasses.field(default_factory=list)
@@ -121,10 +124,10 @@ class Plan:
     failed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     def steps(self) -> Iterator[Step]:
-        """Return all steps, in the order in which they are done."""
+        """Return all steps, in the order in which they are completed."""
         for phase in (
-            self.aside, self.staged, self.cleared, self.folders, self.moves, self.fetches,
-            self.deletions, self.emptied, self.forgotten,
+            self.aside, self.cleared, self.removed_folders, self.folders, self.moves, self.staged,
+            self.fetches, self.deletions, self.emptied, self.forgotten,
         ):  # fmt: skip
             yield from phase
 
@@ -427,12 +430,12 @@ class _Planner:
                 if p.startswith(prefix) and each.kind == "folder"
             ]
             for each in sorted([found.path, *inside], reverse=True):
-                self._plan.cleared.append(
+                self._plan.removed_folders.append(
                     Step("rmdir", each, "", None, self._known.get(each), self._local[each])
                 )
-        done = {step.path for step in self._plan.cleared if step.kind == "rmdir"}
+        done = {step.path for step in self._plan.removed_folders}
         emptied = [step for step in self._plan.emptied if step.path not in done]
-        moved = {step.path for step in self._plan.cleared if step.kind == "conflict"}
+        moved = {step.path for step in self._plan.cleared}
         kept = {s.path for s in emptied if s.path in holding or is_below(s.path, moved)}
         self._plan.emptied = [step for step in emptied if step.path not in kept]
         self._plan.forgotten += [

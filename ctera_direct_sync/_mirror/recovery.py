@@ -11,7 +11,7 @@ from .values import split
 __all__ = ["origin_key", "recover", "save_moved"]
 
 
-def recover(state: State, tree: LocalTree, asides: Asides | None) -> None:
+def recover(state: State, tree: LocalTree, asides: Asides) -> None:
     """Store the entries of the announced renamings that were done, and drop all intents.
 
     A file that gave way, and that nothing else took the path of, gets its path back.
@@ -19,20 +19,18 @@ def recover(state: State, tree: LocalTree, asides: Asides | None) -> None:
     Args:
         state: The state.
         tree: The mirrored folder.
-        asides: Moves the files that gave way. None: nothing on the disk changes, and `tree` is told
-            where such files are.
+        asides: Moves the files that gave way.
     """
     intents = state.intents()
     if intents:
         with state.transaction():
             for intent in intents:
-                is_placed = _recover_placed(intent, state, tree, change=asides is not None)
+                is_placed = _recover_placed(intent, state, tree, change=asides.change)
                 if intent.aside:
                     _recover_aside(intent, tree, asides, is_placed)
             tree.flush()
             state.settle()
-    if asides is not None:
-        asides.clear()
+    asides.clear()
 
 
 def _recover_placed(intent: Intent, state: State, tree: LocalTree, *, change: bool) -> bool:
@@ -57,18 +55,15 @@ def _recover_placed(intent: Intent, state: State, tree: LocalTree, *, change: bo
     return False
 
 
-def _recover_aside(intent: Intent, tree: LocalTree, asides: Asides | None, is_placed: bool) -> None:
+def _recover_aside(intent: Intent, tree: LocalTree, asides: Asides, is_placed: bool) -> None:
     found = tree.find(intent.aside)
     if found is None:
         return
-    if asides is None:
-        if not is_placed and tree.find(intent.home) is None:
-            tree.stand_in(intent.home, intent.aside)
-    elif not is_placed:
+    if not is_placed:
         asides.put_back(intent)
     elif found.inode == intent.inode or asides.is_known(found, intent):
         # The second name of what was renamed, or what it has replaced.
-        tree.remove(intent.aside, found)
+        asides.drop(found)
     else:
         asides.keep(intent.aside, intent.home)
 

@@ -129,12 +129,11 @@ class _Run:
         self.source.check()
         self._purge_downloads()
         performer = None
-        if self._tree is not None and self._options.dry_run:
-            recover(self._state, self._tree, None)
-        elif self._tree is not None:
-            asides = Asides(self._tree, self._stamp, self._report)
+        if self._tree is not None:
+            is_real = not self._options.dry_run
+            asides = Asides(self._tree, self._stamp, self._report, change=is_real)
             recover(self._state, self._tree, asides)
-            performer = self._make_performer(self._tree, asides)
+            performer = self._make_performer(self._tree, asides) if is_real else None
             stage = Stage(self._tree, self._state, performer, asides)
             stage.empty()
             self._beside = stage.beside
@@ -142,7 +141,7 @@ class _Run:
         survey, planned = self._read_until_complete(fold)
         if performer is None:
             return self._tell(planned)
-        self._begin(survey)
+        self._begin(survey, fold)
         performer.perform(planned)
         self._finish()
         return self._report.result()
@@ -266,7 +265,7 @@ class _Run:
     def _find_fold(self) -> Callable[[str], str] | None:
         """Return what tells which paths the disk takes for the same. None: it tells all apart."""
         if self._tree is None or self._options.dry_run:
-            return fold_name if os.name == "nt" or os.uname().sysname == "Darwin" else None
+            return self._guess_fold()
         folder = self._tree.folder(OWN_FOLDER)
         for name, other in (("probe-a", "PROBE-A"), ("probe-\u00e9", "probe-e\u0301")):
             with contextlib.suppress(OSError):
@@ -285,6 +284,21 @@ class _Run:
                 folder.unlink(name)
         return None
 
+    def _guess_fold(self) -> Callable[[str], str] | None:
+        """Return what `_find_fold` returns, without writing to the disk."""
+        before = self._state.get("fold")
+        if before is None:
+            is_folding = os.name == "nt" or os.uname().sysname == "Darwin"
+            if self._tree is not None and not is_folding:
+                parent, name = os.path.split(self._tree.root.path)
+                with contextlib.suppress(OSError):
+                    found = os.lstat(os.path.join(parent, name.swapcase()))
+                    is_folding = name != name.swapcase() and os.path.samestat(
+                        found, os.lstat(self._tree.root.path)
+                    )
+            before = str(int(is_folding))
+        return fold_name if before == "1" else None
+
     # --- beginning and end ------------------------------------------------------------------------
 
     def _purge_downloads(self) -> None:
@@ -294,13 +308,14 @@ class _Run:
         needed = {intent.source for intent in self._state.intents()}
         self._tree.purge_downloads(keep_parts=True, needed=needed)
 
-    def _begin(self, survey: Survey) -> None:
+    def _begin(self, survey: Survey, fold: Callable[[str], str] | None) -> None:
         """Store what was found out, before the first change of the folder."""
         with self._state.transaction():
             self._state.put("portal", self._options.portal)
             self._state.put("source", self._path)
             if self._options.user:
                 self._state.put("user", self._options.user)
+            self._state.put("fold", str(int(fold is not None)))
             self._state.put("folder_id", self.source.folder_id_text)
             # Until the end of the run, the source must be read again by the next one.
             self._state.put("clean", "0")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from .asides import Asides
 from .local_names import OWN_FOLDER
 from .local_tree import LocalTree
@@ -20,14 +23,17 @@ class Stage:
     Args:
         tree: The mirrored folder.
         state: The state.
-        performer: Moves the files.
+        performer: Moves the files. None: nothing on the disk changes, and `tree` and `state` are told
+            where the files would be.
         asides: Knows the names of conflict copies.
 
     Attributes:
         beside: The old paths of the files that got another path because the old one was taken.
     """
 
-    def __init__(self, tree: LocalTree, state: State, performer: Performer, asides: Asides) -> None:
+    def __init__(
+        self, tree: LocalTree, state: State, performer: Performer | None, asides: Asides
+    ) -> None:
         self._tree = tree
         self._state = state
         self._performer = performer
@@ -54,19 +60,28 @@ class Stage:
             if target != origin:
                 self.beside[target] = origin
             steps.append(Step("move", known.path, target, None, known, found, staged=True))
-        self._performer.move_all(steps, _way_back)
+        if self._performer is not None:
+            self._performer.move_all(steps, _way_back)
+            return
+        for step in steps:
+            self._tree.stand_in(step.target, step.path)
+            with self._state.transaction():
+                self._state.save(_way_back(step).entry)
 
     def _make_way_back(self, origin: str, taken: set[str]) -> str:
         """Return a free path for a staged file, as near to its old path as possible."""
         parent, name = split(origin)
         for above in parents_of(origin):
+            found = self._tree.find(above)
             try:
-                is_there = self._tree.find(above) is not None
-                self._tree.make_folder(above)
+                if self._performer is not None:
+                    self._tree.make_folder(above)
+                elif found is not None and found.kind != "folder":
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), above)
             except OSError:
                 parent = split(above)[0]
                 break
-            if not is_there and self._state.entry(above) is None:
+            if found is None and self._state.entry(above) is None:
                 with self._state.transaction():
                     self._state.save(Known(0, above, True))
         target = join(parent, name)

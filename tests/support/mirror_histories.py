@@ -48,6 +48,14 @@ def pick(items: list[Any], number: int) -> Any:
     return items[number % len(items)]
 
 
+def in_order(steps: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Return the steps of a run in an order that does not depend on which download ends first."""
+    position = next((n for n, s in enumerate(steps) if s[0] in ("fetch", "compare")), 0)
+    fetches = [step for step in steps if step[0] in ("fetch", "compare")]
+    rest = [step for step in steps if step[0] not in ("fetch", "compare")]
+    return [*rest[:position], *sorted(fetches), *rest[position:]]
+
+
 class Histories(RuleBasedStateMachine):
     """One history. The rules change the portal, or the folder, or run the mirror."""
 
@@ -213,8 +221,9 @@ class Histories(RuleBasedStateMachine):
 
     def _run(self, **options: Any) -> Mirrored:
         before = local_files(self.folder)
+        options = {"delete": self.delete, "now": self.clock, **options}
         try:
-            return mirror(self.portal, self.folder, delete=self.delete, now=self.clock, **options)
+            return mirror(self.portal, self.folder, **options)
         finally:
             self._check_nothing_lost(before)
 
@@ -230,10 +239,25 @@ class Histories(RuleBasedStateMachine):
             assert data in after or on_portal.get(path) != data, "a deletion that was not ordered"
             assert data in after or data not in self.users, "a file of the user is gone"
 
-    @rule()
-    def run(self) -> None:
-        """Run the mirror."""
-        self._run()
+    @rule(told=st.booleans())
+    def run(self, told: bool) -> None:
+        """Run the mirror. A dry run right before it tells exactly what it does."""
+        if not told:
+            self._run()
+            return
+        now = self.clock()
+        steps: dict[bool, list[tuple[str, str, str]]] = {True: [], False: []}
+        results = [
+            self._run(
+                dry_run=is_dry,
+                now=lambda: now,
+                on_step=lambda step, _, done=steps[is_dry]: done.append(step[:3]),
+            )
+            for is_dry in (True, False)
+        ]
+        assert in_order(steps[True]) == in_order(steps[False])
+        if not any(kind == "compare" for kind, _, _ in steps[True]):
+            assert results[0][:7] == results[1][:7]
 
     @rule(steps=st.integers(0, 60))
     def run_and_crash(self, steps: int) -> None:

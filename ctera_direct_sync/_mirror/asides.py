@@ -85,19 +85,21 @@ class Asides:
         if found != parting.moved or not self.is_known(found, parting.intent):
             self.keep(aside, home)
         elif parting.to_trash:
-            self._tree.rename(aside, self._tree.trash_path(self._stamp, home), found)
+            self._tree.release(aside, self._tree.trash_path(self._stamp, home))
         else:
-            self._tree.remove(aside, found)
+            try:
+                self._tree.remove(aside, found)
+            except ChangedMeanwhile:
+                self.keep(aside, home)
 
     def keep(self, aside: str, home: str) -> None:
         """Make a file that gave way a conflict copy of its path."""
-        found = self._tree.find(aside)
-        if found is None:
+        if self._tree.find(aside) is None:
             return
-        target = self._rename_to_conflict(aside, home, found)
+        target = self._rename_to_conflict(aside, home)
         self._report.conflicts.append((home, _KEPT.format(split(target)[1])))
 
-    def _rename_to_conflict(self, aside: str, home: str, found: Local) -> str:
+    def _rename_to_conflict(self, aside: str, home: str) -> str:
         folder, name = split(home)
         while folder and ((above := self._tree.find(folder)) is None or above.kind != "folder"):
             # Another program has removed the folder.
@@ -106,7 +108,7 @@ class Asides:
             if self._tree.find(target) is None:
                 try:
                     if self.change:
-                        self._tree.rename(aside, target, found)
+                        self._tree.release(aside, target)
                     else:
                         self._tree.stand_in(target, aside)
                 except ChangedMeanwhile:
@@ -127,29 +129,22 @@ class Asides:
         if found is None:
             return
         try:
-            self.bring_back(aside, home, found)
+            self._bring_back(aside, home)
         except (ChangedMeanwhile, FileExistsError, NotADirectoryError):
             if self._tree.find(aside) is None:
                 raise
             if not self.is_known(found, intent):
                 self.keep(aside, home)
             elif self.change:
-                self._tree.rename(aside, self._tree.trash_path(self._stamp, home), found)
+                self._tree.release(aside, self._tree.trash_path(self._stamp, home))
 
-    def bring_back(self, aside: str, home: str, found: Local) -> None:
-        """Rename a file to a path that must be free. Make the folders above it.
-
-        Raises:
-            ChangedMeanwhile: The path is taken.
-            FileExistsError: A file is in the place of a folder above the path.
-            NotADirectoryError: The same.
-        """
+    def _bring_back(self, aside: str, home: str) -> None:
         if not self.change:
             self._tree.stand_in(home, aside)
             return
         for above in parents_of(home):
             self._tree.make_folder(above)
-        self._tree.rename(aside, home, found)
+        self._tree.release(aside, home)
 
     def drop(self, found: Local) -> None:
         """Remove a file that gave way, and that something else has replaced."""
@@ -162,7 +157,7 @@ class Asides:
             return
         for found in self._tree.list_aside():
             path = f"{os.path.basename(os.path.dirname(found.path))}/{split(found.path)[1]}"
-            self._tree.rename(found.path, self._tree.trash_path(self._stamp, path), found)
+            self._tree.release(found.path, self._tree.trash_path(self._stamp, path))
 
 
 def removal_of(known: Known | None, local: Local, aside: str) -> Intent:

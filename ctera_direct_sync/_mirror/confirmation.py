@@ -27,6 +27,7 @@ class Confirmation:
         options: The arguments of the mirror.
         report: Takes what is kept.
         beside: As in `Stage`.
+        proven: As in `Changes`.
 
     Attributes:
         missed: What the last listing lacked although the portal has it, or empty.
@@ -41,6 +42,7 @@ class Confirmation:
         options: MirrorOptions,
         report: Report,
         beside: dict[str, str],
+        proven: set[tuple[str | None, int]],
     ) -> None:
         self._names = names
         self._scope = scope
@@ -49,6 +51,7 @@ class Confirmation:
         self._options = options
         self._report = report
         self._beside = beside
+        self._proven = proven
         self.missed = ""
         # Folders and files that the portal has no more.
         self._confirmed: set[str] = set()
@@ -73,7 +76,7 @@ class Confirmation:
         return (
             known is not None
             and known.file_id is not None
-            and (split(known.path)[1], known.file_id) in self._source.proven
+            and (split(known.path)[1], known.file_id) in self._proven
         )
 
     def check_cloud_folders(self, survey: Survey) -> None:

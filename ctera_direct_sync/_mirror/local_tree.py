@@ -305,6 +305,19 @@ class LocalTree:
             raise _changed(self.root.path_of(path))
         return found
 
+    def release(self, aside: str, target: str) -> None:
+        """Rename a file of the mirror's own folder to a free path, whatever became of it.
+
+        Raises:
+            ChangedMeanwhile: The new path is taken.
+        """
+        if self.find(target) is not None:
+            raise _changed(self.root.path_of(target))
+        if target.startswith(f"{OWN_FOLDER}/"):
+            self._move(aside, target)
+        else:
+            self._move_to_free(aside, target)
+
     def _move_by_way(self, source: str, target: str, aside: str) -> None:
         self._move(source, aside)
         try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Callable, NamedTuple, Protocol
 
 from ..exceptions import NamespaceError
-from ..types import ChangePage, Entry, Mirrored
+from ..types import ChangePage, Entry, Event, Mirrored
 from .fetcher import Progress
 from .filters import Filter
 from .planner import Deletion, Step
@@ -27,6 +27,12 @@ class Names(Protocol):
 
     def walk(self, path: str, on_error: Callable[[NamespaceError], object]) -> Iterator[Entry]:
         """Return everything below a folder. Call `on_error` for each folder that cannot be read."""
+
+    def listdir(self, path: str, *, include_deleted: bool = False) -> Iterator[Entry]:
+        """Return what is in a folder. With `include_deleted`, also what was deleted from it."""
+
+    def path_of(self, event: Event) -> str:
+        """Return the path of the object of an event."""
 
     def changes(self, cursor: str | None, folder_id: int) -> Iterator[ChangePage]:
         """Return what has changed in a cloud folder since a cursor."""

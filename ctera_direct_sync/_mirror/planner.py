@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable, Literal, NamedTuple
 
 from .deletion import Deletion
@@ -463,13 +463,16 @@ class _Planner:
         path = entry.path
         if is_below(path, self._unreadable) or path in self._set_aside:
             return
+        if entry.is_dir and self._holds_any(path, self._unreadable):
+            # What stays in it is found by its entry.
+            return
         found = self._local.get(path)
         gives_way = self._gives_way(path)
         keep = self._options.delete == "keep"
         if found is None or path in self._excluded or (keep and not gives_way):
             self._plan.forgotten.append(Step("forget", path, "", None, entry))
         elif entry.is_dir:
-            if found.kind == "folder" and not self._covers(path):
+            if found.kind == "folder" and not self._holds_any(path, self._excluded):
                 self._plan.emptied.append(Step("rmdir", path, "", None, entry, found))
             else:
                 self._plan.forgotten.append(Step("forget", path, "", None, entry))
@@ -485,10 +488,11 @@ class _Planner:
         """Return whether the portal has a file in the place of a folder that a path is in."""
         return any(self._fold(each) in self._file_keys for each in parents_of(path))
 
-    def _covers(self, path: str) -> bool:
-        """Return whether something unreadable or excluded is in a folder."""
+    @staticmethod
+    def _holds_any(path: str, others: Iterable[str]) -> bool:
+        """Return whether one of some paths is in a folder."""
         prefix = f"{path}/"
-        return any(each.startswith(prefix) for each in (*self._unreadable, *self._excluded))
+        return any(each.startswith(prefix) for each in others)
 
     def _delete_in_the_way(self, entry: Known, found: Local) -> None:
         """Delete a file whose path is needed now.

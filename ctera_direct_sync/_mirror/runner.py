@@ -10,9 +10,16 @@ from typing import Callable
 from .._base.cancellation import CancelScope
 from .._base.sync import perf_counter
 from .._readers.folders import Folder
-from ..exceptions import NamespaceError, TooManyDeletionsError
+from ..exceptions import (
+    AccessDeniedError,
+    NamespaceError,
+    NotAFolderError,
+    PathNotFoundError,
+    TooManyDeletionsError,
+)
 from ..types import Mirrored
 from .asides import Asides
+from .changes import Changes, Reading
 from .confirmation import Confirmation
 from .fetcher import Fetch
 from .local_names import OWN_FOLDER, fold_name
@@ -85,7 +92,7 @@ def run_mirror(
         stack.callback(state.close)
         run = _Run(names, fetch, scope, source, tree, state, options)
         mirrored = run.run()._replace(seconds=perf_counter() - began)
-        return Round(mirrored, run.source.cursor, run.source.folder_id)
+        return Round(mirrored, run.changes.cursor, run.source.folder_id)
 
 
 class _Run:
@@ -120,8 +127,10 @@ class _Run:
         self._options = options
         self._stamp = options.now().strftime(STAMP_FORMAT)
         self._report = Report()
-        self._has_walked = False
         self._beside: dict[str, str] = {}
+        self._reading = Reading("all")
+        self._is_settled = True
+        self.changes = Changes(names, scope, source, state, options)
         self.source = Source(names, scope, source, state, options, self._report)
 
     def run(self) -> Mirrored:
@@ -141,6 +150,9 @@ class _Run:
         survey, planned = self._read_until_complete(fold)
         if performer is None:
             return self._tell(planned)
+        if self._reading.kind != "nothing":
+            # What was listed may be newer than the cursor, and newer than what events will tell.
+            self._is_settled = self.changes.is_settled()
         self._begin(survey, fold)
         performer.perform(planned)
         self._finish()
@@ -172,8 +184,8 @@ class _Run:
         """
         # What could not leave the stage is reported, whichever listing counts.
         unstaged = len(self._report.failed)
-        is_unchanged = self.source.is_unchanged()
-        survey, planned, missed = self._read_and_plan(fold, is_unchanged=is_unchanged)
+        self._reading = self.changes.read(self.source.folder_id)
+        survey, planned, missed = self._read_and_plan(fold)
         if self.source.incomplete:
             # Pages shift when something is added meanwhile. A second listing tells whether it was that.
             _log.info(
@@ -181,7 +193,8 @@ class _Run:
             )
             del self._report.failed[unstaged:]
             self.source.forget_listing()
-            survey, planned, missed = self._read_and_plan(fold, is_unchanged=False)
+            self._reading = self._reading._replace(kind="all")
+            survey, planned, missed = self._read_and_plan(fold)
         if missed:
             raise NamespaceError(
                 "The portal has it, but the listing of its folder lacks it, so nothing was changed here: "
@@ -190,24 +203,16 @@ class _Run:
             )
         return survey, planned
 
-    def _read_and_plan(
-        self, fold: Callable[[str], str] | None, *, is_unchanged: bool
-    ) -> tuple[Survey, Plan, str]:
+    def _read_and_plan(self, fold: Callable[[str], str] | None) -> tuple[Survey, Plan, str]:
         """Read the portal and the disk, and plan.
 
         Args:
             fold: As in `planner.Options`.
-            is_unchanged: Whether the portal need not be read, since nothing has changed there.
 
         Returns:
             The survey, the plan, and what the listing lacked although the portal has it.
         """
-        survey = Survey(self._state, self._tree, self._options.filter, fold, self._scope.check)
-        if is_unchanged:
-            survey.take_as_unchanged()
-        else:
-            self._has_walked = True
-            survey.read_remote(self.source.read())
+        survey = self._read_remote(fold)
         survey.read_local()
         self._report.failed += survey.failed
         self.source.unreadable |= survey.unreadable
@@ -220,9 +225,35 @@ class _Run:
             self._options,
             self._report,
             self._beside,
+            self.changes.proven,
         )
         planned = self._plan(survey, fold, confirmation)
         return survey, planned, confirmation.missed
+
+    def _read_remote(self, fold: Callable[[str], str] | None) -> Survey:
+        """Compare the portal with the state, as far as `_reading` says."""
+
+        def make() -> Survey:
+            return Survey(self._state, self._tree, self._options.filter, fold, self._scope.check)
+
+        survey = make()
+        if self._reading.kind == "nothing":
+            survey.take_as_unchanged()
+            return survey
+        if self._reading.kind == "folders":
+            unread = len(self._report.failed)
+            try:
+                survey.read_folders(self._reading, self.source.list_folder, self.source.walk)
+                return survey
+            except (AccessDeniedError, NotAFolderError, PathNotFoundError) as error:
+                # It has changed since the feed was read.
+                _log.info("%s: %s: everything is read", self._path, error)
+            del self._report.failed[unread:]
+            self.source.forget_listing()
+            self._reading = self._reading._replace(kind="all")
+            survey = make()
+        survey.read_remote(self.source.walk(), self._reading.stale)
+        return survey
 
     def _plan(
         self, survey: Survey, fold: Callable[[str], str] | None, confirmation: Confirmation
@@ -326,13 +357,28 @@ class _Run:
         """Note that the run is complete. Drop what is old or of no more use."""
         assert self._tree is not None
         failed = self._report.failed
+        has_walked = self._reading.kind == "all"
+        chain, is_told = "[]", False
+        outdated: list[tuple[str, str, str]] = []
+        is_clean = self._report.is_clean and not failed
+        if self._reading.kind != "nothing":
+            is_clean = is_clean and self._is_settled
+            paths = frozenset({""}) if has_walked else self._reading.deep
+            chain, is_told = self.changes.check_map(paths, has_walked=has_walked)
+            outdated = list(self.changes.outdated())
         with self._state.transaction():
-            self._state.put("clean", "1" if self._report.is_clean and not failed else "0")
+            self._state.put("clean", "1" if is_clean else "0")
             self._state.put("patterns", self._options.patterns)
-            if self._has_walked:
+            if has_walked:
                 self._state.put("walked", self._stamp)
-            if self.source.cursor is not None:
-                self._state.put("cursor", self.source.cursor)
+            if self._reading.kind != "nothing":
+                self._state.put("feed map", "1" if is_clean and is_told else "0")
+                self._state.put("feed chain", chain)
+            if self.changes.cursor is not None:
+                self._state.put("cursor", self.changes.cursor)
+                self._state.feed.merge()
+                for place in outdated:
+                    self._state.feed.drop(*place)
         days = self._options.trash_days
         now = self._options.now()
         if days is not None:

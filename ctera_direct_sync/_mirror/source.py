@@ -1,32 +1,25 @@
-"""Reading the source: the folder of the portal, and the change feed that tells whether to read it."""
+"""Reading the source: the folder of the portal."""
 
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Iterator
 
 from .._base.cancellation import CancelScope
 from ..exceptions import (
     AccessDeniedError,
-    CursorRejectedError,
     NamespaceError,
     NotAFolderError,
     PathNotFoundError,
 )
+from ..types import Entry
 from .local_names import OWN_FOLDER
 from .options import MirrorOptions, Names
 from .report import Report
 from .state import State
-from .trash import is_older
 from .values import Remote, remote_of
 
 __all__ = ["Source", "gone"]
-
-_log = logging.getLogger(__name__)
-
-#: The change feed may have lost an event. So the source is read now and then all the same.
-_MAX_DAYS_WITHOUT_WALK = 1.0
 
 
 class Source:
@@ -42,12 +35,10 @@ class Source:
 
     Attributes:
         prefix: What comes before a path below the source.
-        cursor: From where on the change feed tells what is new, or None without a feed.
         folder_id_text: The ID of the source's cloud folder, as text. Empty if it is above cloud folders.
         unreadable: Folders of the source that cannot be read.
         unknown_denied: A denied folder with unknown content. What is missing elsewhere may be in it.
         incomplete: What the last listing lacked although the portal has it, or empty.
-        proven: The name and file ID of what the change feed calls deleted.
     """
 
     def __init__(
@@ -66,12 +57,10 @@ class Source:
         self._options = options
         self._report = report
         self.prefix = source.rstrip("/") + "/"
-        self.cursor: str | None = None
         self.folder_id_text = ""
         self.unreadable: set[str] = set()
         self.unknown_denied = ""
         self.incomplete = ""
-        self.proven: set[tuple[str | None, int]] = set()
 
     def check(self) -> None:
         """See that the source is there, and is what the folder has mirrored before.
@@ -112,66 +101,27 @@ class Source:
         """The cloud folder of the source, or None if the source is above cloud folders."""
         return int(self.folder_id_text) if self.folder_id_text else None
 
-    def is_unchanged(self) -> bool:
-        """Return whether the change feed tells that nothing has changed since a complete run.
-
-        The feed only tells whether to read the source. So it does not matter which events a portal
-        sends, in which order, or how often.
+    def list_folder(self, path: str) -> list[Remote]:
+        """Return what is in a folder of the source, but not what is below that.
 
         Raises:
-            NamespaceError: The feed cannot be read, and the user wants it or another call would fail, too.
+            AccessDeniedError: The user may not read it.
+            PathNotFoundError: It is gone.
+            NotAFolderError: It is a file by now.
         """
-        folder_id = self.folder_id
-        if self._options.feed is False:
-            return False
-        if folder_id is None:
-            if self._options.feed:
-                raise NamespaceError(
-                    "It is not in one cloud folder, so it has no change feed: use feed=None or False",
-                    self._source,
-                )
-            return False
-        before = self._state.get("cursor")
-        try:
-            try:
-                changed = self._read_feed(before, folder_id)
-            except CursorRejectedError:
-                before = None
-                changed = self._read_feed(None, folder_id)
-        except NamespaceError as error:
-            # The user may not read the feed, or the portal has none.
-            if self._options.feed or type(error) not in (NamespaceError, AccessDeniedError):
-                raise
-            self._scope.check()
-            _log.info("%s: the change feed cannot be read (%s)", self._source, error)
-            self.cursor = None
-            return False
-        walked = self._state.get("walked")
-        return (
-            before is not None
-            and not changed
-            and self._state.get("clean") == "1"
-            and self._state.get("patterns") == self._options.patterns
-            and walked is not None
-            and not is_older(walked, self._options.now(), _MAX_DAYS_WITHOUT_WALK)
-        )
+        self._scope.check()
+        entries = self._names.listdir(self.prefix + path if path else self._source)
+        return [remote for entry in entries for remote in self._remotes(entry)]
 
-    def _read_feed(self, cursor: str | None, folder_id: int) -> bool:
-        """Read the feed to its end. Return whether it has an event."""
-        changed = False
-        for page in self._names.changes(cursor, folder_id):
-            self._scope.check()
-            changed = changed or bool(page.events)
-            for event in page.events:
-                # A later event may tell of another object of the same name. The portal is asked again.
-                if event.deleted and event.file_id is not None:
-                    self.proven.add((event.name, event.file_id))
-            cursor = page.cursor
-        self.cursor = cursor
-        return changed
+    def _remotes(self, entry: Entry) -> Iterator[Remote]:
+        if entry.path.startswith(self.prefix) and not entry.is_deleted:
+            yield remote_of(entry, entry.path[len(self.prefix) :])
 
-    def read(self) -> Iterator[Remote]:
-        """Walk the source.
+    def walk(self, path: str = "") -> Iterator[Remote]:
+        """Return everything in a folder of the source, a folder before what is in it.
+
+        Args:
+            path: The folder. Empty: the source.
 
         Raises:
             NamespaceError: A folder cannot be read for another reason than a lack of permission.
@@ -199,9 +149,8 @@ class Source:
                 if inner and not is_excluded and not self._state.in_folder(inner):
                     self.unknown_denied = self.unknown_denied or inner
 
-        for entry in self._names.walk(self._source, on_error):
-            if entry.path.startswith(prefix) and not entry.is_deleted:
-                yield remote_of(entry, entry.path[len(prefix) :])
+        for entry in self._names.walk(prefix + path if path else self._source, on_error):
+            yield from self._remotes(entry)
 
     def _is_folder(self, path: str) -> bool:
         """Return whether the portal has a folder of this path, whether or not it can be listed."""

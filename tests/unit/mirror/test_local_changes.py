@@ -36,11 +36,14 @@ def edit_secretly(path: Path, data: bytes) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def to_first_schema(folder: Path) -> None:
-    """Turn the state into one of the first schema, which has no time of the status."""
+def to_old_schema(folder: Path, version: int) -> None:
+    """Turn the state into one of the first two schemas. The first has no time of the status."""
     with contextlib.closing(sqlite3.connect(folder / OWN / "state.db")) as database:
-        database.execute("ALTER TABLE items DROP COLUMN ctime_ns")
-        database.execute("PRAGMA user_version = 1")
+        if version == 1:
+            database.execute("ALTER TABLE items DROP COLUMN ctime_ns")
+        database.execute("ALTER TABLE items DROP COLUMN stale")
+        database.execute("DROP TABLE objects")
+        database.execute(f"PRAGMA user_version = {version}")
         database.commit()
 
 
@@ -49,7 +52,7 @@ def to_first_schema(folder: Path) -> None:
 def test_edit_with_restored_time(source: MemoryPortal, mirrored: Path, is_old: bool) -> None:
     """A local edit is kept even if its size and its time are those that were mirrored."""
     if is_old:
-        to_first_schema(mirrored)
+        to_old_schema(mirrored, 1)
     edit_secretly(mirrored / "a.txt", b"local  1")
     edit_secretly(mirrored / "b.txt", b"local  2")
     source.write(source.find("a.txt"))
@@ -69,9 +72,11 @@ def test_changed_permissions(source: MemoryPortal, mirrored: Path) -> None:
     assert local_files(mirrored) == source.files()
 
 
-def test_first_schema(source: MemoryPortal, mirrored: Path) -> None:
-    """A state of the first schema serves on, and its files are not downloaded again."""
-    to_first_schema(mirrored)
+@pytest.mark.parametrize("version", [1, 2])
+def test_old_schema(source: MemoryPortal, mirrored: Path, version: int) -> None:
+    """A state of an older schema serves on, and its files are not downloaded again."""
+    source.feed = "on"
+    to_old_schema(mirrored, version)
     source.move(source.find("a.txt"), source.root, "z.txt")
     assert mirror(source, mirrored)[:5] == (0, 0, 1, 0, 2)
     assert source.fetched == [] and local_files(mirrored) == source.files()

@@ -73,6 +73,23 @@ def test_a_folder_that_is_denied_and_renamed_loses_nothing(tmp_path: Path) -> No
     assert local_files(tmp_path) == portal.files()
 
 
+def test_a_folder_of_a_file_that_stays_is_not_forgotten(tmp_path: Path) -> None:
+    """A file that stays because of a denied folder is deleted once that folder can be read."""
+    portal = MemoryPortal()
+    first = portal.add("d/a", b"first")
+    mirror(portal, tmp_path)
+    above = first.parent
+    assert above is not None
+    above.denied = True
+    portal.move(above, portal.root, "d2")
+    for _ in range(2):
+        mirror(portal, tmp_path)
+    portal.delete(above)
+    assert mirror(portal, tmp_path).deleted == 1
+    assert local_files(tmp_path) == {}
+    assert not (tmp_path / "d").exists()
+
+
 def test_a_listing_that_lacks_a_file_once_is_read_again(tmp_path: Path) -> None:
     """A page that shifts hides a file from the first listing, and the second one has it."""
     portal = MemoryPortal()

@@ -135,15 +135,17 @@ class Changes:
 
     def _read_feed(self, cursor: str | None, folder_id: int) -> None:
         self._feed.begin(is_inventory=cursor is None)
-        self.proven.clear()
+        deleted: dict[tuple[str | None, int], str] = {}
         for page in self._names.changes(cursor, folder_id):
             self._scope.check()
             self._feed.note(page.events, folder_id)
             for event in page.events:
                 # A later event may tell of another object of the same name. The portal is asked again.
                 if event.deleted and event.file_id is not None:
-                    self.proven.add((event.name, event.file_id))
+                    deleted[event.name, event.file_id] = event.guid
             cursor = page.cursor
+        # Events may come in any order, so an object that is also told to be there may be there.
+        self.proven = {key for key, guid in deleted.items() if not self._feed.is_alive(guid)}
         self.cursor = cursor
 
     def is_settled(self) -> bool:

@@ -53,6 +53,8 @@ class Confirmation:
         self._beside = beside
         self._proven = proven
         self.missed = ""
+        # Name and file ID of what was deleted from a folder, by its path.
+        self._deleted: dict[str, set[tuple[str, int | None]]] = {}
         # Folders and files that the portal has no more.
         self._confirmed: set[str] = set()
 
@@ -78,6 +80,30 @@ class Confirmation:
             and known.file_id is not None
             and (split(known.path)[1], known.file_id) in self._proven
         )
+
+    def _is_deleted(self, step: Step) -> bool:
+        """Return whether the portal names the file of a step deleted, so that it did not move.
+
+        The change feed does, or the list of what was deleted from the file's folder.
+        """
+        known = step.known
+        if known is None or known.file_id is None:
+            return False
+        parent, name = split(known.path)
+        if self._is_proven(step):
+            return True
+        if parent not in self._deleted:
+            self._scope.check()
+            path = f"{self._source.prefix}{parent}".rstrip("/")
+            found: set[tuple[str, int | None]] = set()
+            try:
+                for entry in self._names.listdir(path, include_deleted=True):
+                    if entry.is_deleted and not entry.is_dir:
+                        found.add((entry.name, entry.file_id))
+            except (AccessDeniedError, NotAFolderError, PathNotFoundError):
+                found.clear()
+            self._deleted[parent] = found
+        return (name, known.file_id) in self._deleted[parent]
 
     def check_cloud_folders(self, survey: Survey) -> None:
         """Raise an error if a cloud folder of the source is gone, or another has taken its name."""
@@ -113,12 +139,11 @@ class Confirmation:
             path = step.path
             if path in survey.remote:
                 continue  # Something else has its place, so a listing has told that it is gone.
-            if self._source.unknown_denied:
-                # A folder that is denied and then renamed looks like this.
+            if self._source.denied and step.kind != "rmdir" and not self._is_deleted(step):
+                # It may have moved into the denied folder, or be in it: that folder may have been renamed.
                 self._source.unreadable.add(path)
                 self._report.is_clean = False
-                if step.kind != "rmdir":
-                    self._report.failed.append((path, _may_be_in(self._source.unknown_denied)))
+                self._report.failed.append((path, _may_be_in(self._source.denied)))
                 continue
             # The highest folder that the portal has no more tells of all below it.
             for each in (*parents_of(path), path):

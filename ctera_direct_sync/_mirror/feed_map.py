@@ -160,6 +160,14 @@ class FeedMap:
         is_known = known is not None and known[0] == version and _is_telling(event)
         return None if is_known and can_be_known else row
 
+    def is_alive(self, guid: str) -> bool:
+        """Return whether the news tell that an object is there."""
+        with explained(self._path):
+            found = self._database.execute(
+                "SELECT 1 FROM news WHERE guid = ? AND NOT is_deleted LIMIT 1", (guid,)
+            ).fetchone()
+        return found is not None
+
     def count(self, limit: int) -> int:
         """Return the number of news, or `limit` if there are more."""
         with explained(self._path):

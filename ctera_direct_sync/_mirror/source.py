@@ -37,7 +37,7 @@ class Source:
         prefix: What comes before a path below the source.
         folder_id_text: The ID of the source's cloud folder, as text. Empty if it is above cloud folders.
         unreadable: Folders of the source that cannot be read.
-        unknown_denied: A denied folder with unknown content. What is missing elsewhere may be in it.
+        denied: A denied folder, or empty. What is missing elsewhere may have moved into it.
         incomplete: What the last listing lacked although the portal has it, or empty.
     """
 
@@ -59,7 +59,7 @@ class Source:
         self.prefix = source.rstrip("/") + "/"
         self.folder_id_text = ""
         self.unreadable: set[str] = set()
-        self.unknown_denied = ""
+        self.denied = ""
         self.incomplete = ""
 
     def check(self) -> None:
@@ -94,7 +94,7 @@ class Source:
     def forget_listing(self) -> None:
         """Forget what a listing has told, before the source is read again."""
         self.unreadable.clear()
-        self.incomplete = self.unknown_denied = ""
+        self.incomplete = self.denied = ""
 
     @property
     def folder_id(self) -> int | None:
@@ -146,8 +146,8 @@ class Source:
                 reason = "the portal no longer lets you read it; what is here stays as it is"
                 self._report.failed.append((inner, reason))
                 is_excluded = self._options.filter.excludes(inner, True)
-                if inner and not is_excluded and not self._state.in_folder(inner):
-                    self.unknown_denied = self.unknown_denied or inner
+                if inner and not is_excluded:
+                    self.denied = self.denied or inner
 
         for entry in self._names.walk(prefix + path if path else self._source, on_error):
             yield from self._remotes(entry)

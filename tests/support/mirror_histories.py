@@ -11,6 +11,7 @@ In the end it lets the mirror run in peace. The folder must then be equal to the
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import random
@@ -19,11 +20,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ctera_direct_sync._mirror.local_names import find_problem
-from ctera_direct_sync.exceptions import NamespaceTimeout
+from ctera_direct_sync.exceptions import NamespaceError, NamespaceTimeout, PathNotFoundError
 from ctera_direct_sync.types import Mirrored
 
 from .mirror_portal import (
@@ -39,7 +41,8 @@ from .mirror_portal import (
     mirror,
 )
 
-NAMES = ("a", "b", "A", "d")
+#: The last two are the same letter, as one and as two code points.
+NAMES = ("a", "b", "A", "d", "\u00e9", "e\u0301")
 
 choices = st.integers(0, 2**16)
 
@@ -71,6 +74,8 @@ class Histories(RuleBasedStateMachine):
         self.users: set[bytes] = set()
         self.serial = itertools.count()
         self.delete = "trash"
+        # Whether a run has noted the cloud folder.
+        self.is_begun = False
 
     def teardown(self) -> None:
         """Let the mirror run in peace, and compare."""
@@ -249,7 +254,9 @@ class Histories(RuleBasedStateMachine):
         before = local_files(self.folder)
         options = {"delete": self.delete, "now": self.clock, **options}
         try:
-            return mirror(self.portal, self.folder, **options)
+            result = mirror(self.portal, self.folder, **options)
+            self.is_begun = self.is_begun or not options.get("dry_run")
+            return result
         finally:
             self._check_nothing_lost(before)
 
@@ -290,6 +297,32 @@ class Histories(RuleBasedStateMachine):
         """Run the mirror, and cut it off before one of its steps."""
         with crash_after(steps), contextlib.suppress(Crash):
             self._run()
+
+    @rule(steps=st.integers(0, 60))
+    def run_on_a_full_disk(self, steps: int) -> None:
+        """Run the mirror, while the disk takes nothing any more from one of its steps on."""
+        full = OSError(errno.ENOSPC, "No space left on device")
+        with crash_after(steps, full), contextlib.suppress(OSError):
+            self._run()
+
+    @rule(is_other=st.booleans())
+    def run_without_the_source(self, is_other: bool) -> None:
+        """Run the mirror, while the cloud folder is gone, or another has its name. Nothing is deleted."""
+        before = local_files(self.folder)
+        tree = self.portal.root.children
+        self.portal.is_gone, self.portal.folder_id = not is_other, 8
+        self.portal.root.children = {}
+        try:
+            if is_other and self.is_begun:
+                with pytest.raises(NamespaceError, match="cloud folder is gone"):
+                    self._run()
+            elif not is_other:
+                with pytest.raises(PathNotFoundError):
+                    self._run()
+            assert local_files(self.folder) == before
+        finally:
+            self.portal.is_gone, self.portal.folder_id = False, 7
+            self.portal.root.children = tree
 
     @rule(which=choices)
     def run_with_shifted_pages(self, which: int) -> None:

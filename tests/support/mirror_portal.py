@@ -90,6 +90,8 @@ class MemoryPortal:
         fetched: The paths of all downloads.
         on_fetch: Called with the path before each download.
         walk_error: The error that ends the next walk.
+        is_gone: Whether the source has vanished.
+        folder_id: The cloud folder of the source.
         feed: What the change feed does: "off", "on", or "again", which tells everything each time.
         children_events: Whether a folder that moves has events for what is in it.
         order: Shuffles the events of a page, or None.
@@ -105,6 +107,8 @@ class MemoryPortal:
         self.fetched: list[str] = []
         self.on_fetch: Callable[[str], object] = lambda path: None
         self.walk_error: NamespaceError | None = None
+        self.is_gone = False
+        self.folder_id = 7
         self.feed = "off"
         self.children_events = False
         self.order: random.Random | None = None
@@ -184,13 +188,15 @@ class MemoryPortal:
         size = None if node.data is None else len(node.data)
         modified = _EPOCH + datetime.timedelta(seconds=node.modified)
         file_id = None if node.is_dir else node.file_id
-        return Entry(path, node.name, file_id, size, modified, node.is_dir, False, None, 7)
+        return Entry(
+            path, node.name, file_id, size, modified, node.is_dir, False, None, self.folder_id
+        )
 
     def stat(self, path: str) -> Entry:
         """Return the entry of a path."""
         assert (path + "/").startswith(SOURCE + "/"), path
         node = self.find(path[len(SOURCE) + 1 :])
-        if node is None:
+        if node is None or self.is_gone:
             raise PathNotFoundError("nothing here", path)
         if any(each.denied for each in node.lineage() if each is not node):
             raise AccessDeniedError("denied", path)
@@ -364,14 +370,19 @@ class Crash(BaseException):
 
 
 @contextlib.contextmanager
-def crash_after(steps: int) -> Iterator[list[str]]:
-    """Cut a run off before its step of that number, counted from 0. Yield the steps done."""
+def crash_after(steps: int, error: BaseException | None = None) -> Iterator[list[str]]:
+    """Cut a run off before its step of that number, counted from 0. Yield the steps done.
+
+    Args:
+        steps: The number of steps.
+        error: What each further step raises. None: `Crash`.
+    """
     done: list[str] = []
     patched: list[tuple[type, str, Any]] = []
 
     def step(name: str) -> None:
         if len(done) >= steps:
-            raise Crash(name)
+            raise Crash(name) if error is None else error
         done.append(name)
 
     def patch(owner: type, name: str) -> None:

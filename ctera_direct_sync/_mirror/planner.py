@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .deletion import Deletion
-from .local_names import find_problem
+from .name_clashes import drop_collisions, drop_impossible_names
 from .steps import Options, Plan, Step, StepKind, conflict_name, conflict_paths
 from .values import Known, Local, Remote, is_below, is_same_content, parents_of, split
 
@@ -99,8 +99,11 @@ class _Planner:
         self._cleared: set[str] = set()
 
     def run(self) -> Plan:
-        self._drop_impossible_names()
-        self._drop_collisions()
+        for path, reason in (
+            *drop_impossible_names(self._remote, self._options),
+            *drop_collisions(self._remote, self._known, self._kept, self._options),
+        ):
+            self._plan.failed.append((path, reason))
         self._match_moves()
         self._wanted_files = {p for p, r in self._remote.items() if not r.is_dir}
         self._source_keys = {self._fold(path): path for path in self._sources}
@@ -118,55 +121,6 @@ class _Planner:
         self._plan_cleared_folders()
         self._plan.emptied.sort(key=lambda step: step.path, reverse=True)
         return self._plan
-
-    # --- names -----------------------------------------------------------------------------------
-
-    def _drop_impossible_names(self) -> None:
-        """Report entries whose names the disk cannot hold, once for all that is in a folder."""
-        dropped: set[str] = set()
-        for path in sorted(self._remote, key=lambda each: each.split("/")):
-            parent, name = split(path)
-            if parent in dropped:
-                dropped.add(path)
-                continue
-            problem = find_problem(
-                name,
-                is_top=not parent,
-                windows=self._options.windows,
-                max_bytes=self._options.max_name_bytes,
-            )
-            if problem is not None:
-                dropped.add(path)
-                self._fail(path, f"{problem}: rename it on the portal")
-        for path in dropped:
-            del self._remote[path]
-
-    def _drop_collisions(self) -> None:
-        """Keep one of the entries that the disk takes for the same: the one that was mirrored before."""
-        if self._options.fold is None:
-            return
-        first: dict[str, str] = dict(self._kept)
-        dropped: set[str] = set()
-        order = sorted(
-            self._remote, key=lambda each: (each.count("/"), each not in self._known, each)
-        )
-        for path in order:
-            if split(path)[0] in dropped:
-                dropped.add(path)
-                continue
-            other = first.setdefault(self._fold(path), path)
-            if other != path:
-                dropped.add(path)
-                self._fail(
-                    path,
-                    f"this disk does not tell its name from {split(other)[1]!r}: rename one of them on "
-                    "the portal",
-                )
-        for path in dropped:
-            del self._remote[path]
-
-    def _fail(self, path: str, reason: str) -> None:
-        self._plan.failed.append((path, reason))
 
     # --- moves -----------------------------------------------------------------------------------
 

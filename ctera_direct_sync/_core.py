@@ -71,6 +71,8 @@ from .namespace import (
     Namespace,
     changes_within,
     counts_of,
+    list_within,
+    path_within,
     stat_within,
     user_of,
     walk_within,
@@ -84,6 +86,7 @@ from .types import (
     ChangePage,
     Download,
     Entry,
+    Event,
     FileRef,
     Metadata,
     Mirrored,
@@ -802,6 +805,14 @@ class _ScopedNames:
     def walk(self, path: str, on_error: Callable[[NamespaceError], object]) -> Iterator[Entry]:
         """Return everything below a folder."""
         return walk_within(self._names, path, self._scope, on_error)
+
+    def listdir(self, path: str, *, include_deleted: bool = False) -> Iterator[Entry]:
+        """Return what is in a folder."""
+        return iter(list_within(self._names, path, self._scope, include_deleted=include_deleted))
+
+    def path_of(self, event: Event) -> str:
+        """Return the path of the object of an event."""
+        return path_within(self._names, event, self._scope)
 
     def changes(self, cursor: str | None, folder_id: int) -> Iterator[ChangePage]:
         """Return what has changed in a cloud folder since a cursor."""

@@ -794,6 +794,36 @@ def walk_within(
     raise _cancelled(path)
 
 
+def list_within(
+    names: Namespace, path: str, scope: CancelScope, *, include_deleted: bool = False
+) -> list[Entry]:
+    """Return what `Namespace.listdir` yields, for a caller that has a cancel scope of its own.
+
+    Raises:
+        Cancelled: The caller's scope was cancelled.
+        NamespaceError: As `Namespace.listdir` raises.
+    """
+
+    def read(own: CancelScope) -> list[Entry]:
+        pager = names._names.pager(path, own, include_deleted=include_deleted)
+        entries: list[Entry] = []
+        while not pager.complete:
+            entries += pager.next_page()
+        return entries
+
+    return names._call_within(path, scope, read)
+
+
+def path_within(names: Namespace, event: Event, scope: CancelScope) -> str:
+    """Return what `Namespace.path_of` does, for a caller that has a cancel scope of its own.
+
+    Raises:
+        Cancelled: The caller's scope was cancelled.
+        NamespaceError: As `Namespace.path_of` raises.
+    """
+    return names._call_within(None, scope, lambda own: names._event_paths.find(event, own))
+
+
 def find_within(
     names: Namespace, folder: str, wanted: Container[str], count: int, scope: CancelScope
 ) -> dict[str, Entry]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import itertools
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Callable
 
 from .. import codec
@@ -20,7 +21,7 @@ from .._readers.folders import Folder, ForeignFileError, is_reparse_point
 from .._readers.locks import LockedFile
 from .._readers.part_file import is_own_name
 from .local_names import OWN_FOLDER, fold_name
-from .values import Local, LocalKind, split
+from .values import Local, LocalKind, parents_of, split
 
 __all__ = ["ChangedMeanwhile", "LocalTree", "local_of", "lock_own"]
 
@@ -31,7 +32,7 @@ _READ_SIZE_BYTES = 1024 * 1024
 _INODE_MASK = 2**63 - 1
 
 _LOCK_NAME = "lock"
-_STAGE, _TRASH, _DOWNLOADS = "stage", "trash", "downloads"
+_STAGE, _ASIDE, _TRASH, _DOWNLOADS = "stage", "aside", "trash", "downloads"
 
 
 class ChangedMeanwhile(OSError):
@@ -82,6 +83,9 @@ class LocalTree:
         self._own = own
         self._open: OrderedDict[str, Folder] = OrderedDict()
         self._touched: set[str] = set()
+        self._asides = itertools.count(1)
+        # Where files are that a killed run has moved away, by the path that they get back.
+        self._stand_ins: dict[str, str] = {}
 
     @staticmethod
     def open_own(root: Folder, *, make: bool) -> Folder | None:
@@ -122,7 +126,7 @@ class LocalTree:
                 with contextlib.suppress(OSError):
                     os.chmod(own.path, 0o700)
             if make:
-                for name in (_STAGE, _TRASH, _DOWNLOADS):
+                for name in (_STAGE, _ASIDE, _TRASH, _DOWNLOADS):
                     with contextlib.suppress(FileExistsError):
                         own.make_folder(name, 0o700)
                         # A power cut must not take the state away, and leave the files.
@@ -168,18 +172,60 @@ class LocalTree:
     def find(self, path: str) -> Local | None:
         """Return what is at a path, or None."""
         self._trim()
-        parent, name = split(path)
         try:
-            return local_of(path, self.folder(parent).lstat(name))
+            return self._find_real(path, path)
         except (FileNotFoundError, NotADirectoryError):
+            pass
+        if path not in self._stand_ins:
             return None
+        return self._find_real(path, self._stand_ins[path])
+
+    def _find_real(self, path: str, where: str) -> Local:
+        parent, name = split(where)
+        return local_of(path, self.folder(parent).lstat(name))
+
+    def stand_in(self, path: str, where: str) -> None:
+        """Take it that a file is at another path, to which the next run that changes anything moves it.
+
+        Args:
+            path: The path that it gets back.
+            where: Where it is.
+
+        Raises:
+            ChangedMeanwhile: The path is taken.
+            NotADirectoryError: A file is in the place of a folder above the path.
+        """
+        for above in parents_of(path):
+            found = self.find(above)
+            if found is not None and found.kind != "folder":
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), above)
+        if self.find(path) is not None:
+            raise _changed(self.root.path_of(path))
+        self._stand_ins[path] = where
 
     def list_folder(self, path: str) -> list[Local]:
         """Return what is in a folder, but not the mirror's own folder."""
         self._trim()
         prefix = f"{path}/" if path else ""
-        found = [local_of(prefix + name, status) for name, status in self.folder(path).names()]
+        found = []
+        try:
+            found = [local_of(prefix + name, status) for name, status in self.folder(path).names()]
+        except FileNotFoundError:
+            if not any(each.startswith(prefix) for each in self._stand_ins):
+                raise
+        if self._stand_ins:
+            found += self._list_stand_ins(prefix, {each.path for each in found})
         return found if path else [each for each in found if each.path != OWN_FOLDER]
+
+    def _list_stand_ins(self, prefix: str, present: set[str]) -> Iterator[Local]:
+        """Return what a folder gets back, the folders included."""
+        for path in sorted(self._stand_ins):
+            name, slash, _ = path[len(prefix) :].partition("/")
+            if not path.startswith(prefix) or prefix + name in present:
+                continue
+            present.add(prefix + name)
+            where = self._stand_ins[path]
+            yield Local(prefix + name, "folder") if slash else self._find_real(path, where)
 
     def checksum(self, path: str, check: Callable[[], object]) -> int:
         """Return the CRC32C of a file.
@@ -197,52 +243,113 @@ class LocalTree:
 
     # --- changing --------------------------------------------------------------------------------
 
-    def rename(self, source: str, target: str, expected: Local, over: Local | None = None) -> int:
-        """Rename a file or folder.
+    def rename(self, source: str, target: str, expected: Local, aside: str = "") -> int:
+        """Rename a file or folder to a free path.
+
+        What is at the present path in the moment of the renaming gets the new path, even if another
+        program has just replaced it.
 
         Args:
             source: The present path.
             target: The new path, whose folder must exist.
             expected: What must be at the present path.
-            over: What must be at the new path, and is replaced. None: nothing.
+            aside: A free path in the mirror's own folder. The file goes by way of it if the disk cannot
+                rename a file to a free name in one step. Empty: a path of the mirror's own folder is
+                involved already.
 
         Returns:
             The time of the last status change, which a renaming sets on most disks. 0 if the file
             changed meanwhile.
 
         Raises:
-            ChangedMeanwhile: Something else is there.
+            ChangedMeanwhile: Something else is there, or the new path is taken.
         """
         self._expect(source, expected)
-        is_same = False
-        if over is None:
-            occupant = self.find(target)
-            # On a disk that does not tell the names apart, the target is the file itself.
-            is_same = (
-                occupant is not None and occupant[1:5] == expected[1:5] and expected.inode != 0
-            )
-            if occupant is not None and not is_same:
-                raise _changed(self.root.path_of(target))
-        else:
-            self._expect(target, over)
-        parent, name = split(source)
-        above, new = split(target)
+        occupant = self.find(target)
+        # On a disk that does not tell the names apart, the target is the file itself.
+        is_same = occupant is not None and occupant[1:5] == expected[1:5] and expected.inode != 0
+        if occupant is not None and not is_same:
+            raise _changed(self.root.path_of(target))
         self._close_below(source)
-        to = self.folder(above)
-        from_ = self.folder(parent)
-        # Only the mirror writes to its own folder.
-        is_own = above.startswith(f"{OWN_FOLDER}/")
-        if over is None and not is_same and expected.kind == "file" and not is_own:
-            try:
-                from_.move_to_free(name, to, new)
-            except FileExistsError:
-                raise _changed(self.root.path_of(target)) from None
-        else:
-            from_.move(name, to, new)
-        self._touched.update((parent, above))
+        if is_same or target.startswith(f"{OWN_FOLDER}/"):
+            # Only the mirror writes to its own folder.
+            self._move(source, target)
+        elif source.startswith(f"{OWN_FOLDER}/"):
+            self._move_to_free(source, target)
+        elif not self._move_exclusively(source, target):
+            if expected.kind == "folder" or not aside:
+                self._move(source, target)
+            else:
+                self._move_by_way(source, target, aside)
         found = self.find(target)
         is_same = found is not None and found[1:5] == expected[1:5]
         return found.ctime_ns if found is not None and is_same else 0
+
+    def move_aside(self, path: str, aside: str, expected: Local) -> Local:
+        """Rename a file to a path in the mirror's own folder. Return what was renamed.
+
+        The caller compares it: another program may have changed it just before.
+
+        Args:
+            path: The present path.
+            aside: The new path, which is free.
+            expected: What must be at the present path.
+
+        Raises:
+            ChangedMeanwhile: Something else is there.
+        """
+        self._expect(path, expected)
+        self._move(path, aside)
+        found = self.find(aside)
+        if found is None:
+            raise _changed(self.root.path_of(path))
+        return found
+
+    def release(self, aside: str, target: str) -> None:
+        """Rename a file of the mirror's own folder to a free path, whatever became of it.
+
+        Raises:
+            ChangedMeanwhile: The new path is taken.
+        """
+        if self.find(target) is not None:
+            raise _changed(self.root.path_of(target))
+        if target.startswith(f"{OWN_FOLDER}/"):
+            self._move(aside, target)
+        else:
+            self._move_to_free(aside, target)
+
+    def _move_by_way(self, source: str, target: str, aside: str) -> None:
+        self._move(source, aside)
+        try:
+            self._move_to_free(aside, target)
+        except OSError:
+            self._move_to_free(aside, source)
+            raise
+
+    def _move(self, source: str, target: str) -> None:
+        from_, name, to, new = self._ends(source, target)
+        from_.move(name, to, new)
+
+    def _move_exclusively(self, source: str, target: str) -> bool:
+        from_, name, to, new = self._ends(source, target)
+        try:
+            return from_.move_exclusively(name, to, new)
+        except FileExistsError:
+            raise _changed(self.root.path_of(target)) from None
+
+    def _move_to_free(self, source: str, target: str) -> None:
+        from_, name, to, new = self._ends(source, target)
+        try:
+            from_.move_to_free(name, to, new)
+        except FileExistsError:
+            raise _changed(self.root.path_of(target)) from None
+
+    def _ends(self, source: str, target: str) -> tuple[Folder, str, Folder, str]:
+        parent, name = split(source)
+        above, new = split(target)
+        self._touched.update((parent, above))
+        # A folder that this opens must not close the other one: only `_trim` closes any.
+        return self.folder(parent), name, self.folder(above), new
 
     def copy_mode(self, path: str, download: str) -> None:
         """Give a download the permissions of the file that it replaces, without setuid and setgid."""
@@ -274,21 +381,19 @@ class LocalTree:
         self._touched.add(parent)
 
     def remove(self, path: str, expected: Local) -> None:
-        """Remove a file.
+        """Remove a file of the mirror's own folder.
 
         Raises:
             ChangedMeanwhile: Something else is there.
         """
         self._expect(path, expected)
-        parent, name = split(path)
-        self.folder(parent).unlink(name)
-        self._touched.add(parent)
+        self._unlink(path)
 
     def remove_second_name(self, path: str, first: str) -> None:
         """Remove a name of a file that has another one, which a run was about to remove.
 
         Args:
-            path: The name to remove.
+            path: The name to remove. A name outside of the mirror's own folder goes by way of it.
             first: The name that stays.
         """
         one, two = self.find(path), self.find(first)
@@ -298,9 +403,24 @@ class LocalTree:
         if one.inode == 0 or fold_name(path) == fold_name(first):
             return
         parent, name = split(path)
-        if self.folder(parent).lstat(name).st_nlink > 1:
+        if self.folder(parent).lstat(name).st_nlink < 2:
+            return
+        if path.startswith(f"{OWN_FOLDER}/"):
             self.folder(parent).unlink(name)
-            self._touched.add(parent)
+            return
+        # Another program may replace it right now. So what is removed is checked first.
+        aside = self.aside_path()
+        self._move(path, aside)
+        moved = self.find(aside)
+        if moved is not None and moved[1:5] == two[1:5]:
+            self._unlink(aside)
+        else:
+            self._move_to_free(aside, path)
+
+    def _unlink(self, path: str) -> None:
+        parent, name = split(path)
+        self.folder(parent).unlink(name)
+        self._touched.add(parent)
 
     def flush(self) -> None:
         """Flush all renamings since the last call to the disk."""
@@ -330,6 +450,17 @@ class LocalTree:
             self._open.pop(each).close()
 
     # --- the mirror's own files ------------------------------------------------------------------
+
+    def aside_path(self) -> str:
+        """Return a free path for a file that gives way, until it is known what becomes of it."""
+        while True:
+            path = f"{OWN_FOLDER}/{_ASIDE}/{next(self._asides)}"
+            if self.find(path) is None:
+                return path
+
+    def list_aside(self) -> list[Local]:
+        """Return the files that gave way, and did not go anywhere else yet."""
+        return self.list_folder(f"{OWN_FOLDER}/{_ASIDE}")
 
     def staged_path(self, number: int) -> str:
         """Return the path that a file has between its old and its new one."""
@@ -363,7 +494,13 @@ class LocalTree:
                     return True
 
     def _open_file(self, path: str) -> io.BufferedReader:
-        parent, name = split(path)
+        try:
+            parent, name = split(path)
+            return open(self.folder(parent).open_to_read(name), "rb")
+        except FileNotFoundError:
+            if path not in self._stand_ins:
+                raise
+        parent, name = split(self._stand_ins[path])
         return open(self.folder(parent).open_to_read(name), "rb")
 
     def downloaded_path(self, name: str) -> str:

@@ -17,15 +17,12 @@ full disk stops has deleted nothing.
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-import os
-from collections.abc import Iterator, Mapping
-from typing import Callable, Literal, NamedTuple
+from collections.abc import Iterable, Mapping
 
 from .deletion import Deletion
-from .local_names import find_problem
-from .values import Known, Local, Remote, is_below, is_same_content, join, parents_of, split
+from .name_clashes import drop_collisions, drop_impossible_names
+from .steps import Options, Plan, Step, StepKind, conflict_name, conflict_paths
+from .values import Known, Local, Remote, is_below, is_same_content, parents_of, split
 
 __all__ = [
     "Deletion",
@@ -37,101 +34,6 @@ __all__ = [
     "conflict_paths",
     "plan",
 ]
-
-StepKind = Literal[
-    "conflict", "trash", "remove", "move", "mkdir", "rmdir", "fetch", "compare", "adopt", "forget"
-]
-"""What a step does.
-
-`conflict` gives a file that was changed here another name. `compare` downloads a file, and keeps the
-local one if it is equal. `adopt` only notes a folder that is there already. `forget` only drops an
-entry of the state.
-"""
-
-
-class Step(NamedTuple):
-    """One thing to do.
-
-    Attributes:
-        kind: What to do.
-        path: The path that it is done to; of a move, the old one.
-        target: The new path of a move or conflict, else empty.
-        remote: What the portal has at the path, or at the target of a move.
-        known: The entry of the state that the step changes, or None.
-        local: What must still be at the path when the step is done, or None.
-        staged: Whether a move goes by way of the mirror's own folder, since its target is not free yet.
-    """
-
-    kind: StepKind
-    path: str
-    target: str = ""
-    remote: Remote | None = None
-    known: Known | None = None
-    local: Local | None = None
-    staged: bool = False
-
-
-class Options(NamedTuple):
-    """How to plan.
-
-    Attributes:
-        delete: What happens to files that the portal deleted.
-        stamp: The time in the names of conflict copies, as text.
-        windows: Whether the names must be such that Windows takes.
-        max_name_bytes: The longest name that the disk takes, in bytes.
-        fold: A function that gives the same text for paths that the disk takes for the same. None: the
-            disk tells all names apart.
-    """
-
-    delete: Deletion = "trash"
-    stamp: str = "00000000T000000"
-    windows: bool = False
-    max_name_bytes: int = 255
-    fold: Callable[[str], str] | None = None
-
-
-@dataclasses.dataclass
-class Plan:
-    """The steps of a run, by phase, and what a user should know.
-
-    Attributes:
-        aside: What gives way: conflict copies, and deletions of what is in the way.
-        staged: Moves by way of the mirror's own folder.
-        cleared: Folders that give way to files.
-        folders: Folders to make or adopt, those above first.
-        moves: All other moves.
-        fetches: Files to download.
-        deletions: Files to delete.
-        emptied: Folders to remove, those below first.
-        forgotten: Entries of the state to drop.
-        conflicts: Path and reason of each file that was changed here.
-        failed: Path and reason of each entry that cannot be mirrored.
-    """
-
-    aside: list[Step] = dataclasses.field(default_factory=list)
-    staged: list[Step] = dataclasses.field(default_factory=list)
-    cleared: list[Step] = dataclasses.field(default_factory=list)
-    folders: list[Step] = dataclasses.field(default_factory=list)
-    moves: list[Step] = dataclasses.field(default_factory=list)
-    fetches: list[Step] = dataclasses.field(default_factory=list)
-    deletions: list[Step] = dataclasses.field(default_factory=list)
-    emptied: list[Step] = dataclasses.field(default_factory=list)
-    forgotten: list[Step] = dataclasses.field(default_factory=list)
-    conflicts: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    failed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-
-    def steps(self) -> Iterator[Step]:
-        """Return all steps, in the order in which they are done."""
-        for phase in (
-            self.aside, self.staged, self.cleared, self.folders, self.moves, self.fetches,
-            self.deletions, self.emptied, self.forgotten,
-        ):  # fmt: skip
-            yield from phase
-
-    @property
-    def deleted_files(self) -> int:
-        """The number of files that the plan deletes."""
-        return sum(step.kind in ("trash", "remove") for step in (*self.aside, *self.deletions))
 
 
 def plan(
@@ -197,8 +99,11 @@ class _Planner:
         self._cleared: set[str] = set()
 
     def run(self) -> Plan:
-        self._drop_impossible_names()
-        self._drop_collisions()
+        for path, reason in (
+            *drop_impossible_names(self._remote, self._options),
+            *drop_collisions(self._remote, self._known, self._kept, self._options),
+        ):
+            self._plan.failed.append((path, reason))
         self._match_moves()
         self._wanted_files = {p for p, r in self._remote.items() if not r.is_dir}
         self._source_keys = {self._fold(path): path for path in self._sources}
@@ -216,55 +121,6 @@ class _Planner:
         self._plan_cleared_folders()
         self._plan.emptied.sort(key=lambda step: step.path, reverse=True)
         return self._plan
-
-    # --- names -----------------------------------------------------------------------------------
-
-    def _drop_impossible_names(self) -> None:
-        """Report entries whose names the disk cannot hold, once for all that is in a folder."""
-        dropped: set[str] = set()
-        for path in sorted(self._remote, key=lambda each: each.split("/")):
-            parent, name = split(path)
-            if parent in dropped:
-                dropped.add(path)
-                continue
-            problem = find_problem(
-                name,
-                is_top=not parent,
-                windows=self._options.windows,
-                max_bytes=self._options.max_name_bytes,
-            )
-            if problem is not None:
-                dropped.add(path)
-                self._fail(path, f"{problem}: rename it on the portal")
-        for path in dropped:
-            del self._remote[path]
-
-    def _drop_collisions(self) -> None:
-        """Keep one of the entries that the disk takes for the same: the one that was mirrored before."""
-        if self._options.fold is None:
-            return
-        first: dict[str, str] = dict(self._kept)
-        dropped: set[str] = set()
-        order = sorted(
-            self._remote, key=lambda each: (each.count("/"), each not in self._known, each)
-        )
-        for path in order:
-            if split(path)[0] in dropped:
-                dropped.add(path)
-                continue
-            other = first.setdefault(self._fold(path), path)
-            if other != path:
-                dropped.add(path)
-                self._fail(
-                    path,
-                    f"this disk does not tell its name from {split(other)[1]!r}: rename one of them on "
-                    "the portal",
-                )
-        for path in dropped:
-            del self._remote[path]
-
-    def _fail(self, path: str, reason: str) -> None:
-        self._plan.failed.append((path, reason))
 
     # --- moves -----------------------------------------------------------------------------------
 
@@ -427,12 +283,12 @@ class _Planner:
                 if p.startswith(prefix) and each.kind == "folder"
             ]
             for each in sorted([found.path, *inside], reverse=True):
-                self._plan.cleared.append(
+                self._plan.removed_folders.append(
                     Step("rmdir", each, "", None, self._known.get(each), self._local[each])
                 )
-        done = {step.path for step in self._plan.cleared if step.kind == "rmdir"}
+        done = {step.path for step in self._plan.removed_folders}
         emptied = [step for step in self._plan.emptied if step.path not in done]
-        moved = {step.path for step in self._plan.cleared if step.kind == "conflict"}
+        moved = {step.path for step in self._plan.cleared}
         kept = {s.path for s in emptied if s.path in holding or is_below(s.path, moved)}
         self._plan.emptied = [step for step in emptied if step.path not in kept]
         self._plan.forgotten += [
@@ -460,13 +316,16 @@ class _Planner:
         path = entry.path
         if is_below(path, self._unreadable) or path in self._set_aside:
             return
+        if entry.is_dir and self._holds_any(path, self._unreadable):
+            # What stays in it is found by its entry.
+            return
         found = self._local.get(path)
         gives_way = self._gives_way(path)
         keep = self._options.delete == "keep"
         if found is None or path in self._excluded or (keep and not gives_way):
             self._plan.forgotten.append(Step("forget", path, "", None, entry))
         elif entry.is_dir:
-            if found.kind == "folder" and not self._covers(path):
+            if found.kind == "folder" and not self._holds_any(path, self._excluded):
                 self._plan.emptied.append(Step("rmdir", path, "", None, entry, found))
             else:
                 self._plan.forgotten.append(Step("forget", path, "", None, entry))
@@ -482,10 +341,11 @@ class _Planner:
         """Return whether the portal has a file in the place of a folder that a path is in."""
         return any(self._fold(each) in self._file_keys for each in parents_of(path))
 
-    def _covers(self, path: str) -> bool:
-        """Return whether something unreadable or excluded is in a folder."""
+    @staticmethod
+    def _holds_any(path: str, others: Iterable[str]) -> bool:
+        """Return whether one of some paths is in a folder."""
         prefix = f"{path}/"
-        return any(each.startswith(prefix) for each in (*self._unreadable, *self._excluded))
+        return any(each.startswith(prefix) for each in others)
 
     def _delete_in_the_way(self, entry: Known, found: Local) -> None:
         """Delete a file whose path is needed now.
@@ -540,36 +400,3 @@ class _Planner:
         if found is None and self._local_by_fold:
             found = self._local_by_fold.get(self._fold(path))
         return found
-
-
-def conflict_paths(path: str, stamp: str, max_bytes: int) -> Iterator[str]:
-    """Return the paths that a conflict copy may get, the best first. They never end.
-
-    Args:
-        path: The path of the file.
-        stamp: As for `conflict_name`.
-        max_bytes: As for `conflict_name`.
-    """
-    parent, name = split(path)
-    for number in itertools.count(1):
-        yield join(parent, conflict_name(name, stamp, number, max_bytes))
-
-
-def conflict_name(name: str, stamp: str, number: int = 1, max_bytes: int = 255) -> str:
-    """Return the name of a conflict copy.
-
-    Args:
-        name: The name of the file.
-        stamp: The time, as text.
-        number: 1 for the first copy of that time, 2 for the next.
-        max_bytes: The longest name that the disk takes. A longer one loses letters of `name`.
-    """
-    stem, dot, extension = name.rpartition(".")
-    if not stem:
-        stem, dot, extension = name, "", ""
-    tail = f".conflict-{stamp}{f'-{number}' if number > 1 else ''}{dot}{extension}"
-    if len(os.fsencode(tail)) + 4 > max_bytes:
-        tail = f".conflict-{stamp}-{number}"
-    while len(stem) > 1 and len(os.fsencode(stem + tail)) > max_bytes:
-        stem = stem[:-1]
-    return stem + tail

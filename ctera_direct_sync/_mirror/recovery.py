@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .asides import Asides
 from .local_names import OWN_FOLDER
 from .local_tree import LocalTree
 from .state import Intent, State
@@ -10,38 +11,61 @@ from .values import split
 __all__ = ["origin_key", "recover", "save_moved"]
 
 
-def recover(state: State, tree: LocalTree, *, change: bool) -> None:
+def recover(state: State, tree: LocalTree, asides: Asides) -> None:
     """Store the entries of the announced renamings that were done, and drop all intents.
+
+    A file that gave way, and that nothing else took the path of, gets its path back.
 
     Args:
         state: The state.
         tree: The mirrored folder.
-        change: Whether to remove the old name of a file that has both names.
+        asides: Moves the files that gave way.
     """
     intents = state.intents()
-    if not intents:
-        return
-    with state.transaction():
-        for intent in intents:
-            _recover_one(intent, state, tree, change)
-        state.settle()
+    if intents:
+        with state.transaction():
+            for intent in intents:
+                is_placed = _recover_placed(intent, state, tree, change=asides.change)
+                if intent.aside:
+                    _recover_aside(intent, tree, asides, is_placed)
+            tree.flush()
+            state.settle()
+    asides.clear()
 
 
-def _recover_one(intent: Intent, state: State, tree: LocalTree, change: bool) -> None:
+def _recover_placed(intent: Intent, state: State, tree: LocalTree, *, change: bool) -> bool:
+    """Return whether a file has the path that was announced for it. Store its entry then."""
+    if not intent.source:
+        return False
     entry = intent.entry
     found = tree.find(entry.path)
     if found is None or found.kind != "file":
-        return
+        return False
     if found.inode == intent.inode:
         # It was renamed. Whether it has changed since, the survey finds out.
         save_moved(state, intent)
         if change:
             tree.remove_second_name(intent.source, entry.path)
-        return
+        return True
     is_same = (found.size, found.mtime_ns) == (intent.size, intent.mtime_ns)
     if is_same and tree.find(intent.source) is None:
         # Some network file systems give a renamed file another inode number.
         save_moved(state, intent)
+        return True
+    return False
+
+
+def _recover_aside(intent: Intent, tree: LocalTree, asides: Asides, is_placed: bool) -> None:
+    found = tree.find(intent.aside)
+    if found is None:
+        return
+    if not is_placed:
+        asides.put_back(intent)
+    elif found.inode == intent.inode or asides.is_known(found, intent):
+        # The second name of what was renamed, or what it has replaced.
+        asides.drop(found)
+    else:
+        asides.keep(intent.aside, intent.home)
 
 
 def save_moved(state: State, intent: Intent) -> None:

@@ -18,16 +18,20 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .._readers.folders import Folder
+from .database import explained
+from .feed_map import FEED_SCHEMA, FeedMap
 from .values import Known, Remote, join, split
 
 __all__ = ["Intent", "State", "entry_of"]
 
 _NAME = "state.db"
-_VERSION = 2
-#: The older schema, which lacks the column `ctime_ns`.
+_VERSION = 3
+#: The first schema, which lacks the column `ctime_ns`.
 _VERSION_WITHOUT_CTIME = 1
+#: The second schema, which lacks the column `stale`, and what the change feed has told.
+_VERSION_WITHOUT_FEED = 2
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE items (
     id INTEGER PRIMARY KEY,
@@ -43,35 +47,42 @@ CREATE TABLE items (
     inode INTEGER NOT NULL,
     crc32c INTEGER NOT NULL,
     ctime_ns INTEGER NOT NULL DEFAULT 0,
+    stale INTEGER NOT NULL DEFAULT 0,
     UNIQUE (parent, name)
 );
 CREATE TABLE intents (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
-"""
+{FEED_SCHEMA}"""
 
 _COLUMNS = (
     "id, parent, name, is_dir, file_id, size, modified, folder_id, local_size, mtime_ns, inode, crc32c, "
-    "ctime_ns"
+    "ctime_ns, stale"
 )
 
 
 class Intent(NamedTuple):
-    """A file that is about to get a path, and the entry that the state then gets.
+    """What is about to happen to a path: a file gets it, or the file at the path gives way, or both.
 
     Attributes:
-        id: Its number in the state; 0 before it is announced.
-        source: Where the file is now.
-        entry: The entry. Its `id` is that of the entry that it replaces, or 0.
-        size: The size of the file, in bytes.
+        source: Where the file is now that gets the path. Empty: the path becomes free.
+        entry: The entry that the state then gets. Its `id` is that of the entry that it replaces, or 0.
+            If the path becomes free, the entry that the state has now.
+        size: The size of the file at `source`, in bytes.
         mtime_ns: The time of its last change, in nanoseconds.
         inode: Its inode number.
+        aside: Where a file is put meanwhile, in the mirror's own folder. Empty: no file needs that.
+        home: Where the file at `aside` came from.
+        replaced: Size in bytes, time in nanoseconds and inode number of the file that gives way, and the
+            CRC32C of its bytes. None: it is not known.
     """
 
-    id: int
     source: str
     entry: Known
     size: int
     mtime_ns: int
     inode: int
+    aside: str = ""
+    home: str = ""
+    replaced: tuple[int, int, int, int] | None = None
 
 
 class State:
@@ -85,6 +96,8 @@ class State:
     def __init__(self, database: sqlite3.Connection, path: str) -> None:
         self._database = database
         self._path = path
+        #: What the change feed has told.
+        self.feed = FeedMap(database, path)
 
     @classmethod
     def open(cls, folder: Folder) -> State:
@@ -104,7 +117,7 @@ class State:
                 raise FileExistsError(
                     errno.EEXIST, "this is not a plain file of the mirror: remove it", path
                 )
-        with _explained(path):
+        with explained(path):
             database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             state = cls(database, path)
             try:
@@ -148,7 +161,7 @@ class State:
                 # SQLite must write to read its log, so it reads a copy.
                 folder = stack.enter_context(_copied(folder))
             state = stack.enter_context(contextlib.closing(State.open(folder)))
-            with _explained(state._path):
+            with explained(state._path):
                 state._database.backup(self._database)
 
     def _prepare(self) -> None:
@@ -156,14 +169,17 @@ class State:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         if version == 0:
             with self.transaction():
-                for statement in _SCHEMA.split(";"):
-                    self._database.execute(statement)
+                self._execute_all(_SCHEMA)
                 self._database.execute(f"PRAGMA user_version = {_VERSION}")
-        elif version == _VERSION_WITHOUT_CTIME:
+        elif version in (_VERSION_WITHOUT_CTIME, _VERSION_WITHOUT_FEED):
+            add = "ALTER TABLE items ADD COLUMN {} INTEGER NOT NULL DEFAULT 0"
             with self.transaction():
-                self._database.execute(
-                    "ALTER TABLE items ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0"
-                )
+                if version == _VERSION_WITHOUT_CTIME:
+                    self._database.execute(add.format("ctime_ns"))
+                self._database.execute(add.format("stale"))
+                self._execute_all(FEED_SCHEMA)
+                # What the cursor has told is not known, so the feed is read from its beginning.
+                self._database.execute("DELETE FROM meta WHERE name = 'cursor'")
                 self._database.execute(f"PRAGMA user_version = {_VERSION}")
         elif version != _VERSION:
             raise OSError(
@@ -173,6 +189,10 @@ class State:
                 self._path,
             )
 
+    def _execute_all(self, script: str) -> None:
+        for statement in script.split(";"):
+            self._database.execute(statement)
+
     def close(self) -> None:
         """Close the database. A second call does nothing."""
         self._database.close()
@@ -180,7 +200,7 @@ class State:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what the block changes, all of it or nothing."""
-        with _explained(self._path):
+        with explained(self._path):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -194,7 +214,7 @@ class State:
 
     def get(self, name: str) -> str | None:
         """Return a value of the mirror as a whole, or None."""
-        with _explained(self._path):
+        with explained(self._path):
             row = self._database.execute(
                 "SELECT value FROM meta WHERE name = ?", (name,)
             ).fetchone()
@@ -209,7 +229,7 @@ class State:
     def entry(self, path: str) -> Known | None:
         """Return the entry of a path, or None."""
         try:
-            with _explained(self._path):
+            with explained(self._path):
                 row = self._database.execute(
                     f"SELECT {_COLUMNS} FROM items WHERE parent = ? AND name = ?",
                     split(path),
@@ -221,7 +241,7 @@ class State:
     def in_folder(self, parent: str) -> dict[str, Known]:
         """Return the entries of one folder, by name."""
         try:
-            with _explained(self._path):
+            with explained(self._path):
                 rows = self._database.execute(
                     f"SELECT {_COLUMNS} FROM items WHERE parent = ?",
                     (parent,),
@@ -230,16 +250,24 @@ class State:
             return {}
         return {row[2]: _known(row) for row in rows}
 
+    def names_in(self, parent: str) -> list[tuple[str, bool]]:
+        """Return the names in a folder, and whether each is a folder."""
+        with explained(self._path):
+            rows = self._database.execute(
+                "SELECT name, is_dir FROM items WHERE parent = ?", (parent,)
+            ).fetchall()
+        return [(str(name), bool(is_dir)) for name, is_dir in rows]
+
     def entries(self) -> Iterator[Known]:
         """Return all entries. The state must not change meanwhile."""
-        with _explained(self._path):
+        with explained(self._path):
             for row in self._database.execute(f"SELECT {_COLUMNS} FROM items"):
                 yield _known(row)
 
     @property
     def last_id(self) -> int:
         """The highest number of an entry, or 0."""
-        with _explained(self._path):
+        with explained(self._path):
             row = self._database.execute("SELECT ifnull(max(id), 0) FROM items").fetchone()
         return int(row[0])
 
@@ -250,9 +278,24 @@ class State:
             "DELETE FROM items WHERE (parent = ? AND name = ?) OR id = ?", (parent, name, entry.id)
         )
         self._database.execute(
-            f"INSERT INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            f"INSERT INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (entry.id or None, parent, name, *entry[2:]),
         )
+
+    def files_of(self, file_ids: frozenset[int]) -> Iterator[tuple[str, int]]:
+        """Return path and file ID of each file that has one of some IDs."""
+        with explained(self._path):
+            for parent, name, file_id in self._database.execute(
+                "SELECT parent, name, file_id FROM items WHERE file_id IS NOT NULL"
+            ):
+                if file_id in file_ids:
+                    yield join(parent, name), file_id
+
+    def count_folders(self) -> int:
+        """Return the number of folders."""
+        with explained(self._path):
+            row = self._database.execute("SELECT count(*) FROM items WHERE is_dir").fetchone()
+        return int(row[0])
 
     def forget(self, entry: Known) -> None:
         """Drop an entry."""
@@ -265,22 +308,24 @@ class State:
         with self.transaction():
             self._database.executemany(
                 "INSERT INTO intents (value) VALUES (?)",
-                [(json.dumps([each.source, *each[3:], *each.entry]),) for each in intents],
+                [(json.dumps(each._asdict()),) for each in intents],
             )
 
     def intents(self) -> list[Intent]:
         """Return what a run has announced and not settled."""
         found = []
-        with _explained(self._path):
+        with explained(self._path):
             rows = self._database.execute("SELECT id, value FROM intents ORDER BY id").fetchall()
             for number, text in rows:
                 try:
-                    source, size, mtime_ns, inode, *values = json.loads(text)
-                    entry = Known(*values)
-                except (TypeError, ValueError):
+                    found.append(_read_intent(json.loads(text)))
+                except (AttributeError, KeyError, TypeError, ValueError):
                     raise sqlite3.DatabaseError(f"intent {number} is malformed") from None
-                found.append(Intent(number, source, entry, size, mtime_ns, inode))
         return found
+
+    def drop_value(self, name: str) -> None:
+        """Drop a value of the mirror as a whole."""
+        self._database.execute("DELETE FROM meta WHERE name = ?", (name,))
 
     def settle(self) -> None:
         """Drop all intents."""
@@ -314,11 +359,23 @@ def entry_of(remote: Remote, entry: Known | None = None) -> Known:
         inode=entry.inode,
         crc32c=entry.crc32c,
         ctime_ns=entry.ctime_ns,
+        stale=entry.stale,
     )
+
+
+def _read_intent(value: Any) -> Intent:
+    if isinstance(value, list):
+        # The form of the first two schemas.
+        source, size, mtime_ns, inode, *members = value
+        return Intent(source, Known(*members), size, mtime_ns, inode)
+    replaced = value.pop("replaced")
+    entry = Known(*value.pop("entry"))
+    return Intent(**value, entry=entry, replaced=None if replaced is None else tuple(replaced))
 
 
 def _known(row: tuple[Any, ...]) -> Known:
     number, parent, name, is_dir, *rest = row
+    rest[-1] = bool(rest[-1])
     return Known(number, join(parent, name), bool(is_dir), *rest)
 
 
@@ -335,25 +392,3 @@ def _copied(folder: Folder) -> Iterator[Folder]:
                 shutil.copyfileobj(source, target)
         with Folder.open(os.path.realpath(path)) as copy:
             yield copy
-
-
-@contextlib.contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Turn SQLite's errors into OSError with the path and what to do."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        text = str(error)
-        number, advice = errno.EIO, "the disk may be failing"
-        if "full" in text:
-            number, advice = errno.ENOSPC, "free some space, then run again"
-        elif "locked" in text:
-            number, advice = errno.EAGAIN, "another program has it open: wait for it"
-        elif not any(each in text for each in ("disk I/O", "unable to open", "readonly")):
-            advice = (
-                "move .ctera-mirror away; the next run then compares each file with the portal and keeps "
-                "those that are equal"
-            )
-        raise OSError(
-            number, f"the state of the mirror cannot be used ({text}): {advice}", path
-        ) from error

@@ -6,9 +6,10 @@ What is the same in all three is only counted, so memory grows with the differen
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Callable
 
+from .changes import Reading
 from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
 from .local_tree import LocalTree
@@ -77,17 +78,100 @@ class Survey:
         self._check = check
         # One bit would do, but a byte for each entry is little as well.
         self._is_same = bytearray(state.last_id + 1)
+        # Files whose content may be another one, though the listing does not show it.
+        self._stale: frozenset[str] = frozenset()
         # The folders of the portal that are not mirrored yet, in their folded form.
         self._folders: set[str] = set()
 
     # --- the portal ------------------------------------------------------------------------------
 
-    def read_remote(self, entries: Iterable[Remote]) -> None:
+    def read_remote(self, entries: Iterable[Remote], stale: frozenset[str] = frozenset()) -> None:
         """Compare everything that the portal has with the state.
 
         Args:
             entries: A folder comes before what is in it.
+            stale: As in `Reading`.
         """
+        self._stale = stale
+        self._compare_all(entries)
+        for known in self._state.entries():
+            # What could not leave the stage is not part of the tree, and stays there.
+            is_staged = known.path.startswith(f"{OWN_FOLDER}/")
+            if not self._is_same[known.id] and not is_staged:
+                self._note_difference(known)
+
+    def read_folders(
+        self,
+        reading: Reading,
+        list_folder: Callable[[str], list[Remote]],
+        walk: Callable[[str], Iterable[Remote]],
+    ) -> None:
+        """Compare some folders of the portal with the state. All others are as they were.
+
+        Args:
+            reading: What to read.
+            list_folder: Returns what is in a folder.
+            walk: Returns everything in a folder, a folder before what is in it.
+
+        Raises:
+            NamespaceError: As `list_folder` and `walk` raise.
+        """
+        self._stale = reading.stale
+        self.take_as_unchanged()
+        # What was mirrored in the folders that are listed, and what is gone from there, or is read anew.
+        listed: dict[int, Known] = {}
+        looked_for: dict[int, Known] = {}
+
+        def look_for(known: Known) -> None:
+            self._is_same[known.id] = 0
+            looked_for[known.id] = known
+            if known.is_dir:
+                for each in self._state.in_folder(known.path).values():
+                    look_for(each)
+
+        def read() -> Iterator[Remote]:
+            walked: set[str] = set()
+            for path in sorted(reading.folders, key=lambda each: (each.count("/"), each)):
+                above = self._state.entry(path) if path else None
+                if is_below(path, walked) or (above is not None and above.id in looked_for):
+                    continue
+                children = list_folder(path)
+                folders = {child.path for child in children if child.is_dir}
+                present = {child.path for child in children}
+                for known in self._state.in_folder(path).values():
+                    is_new = known.path in reading.deep or known.path not in folders
+                    if known.path not in present or (known.is_dir and is_new):
+                        look_for(known)
+                    else:
+                        self._is_same[known.id] = 0
+                        listed[known.id] = known
+                for child in children:
+                    yield child
+                    known_child = self._state.entry(child.path)
+                    is_known = known_child is not None and known_child.is_dir
+                    if child.path in folders and (child.path in reading.deep or not is_known):
+                        walked.add(child.path)
+                        if not self._filter.excludes(child.path, True):
+                            yield from walk(child.path)
+
+        self._compare_all(read())
+        for known in (*listed.values(), *looked_for.values()):
+            if not self._is_same[known.id]:
+                self._note_difference(known)
+
+    def _note_difference(self, known: Known) -> None:
+        """Note an entry of the state that the portal has not, or not as it was."""
+        if known.path in self._stale and not known.is_dir:
+            known = known._replace(stale=True)
+            self.refreshed.append(known)
+        self.known[known.path] = known
+        key = known.path if self._fold is None else self._fold(known.path)
+        if self.kept.get(key) == known.path:
+            del self.kept[key]
+        if not self._takes(known):
+            self.excluded.add(known.path)
+
+    def _compare_all(self, entries: Iterable[Remote]) -> None:
         # With patterns of files, a folder counts only once something in it does.
         waiting: dict[str, Remote] = {}
         for each in entries:
@@ -110,13 +194,6 @@ class Survey:
                     if folder is not None:
                         self._compare(folder)
             self._compare(each)
-        for known in self._state.entries():
-            # What could not leave the stage is not part of the tree, and stays there.
-            is_staged = known.path.startswith(f"{OWN_FOLDER}/")
-            if not self._is_same[known.id] and not is_staged:
-                self.known[known.path] = known
-                if not self._takes(known):
-                    self.excluded.add(known.path)
 
     def take_as_unchanged(self) -> None:
         """Take it that the portal has what was mirrored, since nothing has changed there."""
@@ -140,6 +217,7 @@ class Survey:
             and is_same_content(known, each)
             # Another cloud folder that took the name is not the same folder.
             and not (each.is_dir and is_other_folder(known, each))
+            and each.path not in self._stale
         )
         if known is None or not is_same:
             self.remote[each.path] = each
@@ -204,7 +282,7 @@ class Survey:
                 continue
             judged = self._judge(known, found)
             if not judged.clean:
-                self.known[known.path] = known
+                self.known.setdefault(known.path, known)
             if not judged.clean or not self._is_same[known.id]:
                 self.local[known.path] = judged
             elif not known.is_dir:
@@ -253,7 +331,7 @@ class Survey:
             self._note(known)
 
     def _note(self, known: Known) -> None:
-        self.known[known.path] = known
+        self.known.setdefault(known.path, known)
         if known.is_dir:
             self._note_missing(known.path)
 
@@ -281,7 +359,12 @@ class Survey:
         except OSError:
             return found  # It cannot be read, so it is taken for changed, and left alone.
         self.refreshed.append(
-            known._replace(mtime_ns=found.mtime_ns, inode=found.inode, ctime_ns=found.ctime_ns)
+            known._replace(
+                mtime_ns=found.mtime_ns,
+                inode=found.inode,
+                ctime_ns=found.ctime_ns,
+                stale=known.stale or known.path in self._stale,
+            )
         )
         return found._replace(clean=True)
 

@@ -55,7 +55,7 @@ class Remote(NamedTuple):
 class Known(NamedTuple):
     """A file or folder that was mirrored, as the state remembers it.
 
-    The last five attributes describe the local file at the time when it was mirrored.
+    The five attributes from `local_size` on describe the local file at the time when it was mirrored.
 
     Attributes:
         id: Its number in the state.
@@ -70,6 +70,7 @@ class Known(NamedTuple):
         inode: Its inode number.
         crc32c: The CRC32C of its bytes.
         ctime_ns: The time of the last change of its status, in nanoseconds. 0: unknown.
+        stale: Whether the change feed tells that the content is another one by now.
     """
 
     id: int
@@ -84,6 +85,7 @@ class Known(NamedTuple):
     inode: int = 0
     crc32c: int = 0
     ctime_ns: int = 0
+    stale: bool = False
 
 
 class Local(NamedTuple):
@@ -138,6 +140,8 @@ def is_same_content(known: Known, remote: Remote) -> bool:
         return False
     if remote.is_dir:
         return True
+    if known.stale:
+        return False
     if (known.file_id, known.size) != (remote.file_id, remote.size):
         return False
     return None in (known.modified, remote.modified) or known.modified == remote.modified

@@ -16,9 +16,11 @@ from .._readers.batch_record import RECORD_NAME, read_record
 from .._readers.folders import Folder, Place
 from .._readers.journal import Completion, read_completion
 from .._readers.part_file import OwnNames, is_journal, is_own_name, name_of_target
+from .asides import Asides
 from .local_names import OWN_FOLDER
 from .local_tree import LocalTree, lock_own
 from .recovery import recover
+from .report import Report
 from .state import State
 from .values import join, split
 
@@ -67,7 +69,7 @@ def verify(
             tree = LocalTree(root, None)
             stack.callback(tree.close)
             count = 0
-            recorded = read_record(root)
+            recorded: dict[str, Completion] = {}
             for finding in _verify_batch(tree, "", recorded, check):
                 count += finding.verdict != "extra"
                 yield finding
@@ -96,7 +98,7 @@ def verify(
                 own.path,
             )
         # A run that was killed may have renamed files that the state does not know yet.
-        recover(state, tree, change=False)
+        recover(state, tree, Asides(tree, "", Report(), change=False))
         yield from _verify_folder(tree, state, "", check)
         for known in state.in_folder(f"{OWN_FOLDER}/stage").values():
             yield Finding(known.path, "missing", "a run that was cut off has yet to move it back")
@@ -143,17 +145,31 @@ def _verify_batch(
     Args:
         tree: The folder of the batch.
         path: The folder in it.
-        recorded: What the record says, by path. Files that are found are taken out of it.
+        recorded: What the records say, by path. That of the folder is added, since each folder may be
+            the folder of a batch. Files that are found are taken out.
         check: Called now and then.
     """
     entries = sorted(tree.list_folder(path))
+    if any(split(each.path)[1] == RECORD_NAME for each in entries):
+        # The record of a folder above may be older, and the other way round.
+        for inner, completion in read_record(tree.folder(path)).items():
+            target = join(path, inner)
+            above = recorded.get(target)
+            found_file = tree.find(target)
+            is_of_above = (
+                above is not None
+                and found_file is not None
+                and (above.size, above.mtime_ns) == (found_file.size, found_file.mtime_ns)
+            )
+            if not is_of_above:
+                recorded[target] = completion
     journals = {split(each.path)[1] for each in entries if is_journal(split(each.path)[1])}
     for found in entries:
         name = split(found.path)[1]
         if found.kind == "folder":
             yield from _verify_batch(tree, found.path, recorded, check)
             continue
-        if is_own_name(name) or found.path == RECORD_NAME:
+        if is_own_name(name) or name == RECORD_NAME:
             continue
         folder = tree.folder(path)
         journal = OwnNames.of(Place(folder, name, shared=True)).journal

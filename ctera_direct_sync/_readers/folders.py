@@ -16,6 +16,8 @@ import stat
 from types import TracebackType
 from typing import Any
 
+from .exclusive_rename import rename_exclusively
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -269,10 +271,36 @@ class Folder:
             error.filename, error.filename2 = self.path_of(name), folder.path_of(target)
             raise
 
+    def move_exclusively(self, name: str, folder: Folder, target: str) -> bool:
+        """Rename a file or folder into another folder in one step, unless the new name is taken.
+
+        Args:
+            name: The present name in this folder.
+            folder: The other folder, on the same disk.
+            target: The new name.
+
+        Returns:
+            False if this system or disk cannot do it. Nothing was changed then.
+
+        Raises:
+            FileExistsError: The new name is taken.
+        """
+        try:
+            if _WINDOWS:
+                os.rename(self.path_of(name), folder.path_of(target))
+                return True
+            return rename_exclusively(
+                self._fd, self._name(name), folder._fd, folder._name(target)
+            )
+        except OSError as error:
+            error.filename, error.filename2 = self.path_of(name), folder.path_of(target)
+            raise
+
     def move_to_free(self, name: str, folder: Folder, target: str) -> None:
         """Rename a file into another folder, and never replace what has the new name.
 
-        Without hard links on the disk, what gets the new name at the very moment is still replaced.
+        Without hard links and `move_exclusively`, what gets the new name at the very moment is still
+        replaced. With hard links alone, what gets the old name at the very moment is removed.
 
         Args:
             name: The present name in this folder.
@@ -282,8 +310,7 @@ class Folder:
         Raises:
             FileExistsError: The new name is taken.
         """
-        if _WINDOWS:
-            os.rename(self.path_of(name), folder.path_of(target))
+        if self.move_exclusively(name, folder, target):
             return
         try:
             # A renaming would replace the file. A link never does.

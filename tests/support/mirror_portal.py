@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import errno
 import itertools
 import os
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Callable
 
 from ctera_direct_sync import codec
@@ -18,18 +19,21 @@ from ctera_direct_sync._base.cancellation import CancelScope
 from ctera_direct_sync._mirror.local_tree import LocalTree
 from ctera_direct_sync._mirror.runner import MirrorOptions, run_mirror
 from ctera_direct_sync._mirror.state import State
-from ctera_direct_sync._readers.folders import Place
+from ctera_direct_sync._readers.folders import Folder, Place
 from ctera_direct_sync.exceptions import (
     AccessDeniedError,
     CursorRejectedError,
     NamespaceError,
+    NotAFolderError,
     NotFoundError,
     PathNotFoundError,
 )
-from ctera_direct_sync.types import ChangePage, Entry, Mirrored
+from ctera_direct_sync.types import ChangePage, Entry, Event, Mirrored
 
 SOURCE = "/My Files/source"
 OWN = ".ctera-mirror"
+#: A file system in memory, if there is one: a transaction waits for the disk.
+MEMORY = next((p for p in ("/dev/shm",) if os.access(p, os.W_OK)), None)
 _EPOCH = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
 
 
@@ -44,6 +48,9 @@ class Node:
         self.file_id = number
         self.modified = number
         self.denied = False
+        self.version = number
+        # How often it was moved with a folder above it.
+        self.carried = 0
         self.children: dict[str, Node] = {}
         self.deleted: list[Node] = []
 
@@ -84,8 +91,13 @@ class MemoryPortal:
         fetched: The paths of all downloads.
         on_fetch: Called with the path before each download.
         walk_error: The error that ends the next walk.
+        is_gone: Whether the source has vanished.
+        folder_id: The cloud folder of the source.
         feed: What the change feed does: "off", "on", or "again", which tells everything each time.
+        children_events: Whether a folder that moves has events for what is in it.
+        order: Shuffles the events of a page, or None.
         walks: The number of walks.
+        listings: The number of folders that were listed one by one.
     """
 
     def __init__(self) -> None:
@@ -96,10 +108,15 @@ class MemoryPortal:
         self.fetched: list[str] = []
         self.on_fetch: Callable[[str], object] = lambda path: None
         self.walk_error: NamespaceError | None = None
+        self.is_gone = False
+        self.folder_id = 7
         self.feed = "off"
+        self.children_events = False
+        self.order: random.Random | None = None
         self.walks = 0
+        self.listings = 0
         self._shifts = 0
-        self._cursors: dict[str, object] = {}
+        self._cursors: dict[str, dict[str, Event]] = {}
 
     def content(self, kind: str = "portal") -> bytes:
         """Return bytes that are like no others."""
@@ -137,7 +154,13 @@ class MemoryPortal:
         """Give a file other bytes."""
         node.data = self.content() if data is None else data
         node.file_id = next(self._numbers)
-        node.modified = node.file_id
+        node.modified = node.version = node.file_id
+
+    def write_secretly(self, node: Node) -> None:
+        """Give a file other bytes, of which only the feed's version number tells."""
+        assert node.data is not None
+        node.version = next(self._numbers)
+        node.data = f"secret {node.version:020d}".encode()[-len(node.data) :].rjust(len(node.data))
 
     def move(self, node: Node, parent: Node, name: str) -> None:
         """Rename or move a file or folder."""
@@ -145,6 +168,9 @@ class MemoryPortal:
         del node.parent.children[node.name]
         node.parent, node.name = parent, name
         parent.children[name] = node
+        node.version = next(self._numbers)
+        for each in node.below():
+            each.carried += 1
         if self.new_id_on_move:
             for each in [node, *node.below()]:
                 each.file_id = next(self._numbers)
@@ -163,22 +189,25 @@ class MemoryPortal:
         size = None if node.data is None else len(node.data)
         modified = _EPOCH + datetime.timedelta(seconds=node.modified)
         file_id = None if node.is_dir else node.file_id
-        return Entry(path, node.name, file_id, size, modified, node.is_dir, False, None, 7)
+        return Entry(
+            path, node.name, file_id, size, modified, node.is_dir, False, None, self.folder_id
+        )
 
     def stat(self, path: str) -> Entry:
         """Return the entry of a path."""
         assert (path + "/").startswith(SOURCE + "/"), path
         node = self.find(path[len(SOURCE) + 1 :])
-        if node is None:
+        if node is None or self.is_gone:
             raise PathNotFoundError("nothing here", path)
         if any(each.denied for each in node.lineage() if each is not node):
             raise AccessDeniedError("denied", path)
         return self.entry(node)
 
     def walk(self, path: str, on_error: Callable[[NamespaceError], object]) -> Iterator[Entry]:
-        """Return everything below the source."""
-        assert path == SOURCE
-        self.walks += 1
+        """Return everything below a folder."""
+        assert (path + "/").startswith(SOURCE + "/")
+        top = self.find(path[len(SOURCE) + 1 :])
+        self.walks += path == SOURCE
         hidden, self.hidden = self.hidden, set()
         # What shifts a page is a change, of which the feed tells.
         self._shifts += bool(hidden)
@@ -194,34 +223,92 @@ class MemoryPortal:
                 yield self.entry(child)
                 yield from visit(child)
 
-        yield from visit(self.root)
+        if top is None or any(each.denied for each in top.lineage() if each is not top):
+            on_error((PathNotFoundError if top is None else AccessDeniedError)("not here", path))
+            return
+        yield from visit(top)
         if error is not None:
             on_error(error)
 
+    def listdir(self, path: str, *, include_deleted: bool = False) -> Iterator[Entry]:
+        """Return what is in a folder."""
+        folder = self.find(path[len(SOURCE) + 1 :])
+        if folder is None:
+            raise PathNotFoundError("nothing here", path)
+        if any(each.denied for each in folder.lineage()):
+            raise AccessDeniedError("denied", path)
+        if not folder.is_dir:
+            raise NotAFolderError("a file", path)
+        self.listings += 1
+        hidden, self.hidden = self.hidden, set()
+        self._shifts += bool(hidden)
+        for child in list(folder.children.values()):
+            if child.path not in hidden:
+                yield self.entry(child)
+        if include_deleted:
+            for child in folder.deleted:
+                yield dataclasses.replace(self.entry(child), is_deleted=True)
+
+    def path_of(self, event: Event) -> str:
+        """Return the path of the object of an event."""
+        node = next((each for each in self.nodes() if each.guid == event.guid), None)
+        if node is None:
+            raise PathNotFoundError("nothing here", event.name)
+        return f"{SOURCE}/{node.path}"
+
+    def _facts(self) -> dict[str, Event]:
+        """Return the event that tells the present state of each object, by its identity."""
+        facts = {}
+        shifted = [Node(f"shifted-{n}", self.root, -n, b"") for n in range(1, self._shifts + 1)]
+        for node in [*self.nodes(), *shifted]:
+            facts[node.guid] = Event(
+                "folder" if node.is_dir else "file",
+                node.guid,
+                None if node.parent is None else node.parent.guid,
+                7,
+                node.name,
+                False,
+                None if node.data is None else len(node.data),
+                None if node.is_dir else node.file_id,
+                None,
+                {"gvsn": f"{node.version}.{node.carried if self.children_events else 0}"},
+            )
+        return facts
+
     def changes(self, cursor: str | None, folder_id: int) -> Iterator[ChangePage]:
-        """Return whether the tree is another one than at the cursor. Permissions have no events."""
+        """Return what is not as it was at the cursor. Permissions have no events."""
         assert folder_id == 7
         if self.feed == "off":
             raise AccessDeniedError("no feed for you")
         if cursor is not None and cursor not in self._cursors:
             raise CursorRejectedError("start again")
-        now = (self._shifts, [(n.path, n.guid, n.file_id, n.modified) for n in self.nodes()])
-        before: Any = (0, []) if cursor is None else self._cursors[cursor]
-        changed = cursor is None or self.feed == "again" or before != now
-        left = {node.guid for node in self.nodes()}
+        now = self._facts()
+        before = {} if cursor is None else self._cursors[cursor]
+        told = {} if self.feed == "again" else before
         events = [
-            SimpleNamespace(deleted=True, name=path.rpartition("/")[2], file_id=file_id)
-            for path, guid, file_id, _ in before[1]
-            if guid not in left
+            event
+            for guid, event in now.items()
+            if guid not in told
+            or (told[guid].parent_guid, told[guid].name) != (event.parent_guid, event.name)
+            or told[guid].raw != event.raw
         ]
-        events.append(SimpleNamespace(deleted=False, name="other", file_id=None))
+        events += [
+            dataclasses.replace(event, deleted=True)
+            for guid, event in before.items()
+            if guid not in now
+        ]
+        if self.order is not None:
+            events += self.order.sample(events, len(events) // 2)
+            self.order.shuffle(events)
         new = str(len(self._cursors))
         self._cursors[new] = now
-        yield ChangePage(events if changed else [], new, False)  # type: ignore[arg-type]
+        half = len(events) // 2
+        yield ChangePage(events[:half], cursor or new, True)
+        yield ChangePage(events[half:], new, False)
 
     def reject_cursors(self) -> None:
         """Take no cursor of before any more."""
-        self._cursors = {f"rejected {n}": None for n in range(len(self._cursors))}
+        self._cursors = {f"rejected {n}": {} for n in range(len(self._cursors))}
 
     def fetch(
         self, file: Entry, place: Place, scope: CancelScope, progress: Any, finish: Any
@@ -284,14 +371,19 @@ class Crash(BaseException):
 
 
 @contextlib.contextmanager
-def crash_after(steps: int) -> Iterator[list[str]]:
-    """Cut a run off before its step of that number, counted from 0. Yield the steps done."""
+def crash_after(steps: int, error: BaseException | None = None) -> Iterator[list[str]]:
+    """Cut a run off before its step of that number, counted from 0. Yield the steps done.
+
+    Args:
+        steps: The number of steps.
+        error: What each further step raises. None: `Crash`.
+    """
     done: list[str] = []
     patched: list[tuple[type, str, Any]] = []
 
     def step(name: str) -> None:
         if len(done) >= steps:
-            raise Crash(name)
+            raise Crash(name) if error is None else error
         done.append(name)
 
     def patch(owner: type, name: str) -> None:
@@ -306,8 +398,10 @@ def crash_after(steps: int) -> Iterator[list[str]]:
         patched.append((owner, name, original))
         setattr(owner, name, call)
 
-    for name in ("rename", "make_folder", "remove", "remove_folder", "flush"):
+    for name in ("rename", "move_aside", "make_folder", "remove", "remove_folder", "flush"):
         patch(LocalTree, name)
+    for name in ("move", "move_to_free"):
+        patch(Folder, name)
     for name in ("announce", "save", "forget", "settle"):
         patch(State, name)
     try:

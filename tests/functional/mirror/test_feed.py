@@ -50,6 +50,27 @@ def test_run_without_news_makes_two_requests(
     assert len(portal.requests) - before == 2
 
 
+def test_run_with_one_event_makes_four_requests(tmp_path: Path) -> None:
+    """Source, feed, the folder of the event, and the feed again: then the file itself."""
+    tree = {f"d{number}": {"sub": {"a": b"a", "b": b"b"}} for number in range(10)}
+    with Emulator(tree=tree) as portal:
+        keys = (portal.access_key_id, portal.secret_access_key)
+        with (
+            Namespace(portal.url, portal.username, portal.password) as names,
+            DirectIO(portal.url, *keys, namespace=names) as client,
+        ):
+            client.mirror("/My Files/d1", tmp_path / "part")
+            client.mirror("/My Files", tmp_path / "whole")
+            for folder, path in (("part", "/My Files/d1"), ("whole", "/My Files")):
+                portal.tree.overwrite("/My Files/d1/sub/a", folder.encode())
+                before = len(portal.requests)
+                assert client.mirror(path, tmp_path / folder).updated == 1
+                asked = [r for r in portal.requests[before:] if r.call is not None]
+                assert len(asked) == 4
+                inner = tmp_path / folder / ("sub/a" if folder == "part" else "d1/sub/a")
+                assert inner.read_bytes() == folder.encode()
+
+
 def test_rejected_cursor(portal: Emulator, client: DirectIO, tmp_path: Path) -> None:
     """After a rejected cursor everything is read again, and only what changed is downloaded."""
     client.mirror("/My Files", tmp_path, feed=True)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.mirror_portal import MemoryPortal, mirror
+from tests.support.mirror_portal import MEMORY, MemoryPortal, mirror
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """A folder in memory, if the system has such: for tests that would wait for the disk often."""
+    with tempfile.TemporaryDirectory(prefix="mirror-", dir=MEMORY) as path:
+        yield Path(path)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from ctera_direct_sync._mirror.local_tree import LocalTree
 from ctera_direct_sync._mirror.values import Local
 from ctera_direct_sync._readers.folders import Folder
-from tests.support.mirror_portal import OWN, Crash, MemoryPortal, local_files, mirror
+from tests.support.mirror_portal import OWN, MemoryPortal, local_files, mirror
 
 
 @pytest.fixture
@@ -36,11 +36,14 @@ def edit_secretly(path: Path, data: bytes) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def to_first_schema(folder: Path) -> None:
-    """Turn the state into one of the first schema, which has no time of the status."""
+def to_old_schema(folder: Path, version: int) -> None:
+    """Turn the state into one of the first two schemas. The first has no time of the status."""
     with contextlib.closing(sqlite3.connect(folder / OWN / "state.db")) as database:
-        database.execute("ALTER TABLE items DROP COLUMN ctime_ns")
-        database.execute("PRAGMA user_version = 1")
+        if version == 1:
+            database.execute("ALTER TABLE items DROP COLUMN ctime_ns")
+        database.execute("ALTER TABLE items DROP COLUMN stale")
+        database.execute("DROP TABLE objects")
+        database.execute(f"PRAGMA user_version = {version}")
         database.commit()
 
 
@@ -49,7 +52,7 @@ def to_first_schema(folder: Path) -> None:
 def test_edit_with_restored_time(source: MemoryPortal, mirrored: Path, is_old: bool) -> None:
     """A local edit is kept even if its size and its time are those that were mirrored."""
     if is_old:
-        to_first_schema(mirrored)
+        to_old_schema(mirrored, 1)
     edit_secretly(mirrored / "a.txt", b"local  1")
     edit_secretly(mirrored / "b.txt", b"local  2")
     source.write(source.find("a.txt"))
@@ -69,9 +72,11 @@ def test_changed_permissions(source: MemoryPortal, mirrored: Path) -> None:
     assert local_files(mirrored) == source.files()
 
 
-def test_first_schema(source: MemoryPortal, mirrored: Path) -> None:
-    """A state of the first schema serves on, and its files are not downloaded again."""
-    to_first_schema(mirrored)
+@pytest.mark.parametrize("version", [1, 2])
+def test_old_schema(source: MemoryPortal, mirrored: Path, version: int) -> None:
+    """A state of an older schema serves on, and its files are not downloaded again."""
+    source.feed = "on"
+    to_old_schema(mirrored, version)
     source.move(source.find("a.txt"), source.root, "z.txt")
     assert mirror(source, mirrored)[:5] == (0, 0, 1, 0, 2)
     assert source.fetched == [] and local_files(mirrored) == source.files()
@@ -96,27 +101,6 @@ def test_file_that_appears_at_a_free_path(
     monkeypatch.setattr(LocalTree, "_close_below", close_below)
     assert [path for path, _ in mirror(source, mirrored).failed] in (["new.txt"], ["a.txt"])
     assert (mirrored / "new.txt").read_bytes() == b"local"
-
-
-def test_crash_between_two_names(
-    source: MemoryPortal, mirrored: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file that has its old and its new name after a crash loses the old one."""
-    source.move(source.find("a.txt"), source.root, "new.txt")
-
-    def unlink(folder: Folder, name: str) -> None:
-        if name == "a.txt":
-            raise Crash
-        original(folder, name)
-
-    original = Folder.unlink
-    monkeypatch.setattr(Folder, "unlink", unlink)
-    with pytest.raises(Crash):
-        mirror(source, mirrored)
-    assert {"a.txt", "new.txt"} <= set(local_files(mirrored))
-    monkeypatch.undo()
-    mirror(source, mirrored)
-    assert local_files(mirrored) == source.files() and source.fetched == []
 
 
 @pytest.mark.parametrize("change", ["none", "write", "delete", "rename"])

@@ -73,6 +73,65 @@ def test_a_folder_that_is_denied_and_renamed_loses_nothing(tmp_path: Path) -> No
     assert local_files(tmp_path) == portal.files()
 
 
+@pytest.mark.parametrize("feed", ["off", "on"])
+def test_a_denied_folder_stops_no_deletion_that_the_portal_names(tmp_path: Path, feed: str) -> None:
+    """What the portal lists as deleted is deleted here. What may have moved into the folder stays."""
+    portal = MemoryPortal()
+    portal.feed = feed
+    secret = portal.add("secret", folder=True)
+    secret.denied = True
+    deleted, moved = portal.add("d/deleted", b"deleted"), portal.add("d/moved", b"moved")
+    replaced = portal.add("d/replaced", b"replaced")
+    mirror(portal, tmp_path)
+    portal.delete(deleted)
+    portal.move(moved, secret, "moved")
+    portal.move(replaced, secret, "replaced")
+    portal.delete(portal.add("d/replaced", b"another"))
+    for _ in range(2):
+        result = mirror(portal, tmp_path, delete="trash")
+        assert local_files(tmp_path) == {"d/moved": b"moved", "d/replaced": b"replaced"}
+        assert {path for path, _ in result.failed} == {"secret", "d/moved", "d/replaced"}
+    secret.denied = False
+    assert mirror(portal, tmp_path).moved == 2
+    assert local_files(tmp_path) == portal.files()
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_file_that_moves_out_of_a_denied_folder(tmp_path: Path, is_known: bool) -> None:
+    """It comes at its new path. What is mirrored of the denied folder stays, until it can be read."""
+    portal = MemoryPortal()
+    node = portal.add("secret/a", b"a")
+    secret = portal.find("secret")
+    assert secret is not None
+    secret.denied = not is_known
+    mirror(portal, tmp_path)
+    secret.denied = True
+    portal.move(node, portal.root, "b")
+    for _ in range(2):
+        mirror(portal, tmp_path)
+        assert local_files(tmp_path) == {"b": b"a", **({"secret/a": b"a"} if is_known else {})}
+    secret.denied = False
+    mirror(portal, tmp_path)
+    assert local_files(tmp_path) == {"b": b"a"}
+
+
+def test_a_folder_of_a_file_that_stays_is_not_forgotten(tmp_path: Path) -> None:
+    """A file that stays because of a denied folder is deleted once that folder can be read."""
+    portal = MemoryPortal()
+    first = portal.add("d/a", b"first")
+    mirror(portal, tmp_path)
+    above = first.parent
+    assert above is not None
+    above.denied = True
+    portal.move(above, portal.root, "d2")
+    for _ in range(2):
+        mirror(portal, tmp_path)
+    portal.delete(above)
+    assert mirror(portal, tmp_path).deleted == 1
+    assert local_files(tmp_path) == {}
+    assert not (tmp_path / "d").exists()
+
+
 def test_a_listing_that_lacks_a_file_once_is_read_again(tmp_path: Path) -> None:
     """A page that shifts hides a file from the first listing, and the second one has it."""
     portal = MemoryPortal()

@@ -231,7 +231,7 @@ class Case:
             assert step.known is not None
             ((_, content),) = disk.take(step.path).values()
             staged[step.known.id] = str(content)
-        for step in planned.cleared:
+        for step in (*planned.cleared, *planned.removed_folders):
             aside(step)
         for step in planned.folders:
             if step.kind == "mkdir":

@@ -537,7 +537,7 @@ def test_trash_is_emptied_in_time(source: MemoryPortal, mirrored: Path) -> None:
 
 
 def test_feed_without_news(source: MemoryPortal, tmp_path: Path) -> None:
-    """The source is read only if the feed tells of something, a run was not complete, or a day is over."""
+    """The source is read in full only if a run was not complete, or a day is over."""
     source.feed = "on"
     start = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -552,7 +552,7 @@ def test_feed_without_news(source: MemoryPortal, tmp_path: Path) -> None:
     (tmp_path / "a.txt").unlink()
     assert run() == 0  # It comes back all the same.
     source.write(source.find("b.txt"))
-    assert run() == 1
+    assert (run(), source.listings) == (0, 1)
     assert run(feed=False) == 1
     assert run(hours=23) == 0
     assert run(hours=48) == 1

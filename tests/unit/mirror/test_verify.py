@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from ctera_direct_sync import DirectIO
 from ctera_direct_sync._mirror.verify import verify
 from ctera_direct_sync._readers.folders import Folder
+from ctera_direct_sync.emulator import Emulator
 from tests.support.mirror_portal import OWN, Crash, MemoryPortal, crash_after, local_files, mirror
 
 
@@ -78,3 +80,16 @@ def test_read_only_medium(
     source.add("c")
     assert mirror(source, tmp_path, dry_run=True).added == 1
     assert local_files(tmp_path, own=True) == before
+
+
+def test_folder_above_that_of_a_batch(tmp_path: Path) -> None:
+    """The record of a batch counts for a folder above it, too. A file that is gone is missing."""
+    place = tmp_path / "year" / "batch"
+    place.mkdir(parents=True)
+    with Emulator() as emulator:
+        items = [(emulator.add(b"a"), "a.txt"), (emulator.add(b"b"), "b.txt")]
+        with DirectIO(emulator.url, emulator.access_key_id, emulator.secret_access_key) as client:
+            assert all(each.ok for each in client.download_many(items, place))
+    (place / "b.txt").unlink()
+    found = {finding.path: finding.verdict for finding in verify(tmp_path)}
+    assert found == {"year/batch/a.txt": "ok", "year/batch/b.txt": "missing"}

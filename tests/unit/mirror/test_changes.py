@@ -1,0 +1,174 @@
+"""Runs that read a few folders of the portal, because the change feed tells what has changed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.support.mirror_portal import MemoryPortal, Node, local_files, mirror
+
+
+@pytest.fixture(params=["children", "top-alone"])
+def source(request: pytest.FixtureRequest) -> MemoryPortal:
+    """A portal with a feed. It has events for what is in a moved folder, or not."""
+    portal = MemoryPortal()
+    portal.feed = "on"
+    portal.children_events = request.param == "children"
+    for folder in range(6):
+        for file in range(3):
+            portal.add(f"d{folder}/sub/f{file}")
+    return portal
+
+
+@pytest.fixture
+def folder(source: MemoryPortal, memory_path: Path) -> Path:
+    """The mirrored folder, after a first run."""
+    mirror(source, memory_path)
+    source.fetched.clear()
+    source.walks = 0
+    return memory_path
+
+
+def find(source: MemoryPortal, path: str) -> Node:
+    """Return the node of a path."""
+    node = source.find(path)
+    assert node is not None
+    return node
+
+
+def check(source: MemoryPortal, folder: Path, *, listings: int) -> None:
+    """Run the mirror, and check that it listed a few folders, and that all is right."""
+    before = source.listings
+    assert mirror(source, folder).ok
+    assert (source.walks, source.listings - before) == (0, listings)
+    assert local_files(folder) == source.files()
+
+
+def test_one_overwritten_file(source: MemoryPortal, folder: Path) -> None:
+    """One event costs the listing of one folder."""
+    source.write(find(source, "d1/sub/f1"))
+    check(source, folder, listings=1)
+    assert source.fetched == ["d1/sub/f1"]
+
+
+def test_new_and_deleted_file(source: MemoryPortal, folder: Path) -> None:
+    """A folder that several events concern is listed once."""
+    source.add("d2/sub/new")
+    source.delete(find(source, "d2/sub/f0"))
+    check(source, folder, listings=1)
+
+
+def test_file_that_moves(source: MemoryPortal, folder: Path) -> None:
+    """The folder that a file has left is listed, too, and nothing is fetched."""
+    source.move(find(source, "d1/sub/f1"), find(source, "d3"), "moved")
+    check(source, folder, listings=2)
+    assert source.fetched == []
+
+
+def test_folder_that_moves(source: MemoryPortal, folder: Path) -> None:
+    """What is in a moved folder is read, whether or not it has events, and nothing is fetched."""
+    source.move(find(source, "d1/sub"), find(source, "d3"), "moved")
+    check(source, folder, listings=2)
+    assert source.fetched == []
+    # The map follows: the next change in there costs one listing again.
+    source.write(find(source, "d3/moved/f2"))
+    check(source, folder, listings=1)
+
+
+def test_folders_that_change_their_names(source: MemoryPortal, folder: Path) -> None:
+    """A folder at the place of another is read, although the listing above shows no difference."""
+    one, two = find(source, "d1"), find(source, "d2")
+    source.delete(find(source, "d2/sub/f0"))
+    source.move(one, source.root, "t")
+    source.move(two, source.root, "d1")
+    source.move(one, source.root, "d2")
+    mirror(source, folder)
+    assert local_files(folder) == source.files()
+
+
+def test_folder_that_is_deleted_and_comes_back(source: MemoryPortal, folder: Path) -> None:
+    """The events may tell the same as before, and are news all the same."""
+    node = find(source, "d4")
+    source.delete(node)
+    check(source, folder, listings=1)
+    source.root.deleted.remove(node)
+    source.root.children["d4"] = node
+    check(source, folder, listings=1)
+
+
+def test_lost_order_and_repeated_events(source: MemoryPortal, folder: Path) -> None:
+    """The order of events does not matter, nor how often they come."""
+    source.order = random.Random(1)
+    for number in range(20):
+        chance = random.Random(number)
+        nodes = [each for each in source.nodes() if each.parent is not source.root]
+        node = chance.choice(nodes)
+        target = chance.choice([each for each in source.nodes() if each.is_dir])
+        if node not in target.lineage():
+            source.move(node, target, f"n{number}")
+        mirror(source, folder)
+        assert local_files(folder) == source.files(), number
+    assert source.walks < 10
+
+
+def test_feed_that_tells_everything_again(source: MemoryPortal, folder: Path) -> None:
+    """Events that tell what is known cost nothing."""
+    source.feed = "again"
+    check(source, folder, listings=0)
+
+
+def test_change_while_the_portal_is_read(
+    source: MemoryPortal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was listed may be newer than the cursor. So the next run reads everything."""
+    node = find(source, "d1/sub/f1")
+    source.move(node, find(source, "d2"), "x")
+    original = MemoryPortal.listdir
+
+    def listdir(portal: MemoryPortal, path: str, **options: bool) -> object:
+        found = list(original(portal, path, **options))
+        if node.name == "y":
+            source.move(node, find(source, "d3"), "z")
+        elif node.name == "x":
+            source.move(node, find(source, "d2"), "y")
+            found = list(original(portal, path, **options))
+        return iter(found)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryPortal, "listdir", listdir)
+        mirror(source, folder)
+    mirror(source, folder)
+    assert local_files(folder) == source.files()
+    assert source.walks == 1
+
+
+def test_overwrite_that_only_the_feed_tells(source: MemoryPortal, folder: Path) -> None:
+    """A new version number alone tells of other bytes: file ID, size and time are as they were."""
+    source.write_secretly(find(source, "d1/sub/f1"))
+    check(source, folder, listings=1)
+    assert source.fetched == ["d1/sub/f1"]
+
+
+def test_overwrite_of_which_the_download_fails(source: MemoryPortal, folder: Path) -> None:
+    """The state remembers that the content is another one, until it is downloaded."""
+    source.write_secretly(find(source, "d1/sub/f1"))
+
+    def fail(path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    source.on_fetch = fail
+    assert len(mirror(source, folder).failed) == 1
+    source.on_fetch = lambda path: None
+    source.reject_cursors()
+    assert mirror(source, folder).updated == 1
+    assert local_files(folder) == source.files()
+
+
+def test_overwrite_that_a_new_inventory_tells(source: MemoryPortal, folder: Path) -> None:
+    """A rejected cursor does not hide it."""
+    source.write_secretly(find(source, "d1/sub/f1"))
+    source.reject_cursors()
+    assert mirror(source, folder).updated == 1
+    assert local_files(folder) == source.files()

@@ -65,7 +65,7 @@ SIGNATURES = {
     include=(), exclude=(), dry_run=False, max_files=None, progress=None, feed=None: 0,
     "follow": lambda self, source, folder, *, delete="trash", trash_days=30, max_delete=1000,
     include=(), exclude=(), dry_run=False, max_files=None, progress=None, feed=None: 0,
-    "info": lambda self, file, *, blocks=False: 0,
+    "info": lambda self, file_id, *, blocks=False: 0,
     "stats": lambda self: 0,
     "close": lambda self: 0,
 }  # fmt: skip

@@ -23,7 +23,9 @@ _UNSUPPORTED_ERRNOS = {
 }  # fmt: skip
 
 
-def rename_exclusively(source_fd: int | None, source: str, target_fd: int | None, target: str) -> bool:
+def rename_exclusively(
+    source_fd: int | None, source: str, target_fd: int | None, target: str
+) -> bool:
     """Rename a file or folder, unless the new name is taken.
 
     Args:

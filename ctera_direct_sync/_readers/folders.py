@@ -289,9 +289,7 @@ class Folder:
             if _WINDOWS:
                 os.rename(self.path_of(name), folder.path_of(target))
                 return True
-            return rename_exclusively(
-                self._fd, self._name(name), folder._fd, folder._name(target)
-            )
+            return rename_exclusively(self._fd, self._name(name), folder._fd, folder._name(target))
         except OSError as error:
             error.filename, error.filename2 = self.path_of(name), folder.path_of(target)
             raise

@@ -118,6 +118,7 @@ class _Instance(Library):
     def _replace_network(self) -> None:
         """Answer from `network` where a session would open a socket."""
         instance, module = self, self.module("_net.session")
+        meter = self.module("_net.meter")
 
         class SimulatedSession(module.HTTPSession):  # type: ignore[misc,name-defined]
             """A session without sockets."""
@@ -125,9 +126,17 @@ class _Instance(Library):
             def __init__(self, endpoint: Any, tls: Any, **options: Any) -> None:
                 self._timeouts = endpoint.timeout
                 self._routes: dict[str, Any] = {}
+                self._meter = meter.Meter("storage")
                 self._is_closed = False
 
-            def _send(self, url: str, scope: Any, extra: Mapping[str, str] | None) -> Any:
+            def _send(
+                self,
+                url: str,
+                origin: str,
+                target: str,
+                scope: Any,
+                extra: Mapping[str, str] | None,
+            ) -> Any:
                 instance.run.world.expect(not self._is_closed, "a request over a closed session")
                 return instance.network.send(url, scope, extra or {}, self._timeouts)
 

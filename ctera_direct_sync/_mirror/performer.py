@@ -90,11 +90,10 @@ class Performer:
         self.move_all(from_stage, self._move_intent, planned.staged)
         self._fetch_all(planned.fetches)
         self._give_way_all(planned.deletions)
-        for step in planned.emptied:
-            self._attempt(step, self._remove_folder)
-        self._commit()
         for step in planned.forgotten:
             self._note(step, self._forgetting(step))
+        for step in planned.emptied:
+            self._attempt(step, self._remove_folder)
         self._commit()
 
     def _attempt(self, step: Step, act: Callable[[Step], None]) -> None:
@@ -195,8 +194,9 @@ class Performer:
     # --- folders ----------------------------------------------------------------------------------
 
     def _remove_folder(self, step: Step) -> None:
-        # What another program put in keeps the folder. It is then the user's.
-        self._tree.remove_folder(step.path)
+        if step.kind == "rmdir":
+            # What another program put in keeps the folder. It is then the user's.
+            self._tree.remove_folder(step.path)
         self._note(step, self._forgetting(step))
 
     def _make_folder(self, step: Step) -> None:

@@ -290,9 +290,9 @@ class _Planner:
         emptied = [step for step in self._plan.emptied if step.path not in done]
         moved = {step.path for step in self._plan.cleared}
         kept = {s.path for s in emptied if s.path in holding or is_below(s.path, moved)}
-        self._plan.emptied = [step for step in emptied if step.path not in kept]
-        self._plan.forgotten += [
-            Step("forget", step.path, "", None, step.known) for step in emptied if step.path in kept
+        self._plan.emptied = [
+            Step("forget", step.path, "", None, step.known) if step.path in kept else step
+            for step in emptied
         ]
 
     def _find_holding_folders(self) -> set[str]:
@@ -323,12 +323,13 @@ class _Planner:
         gives_way = self._gives_way(path)
         keep = self._options.delete == "keep"
         if found is None or path in self._excluded or (keep and not gives_way):
-            self._plan.forgotten.append(Step("forget", path, "", None, entry))
+            phase = self._plan.emptied if entry.is_dir else self._plan.forgotten
+            phase.append(Step("forget", path, "", None, entry))
         elif entry.is_dir:
             if found.kind == "folder" and not self._holds_any(path, self._excluded):
                 self._plan.emptied.append(Step("rmdir", path, "", None, entry, found))
             else:
-                self._plan.forgotten.append(Step("forget", path, "", None, entry))
+                self._plan.emptied.append(Step("forget", path, "", None, entry))
         elif not found.clean:
             self._keep_aside(found, entry, "it was changed here, and deleted on the portal")
         elif gives_way:

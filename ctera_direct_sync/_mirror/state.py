@@ -298,8 +298,23 @@ class State:
         return int(row[0])
 
     def forget(self, entry: Known) -> None:
-        """Drop an entry."""
-        self._database.execute("DELETE FROM items WHERE id = ?", (entry.id,))
+        """Drop an entry.
+
+        The entry of a folder stays while the state has a file in it, at any depth. Without it, the next
+        run would take that file for the user's.
+        """
+        if not (entry.is_dir and self.holds_file(entry)):
+            self._database.execute("DELETE FROM items WHERE id = ?", (entry.id,))
+
+    def holds_file(self, folder: Known) -> bool:
+        """Return whether there is an entry of a file in a folder, at any depth."""
+        path = folder.path
+        # "0" is the letter after "/".
+        row = self._database.execute(
+            "SELECT 1 FROM items WHERE NOT is_dir AND (parent = ? OR (parent > ? AND parent < ?)) LIMIT 1",
+            (path, f"{path}/", f"{path}0"),
+        ).fetchone()
+        return row is not None
 
     # --- intents ---------------------------------------------------------------------------------
 

@@ -17,15 +17,13 @@ def clock_that_stands() -> datetime.datetime:
     return datetime.datetime(2024, 6, 1, tzinfo=datetime.timezone.utc)
 
 
-@pytest.mark.xfail(
-    reason="the state drops the folder, so the next run takes it for the user's", strict=True
-)
+@pytest.mark.parametrize("path", ["d/a", "d/e/f/a"])
 def test_file_that_cannot_go_in_a_folder_that_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """A file of a deleted folder that is in use for one run is deleted by the next."""
     source = MemoryPortal()
-    source.add("d/a")
+    source.add(path)
     mirror(source, tmp_path)
     source.delete(source.root.children["d"])
     with monkeypatch.context() as patch:
@@ -33,11 +31,13 @@ def test_file_that_cannot_go_in_a_folder_that_goes(
         def refuse(self: LocalTree, *arguments: Any, **options: Any) -> int:
             raise PermissionError(13, "in use", arguments[0])
 
-        patch.setattr(LocalTree, "rename", refuse)
-        assert [path for path, _ in mirror(source, tmp_path).failed] == ["d/a"]
+        patch.setattr(LocalTree, "move_aside", refuse)
+        for _ in range(2):
+            assert [failed for failed, _ in mirror(source, tmp_path).failed] == [path]
     result = mirror(source, tmp_path)
     assert (result.deleted, result.failed) == (1, [])
     assert local_files(tmp_path) == {}
+    assert not (tmp_path / "d").exists()
 
 
 def test_file_and_folder_of_one_name_in_the_trash_of_one_second(tmp_path: Path) -> None:

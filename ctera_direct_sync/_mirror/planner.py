@@ -266,14 +266,15 @@ class _Planner:
 
         A folder with something in it that is not the mirror's stays, or goes aside with it.
         """
-        holding = self._find_holding_folders()
+        holding, own = self._find_holding_folders()
         for path in sorted(self._cleared):
             found = self._occupant(path)
             if found is None or found.kind != "folder" or found.path in self._set_aside:
                 continue
             if found.path in holding:
                 entry = self._known.get(found.path)
-                reason = "files of your own are in it, and the portal has a file of this name"
+                files = "files of your own" if found.path in own else "files that stay here"
+                reason = f"{files} are in it, and the portal has a file of this name"
                 self._keep_aside(found, entry, reason, self._plan.cleared)
                 continue
             prefix = f"{found.path}/"
@@ -295,11 +296,16 @@ class _Planner:
             for step in emptied
         ]
 
-    def _find_holding_folders(self) -> set[str]:
-        """Return the folders that something stays in which a deletion of the portal does not concern."""
+    def _find_holding_folders(self) -> tuple[set[str], set[str]]:
+        """Find the folders that something stays in which this run does not delete.
+
+        Returns:
+            Those folders, and the ones of them that have something of the user in them.
+        """
         steps = (*self._plan.aside, *self._plan.deletions)
         gone = {step.path for step in steps if step.kind in ("trash", "remove")}
         holding: set[str] = set()
+        own: set[str] = set()
         for path, found in self._local.items():
             if found.kind == "folder":
                 stays = not self._is_known_folder(path)
@@ -307,7 +313,9 @@ class _Planner:
                 stays = path not in self._sources and path not in gone
             if stays:
                 holding.update(parents_of(path))
-        return holding
+                if not found.clean:
+                    own.update(parents_of(path))
+        return holding, own
 
     # --- deletions -------------------------------------------------------------------------------
 

@@ -302,7 +302,6 @@ class Performer:
                 self._prefix,
                 downloads,
                 options.max_files,
-                options.memory,
                 options.progress,
             )
             fatal: OSError | None = None

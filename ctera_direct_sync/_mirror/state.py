@@ -328,7 +328,7 @@ class State:
 
     def holds_file(self, path: str) -> bool:
         """Return whether there is an entry of a file in a folder, at any depth."""
-        # "0" is the letter after "/".
+        # "0" is the character after "/", so the range holds the folders below, and no neighbours.
         row = self._database.execute(
             "SELECT 1 FROM items WHERE NOT is_dir AND (parent = ? OR (parent > ? AND parent < ?)) LIMIT 1",
             (path, f"{path}/", f"{path}0"),

@@ -126,7 +126,9 @@ def prepare_unchanged(where: list[str], folder: str) -> None:
     from ctera_direct_sync import codec
     from ctera_direct_sync._mirror import fetcher
 
-    def fetch(self: Any, file: Any, place: Any, scope: Any, progress: Any, finish: Any) -> int:
+    def fetch(
+        self: Any, file: Any, place: Any, scope: Any, progress: Any, finish: Any, *, memory: Any
+    ) -> int:
         number = int(file.path[-11:-4])
         data = f"{number:07}".encode() * (file.size // 7)
         fd = place.folder.create(place.name, os.O_WRONLY)

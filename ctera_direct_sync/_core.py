@@ -598,7 +598,6 @@ class ClientCore:
                 filter=Filter(include, exclude),
                 dry_run=dry_run,
                 max_files=max_files,
-                memory=self.settings.memory,
                 progress=report,
                 on_step=on_step,
                 feed=feed,

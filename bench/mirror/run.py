@@ -124,9 +124,11 @@ def prepare_unchanged(where: list[str], folder: str) -> None:
     """Make a mirror of all files without downloading them: state and folder as after a first run."""
     import ctera_direct_sync as ctera_direct
     from ctera_direct_sync import codec
-    from ctera_direct_sync._mirror import runner
+    from ctera_direct_sync._mirror import fetcher
 
-    def fetch(self: Any, file: Any, place: Any, scope: Any, progress: Any, finish: Any) -> int:
+    def fetch(
+        self: Any, file: Any, place: Any, scope: Any, progress: Any, finish: Any, *, memory: Any
+    ) -> int:
         number = int(file.path[-11:-4])
         data = f"{number:07}".encode() * (file.size // 7)
         fd = place.folder.create(place.name, os.O_WRONLY)
@@ -138,7 +140,7 @@ def prepare_unchanged(where: list[str], folder: str) -> None:
     from ctera_direct_sync import _core
 
     _core.ClientCore._fetch_to = fetch  # type: ignore[method-assign]
-    runner.flush = lambda fd: None  # type: ignore[assignment]
+    fetcher.flush = lambda fd: None  # type: ignore[assignment]
     url, access, secret, user, password = where
     with (
         ctera_direct.Namespace(url, user, password) as names,

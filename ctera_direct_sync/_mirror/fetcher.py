@@ -95,7 +95,6 @@ class Fetcher:
         prefix: What comes before a path below the source.
         folder: The folder of the downloads.
         max_files: The most files at once. None: found by measuring.
-        memory: The bytes that all downloads may hold, if `max_files` is None.
         progress: Called with the bytes done and the bytes in total, or None.
     """
 
@@ -107,7 +106,6 @@ class Fetcher:
         prefix: str,
         folder: Folder,
         max_files: int | None,
-        memory: int,
         progress: Progress | None,
     ) -> None:
         self._fetch = fetch
@@ -116,7 +114,6 @@ class Fetcher:
         self._prefix = prefix
         self._folder = folder
         self._max_files = max_files
-        self._memory = memory
         self._progress = progress
         self._inbox: Inbox[Fetched | _Progressed] = Inbox()
 

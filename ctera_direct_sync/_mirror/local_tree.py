@@ -518,21 +518,14 @@ class LocalTree:
         self.make_folder(folder)
         *above, name = path.split("/")
         for part in above:
-            folder = f"{folder}/{part}"
-            with contextlib.suppress(FileExistsError):
-                self.make_folder(folder)
-            if (found := self.find(folder)) is None or found.kind != "folder":
-                # A file of the same name went to the trash before.
-                folder = self._free(folder)
-                self.make_folder(folder)
-        target = f"{folder}/{name}"
-        return target if self.find(target) is None else self._free(target)
-
-    def _free(self, path: str) -> str:
-        number = 2
-        while self.find(f"{path}.{number}") is not None:
-            number += 1
-        return f"{path}.{number}"
+            # A file of the same name may have gone to the trash before.
+            folder = next(
+                each
+                for each in _numbered(f"{folder}/{part}")
+                if (found := self.find(each)) is None or found.kind == "folder"
+            )
+            self.make_folder(folder)
+        return next(each for each in _numbered(f"{folder}/{name}") if self.find(each) is None)
 
     def purge_trash(self, is_old: Callable[[str], bool]) -> None:
         """Remove old runs from the trash.
@@ -552,6 +545,13 @@ class LocalTree:
                 parent, name = split(found.path)
                 self.folder(parent).unlink(name)
         self.remove_folder(path)
+
+
+def _numbered(path: str) -> Iterator[str]:
+    """Return a path, and then paths with a number behind it. They never end."""
+    yield path
+    for number in itertools.count(2):
+        yield f"{path}.{number}"
 
 
 def _changed(path: str) -> ChangedMeanwhile:

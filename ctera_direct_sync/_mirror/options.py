@@ -49,7 +49,6 @@ class MirrorOptions:
         filter: The user's patterns.
         dry_run: Whether to change nothing.
         max_files: The most files at once. None: found by measuring.
-        memory: The bytes that all downloads may hold, if `max_files` is None.
         progress: Called with the bytes done and the bytes in total.
         on_step: Called with each step.
         feed: Whether to ask the change feed if there is anything new. None: if the user may read it.
@@ -66,7 +65,6 @@ class MirrorOptions:
     filter: Filter = dataclasses.field(default_factory=Filter)
     dry_run: bool = False
     max_files: int | None = None
-    memory: int = 64 * 1024 * 1024
     progress: Progress | None = None
     on_step: OnStep | None = None
     feed: bool | None = None

@@ -71,6 +71,8 @@ class Performer:
         # Changes of the state that wait for the disk, and the steps to report with them.
         self._changes: list[Callable[[], object]] = []
         self._done: list[tuple[Step, str]] = []
+        # Mirrored folders that now have the name of a conflict copy.
+        self._moved_folders: list[Known] = []
 
     def perform(self, planned: Plan) -> None:
         self._report.conflicts += planned.conflicts
@@ -90,11 +92,13 @@ class Performer:
         self.move_all(from_stage, self._move_intent, planned.staged)
         self._fetch_all(planned.fetches)
         self._give_way_all(planned.deletions)
-        for step in planned.emptied:
-            self._attempt(step, self._remove_folder)
-        self._commit()
         for step in planned.forgotten:
             self._note(step, self._forgetting(step))
+        for step in planned.emptied:
+            self._attempt(step, self._remove_folder)
+        # Without the mirror's files, a conflict copy is the user's alone.
+        for known in self._moved_folders:
+            self._changes.append(functools.partial(self._state.forget, known))
         self._commit()
 
     def _attempt(self, step: Step, act: Callable[[Step], None]) -> None:
@@ -165,16 +169,36 @@ class Performer:
 
     def _removal(self, step: Step) -> Intent:
         assert step.local is not None
-        return removal_of(step.known, step.local, self._tree.aside_path())
+        intent = removal_of(step.known, step.local, self._tree.aside_path())
+        if step.kind == "conflict" and _is_mirrored_folder(step):
+            assert step.known is not None
+            entry = step.known._replace(path=step.target)
+            return intent._replace(source=step.path, entry=entry, inode=step.local.inode)
+        return intent
 
     def _give_way(self, step: Step, intent: Intent) -> None:
         """Give a file another name, put it into the trash, or remove it."""
         assert step.local is not None
+        change = self._forgetting(step)
         if step.kind == "conflict":
-            self._keep_as_conflict(step.path, step.target, step.local, intent.aside)
+            target = self._keep_as_conflict(step.path, step.target, step.local, intent.aside)
+            if _is_mirrored_folder(step):
+                assert step.known is not None
+                change = functools.partial(self._save_moved_folder, step.known, target)
         else:
             self._part_with(intent, step.local, to_trash=step.kind == "trash")
-        self._note(step, self._forgetting(step))
+        self._note(step, change)
+
+    def _save_moved_folder(self, known: Known, target: str) -> None:
+        """Note that a mirrored folder has the name of a conflict copy.
+
+        What the mirror could not delete in it keeps its entry, for the run that can.
+        """
+        if self._state.holds_file(known.path):
+            self._state.move_folder(known, target)
+            self._moved_folders.append(known)
+        else:
+            self._state.forget(known)
 
     def _part_with(self, intent: Intent, local: Local, *, to_trash: bool) -> None:
         """Put a file aside that is replaced or deleted, unless another program has just changed it."""
@@ -195,8 +219,9 @@ class Performer:
     # --- folders ----------------------------------------------------------------------------------
 
     def _remove_folder(self, step: Step) -> None:
-        # What another program put in keeps the folder. It is then the user's.
-        self._tree.remove_folder(step.path)
+        if step.kind == "rmdir":
+            # What another program put in keeps the folder. It is then the user's.
+            self._tree.remove_folder(step.path)
         self._note(step, self._forgetting(step))
 
     def _make_folder(self, step: Step) -> None:
@@ -277,7 +302,6 @@ class Performer:
                 self._prefix,
                 downloads,
                 options.max_files,
-                options.memory,
                 options.progress,
             )
             fatal: OSError | None = None
@@ -386,6 +410,12 @@ class Performer:
             return False
         is_equal = self._tree.is_equal(download, path, self._scope.check)
         return is_equal and self._tree.find(path) == over._replace(clean=False)
+
+
+def _is_mirrored_folder(step: Step) -> bool:
+    """Return whether a folder that was mirrored is at the path of a step."""
+    is_known = step.known is not None and step.known.is_dir
+    return is_known and step.local is not None and step.local.kind == "folder"
 
 
 def _is_fatal(error: OSError) -> bool:

@@ -266,14 +266,15 @@ class _Planner:
 
         A folder with something in it that is not the mirror's stays, or goes aside with it.
         """
-        holding = self._find_holding_folders()
+        holding, own = self._find_holding_folders()
         for path in sorted(self._cleared):
             found = self._occupant(path)
             if found is None or found.kind != "folder" or found.path in self._set_aside:
                 continue
             if found.path in holding:
                 entry = self._known.get(found.path)
-                reason = "files of your own are in it, and the portal has a file of this name"
+                files = "files of your own" if found.path in own else "files that stay here"
+                reason = f"{files} are in it, and the portal has a file of this name"
                 self._keep_aside(found, entry, reason, self._plan.cleared)
                 continue
             prefix = f"{found.path}/"
@@ -290,16 +291,21 @@ class _Planner:
         emptied = [step for step in self._plan.emptied if step.path not in done]
         moved = {step.path for step in self._plan.cleared}
         kept = {s.path for s in emptied if s.path in holding or is_below(s.path, moved)}
-        self._plan.emptied = [step for step in emptied if step.path not in kept]
-        self._plan.forgotten += [
-            Step("forget", step.path, "", None, step.known) for step in emptied if step.path in kept
+        self._plan.emptied = [
+            Step("forget", step.path, "", None, step.known) if step.path in kept else step
+            for step in emptied
         ]
 
-    def _find_holding_folders(self) -> set[str]:
-        """Return the folders that something stays in which a deletion of the portal does not concern."""
+    def _find_holding_folders(self) -> tuple[set[str], set[str]]:
+        """Find the folders that something stays in which this run does not delete.
+
+        Returns:
+            Those folders, and the ones of them that have something of the user in them.
+        """
         steps = (*self._plan.aside, *self._plan.deletions)
         gone = {step.path for step in steps if step.kind in ("trash", "remove")}
         holding: set[str] = set()
+        own: set[str] = set()
         for path, found in self._local.items():
             if found.kind == "folder":
                 stays = not self._is_known_folder(path)
@@ -307,7 +313,9 @@ class _Planner:
                 stays = path not in self._sources and path not in gone
             if stays:
                 holding.update(parents_of(path))
-        return holding
+                if not found.clean:
+                    own.update(parents_of(path))
+        return holding, own
 
     # --- deletions -------------------------------------------------------------------------------
 
@@ -323,12 +331,13 @@ class _Planner:
         gives_way = self._gives_way(path)
         keep = self._options.delete == "keep"
         if found is None or path in self._excluded or (keep and not gives_way):
-            self._plan.forgotten.append(Step("forget", path, "", None, entry))
+            phase = self._plan.emptied if entry.is_dir else self._plan.forgotten
+            phase.append(Step("forget", path, "", None, entry))
         elif entry.is_dir:
             if found.kind == "folder" and not self._holds_any(path, self._excluded):
                 self._plan.emptied.append(Step("rmdir", path, "", None, entry, found))
             else:
-                self._plan.forgotten.append(Step("forget", path, "", None, entry))
+                self._plan.emptied.append(Step("forget", path, "", None, entry))
         elif not found.clean:
             self._keep_aside(found, entry, "it was changed here, and deleted on the portal")
         elif gives_way:

@@ -39,6 +39,11 @@ def _recover_placed(intent: Intent, state: State, tree: LocalTree, *, change: bo
         return False
     entry = intent.entry
     found = tree.find(entry.path)
+    if entry.is_dir:
+        is_moved = found is not None and (found.kind, found.inode) == ("folder", intent.inode)
+        if is_moved:
+            state.move_folder(entry._replace(path=intent.source), entry.path)
+        return is_moved
     if found is None or found.kind != "file":
         return False
     if found.inode == intent.inode:

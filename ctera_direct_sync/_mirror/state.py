@@ -298,8 +298,42 @@ class State:
         return int(row[0])
 
     def forget(self, entry: Known) -> None:
-        """Drop an entry."""
+        """Drop an entry.
+
+        The entry of a folder stays while the state has a file in it, at any depth. Without it, the next
+        run would take that file for the user's.
+        """
+        if entry.is_dir:
+            row = self._database.execute(
+                "SELECT parent, name FROM items WHERE id = ?", (entry.id,)
+            ).fetchone()
+            # A folder above it may have moved during the run.
+            if row is not None and self.holds_file(join(*row)):
+                return
         self._database.execute("DELETE FROM items WHERE id = ?", (entry.id,))
+
+    def move_folder(self, folder: Known, target: str) -> None:
+        """Give the entry of a folder, and those of all that is in it, another path."""
+        path = folder.path
+        parent, name = split(target)
+        self._database.execute(
+            "UPDATE OR REPLACE items SET parent = ? || substr(parent, ?) "
+            "WHERE parent = ? OR (parent > ? AND parent < ?)",
+            (target, len(path) + 1, path, f"{path}/", f"{path}0"),
+        )
+        self._database.execute(
+            "UPDATE OR REPLACE items SET parent = ?, name = ? WHERE id = ?",
+            (parent, name, folder.id),
+        )
+
+    def holds_file(self, path: str) -> bool:
+        """Return whether there is an entry of a file in a folder, at any depth."""
+        # "0" is the character after "/", so the range holds the folders below, and no neighbours.
+        row = self._database.execute(
+            "SELECT 1 FROM items WHERE NOT is_dir AND (parent = ? OR (parent > ? AND parent < ?)) LIMIT 1",
+            (path, f"{path}/", f"{path}0"),
+        ).fetchone()
+        return row is not None
 
     # --- intents ---------------------------------------------------------------------------------
 

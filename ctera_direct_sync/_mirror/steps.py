@@ -79,8 +79,9 @@ class Plan:
             `aside`.
         fetches: Files to download.
         deletions: Files to delete.
-        emptied: Folders to remove, those below first.
-        forgotten: Entries of the state to drop.
+        forgotten: Entries of files to drop from the state.
+        emptied: Folders to remove, or to drop from the state, those below first. The state keeps the entry
+            of a folder that it has a file in, so files come before.
         conflicts: Path and reason of each file that was changed here.
         failed: Path and reason of each entry that cannot be mirrored.
     """
@@ -93,8 +94,8 @@ class Plan:
     staged: list[Step] = dataclasses.field(default_factory=list)
     fetches: list[Step] = dataclasses.field(default_factory=list)
     deletions: list[Step] = dataclasses.field(default_factory=list)
-    emptied: list[Step] = dataclasses.field(default_factory=list)
     forgotten: list[Step] = dataclasses.field(default_factory=list)
+    emptied: list[Step] = dataclasses.field(default_factory=list)
     conflicts: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     failed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
@@ -102,7 +103,7 @@ class Plan:
         """Return all steps, in the order in which they are completed."""
         for phase in (
             self.aside, self.cleared, self.removed_folders, self.folders, self.moves, self.staged,
-            self.fetches, self.deletions, self.emptied, self.forgotten,
+            self.fetches, self.deletions, self.forgotten, self.emptied,
         ):  # fmt: skip
             yield from phase
 

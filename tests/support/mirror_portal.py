@@ -429,7 +429,7 @@ def refuse_steps(numbers: set[int]) -> Iterator[None]:
         patched.append((name, original))
         setattr(LocalTree, name, call)
 
-    for name in ("rename", "remove"):
+    for name in ("rename", "move_aside", "remove", "remove_folder"):
         patch(name)
     try:
         yield

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import StreamingResponse
 
+    from ._web.answer import Answer
+
 __all__ = [
     "Response",
     "django_response",
@@ -251,8 +253,13 @@ async def _offer(send: _Send, message: MutableMapping[str, Any]) -> bool:
 
 
 async def _await_disconnect(receive: _Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    is_complete = False
+    while (message := await receive())["type"] != "http.disconnect":
+        if is_complete:
+            # Middleware that has read the body gives it again and again, and tells of no disconnect. A
+            # loop over that would never let other tasks run.
+            await asyncio.get_running_loop().create_future()
+        is_complete = not message.get("more_body", False)
 
 
 async def _close(body: AsyncIterator[bytes]) -> None:
@@ -334,8 +341,13 @@ async def _respond(
     filename = web.name_of(filename, label)
 
     async def begin() -> Response:
-        metadata = await _list(client, file)
-        answer = web.answer_file(metadata, environ, method, filename, content_type)
+        metadata, answer = await _list(
+            client,
+            file,
+            # The ETag is a digest of all blocks. A file may have hundreds of thousands of them, for
+            # which the loop must not wait.
+            lambda listed: web.answer_file(listed, environ, method, filename, content_type),
+        )
         if not answer.length:
             return Response(answer.code, answer.headers, Body(answer.text))
         blocks = _iterate(client, metadata, answer.wanted, in_order=True)
@@ -357,9 +369,17 @@ async def _respond(
     return Response(apology.code, apology.headers, Body(apology.text))
 
 
-async def _list(client: DirectIO, file: FileRef) -> Metadata:
+async def _list(
+    client: DirectIO, file: FileRef, answer: Callable[[Metadata], Answer]
+) -> tuple[Metadata, Answer]:
+    """List a file, and answer the request for it, on a thread."""
     core, stopper = core_of(client), Stopper()
-    return await run_on_thread(lambda: core.list_cancellable(file, stopper.cancel_by), stopper.stop)
+
+    def work() -> tuple[Metadata, Answer]:
+        metadata = core.list_cancellable(file, stopper.cancel_by)
+        return metadata, answer(metadata)
+
+    return await run_on_thread(work, stopper.stop)
 
 
 def _environ_of(scope: Mapping[str, Any]) -> dict[str, str]:

@@ -286,7 +286,7 @@ class _Recorder:
             _note_error(span, error)
             span.end()
             raise
-        return _steps(iterator, span)
+        return _Steps(iterator, span)
 
     # --- blocks --------------------------------------------------------------------------------------
 
@@ -386,29 +386,45 @@ class _Recorder:
         span.end(now)
 
 
-def _steps(iterator: Iterator[Any], span: Any) -> Generator[Any, None, None]:
-    """Yield what an iterator does. Its steps run within the span, the caller's code does not."""
-    try:
-        while True:
-            with _current(span):
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    return
-            yield item
-            del item  # While waiting for the next, the last one must be gone.
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        _note_error(span, error)
-        raise
-    finally:
-        close = getattr(iterator, "close", None)
+class _Steps(Iterator[Any]):
+    """Yields what an iterator does. Its steps run within the span, the caller's code does not.
+
+    It is not a generator: one that is dropped before its first step would never end the span.
+    """
+
+    def __init__(self, iterator: Iterator[Any], span: Any) -> None:
+        self._iterator = iterator
+        self._span = span
+        self._has_ended = False
+
+    def __next__(self) -> Any:
+        if self._has_ended:
+            raise StopIteration
+        try:
+            with _current(self._span):
+                return next(self._iterator)
+        except StopIteration:
+            self.close()
+            raise
+        except BaseException as error:
+            _note_error(self._span, error)
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the iteration and the span."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        close = getattr(self._iterator, "close", None)
         try:
             if close is not None:
                 close()
         finally:
-            span.end()
+            self._span.end()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Generator
 from typing import Any, Callable
 
@@ -19,7 +20,10 @@ class _Bar:
 
     def __init__(self, name: str) -> None:
         self._make = _find_tqdm()
-        self._name = name
+        # A name may hold escape sequences, which the terminal would obey, or bytes that are not text.
+        self._name = "".join(
+            letter if letter.isprintable() else "?" for letter in os.fsdecode(name)
+        )
         self._bar: Any = None
 
     def show(self, done: int, total: int) -> None:

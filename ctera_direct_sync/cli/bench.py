@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import re
 import threading
@@ -96,10 +97,10 @@ def _seconds(text: str) -> float:
 
 def _size(text: str) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMG]?)", text, re.IGNORECASE)
-    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
-    if size < 1:
+    size = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
+    if not 1 <= size < math.inf:
         raise argparse.ArgumentTypeError("not a size; use bytes, such as 500M or 2G")
-    return size
+    return int(size)
 
 
 # --- measuring ---------------------------------------------------------------------------------------

@@ -40,8 +40,8 @@ def alias_of(storage: Any) -> str:
     aliases = [_DEFAULT] if storages is None else list(storages.backends)
     for alias in aliases:
         found = find_storage(alias)
-        # One that a field made itself serves as well, if it is equal.
-        if isinstance(found, type(storage)) and found._has_options_of(storage):
+        # One that a field made itself serves as well, if it is equal. A subclass may lead elsewhere.
+        if found.__class__ is type(storage) and found._has_options_of(storage):
             return alias
     raise ImproperlyConfigured(
         "A link names its storage by the key in STORAGES: put this CteraStorage there, and use "

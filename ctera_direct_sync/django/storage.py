@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 from django.core.files import File
 from django.core.files.storage import Storage
-from django.core.signing import TimestampSigner
+from django.core.signing import BadSignature, TimestampSigner
 from django.urls import reverse
 from django.utils import timezone
 
@@ -54,6 +54,8 @@ class _Connection(NamedTuple):
 
     client: DirectIO
     names: Namespace
+    #: Kept, so that its id stays its own: the key of the connection holds that.
+    settings: Settings | None
 
     def close(self) -> None:
         """Close both."""
@@ -159,6 +161,11 @@ class CteraStorage(Storage):  # type: ignore[misc]
         if connection is not None:
             connection.close()
 
+    def _known_client(self) -> DirectIO | None:
+        """Return the client if it was made already. The view calls this."""
+        found = _connections.get(self._key())
+        return None if found is None else found.client
+
     def _connect(self) -> _Connection:
         key = self._key()
         found = _connections.get(key)
@@ -180,7 +187,7 @@ class CteraStorage(Storage):  # type: ignore[misc]
             settings=options["settings"],
             namespace=names,
         )
-        made = _Connection(client, names)
+        made = _Connection(client, names, options["settings"])
         # Two threads may come here at once. One connection is kept, and the other was never used.
         kept = _connections.setdefault(key, made)
         if kept is not made:
@@ -312,14 +319,24 @@ class CteraStorage(Storage):  # type: ignore[misc]
             name: The name, relative to `location`.
 
         Raises:
-            ImproperlyConfigured: The storage is not in `STORAGES`, where the view finds it.
+            ImproperlyConfigured: The storage is not in `STORAGES`, where the view finds it, or `expires`
+                is not a positive number.
             SuspiciousFileOperation: The name is empty, or leads elsewhere.
         """
         name = "/".join(_split(name))
+        self._expires()
         alias = alias_of(self)
         signed = TimestampSigner(salt=_SALT).sign(f"{alias}/{name}")
         signature = signed[len(alias) + len(name) + 2 :]
         return str(reverse("ctera_direct_sync:file", args=[alias, signature, name]))
+
+    def _expires(self) -> float:
+        expires = float(self._option("expires"))
+        if not expires > 0:  # With NaN, no link would ever expire.
+            raise ImproperlyConfigured(
+                f"expires={expires}: not a positive number of seconds; math.inf is for ever"
+            )
+        return expires
 
     def _check_url(self, alias: str, signature: str, name: str) -> str:
         """Return the path on the portal that a link leads to. The view calls this.
@@ -333,10 +350,14 @@ class CteraStorage(Storage):  # type: ignore[misc]
             BadSignature: The link was not made here, or has expired.
             SuspiciousFileOperation: The name leads elsewhere.
         """
-        expires = float(self._option("expires"))
-        TimestampSigner(salt=_SALT).unsign(
+        expires = self._expires()
+        signed = TimestampSigner(salt=_SALT).unsign(
             f"{alias}/{name}:{signature}", max_age=None if expires == float("inf") else expires
         )
+        # The signer splits at the last colons. A part of a signed name with a colon could otherwise move
+        # into the signature, which leaves the name of another file.
+        if signed != f"{alias}/{name}":
+            raise BadSignature("The signature is of another name")
         return self.portal_path(name)
 
     def _has_options_of(self, other: CteraStorage) -> bool:

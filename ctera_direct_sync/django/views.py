@@ -7,15 +7,20 @@ from typing import Any
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.core.signing import BadSignature
+from django.db import transaction
 from django.http import HttpResponse
+from django.utils.cache import patch_cache_control
 
 from .. import aio, wsgi
+from .._aio.bridge import run_on_thread
 from .aliases import find_storage
 from .storage import CteraStorage
 
 __all__ = ["serve", "serve_sync"]
 
 
+# With ATOMIC_REQUESTS, Django refuses an asynchronous view. This one asks no database.
+@transaction.non_atomic_requests  # type: ignore[untyped-decorator,unused-ignore]
 async def serve(request: Any, alias: str, signature: str, name: str) -> Any:
     """Answer a request for a file, by WSGI and by ASGI.
 
@@ -32,7 +37,9 @@ async def serve(request: Any, alias: str, signature: str, name: str) -> Any:
     if isinstance(found, HttpResponse):
         return found
     storage, path = found
-    return await aio.django_response(request, storage.client, path, timeout=storage.timeout)
+    # The first use reads a profile and certificates from files, for which the loop must not wait.
+    client = storage._known_client() or await run_on_thread(lambda: storage.client, lambda: None)
+    return _keep_private(await aio.django_response(request, client, path, timeout=storage.timeout))
 
 
 def serve_sync(request: Any, alias: str, signature: str, name: str) -> Any:
@@ -48,7 +55,15 @@ def serve_sync(request: Any, alias: str, signature: str, name: str) -> Any:
     if isinstance(found, HttpResponse):
         return found
     storage, path = found
-    return wsgi.django_response(request, storage.client, path, timeout=storage.timeout)
+    return _keep_private(
+        wsgi.django_response(request, storage.client, path, timeout=storage.timeout)
+    )
+
+
+def _keep_private(response: Any) -> Any:
+    """Keep shared caches from a file: they would serve it to others, and after its link has expired."""
+    patch_cache_control(response, private=True)
+    return response
 
 
 def _find(alias: str, signature: str, name: str) -> Any:

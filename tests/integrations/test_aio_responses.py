@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from ctera_direct_sync import Block, DirectIO, StreamError, aio
+from ctera_direct_sync import Block, DirectIO, Metadata, StreamError, aio
 from ctera_direct_sync._core import core_of
 from ctera_direct_sync.emulator import Emulator, faults
 from tests.support.loops import run, until
@@ -230,3 +231,51 @@ def test_visitor_who_is_gone(client: DirectIO, portal: Emulator, file_id: int) -
     visit(client, file_id, visitor)
     assert all(message.get("more_body", True) for message in visitor.sent)
     assert not bridge_threads()
+
+
+def test_body_that_is_told_again_and_again(client: DirectIO, file_id: int) -> None:
+    """Middleware that has read the body repeats it without a wait. Other tasks run all the same."""
+
+    async def repeat() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    visitor = _Visitor(repeat)
+    visit(client, file_id, visitor)
+    assert b"".join(part["body"] for part in visitor.sent[1:]) == DATA
+
+
+def test_large_block_lists_are_digested_off_the_loop(
+    client: DirectIO, file_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ETag is a digest of all blocks, which may be hundreds of thousands."""
+    threads: list[int] = []
+    digest = Metadata.fingerprint.fget
+
+    def note(metadata: Metadata) -> str:
+        threads.append(threading.get_ident())
+        return digest(metadata)
+
+    monkeypatch.setattr(Metadata, "fingerprint", property(note))
+    assert answer(client, file_id, scope_of())[2] == DATA
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.4"])
+def test_error_midway_under_starlette(
+    client: DirectIO, portal: Emulator, file_id: int, version: str
+) -> None:
+    """The server hears of the storage's error, and not of a visitor who left."""
+    requests = pytest.importorskip("starlette.requests")
+    portal.faults.add("storage", block=3, times=None, action=faults.status(404))
+    visitor = _Visitor(_never)
+
+    async def serve() -> None:
+        scope = {**scope_of(), "asgi": {"spec_version": version}}
+        request = requests.Request(scope)
+        response = await aio.starlette_response(request, client, file_id)
+        await response(scope, visitor.receive, visitor.send)
+
+    with pytest.raises(StreamError, match="offset 20000"):
+        run(serve())
+    assert all(message.get("more_body", True) for message in visitor.sent)

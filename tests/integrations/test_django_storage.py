@@ -7,6 +7,7 @@ import datetime
 import math
 import pickle
 import re
+import threading
 import time
 import types
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from django.conf import settings as django_settings  # noqa: E402
 from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation  # noqa: E402
 from django.core.files.base import ContentFile  # noqa: E402
 from django.core.files.storage import default_storage, storages  # noqa: E402
-from django.db import models  # noqa: E402
+from django.db import connections, models  # noqa: E402
 from django.test import AsyncClient, Client, override_settings  # noqa: E402
 
 from ctera_direct_sync.django import CteraStorage  # noqa: E402
@@ -234,6 +235,30 @@ def test_link_by_asgi(storage: CteraStorage, _own_executor: None) -> None:
     asyncio.run(visit())
 
 
+def test_client_is_made_off_the_loop(
+    storage: CteraStorage, _own_executor: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request by ASGI makes the client on another thread: that reads files."""
+    url = storage.url("top.txt")
+    makers: list[int] = []
+    make = CteraStorage._connect
+
+    def note(self: CteraStorage) -> Any:
+        makers.append(threading.get_ident())
+        return make(self)
+
+    monkeypatch.setattr(CteraStorage, "_connect", note)
+
+    async def visit() -> None:
+        answer = await AsyncClient().get(url)
+        assert b"".join([part async for part in answer]) == b"top\n"
+        answer.close()
+
+    asyncio.run(visit())
+    assert makers
+    assert threading.get_ident() not in makers
+
+
 def test_file_that_is_missing(storage: CteraStorage) -> None:
     """A link to a file that is gone is 404."""
     assert Client().get(storage.url("missing.pdf")).status_code == 404
@@ -259,6 +284,39 @@ def test_links_that_are_not_valid(storage: CteraStorage, portal: Emulator) -> No
             b"The link is not valid, or has expired.\n",
         )
     assert portal.log.total("portal") == 0
+
+
+def test_link_of_a_name_with_a_colon(storage: CteraStorage, portal: Emulator) -> None:
+    """No part of the name can move into the signature: that would be a link to another file."""
+    head, alias, signature, name = storage.url("top.txt:draft").lstrip("/").split("/")
+    assert name == "top.txt%3Adraft" or name == "top.txt:draft"
+    answer = Client().get(f"/{head}/{alias}/draft:{signature}/top.txt")
+    assert answer.status_code == 403
+    assert portal.log.total("portal") == 0
+
+
+def test_no_shared_cache_keeps_a_file(storage: CteraStorage) -> None:
+    """A cache on the way would serve a file after its link has expired."""
+    url = storage.url("top.txt")
+    assert Client().get(url)["Cache-Control"] == "private"
+    part = Client().get(url, HTTP_RANGE="bytes=0-1")["Cache-Control"]
+    assert {each.strip() for each in part.split(",")} == {"no-transform", "private"}
+
+
+def test_link_with_atomic_requests(storage: CteraStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The view works where each request is a transaction, which asynchronous views cannot have."""
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    assert Client().get(storage.url("top.txt")).status_code == 200
+
+
+@pytest.mark.parametrize("expires", [math.nan, 0, -1])
+def test_expiry_that_makes_no_sense(storage: CteraStorage, expires: float) -> None:
+    """With NaN, a link would never expire."""
+    with (
+        override_settings(CTERA_DIRECT={**django_settings.CTERA_DIRECT, "expires": expires}),
+        pytest.raises(ImproperlyConfigured, match="expires"),
+    ):
+        storage.url("top.txt")
 
 
 def test_link_that_expires(storage: CteraStorage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +363,30 @@ def test_one_client(storage: CteraStorage) -> None:
     before = storage.client
     storage.close()
     assert storage.client is not before
+
+
+class _Elsewhere(CteraStorage):
+    """A storage of another folder, with the same options."""
+
+    @property
+    def location(self) -> str:
+        """Its folder."""
+        return "/My Files"
+
+
+def test_subclass_is_another_storage(storage: CteraStorage) -> None:
+    """A link to a file of a storage never leads to that of a subclass with the same options."""
+    site = {"default": {"BACKEND": f"{__name__}._Elsewhere"}}
+    with override_settings(STORAGES=site), pytest.raises(ImproperlyConfigured, match="STORAGES"):
+        CteraStorage().url("outside.txt")
+
+
+def test_settings_that_are_gone(storage: CteraStorage) -> None:
+    """New settings never get the client of earlier ones, whose place in memory they may have."""
+    for count in range(1, 9):
+        client = CteraStorage(settings=Settings(max_workers=count)).client
+        assert client.settings.max_workers == count
+        client.close()
 
 
 def test_options_come_from_the_environment(

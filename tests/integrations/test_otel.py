@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -210,6 +211,19 @@ def test_a_loop_that_is_left_ends_the_span(
     stream = client.stream(file_id)
     next(stream)
     stream.close()
+    assert recording.only("ctera.stream").status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_a_loop_that_never_began_ends_the_span(
+    client: DirectIO, recording: Recording, file_id: int, close: bool
+) -> None:
+    """An iterator that is closed or dropped before its first step ends its span, too."""
+    stream = client.stream(file_id)
+    if close:
+        stream.close()
+    del stream
+    gc.collect()
     assert recording.only("ctera.stream").status.status_code is StatusCode.UNSET
 
 

@@ -259,3 +259,23 @@ def test_whole_file_may_be_compressed(client: DirectIO, file_id: int, make_visit
     code, headers, body = make_visitor(client, file_id)("")
     assert code == 200
     assert (gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body) == DATA
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"HTTP_IF_NONE_MATCH": "{etag}," + 5000 * " "}, 200),
+        ({"HTTP_IF_MATCH": "{etag}," + 5000 * " "}, 412),
+        ({"HTTP_RANGE": "bytes=0-" + 5000 * "0" + "9"}, 200),
+        ({"HTTP_RANGE": "bytes=0-9", "HTTP_IF_RANGE": "{etag}" + 5000 * " "}, 200),
+    ],
+)
+def test_headers_without_end(
+    client: DirectIO, file_id: int, headers: dict[str, str], status: int
+) -> None:
+    """A header of thousands of characters is not parsed, which could take minutes: it names nothing."""
+    etag = head(client, file_id)["ETag"]
+    environ = {name: value.format(etag=etag) for name, value in headers.items()}
+    response = wsgi.file_response(client, file_id, environ)
+    getattr(response.body, "close", int)()
+    assert response.code == status

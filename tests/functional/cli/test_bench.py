@@ -186,7 +186,7 @@ def test_writes_nothing(
 @pytest.mark.parametrize(
     "arguments",
     [["x"], ["5", "--seconds", "0"], ["5", "--seconds", "inf"], ["5", "--bytes", "many"],
-     ["5", "--workers", "0"], []],
+     ["5", "--bytes", "9" * 400], ["5", "--workers", "0"], []],
 )  # fmt: skip
 def test_wrong_usage(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     """One line says what is wrong."""

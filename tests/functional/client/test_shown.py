@@ -45,6 +45,17 @@ def test_bar_of_a_batch(
     assert "150k/150k" in capsys.readouterr().err
 
 
+def test_bar_of_a_name_with_control_characters(
+    client: DirectIO, file_id: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A terminal obeys no escape sequence in the name of a bar, and no line is broken."""
+    folder = tmp_path / "a\x1b[2J\nb\udcff"
+    client.download_many([(file_id, "a.bin")], folder, progress=True)
+    printed = capsys.readouterr().err
+    assert "a?[2J?b?: " in printed
+    assert "\x1b[2J" not in printed
+
+
 def test_bar_of_a_mirror(
     make_client: Callable[..., DirectIO],
     portal: Emulator,

@@ -19,7 +19,7 @@ from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._base.buffers import PooledBuffer
-from .._base.cancellation import Cancelled, CancelScope
+from .._base.cancellation import Cancelled, CancelScope, Gate
 from .._base.sync import CancelledError
 from .._engine.engine import ClientClosed, Transfer
 from .._engine.iteration import as_completed
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .multi_range import Span
 
 __all__ = ["parse_ranges", "read_into", "writable_bytes"]
+
+#: How long one wait for a thread lasts.
+_WAIT_STEP_S = 1.0
 
 
 def writable_bytes(buffer: WriteableBuffer) -> memoryview:
@@ -131,6 +134,9 @@ class _Filling:
         self._stop = start + len(target)
         #: Offset and length of what is in the memory. The threads append to it.
         self._written: list[tuple[int, int]] = []
+        #: One gate for each thread that may write to the memory. It opens when the thread has ended.
+        self._writers: list[Gate] = []
+        self._is_over = False
 
     def run(self) -> None:
         """Fill the memory, all of it.
@@ -149,10 +155,10 @@ class _Filling:
                 try:
                     self._collect(transfer)
                 finally:
-                    file.engine.drain(transfer)
+                    self._end(transfer)
             finally:
                 # Once more: an interrupt may strike before the first call has begun to wait.
-                file.engine.drain(transfer)
+                self._end(transfer)
         except (Cancelled, CancelledError, ClientClosed):
             self._raise(describe_end(file, transfer), errno.ECANCELED)
         except DirectIOError as error:
@@ -178,8 +184,39 @@ class _Filling:
         finally:
             jobs.close()
 
+    def _end(self, transfer: Transfer[None]) -> None:
+        """End the transfer, and wait until no thread writes to the memory.
+
+        The threads are counted here as well, independently of the engine: it may have failed. An
+        interrupt waits, too.
+        """
+        engine = self._file.engine
+        self._is_over = True
+        engine.drain(transfer)
+        interrupt: BaseException | None = None
+        while engine.owns(transfer) and (writers := self._writers.copy()):
+            try:
+                # By steps: a fork may come in between.
+                writers[0].wait_for(_WAIT_STEP_S)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
     def _fetch(self, piece: Piece, scope: CancelScope) -> None:
         """Fetch one piece to its place. This is the work of the engine's threads."""
+        gate = Gate()
+        self._writers.append(gate)
+        try:
+            # The caller first ends the work and then looks for writers. Here it is the other way round.
+            if self._is_over:
+                raise Cancelled
+            self._fetch_to_place(piece, scope)
+        finally:
+            self._writers.remove(gate)
+            gate.open()
+
+    def _fetch_to_place(self, piece: Piece, scope: CancelScope) -> None:
         begin = piece.offset - self._start
         place = self._target[begin : begin + piece.length]
         try:

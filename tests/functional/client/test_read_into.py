@@ -9,6 +9,7 @@ import mmap
 import signal
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -281,7 +282,7 @@ def test_closing_while_the_storage_stalls(
 class Gated:
     """Holds the threads that fetch, before they write. It notes in which order what ended."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, engine_waits: bool = True) -> None:
         self.order: list[str] = []
         self.inside = threading.Event()
         self.may_write = threading.Event()
@@ -296,17 +297,21 @@ class Gated:
 
         def begin_to_drain(engine: Engine, transfer: Any) -> None:
             self.may_write.set()
-            drain(engine, transfer)
+            (drain if engine_waits else Engine.cancel)(engine, transfer)
 
         monkeypatch.setattr(ListedFile, "fetch_into", fetch)
         monkeypatch.setattr(Engine, "drain", begin_to_drain)
 
 
+@pytest.mark.parametrize("engine_waits", [True, False])
 def test_the_call_waits_for_its_threads(
-    client: DirectIO, file_id: int, monkeypatch: pytest.MonkeyPatch
+    client: DirectIO, file_id: int, monkeypatch: pytest.MonkeyPatch, engine_waits: bool
 ) -> None:
-    """After a close the call raises only once the threads have ended, which may write until then."""
-    gated = Gated(monkeypatch)
+    """After a close the call raises only once the threads have ended, which may write until then.
+
+    That holds as well if the engine believes that they have ended, as it does after an error of its own.
+    """
+    gated = Gated(monkeypatch, engine_waits)
     buffer = bytearray(SIZE)
 
     def read() -> None:
@@ -376,6 +381,23 @@ def test_the_slower_of_two_requests_writes_nothing(
     held.release()
     assert not any(buffer)
     buffer.append(0)
+
+
+def test_memory_beside_the_buffer(portal: Emulator, make_client: Any) -> None:
+    """The call holds the setting beside the buffer, not the file."""
+    size, memory = 48 << 20, 4 << 20
+    file_id = portal.add(SyntheticSource(size, seed=3), block_size=1 << 19)
+    client = make_client(memory=memory)
+    buffer = bytearray(size)
+    tracemalloc.start()
+    try:
+        assert client.read_into(file_id, buffer) == size
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert buffer == SyntheticSource(size, seed=3).read(0, size)
+    # The emulator is in this process, and has its blocks in memory as well.
+    assert peak < 0.8 * size
 
 
 def test_bandwidth(portal: Emulator, make_client: Any) -> None:

@@ -235,20 +235,18 @@ def test_a_piece_that_is_lost_is_noticed(
     assert (caught.value.offset, caught.value.errno) == (5 * BLOCK, errno.EIO)
 
 
-def test_a_changed_file(portal: Emulator, client: DirectIO, file_id: int) -> None:
+def test_a_changed_file(portal: Emulator, make_client: Any, file_id: int) -> None:
     """If the file is replaced while it is read, the call raises."""
-    other = SyntheticSource(SIZE, seed=2)
+    client = make_client(max_workers=1)
     held = portal.faults.add("storage", file_id, 4, action=faults.stall())
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(client.read_into, file_id, bytearray(SIZE))
         assert held.wait()
-        portal.replace(file_id, other, keep_old=False)
+        portal.replace(file_id, SyntheticSource(SIZE, seed=2), keep_old=False)
         held.release()
-        portal.faults.add("storage", file_id, 4, action=faults.status(404), times=None)
-        try:
-            reading.result(PATIENCE_S)
-        except StreamError as error:
-            assert error.__cause__ is not None
+        error = reading.exception(PATIENCE_S)
+    assert isinstance(error, StreamError)
+    assert (error.errno, error.offset) == (errno.ESTALE, 3 * BLOCK)
 
 
 # --- the end of a call -----------------------------------------------------------------------------------

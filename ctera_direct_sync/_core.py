@@ -51,6 +51,7 @@ from ._readers.download import Finished, Progress, Target, Verify, download
 from ._readers.file import DirectFile, SharedFile, open_file, open_shared_file
 from ._readers.file_memory import FileMemory
 from ._readers.folders import Place
+from ._readers.into import parse_ranges, read_into, writable_bytes
 from ._readers.journal import Recorded
 from ._readers.listed_file import ListedFile
 from ._readers.multi_range import MultiRangeReader, Span
@@ -96,6 +97,8 @@ from .types import (
 )
 
 if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
     from ._mirror.deletion import Deletion
     from ._mirror.runner import OnStep, Round
     from .client import DirectIO
@@ -699,6 +702,41 @@ class ClientCore:
         for start, stop in spans:
             _check_covered(metadata, start, stop)
         return MultiRangeReader(self._source(metadata), spans)
+
+    def read_into(self, file: FileRef, buffer: WriteableBuffer, offset: int) -> int:
+        """Fill a buffer with the bytes of a file from an offset on. Return their number."""
+        offset = operator.index(offset)
+        if offset < 0:
+            raise ValueError(f"offset is {offset}: use the number of bytes to skip, 0 or more")
+        # Released at the end, so that the caller may resize the buffer, or close its mapping.
+        with writable_bytes(buffer) as memory:
+            metadata = self.metadata(file)
+            start = min(offset, metadata.size)
+            stop = min(start + len(memory), metadata.size)
+            _check_covered(metadata, start, stop)
+            with memory[: stop - start] as target:
+                read_into(self._source(metadata), start, target)
+        return stop - start
+
+    def read_ranges(
+        self, file: FileRef, ranges: Iterable[tuple[Any, ...]]
+    ) -> list[bytes | memoryview]:
+        """Return the bytes of several ranges of a file."""
+        # After an error the buffers are released. After none, the caller has the views of them.
+        with contextlib.ExitStack() as views:
+            wanted, targets = parse_ranges(ranges, views)
+            metadata = self.metadata(file)
+            size = metadata.size
+            spans = [(min(start, size), min(stop, size)) for start, stop in wanted]
+            for index, (start, stop) in enumerate(spans):
+                _check_covered(metadata, start, stop)
+                target = targets[index]
+                if target is not None:
+                    targets[index] = views.enter_context(target[: stop - start])
+            reader = MultiRangeReader(self._source(metadata), spans, targets)
+            found = reader.read(fail_fast=True)
+            views.pop_all()
+            return found
 
     # --- what was done -------------------------------------------------------------------------------
 

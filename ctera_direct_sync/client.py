@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import requests
 
@@ -34,6 +34,9 @@ from .types import (
     Mirrored,
     Stats,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["DirectIO"]
 
@@ -604,6 +607,71 @@ class DirectIO:
         """
         self._core.check_readahead(readahead)
         return self._core.open(self.metadata(file_id), readahead)
+
+    def read_into(self, file: FileRef, buffer: WriteableBuffer, offset: int = 0) -> int:
+        """Fill a buffer with the bytes of a file.
+
+        Blocks are fetched in parallel, and most are decoded straight into the buffer. Beside the
+        buffer, the call holds `Settings.memory`. No byte outside of the buffer is written to. No thread
+        writes to the buffer after the call has returned or raised.
+
+        Args:
+            file: The file's ID, its path on the portal, or its `Entry`.
+            buffer: A writable, C-contiguous buffer: a `bytearray`, a `memoryview`, a NumPy array, or an
+                `mmap`. After an error its content is undefined.
+            offset: The offset in the file of the first byte, in bytes.
+
+        Returns:
+            The number of bytes written. It is less than the buffer's length only at the end of the
+            file, and 0 past it.
+
+        Raises:
+            StreamError: Not all bytes came. `StreamError.offset` is the first byte that is missing, and
+                `__cause__` says why.
+            DirectIOError: As `DirectIO.metadata` raises, or the portal listed only a part of the range.
+            BufferError: The buffer is not C-contiguous.
+            TypeError: The buffer is read-only, or the object is not a buffer.
+            ValueError: `offset` is negative, or the client is closed.
+
+        Example:
+            >>> array = numpy.empty(1_000_000, dtype="<f4")
+            >>> client.read_into(12345, array, offset=128)
+            4000000
+        """
+        return self._core.read_into(file, buffer, offset)
+
+    def read_ranges(
+        self,
+        file: FileRef,
+        ranges: Iterable[tuple[int, int] | tuple[int, int, WriteableBuffer]],
+    ) -> list[bytes | memoryview]:
+        """Return the bytes of several ranges of a file.
+
+        Ranges that lie in one block, or close together, share a request. They may overlap, and they may
+        come in any order.
+
+        Args:
+            file: The file's ID, its path on the portal, or its `Entry`.
+            ranges: The offset and the length of each range in bytes. A third item is a writable,
+                C-contiguous buffer for the bytes. After an error its content is undefined.
+
+        Returns:
+            One result per range, in the given order. It is `bytes`, or a `memoryview` of the range's own
+            buffer. It is shorter than the range only at the end of the file.
+
+        Raises:
+            BlockError: A block could not be downloaded or decoded.
+            DirectIOError: As `DirectIO.metadata` raises, the portal listed only a part of a range, or
+                the client was closed meanwhile.
+            BufferError: A buffer is not C-contiguous.
+            TypeError: A range has another form, or its buffer is read-only.
+            ValueError: A number is negative, a buffer is shorter than its range, or the client is
+                closed.
+
+        Example:
+            >>> head, tail = client.read_ranges(12345, [(0, 100), (900, 100)])
+        """
+        return self._core.read_ranges(file, ranges)
 
     # --- life ----------------------------------------------------------------------------------------
 

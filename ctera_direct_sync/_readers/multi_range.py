@@ -6,6 +6,7 @@ import errno
 import io
 import weakref
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from .._base.cancellation import Cancelled
 from .._base.sync import CancelledError
@@ -33,11 +34,19 @@ class MultiRangeReader:
     Args:
         file: The file.
         spans: The ranges, all within the part of the file that the block list covers.
+        targets: Memory for each range, of its length, or None. Only the thread that calls `read`
+            writes to it.
     """
 
-    def __init__(self, file: ListedFile, spans: Sequence[Span]) -> None:
+    def __init__(
+        self,
+        file: ListedFile,
+        spans: Sequence[Span],
+        targets: Sequence[memoryview | None] | None = None,
+    ) -> None:
         self._file = file
         self._spans = spans
+        self._targets = targets or [None] * len(spans)
         self._transfer = file.transfer(_cover(file, spans), file.block, priority=STREAM)
         # The downloads of a reader that is dropped unread are cancelled.
         weakref.finalize(self, file.engine.cancel, self._transfer)
@@ -47,14 +56,15 @@ class MultiRangeReader:
         """Cancel the downloads that are left."""
         self._file.engine.cancel(self._transfer)
 
-    def read(self, *, fail_fast: bool) -> list[bytes | DirectIOError]:
+    def read(self, *, fail_fast: bool) -> list[Any]:
         """Wait for the bytes of the spans. A reader can be read once.
 
         Args:
             fail_fast: Whether to raise the first error, and cancel the downloads that are left.
 
         Returns:
-            One result per span, in the given order: its bytes, or the error of one of its blocks.
+            One result per span, in the given order: its bytes, its target, or the error of one of its
+            blocks.
 
         Raises:
             DirectIOError: With `fail_fast`, a block could not be had. Without it, not all bytes came.
@@ -64,9 +74,9 @@ class MultiRangeReader:
         finally:
             self.close()
 
-    def _read(self, fail_fast: bool) -> list[bytes | DirectIOError]:
+    def _read(self, fail_fast: bool) -> list[Any]:
         spans = self._spans
-        parts = [_Parts() for _ in spans]
+        parts = [_Parts() if target is None else _TargetParts(target) for target in self._targets]
         errors: dict[int, DirectIOError] = {}
         waiting = sorted(range(len(spans)), key=lambda index: spans[index][0], reverse=True)
         active: list[int] = []
@@ -82,7 +92,7 @@ class MultiRangeReader:
                 errors.update((index, error) for index in active)
             else:
                 for index in active:
-                    parts[index].add(_overlap(block, *spans[index]))
+                    parts[index].add(block, *spans[index])
             active = [index for index in active if spans[index][1] > stop]
         return [
             errors[index] if index in errors else self._join(spans[index], parts[index])
@@ -105,11 +115,11 @@ class MultiRangeReader:
         text = f"Not all bytes came: {describe_end(self._file, self._transfer)}"
         return DirectIOError(text, self._file.file_id, errno=errno.ECANCELED)
 
-    def _join(self, span: Span, parts: _Parts) -> bytes:
+    def _join(self, span: Span, parts: _Parts | _TargetParts) -> bytes | memoryview:
         """Return the bytes of a span. DirectIOError if they are not all that are due."""
-        data = parts.join()
-        if len(data) != max(0, span[1] - span[0]):
-            text = f"{len(data)} of {span[1] - span[0]} bytes came: please report this"
+        data, count = parts.join(), parts.count
+        if not len(data) == count == max(0, span[1] - span[0]):
+            text = f"{count} of {span[1] - span[0]} bytes came: please report this"
             raise DirectIOError(text, self._file.file_id, errno=errno.EIO)
         return data
 
@@ -121,11 +131,15 @@ class _Parts:
     """
 
     def __init__(self) -> None:
+        self.count = 0
         self._first = b""
         self._rest: io.BytesIO | None = None
 
-    def add(self, data: bytes) -> None:
-        """Append the bytes of the next block."""
+    def add(self, block: Block, start: int, stop: int) -> None:
+        """Append what the next block has of the bytes between two offsets in the file."""
+        # All bytes of a block are not copied.
+        data = block.data[max(0, start - block.offset) : max(0, stop - block.offset)]
+        self.count += len(data)
         if not self._first:
             self._first = data  # A span within one block is not copied.
             return
@@ -139,9 +153,26 @@ class _Parts:
         return self._first if self._rest is None else self._rest.getvalue()
 
 
-def _overlap(block: Block, start: int, stop: int) -> bytes:
-    """Return the bytes of a block between two offsets in the file. All of them are not copied."""
-    return block.data[max(0, start - block.offset) : max(0, stop - block.offset)]
+class _TargetParts:
+    """Collects the bytes of a span in memory of the caller.
+
+    Args:
+        target: The memory, of the length of the span.
+    """
+
+    def __init__(self, target: memoryview) -> None:
+        self.count = 0
+        self._target = target
+
+    def add(self, block: Block, start: int, stop: int) -> None:
+        """Append what the next block has of the bytes between two offsets in the file."""
+        low, high = max(0, start - block.offset), max(0, min(block.length, stop - block.offset))
+        self._target[self.count : self.count + high - low] = memoryview(block.data)[low:high]
+        self.count += high - low
+
+    def join(self) -> memoryview:
+        """Return the memory."""
+        return self._target
 
 
 def _cover(file: ListedFile, spans: Sequence[Span]) -> Iterator[Piece]:

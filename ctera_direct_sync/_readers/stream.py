@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from typing import Callable
+from typing import Any, Callable
 
 from .._base.cancellation import Cancelled
 from .._base.sync import CancelledError
@@ -17,7 +17,7 @@ from .listed_file import ListedFile
 __all__ = ["Streamer", "describe_end", "iterate", "whole_bytes"]
 
 
-def describe_end(file: ListedFile, transfer: Transfer[Block] | None) -> str:
+def describe_end(file: ListedFile, transfer: Transfer[Any] | None) -> str:
     """Return why a transfer was cut off, as a clause for a message.
 
     Args:

@@ -32,6 +32,7 @@ PAGES = [
     "howto/cron.md",
     "howto/testing.md",
     "howto/asyncio.md",
+    "howto/buffers.md",
     "howto/notebooks.md",
     "howto/migration.md",
     "howto/watch.md",

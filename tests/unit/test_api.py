@@ -61,6 +61,8 @@ SIGNATURES = {
     "download_many": lambda self, items, folder, *, max_files=None, resume=True, progress=None,
     workers=None: 0,
     "open": lambda self, file_id, *, readahead=None: 0,
+    "read_into": lambda self, file, buffer, offset=0: 0,
+    "read_ranges": lambda self, file, ranges: 0,
     "mirror": lambda self, source, folder, *, delete="trash", trash_days=30, max_delete=1000,
     include=(), exclude=(), dry_run=False, max_files=None, progress=None, feed=None: 0,
     "follow": lambda self, source, folder, *, delete="trash", trash_days=30, max_delete=1000,

@@ -115,6 +115,19 @@ def download(client: ctera_direct.DirectIO, file_id: int, task: dict[str, Any]) 
     return done.size, 0
 
 
+def read_into(client: ctera_direct.DirectIO, file_id: int, task: dict[str, Any]) -> tuple[int, int]:
+    """The whole file in one buffer, decoded into it."""
+    buffer = bytearray(client.metadata(file_id).size)
+    return client.read_into(file_id, buffer), 0
+
+
+def stream_and_join(
+    client: ctera_direct.DirectIO, file_id: int, task: dict[str, Any]
+) -> tuple[int, int]:
+    """The whole file in one object, joined from its blocks."""
+    return len(b"".join(block.data for block in client.stream(file_id))), 0
+
+
 def write_alone(
     client: ctera_direct.DirectIO, file_id: int, task: dict[str, Any]
 ) -> tuple[int, int]:
@@ -158,6 +171,8 @@ WAYS: dict[str, Way] = {
     "stream": stream,
     "blocks": blocks,
     "download": download,
+    "read_into": read_into,
+    "stream_and_join": stream_and_join,
     "random_reads": random_reads,
     "write_alone": write_alone,
 }

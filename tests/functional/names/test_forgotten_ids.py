@@ -104,6 +104,12 @@ def by_download_command(world: World) -> bytes:
     return (world.folder / "a").read_bytes()
 
 
+def by_read_into(world: World) -> bytes:
+    """Read into a buffer."""
+    buffer = bytearray(len(DATA) + 1)
+    return bytes(buffer[: world.client.read_into(PATH, buffer)])
+
+
 def by_info_command(world: World) -> bytes:
     """Show what the portal says of the file."""
     assert f"Size         {len(DATA)} bytes".encode() in world.run("info", PATH)
@@ -120,6 +126,8 @@ APIS: dict[str, Callable[[World], bytes]] = {
         future.result() for future in world.client.executor(world.client.metadata(PATH))()
     ),
     "open": lambda world: world.client.open(PATH).read(),
+    "read_into": by_read_into,
+    "read_ranges": lambda world: world.client.read_ranges(PATH, [(0, len(DATA))])[0],
     "download": by_download,
     "download_many": by_download_many,
     "download_many, listed": by_listed_batch,

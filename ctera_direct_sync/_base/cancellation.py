@@ -491,6 +491,18 @@ class Twin(RequestScope):
         self.ended = Gate()
         self.has_ended = False
         self.began = monotonic()
+        # The first claim decides whether the twin runs: its thread's True, or the race's False.
+        self._claims: list[bool] = []
+
+    def begin(self) -> bool:
+        """Claim the twin for the calling thread. Return False if it was withdrawn."""
+        self._claims.append(True)
+        return self._claims[0]
+
+    def withdraw(self) -> bool:
+        """Keep the twin from beginning. Return False if it has begun."""
+        self._claims.append(False)
+        return not self._claims[0]
 
     def end(self) -> None:
         """Note that no thread works for the twin."""
@@ -602,7 +614,8 @@ class Race(RequestScope, Generic[T]):
         twin = self.twin
         while twin is not None and not self._claims:
             self.call.check()
-            if twin.has_ended:
+            # A twin that has not begun may wait for a thread that the system refuses.
+            if twin.has_ended or twin.withdraw():
                 if self.twin is twin:
                     break
                 twin = self.twin

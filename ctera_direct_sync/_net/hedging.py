@@ -104,7 +104,10 @@ class _Parts:
     def __init__(self) -> None:
         self.closed = Gate()
         self.bell: SimpleQueue[None] = SimpleQueue()
-        self.pool = WorkerPool(_MAX_TWINS + 1)
+        # The watcher has a pool of its own. In that of the twins, its thread would look like one that
+        # takes a twin that the system gives no thread for.
+        self.watcher = WorkerPool(1)
+        self.pool = WorkerPool(_MAX_TWINS)
 
 
 class Hedging(RaceTrack):
@@ -152,7 +155,7 @@ class Hedging(RaceTrack):
         self.is_asleep = False
         self.bells.append(made.bell)
         try:
-            made.pool.start_thread(self._watch)
+            made.watcher.start_thread(self._watch)
         except (RuntimeError, MemoryError):
             # The system gives no thread. Then nothing is hedged.
             _log.debug("no thread for hedging")
@@ -174,6 +177,7 @@ class Hedging(RaceTrack):
                 race = reference()
                 if race is not None and race.twin is not None:
                     race.twin.cut()
+            parts.watcher.shutdown(wait=wait and not on_worker_thread())
             parts.pool.shutdown(wait=wait and not on_worker_thread())
 
     # --- the watcher -------------------------------------------------------------------------------------
@@ -318,8 +322,11 @@ class Hedging(RaceTrack):
     def _run_twin(self, race: Race[Any], twin: Twin, reason: str) -> None:
         """Ask again: the work of a thread of the pool."""
         try:
+            if not twin.begin():
+                return  # The first request has failed, and its thread did not wait.
             if not race.is_over and not self._is_closed:
-                result = race.context.run(race.ask_again, twin, reason)
+                # A copy: the twin before may not have left the context yet.
+                result = race.context.copy().run(race.ask_again, twin, reason)
                 if race.claim(twin, result):
                     with self._count_lock:
                         self.wins += 1

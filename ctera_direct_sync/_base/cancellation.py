@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import copy
 import itertools
+import re
 import weakref
 from collections import deque
 from typing import Any, Callable, Generic, NamedTuple, Protocol, TypeVar
@@ -324,10 +325,15 @@ class Failure(NamedTuple):
     """Whether it was a second request for the same."""
 
 
+#: Scheme and authority (RFC 3986, appendix B). A signed URL may have a query and no path.
+_ORIGIN = re.compile(r"[^:/?#]+://[^/?#]*")
+
+
 def origin_key(url: str) -> str:
-    """Return scheme, host and port of a URL."""
-    # By the plain methods: those of a signed URL hide what they return.
-    return str.__getitem__(url, slice(str.find(url, "/", len("https://"))))
+    """Return scheme, host and port of a URL, "" if it has no scheme."""
+    # The result is a plain string: what a signed URL's own methods return is hidden.
+    found = _ORIGIN.match(url)
+    return "" if found is None else found.group()
 
 
 class _Body(Protocol):

@@ -291,6 +291,16 @@ def test_the_origin_of_a_signed_url() -> None:
     assert (type(origin), origin) == (str, "https://bucket.test:8443")
 
 
+@pytest.mark.parametrize(
+    "rest",
+    ["?sig=a/secret", "?sig=secret", "#/secret", ""],
+    ids=["slash", "query", "fragment", "none"],
+)
+def test_the_origin_of_a_url_without_a_path(rest: str) -> None:
+    """The origin ends before a query, too."""
+    assert origin_key(SignedURL(f"http://bucket.test:8443{rest}")) == "http://bucket.test:8443"
+
+
 # --- connections -----------------------------------------------------------------------------------------
 
 

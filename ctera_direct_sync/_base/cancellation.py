@@ -412,6 +412,7 @@ class RequestScope(CancelScope):
         progress: The bytes that the watcher saw, and when it saw more than before.
         excused_s: Seconds in which this process did not run.
         is_cold: Whether it goes over a new connection.
+        is_limited: Whether the client's own limit of the bandwidth says how long the body takes.
         is_twin: Whether it is a second request for the same.
     """
 
@@ -425,6 +426,7 @@ class RequestScope(CancelScope):
     progress = -1, 0.0
     excused_s = 0.0
     is_cold = False
+    is_limited = False
     is_twin = False
 
     def __init__(self, call: CancelScope, track: RaceTrack) -> None:

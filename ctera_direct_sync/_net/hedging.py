@@ -376,7 +376,8 @@ class _Limits:
             reason, waited_s, limit_s = self._judge_body(scope, body, now)
         if reason:
             return _Late(race, reason, now - waited_s, urgent=True)
-        if race.call.is_last and self._has_idle_workers and race.twin is None:
+        is_last = race.call.is_last and self._has_idle_workers and race.twin is None
+        if is_last and not scope.is_limited:
             size = scope.size or race.cost
             usual_s = self._first_byte_s + (self._pace * size if math.isfinite(self._pace) else 0.0)
             waited_s, limit_s = now - sent_at, max(_LAST_FLOOR_S, usual_s)

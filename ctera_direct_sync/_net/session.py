@@ -478,6 +478,7 @@ class Response:
         if share is not None and self._request is not None:
             # The bandwidth says how long the body takes, and not the network.
             self._request.size = 0
+            self._request.is_limited = True
 
     def read(self, limit: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return the whole body as received, content codings included.

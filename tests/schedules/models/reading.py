@@ -349,7 +349,7 @@ def batch(world: World) -> None:
     if cancels:
         world.spawn(scope.cancel, "canceller")
     with world.patched(module, "make_target", prepared):
-        iterator = made.run(items, world.rng.choice((1, 2, None)), 1000)
+        iterator = made.run(items, world.rng.choice((1, 2, None)))
         for position, result in iterator:
             world.expect(position not in results, f"item {position} ended twice")
             results[position] = result

@@ -134,6 +134,11 @@ class Hedging(RaceTrack):
 
     def start_over(self) -> None:
         """Forget the parent's threads, requests and locks in a forked child."""
+        # A hook may have forked amid a request, which goes on here: no thread works for its twin.
+        for reference in getattr(self, "races", {}).copy().values():
+            race = reference()
+            if race is not None and race.twin is not None:
+                race.twin.end()
         super().start_over()
         self.latencies = LatencyTable()
         self._budget = Budget(self._share)
@@ -148,6 +153,8 @@ class Hedging(RaceTrack):
         """Start the watcher once there are samples."""
         if len(self.samples) < MIN_SAMPLES or self._is_closed or not self.enabled:
             return
+        if self._parts:
+            return  # Another thread starts it, or an interrupt struck that one: then nothing is hedged.
         made = _Parts()
         self._parts.append(made)
         if self._parts[0] is not made:

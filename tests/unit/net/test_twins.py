@@ -133,3 +133,45 @@ def test_a_twin_takes_the_place_of_one_that_has_not_ended(track: Hedging) -> Non
     finally:
         release.set()
     assert callers == ["the caller"] * 2
+
+
+def test_a_forked_child_waits_for_no_twin_of_its_parent(track: Hedging) -> None:
+    """A hook forks amid a request, which then fails in the child: no thread works for its twin there."""
+    inside, release = threading.Event(), threading.Event()
+
+    def ask_again(twin: Any, reason: str) -> None:
+        inside.set()
+        release.wait(SOON_S)
+
+    call, parts = CancelScope(), track._parts[0]
+    race: Race[Any] = Race(call, track, ask_again, 1)
+
+    def ask(scope: Any) -> None:
+        track._send(race, "late")
+        assert inside.wait(SOON_S)
+        track.start_over()
+        raise TransportError("connection", "it failed")
+
+    thread, found = run(race, ask)
+    thread.join(SOON_S / 4)
+    is_stuck = thread.is_alive()
+    call.cancel()
+    release.set()
+    thread.join()
+    parts.closed.open()
+    for pool in (parts.watcher, parts.pool):
+        parts.bell.put(None)
+        pool.shutdown()
+    assert not is_stuck
+    assert isinstance(found[0], TransportError)
+
+
+def test_an_interrupted_start_is_not_repeated_at_each_request() -> None:
+    """An interrupt may strike between the parts and the watcher. Requests do not make parts for ever."""
+    made = Hedging(1.0, 1000)
+    made.samples.extend([(URL, 0.0, 0.001, 0.001, 0, False, False)] * 10)
+    made._parts.append(hedging._Parts())
+    for _ in range(3):
+        Race(CancelScope(), made, lambda twin, reason: None, 1).run(lambda scope: None)
+    assert len(made._parts) == 1
+    made.close()

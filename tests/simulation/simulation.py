@@ -124,10 +124,18 @@ class _Instance(Library):
 
             def __init__(self, endpoint: Any, tls: Any, **options: Any) -> None:
                 self._timeouts = endpoint.timeout
+                self._meter = options["meter"]
                 self._routes: dict[str, Any] = {}
                 self._is_closed = False
 
-            def _send(self, url: str, scope: Any, extra: Mapping[str, str] | None) -> Any:
+            def _send(
+                self,
+                url: str,
+                origin: str,
+                target: str,
+                scope: Any,
+                extra: Mapping[str, str] | None,
+            ) -> Any:
                 instance.run.world.expect(not self._is_closed, "a request over a closed session")
                 return instance.network.send(url, scope, extra or {}, self._timeouts)
 

@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import copy
 import itertools
+import re
 import weakref
 from collections import deque
 from typing import Any, Callable, Generic, NamedTuple, Protocol, TypeVar
@@ -324,10 +325,15 @@ class Failure(NamedTuple):
     """Whether it was a second request for the same."""
 
 
+#: Scheme and authority (RFC 3986, appendix B). A signed URL may have a query and no path.
+_ORIGIN = re.compile(r"[^:/?#]+://[^/?#]*")
+
+
 def origin_key(url: str) -> str:
-    """Return scheme, host and port of a URL."""
-    # By the plain methods: those of a signed URL hide what they return.
-    return str.__getitem__(url, slice(str.find(url, "/", len("https://"))))
+    """Return scheme, host and port of a URL, "" if it has no scheme."""
+    # The result is a plain string: what a signed URL's own methods return is hidden.
+    found = _ORIGIN.match(url)
+    return "" if found is None else found.group()
 
 
 class _Body(Protocol):
@@ -406,6 +412,7 @@ class RequestScope(CancelScope):
         progress: The bytes that the watcher saw, and when it saw more than before.
         excused_s: Seconds in which this process did not run.
         is_cold: Whether it goes over a new connection.
+        is_limited: Whether the client's own limit of the bandwidth says how long the body takes.
         is_twin: Whether it is a second request for the same.
     """
 
@@ -419,6 +426,7 @@ class RequestScope(CancelScope):
     progress = -1, 0.0
     excused_s = 0.0
     is_cold = False
+    is_limited = False
     is_twin = False
 
     def __init__(self, call: CancelScope, track: RaceTrack) -> None:
@@ -491,6 +499,18 @@ class Twin(RequestScope):
         self.ended = Gate()
         self.has_ended = False
         self.began = monotonic()
+        # The first claim decides whether the twin runs: its thread's True, or the race's False.
+        self._claims: list[bool] = []
+
+    def begin(self) -> bool:
+        """Claim the twin for the calling thread. Return False if it was withdrawn."""
+        self._claims.append(True)
+        return self._claims[0]
+
+    def withdraw(self) -> bool:
+        """Keep the twin from beginning. Return False if it has begun."""
+        self._claims.append(False)
+        return not self._claims[0]
 
     def end(self) -> None:
         """Note that no thread works for the twin."""
@@ -602,7 +622,8 @@ class Race(RequestScope, Generic[T]):
         twin = self.twin
         while twin is not None and not self._claims:
             self.call.check()
-            if twin.has_ended:
+            # A twin that has not begun may wait for a thread that the system refuses.
+            if twin.has_ended or twin.withdraw():
                 if self.twin is twin:
                     break
                 twin = self.twin

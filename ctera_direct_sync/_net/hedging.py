@@ -104,7 +104,10 @@ class _Parts:
     def __init__(self) -> None:
         self.closed = Gate()
         self.bell: SimpleQueue[None] = SimpleQueue()
-        self.pool = WorkerPool(_MAX_TWINS + 1)
+        # The watcher has a pool of its own. In that of the twins, its thread would look like one that
+        # takes a twin that the system gives no thread for.
+        self.watcher = WorkerPool(1)
+        self.pool = WorkerPool(_MAX_TWINS)
 
 
 class Hedging(RaceTrack):
@@ -131,6 +134,11 @@ class Hedging(RaceTrack):
 
     def start_over(self) -> None:
         """Forget the parent's threads, requests and locks in a forked child."""
+        # A hook may have forked amid a request, which goes on here: no thread works for its twin.
+        for reference in getattr(self, "races", {}).copy().values():
+            race = reference()
+            if race is not None and race.twin is not None:
+                race.twin.end()
         super().start_over()
         self.latencies = LatencyTable()
         self._budget = Budget(self._share)
@@ -145,6 +153,8 @@ class Hedging(RaceTrack):
         """Start the watcher once there are samples."""
         if len(self.samples) < MIN_SAMPLES or self._is_closed or not self.enabled:
             return
+        if self._parts:
+            return  # Another thread starts it, or an interrupt struck that one: then nothing is hedged.
         made = _Parts()
         self._parts.append(made)
         if self._parts[0] is not made:
@@ -152,7 +162,7 @@ class Hedging(RaceTrack):
         self.is_asleep = False
         self.bells.append(made.bell)
         try:
-            made.pool.start_thread(self._watch)
+            made.watcher.start_thread(self._watch)
         except (RuntimeError, MemoryError):
             # The system gives no thread. Then nothing is hedged.
             _log.debug("no thread for hedging")
@@ -174,6 +184,7 @@ class Hedging(RaceTrack):
                 race = reference()
                 if race is not None and race.twin is not None:
                     race.twin.cut()
+            parts.watcher.shutdown(wait=wait and not on_worker_thread())
             parts.pool.shutdown(wait=wait and not on_worker_thread())
 
     # --- the watcher -------------------------------------------------------------------------------------
@@ -318,8 +329,11 @@ class Hedging(RaceTrack):
     def _run_twin(self, race: Race[Any], twin: Twin, reason: str) -> None:
         """Ask again: the work of a thread of the pool."""
         try:
+            if not twin.begin():
+                return  # The first request has failed, and its thread did not wait.
             if not race.is_over and not self._is_closed:
-                result = race.context.run(race.ask_again, twin, reason)
+                # A copy: the twin before may not have left the context yet.
+                result = race.context.copy().run(race.ask_again, twin, reason)
                 if race.claim(twin, result):
                     with self._count_lock:
                         self.wins += 1
@@ -369,7 +383,8 @@ class _Limits:
             reason, waited_s, limit_s = self._judge_body(scope, body, now)
         if reason:
             return _Late(race, reason, now - waited_s, urgent=True)
-        if race.call.is_last and self._has_idle_workers and race.twin is None:
+        is_last = race.call.is_last and self._has_idle_workers and race.twin is None
+        if is_last and not scope.is_limited:
             size = scope.size or race.cost
             usual_s = self._first_byte_s + (self._pace * size if math.isfinite(self._pace) else 0.0)
             waited_s, limit_s = now - sent_at, max(_LAST_FLOOR_S, usual_s)

@@ -26,6 +26,7 @@ from urllib3 import exceptions as u3
 from .._base.bandwidth import Share
 from .._base.buffers import PooledBuffer
 from .._base.cancellation import CancelScope, Failure, RequestScope, origin_key
+from .._base.descriptors import max_descriptors
 from .._base.retry import TRANSIENT_STATUSES
 from .._base.sync import get_ident, monotonic
 from ..settings import Endpoint
@@ -47,8 +48,8 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 5
 
 #: Origins of one session whose connections are kept. Each worker has a session, and each connection
-#: is a descriptor: 32 workers then hold 256 at most.
-_MAX_ORIGINS = 8
+#: is a descriptor. With the usual limit of 1,024, the 128 workers then hold half of them.
+_MAX_ORIGINS = max(2, min(8, max_descriptors() // 256))
 #: Connections to an origin that got no request for longer are closed.
 _MAX_IDLE_S = 60.0
 #: The longest timeout that every system accepts: 31 years.
@@ -478,6 +479,7 @@ class Response:
         if share is not None and self._request is not None:
             # The bandwidth says how long the body takes, and not the network.
             self._request.size = 0
+            self._request.is_limited = True
 
     def read(self, limit: int, buffer: PooledBuffer | None = None) -> bytes | memoryview:
         """Return the whole body as received, content codings included.

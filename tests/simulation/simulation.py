@@ -125,6 +125,7 @@ class _Instance(Library):
 
             def __init__(self, endpoint: Any, tls: Any, **options: Any) -> None:
                 self._timeouts = endpoint.timeout
+                self._meter = options["meter"]
                 self._routes: dict[str, Any] = {}
                 self._meter = meter.Meter("storage")
                 self._is_closed = False

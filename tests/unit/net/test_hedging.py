@@ -252,6 +252,21 @@ def test_the_last_requests_of_a_call() -> None:
     assert judge(host_of(0.3), race, 10.25, idle=True) == ""
 
 
+def test_the_last_body_under_a_limit_of_the_bandwidth() -> None:
+    """A body that our own limit makes slow is not late, also while its reader does not wait."""
+    body = Body(0)
+    race = make_race(10.0, 10.01, body)
+    race.call = CancelScope()
+    race.call.is_last = True
+    race.size, race.is_limited = 0, True
+    host = host_of(0.01)
+    for step in range(1, 50):
+        body.received += 1
+        assert judge(host, race, 10.0 + step / 10, idle=True) == ""
+    race.is_limited = False
+    assert judge(host, race, 15.0, idle=True) == "the last ones"
+
+
 def test_a_process_that_was_suspended() -> None:
     """The time in which the process did not run makes nothing late."""
     race = make_race(10.0)
@@ -289,6 +304,16 @@ def test_the_origin_of_a_signed_url() -> None:
     """What tells hosts apart has no part of a signature."""
     origin = origin_key(SignedURL("https://bucket.test:8443/a/b?sig=secret"))
     assert (type(origin), origin) == (str, "https://bucket.test:8443")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["?sig=a/secret", "?sig=secret", "#/secret", ""],
+    ids=["slash", "query", "fragment", "none"],
+)
+def test_the_origin_of_a_url_without_a_path(rest: str) -> None:
+    """The origin ends before a query, too."""
+    assert origin_key(SignedURL(f"http://bucket.test:8443{rest}")) == "http://bucket.test:8443"
 
 
 # --- connections -----------------------------------------------------------------------------------------

@@ -104,9 +104,9 @@ MUTANTS = (
         (
             Change(
                 "_protocol.storage",
-                "            response = sessions.get(url, self._scope, headers, self.share)\n",
+                "            response = sessions.get(url, scope, headers, self.share)\n",
                 "            given = {**self._block_list._portal._headers, **(headers or {})}\n"
-                "            response = sessions.get(url, self._scope, given, self.share)\n",
+                "            response = sessions.get(url, scope, given, self.share)\n",
             ),
         ),
     ),

@@ -72,16 +72,13 @@ HEDGING_MUTANTS = (
         ),
     ),
     Mutant(
-        "a failure does not wait for the new twin of a race",
+        "a failure does not wait for a twin that has begun",
         ("race",),
         (
             Change(
                 CANCELLATION,
-                "                if self.twin is twin:\n"
-                "                    break\n"
-                "                twin = self.twin\n"
-                "                continue\n",
-                "                break\n",
+                "        return not self._claims[0]\n",
+                "        return True\n",
             ),
         ),
     ),

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from ctera_direct_sync import DirectIO, Namespace
 from ctera_direct_sync.emulator import Emulator
 
 
-@pytest.mark.xfail(
-    reason="listings tell whole seconds, and the run looks at nothing else of the event",
-    strict=True,
-)
 def test_second_write_of_one_size(tmp_path: Path) -> None:
     """The feed tells of a write that no listing shows: the ID, the size and the second are the same."""
     with Emulator(tree={"a.txt": b"first!"}) as portal:

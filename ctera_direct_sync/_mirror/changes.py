@@ -194,9 +194,10 @@ class Changes:
             dirty.update(parent for parent, _ in self._feed.places(news.guid))
             if news.is_deleted:
                 continue
-            if news.is_folder and news.is_known_place:
+            if news.is_folder and news.is_only_place:
                 dirty.add(news.guid)
             elif news.is_folder:
+                # Also at a place where it was long ago: what is mirrored there may be another folder's.
                 new_folders.add((news.parent, news.name))
         folders = None if is_all else self._locate(dirty, known)
         deep: set[str] = set()

@@ -58,6 +58,7 @@ class News(NamedTuple):
         is_folder: Whether it may be a folder.
         is_deleted: Whether it is gone.
         is_known_place: Whether it was at this place before.
+        is_only_place: Whether it was nowhere else before, so that nothing else can be mirrored there.
         same_file_id: The file ID, if it and the size are as they were at this place. Else None.
     """
 
@@ -67,6 +68,7 @@ class News(NamedTuple):
     is_folder: bool
     is_deleted: bool
     is_known_place: bool
+    is_only_place: bool
     same_file_id: int | None
 
 
@@ -180,11 +182,12 @@ class FeedMap:
         """Return the news. The map must not change meanwhile."""
         with explained(self._path):
             for row in self._database.execute(
-                "SELECT n.guid, n.parent, n.name, n.is_folder, n.is_deleted, n.version, o.version "
+                "SELECT n.guid, n.parent, n.name, n.is_folder, n.is_deleted, n.version, o.version, "
+                "(SELECT count(*) FROM objects WHERE guid = n.guid) "
                 "FROM news n LEFT JOIN objects o "
                 "ON o.guid = n.guid AND o.parent = n.parent AND o.name = n.name"
             ):
-                guid, parent, name, is_folder, is_deleted, now, before = row
+                guid, parent, name, is_folder, is_deleted, now, before, places = row
                 yield News(
                     guid,
                     parent,
@@ -192,6 +195,8 @@ class FeedMap:
                     bool(is_folder),
                     bool(is_deleted),
                     before is not None,
+                    # A place without a version is one that the object has left, or may have left.
+                    bool(before) and places == 1,
                     _same_file_id(now, before),
                 )
 

@@ -197,7 +197,7 @@ class FeedMap:
                     before is not None,
                     # A place without a version is one that the object has left, or may have left.
                     bool(before) and places == 1,
-                    _same_file_id(now, before),
+                    _same_file_id(now, before, is_only_place=places == 1),
                 )
 
     # --- places ----------------------------------------------------------------------------------
@@ -303,16 +303,29 @@ class FeedMap:
         """Take the news into the map.
 
         A place of which the news do not tell has no version any more: an event that tells it again is
-        news, although it may be equal to the one of before.
+        news, although it may be equal to the one of before. Two versions of one place have no order, so
+        the place then has none.
         """
         of_news = "" if self._is_inventory else "WHERE guid IN (SELECT guid FROM news)"
         self._database.execute(f"UPDATE objects SET version = '' {of_news}")
         self._database.execute(
-            "INSERT OR REPLACE INTO objects SELECT guid, parent, name, version FROM news "
-            "WHERE NOT is_deleted AND parent IS NOT NULL AND name IS NOT NULL"
+            "INSERT OR REPLACE INTO objects SELECT guid, parent, name, "
+            "CASE WHEN count(*) > 1 THEN '' ELSE version END FROM news "
+            "WHERE NOT is_deleted AND parent IS NOT NULL AND name IS NOT NULL "
+            "GROUP BY guid, parent, name"
         )
         self._database.execute(
             "UPDATE objects SET version = '' WHERE guid IN (SELECT guid FROM news WHERE is_deleted)"
+        )
+
+    def doubt(self) -> None:
+        """Take the version from each place of an object that still has several, after the last `drop`.
+
+        The object is at one of them only, so an event that tells any of them again is news.
+        """
+        self._database.execute(
+            "UPDATE objects SET version = '' WHERE guid IN (SELECT guid FROM news) "
+            "AND (SELECT count(*) FROM objects o WHERE o.guid = objects.guid) > 1"
         )
 
     def drop(self, guid: str, parent: str, name: str) -> None:
@@ -326,11 +339,15 @@ def _version_of(event: Event) -> str:
     return json.dumps([event.raw.get(name) for name in _TELLING] + [event.size, event.file_id])
 
 
-def _same_file_id(now: str, before: str | None) -> int | None:
-    if not now or not before or now == before:
+def _same_file_id(now: str, before: str | None, *, is_only_place: bool) -> int | None:
+    if not now or before is None or now == before:
         return None
     size, file_id = json.loads(now)[-2:]
-    is_same = file_id is not None and json.loads(before)[-2:] == [size, file_id]
+    if before:
+        is_same = file_id is not None and json.loads(before)[-2:] == [size, file_id]
+    else:
+        # The version of before is not certain. With other places, a move may have taken it away.
+        is_same = file_id is not None and is_only_place
     return int(file_id) if is_same else None
 
 

@@ -379,6 +379,7 @@ class _Run:
                 self._state.feed.merge()
                 for place in outdated:
                     self._state.feed.drop(*place)
+                self._state.feed.doubt()
         days = self._options.trash_days
         now = self._options.now()
         if days is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Callable
@@ -9,6 +11,7 @@ from typing import Callable
 import pytest
 
 from ctera_direct_sync._mirror.feed_map import FeedMap
+from ctera_direct_sync._mirror.state import State
 from ctera_direct_sync.types import ChangePage, Event
 from tests.support.mirror_portal import MemoryPortal, Node, local_files, mirror
 
@@ -84,6 +87,31 @@ def test_folder_that_comes_back_to_a_place_that_another_had(
     assert local_files(folder) == source.files()
 
 
+def test_place_that_was_told_late_and_is_taken_later(
+    source: MemoryPortal, memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event is news at a place where the object was not found when the feed told of it."""
+    file, target = find(source, "a/sub/f"), find(source, "b/sub")
+
+    def without_number(event: Event) -> Event:
+        return dataclasses.replace(event, raw={"modified": event.file_id})
+
+    with monkeypatch.context() as patch:
+        rewrite_events(patch, lambda event: [without_number(event)])
+        mirror(source, memory_path)
+    with monkeypatch.context() as patch:
+        here = without_number(source._facts()[file.guid])
+        there = dataclasses.replace(here, parent_guid=target.guid, name="g")
+        rewrite_events(patch, lambda event: [without_number(event), there, here])
+        source.write(find(source, "c/sub/f"))
+        mirror(source, memory_path)
+    rewrite_events(monkeypatch, lambda event: [without_number(event)])
+    mirror(source, memory_path)
+    source.move(file, target, "g")
+    mirror(source, memory_path)
+    assert local_files(memory_path) == source.files()
+
+
 # --- versions -------------------------------------------------------------------------------------
 
 
@@ -100,6 +128,23 @@ def tell(feed: FeedMap, *events: Event) -> list[int | None]:
     found = [news.same_file_id for news in feed.news() if not news.is_deleted]
     feed.merge()
     return found
+
+
+@pytest.mark.parametrize("numbers", list(itertools.permutations((1, 2))))
+def test_two_versions_in_one_reading(numbers: tuple[int, int]) -> None:
+    """It is not certain which of them is the last, so each is news when it comes again."""
+    feed = State.in_memory(None).feed
+    tell(feed, version(0))
+    tell(feed, *(version(number) for number in numbers))
+    assert tell(feed, version(1)) == [5]
+
+
+def test_version_after_one_that_is_not_certain() -> None:
+    """A file whose last version is not known may have other bytes after each event."""
+    feed = State.in_memory(None).feed
+    tell(feed, version(0))
+    tell(feed, version(0, deleted=True), version(1))
+    assert tell(feed, version(2)) == [5]
 
 
 # --- events that are late, or lack something ------------------------------------------------------

@@ -134,8 +134,11 @@ class Changes:
         )
 
     def _read_feed(self, cursor: str | None, folder_id: int) -> None:
-        self._feed.begin(is_inventory=cursor is None)
+        is_inventory = cursor is None
+        self._feed.begin(is_inventory=is_inventory)
         deleted: dict[tuple[str | None, int], str] = {}
+        # What is there as it was is not among the news.
+        unchanged: set[str] = set()
         for page in self._names.changes(cursor, folder_id):
             self._scope.check()
             self._feed.note(page.events, folder_id)
@@ -143,9 +146,15 @@ class Changes:
                 # A later event may tell of another object of the same name. The portal is asked again.
                 if event.deleted and event.file_id is not None:
                     deleted[event.name, event.file_id] = event.guid
+                elif not event.deleted and not is_inventory:
+                    unchanged.add(event.guid)
             cursor = page.cursor
         # Events may come in any order, so an object that is also told to be there may be there.
-        self.proven = {key for key, guid in deleted.items() if not self._feed.is_alive(guid)}
+        self.proven = {
+            key
+            for key, guid in deleted.items()
+            if guid not in unchanged and not self._feed.is_alive(guid)
+        }
         self.cursor = cursor
 
     def is_settled(self) -> bool:

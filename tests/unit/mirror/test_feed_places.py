@@ -148,3 +148,18 @@ def test_version_after_one_that_is_not_certain() -> None:
 
 
 # --- events that are late, or lack something ------------------------------------------------------
+
+
+def test_late_deletion_of_a_file_that_is_there(
+    source: MemoryPortal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion does not count if the same reading tells that the file is there as before."""
+    node = find(source, "a")
+    file = find(source, "a/sub/f")
+    told = source._facts()[file.guid]
+    source.move(node, source.root, "moved")
+    node.denied = True
+    late = [dataclasses.replace(told, deleted=True), told]
+    rewrite_events(monkeypatch, lambda event: [event, *late])
+    mirror(source, folder, delete="remove")
+    assert (folder / "a/sub/f").read_bytes() == file.data

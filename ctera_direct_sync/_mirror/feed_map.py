@@ -104,10 +104,11 @@ class FeedMap:
 
         Args:
             events: The events.
-            folder_id: The cloud folder. Events of others are left out.
+            folder_id: The cloud folder, which the feed was asked for. Events of others are left out.
+                An event that names none belongs to it.
         """
         judged = (self._judge(each, can_be_known=not self._is_inventory) for each in events)
-        rows = [row for row in judged if row is not None and row[0] == folder_id]
+        rows = [row for row in judged if row is not None and row[0] in (folder_id, None)]
         with explained(self._path):
             self._database.execute("BEGIN")
             self._database.executemany(
@@ -119,7 +120,7 @@ class FeedMap:
         """Return whether events tell something that is neither in the map nor in the news."""
         for event in events:
             row = self._judge(event)
-            if row is None or row[0] != folder_id:
+            if row is None or row[0] not in (folder_id, None):
                 continue
             with explained(self._path):
                 found = self._database.execute(
@@ -149,9 +150,9 @@ class FeedMap:
         )
         if event.parent_guid is None or event.name is None:
             # The cloud folder itself, or something that is not in it, such as a quota.
-            return row if self.has_children(event.guid) or self.places(event.guid) else None
-        if folder_id is None:
-            return None
+            is_named = folder_id is not None
+            is_told = self.has_children(event.guid) or self.places(event.guid)
+            return row if is_named and is_told else None
         if event.deleted:
             return row if self._old_places(event.guid) else None
         with explained(self._path):

@@ -163,3 +163,13 @@ def test_late_deletion_of_a_file_that_is_there(
     rewrite_events(monkeypatch, lambda event: [event, *late])
     mirror(source, folder, delete="remove")
     assert (folder / "a/sub/f").read_bytes() == file.data
+
+
+def test_events_without_a_cloud_folder(
+    source: MemoryPortal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The feed was asked for one cloud folder, so an event that names none belongs to it."""
+    rewrite_events(monkeypatch, lambda event: [dataclasses.replace(event, folder_id=None)])
+    source.write(find(source, "a/sub/f"))
+    mirror(source, folder)
+    assert local_files(folder) == source.files()

@@ -18,7 +18,7 @@ from ..types import Event
 from .feed_map import FeedMap
 from .options import MirrorOptions, Names
 from .state import State
-from .trash import is_older
+from .trash import STAMP_FORMAT, is_older
 from .values import join, split
 
 __all__ = ["Changes", "Reading"]
@@ -131,6 +131,8 @@ class Changes:
             and self._state.get("patterns") == self._options.patterns
             and walked is not None
             and not is_older(walked, self._options.now(), _MAX_DAYS_WITHOUT_WALK)
+            # The clock may have been wrong at that time.
+            and walked <= self._options.now().strftime(STAMP_FORMAT)
         )
 
     def _read_feed(self, cursor: str | None, folder_id: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -173,3 +174,13 @@ def test_events_without_a_cloud_folder(
     source.write(find(source, "a/sub/f"))
     mirror(source, folder)
     assert local_files(folder) == source.files()
+
+
+def test_clock_that_was_ahead(source: MemoryPortal, folder: Path) -> None:
+    """The time of the last full reading is not believed if it is in the future."""
+    now = datetime.datetime(2024, 6, 1, tzinfo=datetime.timezone.utc)
+    mirror(source, folder, now=lambda: now + datetime.timedelta(days=9000))
+    source.walks = 0
+    mirror(source, folder, now=lambda: now)
+    mirror(source, folder, now=lambda: now)
+    assert source.walks == 1

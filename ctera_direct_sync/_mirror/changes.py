@@ -269,11 +269,14 @@ class Changes:
 
     # --- the end of a run ---------------------------------------------------------------------------
 
-    def check_map(self, paths: frozenset[str], *, has_walked: bool) -> tuple[str, bool]:
+    def check_map(
+        self, paths: frozenset[str], listed: frozenset[str], *, has_walked: bool
+    ) -> tuple[str, bool]:
         """Find out whether the feed has told of everything that is mirrored.
 
         Args:
             paths: The folders that were read in full. The empty path: the source.
+            listed: The folders that were listed, but not what is below them.
             has_walked: Whether the whole source was read.
 
         Returns:
@@ -289,17 +292,21 @@ class Changes:
             return "[]", False
         root = chain[-1][0]
         guids = {"": [root]}
-        for path in paths:
+        for path in paths | listed:
             above = [root]
             for name in path.split("/") if path else ():
                 above = [
                     each for guid in above for each in self._feed.in_folder(guid).get(name, ())
                 ]
             guids[path] = above
-        is_covered = all(self._is_covered(path, guids[path]) for path in paths)
+        is_covered = all(self._is_covered(path, guids[path]) for path in paths) and all(
+            # A listing may be ahead of the feed.
+            self._is_covered(path, guids[path], is_deep=False)
+            for path in listed
+        )
         return json.dumps(chain), is_covered
 
-    def _is_covered(self, path: str, guids: list[str]) -> bool:
+    def _is_covered(self, path: str, guids: list[str], *, is_deep: bool = True) -> bool:
         waiting = [(path, guids)]
         while waiting:
             self._scope.check()
@@ -312,7 +319,7 @@ class Changes:
                 if name not in told:
                     _log.info("%s: the feed has not told of %r", self._source, join(path, name))
                     return False
-                if is_dir:
+                if is_dir and is_deep:
                     waiting.append((join(path, name), told[name]))
         return True
 

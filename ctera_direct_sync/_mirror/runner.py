@@ -364,7 +364,9 @@ class _Run:
         if self._reading.kind != "nothing":
             is_clean = is_clean and self._is_settled
             paths = frozenset({""}) if has_walked else self._reading.deep
-            chain, is_told = self.changes.check_map(paths, has_walked=has_walked)
+            chain, is_told = self.changes.check_map(
+                paths, self._reading.folders, has_walked=has_walked
+            )
             outdated = list(self.changes.outdated())
         with self._state.transaction():
             self._state.put("clean", "1" if is_clean else "0")

@@ -176,6 +176,23 @@ def test_events_without_a_cloud_folder(
     assert local_files(folder) == source.files()
 
 
+def test_listing_that_is_ahead_of_the_feed(
+    source: MemoryPortal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file whose place the feed has never told is found when it leaves that place."""
+    early = source.add("a/sub/early")
+    source.write(find(source, "a/sub/f"))
+    with monkeypatch.context() as patch:
+        rewrite_events(patch, lambda event: [event] if event.guid != early.guid else [])
+        mirror(source, folder)
+        assert local_files(folder) == source.files()
+    # The portal tells of an object once, and by then it is elsewhere.
+    source.move(early, find(source, "b"), "early")
+    assert source.walks == 0
+    mirror(source, folder)
+    assert local_files(folder) == source.files()
+
+
 def test_clock_that_was_ahead(source: MemoryPortal, folder: Path) -> None:
     """The time of the last full reading is not believed if it is in the future."""
     now = datetime.datetime(2024, 6, 1, tzinfo=datetime.timezone.utc)

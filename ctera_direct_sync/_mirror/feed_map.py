@@ -40,6 +40,9 @@ CREATE TEMP TABLE IF NOT EXISTS news (
 )
 """
 
+#: Objects of which an event of this run told what is known.
+_REPEATED_SCHEMA = "CREATE TEMP TABLE IF NOT EXISTS repeated (guid TEXT PRIMARY KEY) WITHOUT ROWID"
+
 #: The members of an event of which one differs after an overwrite, even if file ID and size stay.
 _TELLING = ("gvsn", "portal_modified_date", "file_timestamp", "modified")
 
@@ -97,7 +100,9 @@ class FeedMap:
         self._is_inventory = is_inventory
         with explained(self._path):
             self._database.execute(_NEWS_SCHEMA)
+            self._database.execute(_REPEATED_SCHEMA)
             self._database.execute("DELETE FROM news")
+            self._database.execute("DELETE FROM repeated")
 
     def note(self, events: Iterable[Event], folder_id: int) -> None:
         """Keep what events tell, if it was not known, until `merge`.
@@ -107,13 +112,15 @@ class FeedMap:
             folder_id: The cloud folder, which the feed was asked for. Events of others are left out.
                 An event that names none belongs to it.
         """
-        judged = (self._judge(each, can_be_known=not self._is_inventory) for each in events)
-        rows = [row for row in judged if row is not None and row[0] in (folder_id, None)]
+        judged = [(self._judge(each, can_be_known=not self._is_inventory), each) for each in events]
+        repeated = [(each.guid,) for row, each in judged if row is None and not each.deleted]
+        rows = [row for row, _ in judged if row is not None and row[0] in (folder_id, None)]
         with explained(self._path):
             self._database.execute("BEGIN")
             self._database.executemany(
                 "INSERT OR IGNORE INTO news VALUES (?,?,?,?,?,?)", [row[1:] for row in rows]
             )
+            self._database.executemany("INSERT OR IGNORE INTO repeated VALUES (?)", repeated)
             self._database.execute("COMMIT")
 
     def has_news(self, events: Iterable[Event], folder_id: int) -> bool:
@@ -320,12 +327,14 @@ class FeedMap:
         )
 
     def doubt(self) -> None:
-        """Take the version from each place of an object that still has several, after the last `drop`.
+        """Take the versions from objects of which one run told several places, after the last `drop`.
 
-        The object is at one of them only, so an event that tells any of them again is news.
+        Such an object is at one of them only, so an event that tells any of them again is news.
         """
         self._database.execute(
-            "UPDATE objects SET version = '' WHERE guid IN (SELECT guid FROM news) "
+            "UPDATE objects SET version = '' WHERE guid IN (SELECT guid FROM news "
+            "WHERE NOT is_deleted GROUP BY guid HAVING count(*) > 1 "
+            "UNION SELECT guid FROM repeated WHERE guid IN (SELECT guid FROM news)) "
             "AND (SELECT count(*) FROM objects o WHERE o.guid = objects.guid) > 1"
         )
 

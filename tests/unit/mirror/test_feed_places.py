@@ -148,6 +148,17 @@ def test_version_after_one_that_is_not_certain() -> None:
     assert tell(feed, version(2)) == [5]
 
 
+def test_overwrite_after_files_that_change_places(source: MemoryPortal, folder: Path) -> None:
+    """A file that has left a place which another has by now keeps the version of its new place."""
+    one, two = source.add("1", b"first file"), source.add("2", b"other file")
+    mirror(source, folder)
+    swap(source, one, two)
+    mirror(source, folder)
+    source.write_secretly(one)
+    mirror(source, folder)
+    assert local_files(folder) == source.files()
+
+
 # --- events that are late, or lack something ------------------------------------------------------
 
 

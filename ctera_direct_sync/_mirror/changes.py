@@ -361,6 +361,19 @@ class Changes:
             _log.info("%s: the portal gives no path for an object (%s)", self._source, error)
             return None
 
+    def unfound(self) -> Iterator[tuple[str, str, str]]:
+        """Return object, folder and name of the places that the feed told, and where nothing was found."""
+        chain = self._chain() if self.cursor is not None else []
+        if not chain or self._is_chain_broken or self._feed.count(_MAX_NEWS + 1) > _MAX_NEWS:
+            return
+        known = self._known(chain)
+        for news in list(self._feed.news()):
+            if news.is_deleted or news.parent is None or news.name is None:
+                continue
+            paths = self._feed.paths(news.parent, known)
+            if paths and all(self._state.entry(join(path, news.name)) is None for path in paths):
+                yield news.guid, news.parent, news.name
+
     def outdated(self) -> Iterator[tuple[str, str, str]]:
         """Return object, folder and name of the places where nothing is mirrored any more."""
         chain = self._chain() if self.cursor is not None else []

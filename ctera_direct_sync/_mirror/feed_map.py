@@ -326,11 +326,17 @@ class FeedMap:
             "UPDATE objects SET version = '' WHERE guid IN (SELECT guid FROM news WHERE is_deleted)"
         )
 
-    def doubt(self) -> None:
+    def doubt(self, unfound: Iterable[tuple[str, str, str]] = ()) -> None:
         """Take the versions from objects of which one run told several places, after the last `drop`.
 
         Such an object is at one of them only, so an event that tells any of them again is news.
+
+        Args:
+            unfound: Object, folder and name of places where nothing was found. They lose theirs, too.
         """
+        self._database.executemany(
+            "UPDATE objects SET version = '' WHERE guid = ? AND parent = ? AND name = ?", unfound
+        )
         self._database.execute(
             "UPDATE objects SET version = '' WHERE guid IN (SELECT guid FROM news "
             "WHERE NOT is_deleted GROUP BY guid HAVING count(*) > 1 "

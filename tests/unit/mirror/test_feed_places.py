@@ -177,6 +177,26 @@ def test_late_deletion_of_a_file_that_is_there(
     assert (folder / "a/sub/f").read_bytes() == file.data
 
 
+def test_file_that_comes_back_after_a_late_event(
+    source: MemoryPortal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late event tells that a deleted file is there. When it is undeleted, the same event is news."""
+    node = find(source, "a/sub/f")
+    told = source._facts()[node.guid]
+    source.delete(node)
+    mirror(source, folder)
+    with monkeypatch.context() as patch:
+        rewrite_events(patch, lambda event: [event, told])
+        source.write(find(source, "b/sub/f"))
+        mirror(source, folder)
+    mirror(source, folder)
+    assert node.parent is not None
+    node.parent.deleted.remove(node)
+    node.parent.children["f"] = node
+    mirror(source, folder)
+    assert local_files(folder) == source.files()
+
+
 def test_events_without_a_cloud_folder(
     source: MemoryPortal, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,8 @@ class Asides:
         if found is None:
             return
         # A program that has the file open may have written to it since.
-        if found != parting.moved or not self.is_known(found, parting.intent):
+        is_unchanged = self._tree.is_unchanged(aside, parting.moved)
+        if not is_unchanged or not self.is_known(found, parting.intent):
             self.keep(aside, home)
         elif parting.to_trash:
             self._tree.release(aside, self._tree.trash_path(self._stamp, home))

@@ -18,7 +18,7 @@ from ..types import Event
 from .feed_map import FeedMap
 from .options import MirrorOptions, Names
 from .state import State
-from .trash import is_older
+from .trash import STAMP_FORMAT, is_older
 from .values import join, split
 
 __all__ = ["Changes", "Reading"]
@@ -131,11 +131,16 @@ class Changes:
             and self._state.get("patterns") == self._options.patterns
             and walked is not None
             and not is_older(walked, self._options.now(), _MAX_DAYS_WITHOUT_WALK)
+            # The clock may have been wrong at that time.
+            and walked <= self._options.now().strftime(STAMP_FORMAT)
         )
 
     def _read_feed(self, cursor: str | None, folder_id: int) -> None:
-        self._feed.begin(is_inventory=cursor is None)
+        is_inventory = cursor is None
+        self._feed.begin(is_inventory=is_inventory)
         deleted: dict[tuple[str | None, int], str] = {}
+        # What is there as it was is not among the news.
+        unchanged: set[str] = set()
         for page in self._names.changes(cursor, folder_id):
             self._scope.check()
             self._feed.note(page.events, folder_id)
@@ -143,9 +148,15 @@ class Changes:
                 # A later event may tell of another object of the same name. The portal is asked again.
                 if event.deleted and event.file_id is not None:
                     deleted[event.name, event.file_id] = event.guid
+                elif not event.deleted and not is_inventory:
+                    unchanged.add(event.guid)
             cursor = page.cursor
         # Events may come in any order, so an object that is also told to be there may be there.
-        self.proven = {key for key, guid in deleted.items() if not self._feed.is_alive(guid)}
+        self.proven = {
+            key
+            for key, guid in deleted.items()
+            if guid not in unchanged and not self._feed.is_alive(guid)
+        }
         self.cursor = cursor
 
     def is_settled(self) -> bool:
@@ -194,9 +205,10 @@ class Changes:
             dirty.update(parent for parent, _ in self._feed.places(news.guid))
             if news.is_deleted:
                 continue
-            if news.is_folder and news.is_known_place:
+            if news.is_folder and news.is_only_place:
                 dirty.add(news.guid)
             elif news.is_folder:
+                # Also at a place where it was long ago: what is mirrored there may be another folder's.
                 new_folders.add((news.parent, news.name))
         folders = None if is_all else self._locate(dirty, known)
         deep: set[str] = set()
@@ -257,11 +269,14 @@ class Changes:
 
     # --- the end of a run ---------------------------------------------------------------------------
 
-    def check_map(self, paths: frozenset[str], *, has_walked: bool) -> tuple[str, bool]:
+    def check_map(
+        self, paths: frozenset[str], listed: frozenset[str], *, has_walked: bool
+    ) -> tuple[str, bool]:
         """Find out whether the feed has told of everything that is mirrored.
 
         Args:
             paths: The folders that were read in full. The empty path: the source.
+            listed: The folders that were listed, but not what is below them.
             has_walked: Whether the whole source was read.
 
         Returns:
@@ -277,17 +292,21 @@ class Changes:
             return "[]", False
         root = chain[-1][0]
         guids = {"": [root]}
-        for path in paths:
+        for path in paths | listed:
             above = [root]
             for name in path.split("/") if path else ():
                 above = [
                     each for guid in above for each in self._feed.in_folder(guid).get(name, ())
                 ]
             guids[path] = above
-        is_covered = all(self._is_covered(path, guids[path]) for path in paths)
+        is_covered = all(self._is_covered(path, guids[path]) for path in paths) and all(
+            # A listing may be ahead of the feed.
+            self._is_covered(path, guids[path], is_deep=False)
+            for path in listed
+        )
         return json.dumps(chain), is_covered
 
-    def _is_covered(self, path: str, guids: list[str]) -> bool:
+    def _is_covered(self, path: str, guids: list[str], *, is_deep: bool = True) -> bool:
         waiting = [(path, guids)]
         while waiting:
             self._scope.check()
@@ -300,7 +319,7 @@ class Changes:
                 if name not in told:
                     _log.info("%s: the feed has not told of %r", self._source, join(path, name))
                     return False
-                if is_dir:
+                if is_dir and is_deep:
                     waiting.append((join(path, name), told[name]))
         return True
 
@@ -341,6 +360,19 @@ class Changes:
             self._scope.check()
             _log.info("%s: the portal gives no path for an object (%s)", self._source, error)
             return None
+
+    def unfound(self) -> Iterator[tuple[str, str, str]]:
+        """Return object, folder and name of the places that the feed told, and where nothing was found."""
+        chain = self._chain() if self.cursor is not None else []
+        if not chain or self._is_chain_broken or self._feed.count(_MAX_NEWS + 1) > _MAX_NEWS:
+            return
+        known = self._known(chain)
+        for news in list(self._feed.news()):
+            if news.is_deleted or news.parent is None or news.name is None:
+                continue
+            paths = self._feed.paths(news.parent, known)
+            if paths and all(self._state.entry(join(path, news.name)) is None for path in paths):
+                yield news.guid, news.parent, news.name
 
     def outdated(self) -> Iterator[tuple[str, str, str]]:
         """Return object, folder and name of the places where nothing is mirrored any more."""

@@ -40,6 +40,9 @@ CREATE TEMP TABLE IF NOT EXISTS news (
 )
 """
 
+#: Objects of which an event of this run told what is known.
+_REPEATED_SCHEMA = "CREATE TEMP TABLE IF NOT EXISTS repeated (guid TEXT PRIMARY KEY) WITHOUT ROWID"
+
 #: The members of an event of which one differs after an overwrite, even if file ID and size stay.
 _TELLING = ("gvsn", "portal_modified_date", "file_timestamp", "modified")
 
@@ -58,6 +61,7 @@ class News(NamedTuple):
         is_folder: Whether it may be a folder.
         is_deleted: Whether it is gone.
         is_known_place: Whether it was at this place before.
+        is_only_place: Whether it was nowhere else before, so that nothing else can be mirrored there.
         same_file_id: The file ID, if it and the size are as they were at this place. Else None.
     """
 
@@ -67,6 +71,7 @@ class News(NamedTuple):
     is_folder: bool
     is_deleted: bool
     is_known_place: bool
+    is_only_place: bool
     same_file_id: int | None
 
 
@@ -95,29 +100,34 @@ class FeedMap:
         self._is_inventory = is_inventory
         with explained(self._path):
             self._database.execute(_NEWS_SCHEMA)
+            self._database.execute(_REPEATED_SCHEMA)
             self._database.execute("DELETE FROM news")
+            self._database.execute("DELETE FROM repeated")
 
     def note(self, events: Iterable[Event], folder_id: int) -> None:
         """Keep what events tell, if it was not known, until `merge`.
 
         Args:
             events: The events.
-            folder_id: The cloud folder. Events of others are left out.
+            folder_id: The cloud folder, which the feed was asked for. Events of others are left out.
+                An event that names none belongs to it.
         """
-        judged = (self._judge(each, can_be_known=not self._is_inventory) for each in events)
-        rows = [row for row in judged if row is not None and row[0] == folder_id]
+        judged = [(self._judge(each, can_be_known=not self._is_inventory), each) for each in events]
+        repeated = [(each.guid,) for row, each in judged if row is None and not each.deleted]
+        rows = [row for row, _ in judged if row is not None and row[0] in (folder_id, None)]
         with explained(self._path):
             self._database.execute("BEGIN")
             self._database.executemany(
                 "INSERT OR IGNORE INTO news VALUES (?,?,?,?,?,?)", [row[1:] for row in rows]
             )
+            self._database.executemany("INSERT OR IGNORE INTO repeated VALUES (?)", repeated)
             self._database.execute("COMMIT")
 
     def has_news(self, events: Iterable[Event], folder_id: int) -> bool:
         """Return whether events tell something that is neither in the map nor in the news."""
         for event in events:
             row = self._judge(event)
-            if row is None or row[0] != folder_id:
+            if row is None or row[0] not in (folder_id, None):
                 continue
             with explained(self._path):
                 found = self._database.execute(
@@ -147,9 +157,9 @@ class FeedMap:
         )
         if event.parent_guid is None or event.name is None:
             # The cloud folder itself, or something that is not in it, such as a quota.
-            return row if self.has_children(event.guid) or self.places(event.guid) else None
-        if folder_id is None:
-            return None
+            is_named = folder_id is not None
+            is_told = self.has_children(event.guid) or self.places(event.guid)
+            return row if is_named and is_told else None
         if event.deleted:
             return row if self._old_places(event.guid) else None
         with explained(self._path):
@@ -180,11 +190,12 @@ class FeedMap:
         """Return the news. The map must not change meanwhile."""
         with explained(self._path):
             for row in self._database.execute(
-                "SELECT n.guid, n.parent, n.name, n.is_folder, n.is_deleted, n.version, o.version "
+                "SELECT n.guid, n.parent, n.name, n.is_folder, n.is_deleted, n.version, o.version, "
+                "(SELECT count(*) FROM objects WHERE guid = n.guid) "
                 "FROM news n LEFT JOIN objects o "
                 "ON o.guid = n.guid AND o.parent = n.parent AND o.name = n.name"
             ):
-                guid, parent, name, is_folder, is_deleted, now, before = row
+                guid, parent, name, is_folder, is_deleted, now, before, places = row
                 yield News(
                     guid,
                     parent,
@@ -192,7 +203,9 @@ class FeedMap:
                     bool(is_folder),
                     bool(is_deleted),
                     before is not None,
-                    _same_file_id(now, before),
+                    # A place without a version is one that the object has left, or may have left.
+                    bool(before) and places == 1,
+                    _same_file_id(now, before, is_only_place=places == 1),
                 )
 
     # --- places ----------------------------------------------------------------------------------
@@ -298,16 +311,37 @@ class FeedMap:
         """Take the news into the map.
 
         A place of which the news do not tell has no version any more: an event that tells it again is
-        news, although it may be equal to the one of before.
+        news, although it may be equal to the one of before. Two versions of one place have no order, so
+        the place then has none.
         """
         of_news = "" if self._is_inventory else "WHERE guid IN (SELECT guid FROM news)"
         self._database.execute(f"UPDATE objects SET version = '' {of_news}")
         self._database.execute(
-            "INSERT OR REPLACE INTO objects SELECT guid, parent, name, version FROM news "
-            "WHERE NOT is_deleted AND parent IS NOT NULL AND name IS NOT NULL"
+            "INSERT OR REPLACE INTO objects SELECT guid, parent, name, "
+            "CASE WHEN count(*) > 1 THEN '' ELSE version END FROM news "
+            "WHERE NOT is_deleted AND parent IS NOT NULL AND name IS NOT NULL "
+            "GROUP BY guid, parent, name"
         )
         self._database.execute(
             "UPDATE objects SET version = '' WHERE guid IN (SELECT guid FROM news WHERE is_deleted)"
+        )
+
+    def doubt(self, unfound: Iterable[tuple[str, str, str]] = ()) -> None:
+        """Take the versions from objects of which one run told several places, after the last `drop`.
+
+        Such an object is at one of them only, so an event that tells any of them again is news.
+
+        Args:
+            unfound: Object, folder and name of places where nothing was found. They lose theirs, too.
+        """
+        self._database.executemany(
+            "UPDATE objects SET version = '' WHERE guid = ? AND parent = ? AND name = ?", unfound
+        )
+        self._database.execute(
+            "UPDATE objects SET version = '' WHERE guid IN (SELECT guid FROM news "
+            "WHERE NOT is_deleted GROUP BY guid HAVING count(*) > 1 "
+            "UNION SELECT guid FROM repeated WHERE guid IN (SELECT guid FROM news)) "
+            "AND (SELECT count(*) FROM objects o WHERE o.guid = objects.guid) > 1"
         )
 
     def drop(self, guid: str, parent: str, name: str) -> None:
@@ -321,11 +355,15 @@ def _version_of(event: Event) -> str:
     return json.dumps([event.raw.get(name) for name in _TELLING] + [event.size, event.file_id])
 
 
-def _same_file_id(now: str, before: str | None) -> int | None:
-    if not now or not before or now == before:
+def _same_file_id(now: str, before: str | None, *, is_only_place: bool) -> int | None:
+    if not now or before is None or now == before:
         return None
     size, file_id = json.loads(now)[-2:]
-    is_same = file_id is not None and json.loads(before)[-2:] == [size, file_id]
+    if before:
+        is_same = file_id is not None and json.loads(before)[-2:] == [size, file_id]
+    else:
+        # The version of before is not certain. With other places, a move may have taken it away.
+        is_same = file_id is not None and is_only_place
     return int(file_id) if is_same else None
 
 

@@ -267,7 +267,13 @@ class LocalTree:
         self._expect(source, expected)
         occupant = self.find(target)
         # On a disk that does not tell the names apart, the target is the file itself.
-        is_same = occupant is not None and occupant[1:5] == expected[1:5] and expected.inode != 0
+        # Two names of one file are not that: POSIX then renames nothing.
+        is_same = (
+            occupant is not None
+            and occupant[1:5] == expected[1:5]
+            and expected.inode != 0
+            and fold_name(source) == fold_name(target)
+        )
         if occupant is not None and not is_same:
             raise _changed(self.root.path_of(target))
         self._close_below(source)
@@ -303,7 +309,8 @@ class LocalTree:
         found = self.find(aside)
         if found is None:
             raise _changed(self.root.path_of(path))
-        return found
+        # Its other names may give way next, which sets the time of its status.
+        return found._replace(ctime_ns=0) if self._has_more_names(aside) else found
 
     def release(self, aside: str, target: str) -> None:
         """Rename a file of the mirror's own folder to a free path, whatever became of it.
@@ -430,17 +437,28 @@ class LocalTree:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 self.folder(path).flush()
 
-    def _expect(self, path: str, expected: Local) -> None:
+    def is_unchanged(self, path: str, expected: Local) -> bool:
+        """Return whether the same file or folder is still at a path, unchanged."""
         found = self.find(path)
         if found is None:
-            raise _changed(self.root.path_of(path))
-        is_same = (
-            found.kind == "folder" if expected.kind == "folder" else found[1:5] == expected[1:5]
-        )
-        # Also a change whose author restored the time of the file.
-        if expected.kind != "folder" and expected.ctime_ns not in (0, found.ctime_ns):
-            is_same = False
-        if not is_same:
+            return False
+        if expected.kind == "folder":
+            return found.kind == "folder"
+        if found[1:5] != expected[1:5]:
+            return False
+        # Its author may have restored the time of the file, but not that of its status. Of a file with
+        # more names, a run that renames one of them sets the time of all.
+        return expected.ctime_ns in (0, found.ctime_ns) or self._has_more_names(path)
+
+    def _has_more_names(self, path: str) -> bool:
+        parent, name = split(path)
+        try:
+            return self.folder(parent).lstat(name).st_nlink > 1
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _expect(self, path: str, expected: Local) -> None:
+        if not self.is_unchanged(path, expected):
             raise _changed(self.root.path_of(path))
 
     def _close_below(self, path: str) -> None:

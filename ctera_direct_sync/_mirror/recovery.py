@@ -6,7 +6,7 @@ from .asides import Asides
 from .local_names import OWN_FOLDER
 from .local_tree import LocalTree
 from .state import Intent, State
-from .values import split
+from .values import Local, split
 
 __all__ = ["origin_key", "recover", "save_moved"]
 
@@ -46,18 +46,26 @@ def _recover_placed(intent: Intent, state: State, tree: LocalTree, *, change: bo
         return is_moved
     if found is None or found.kind != "file":
         return False
+    source = tree.find(intent.source)
+    is_other = source is not None and (source.inode == 0 or source.inode != found.inode)
+    if is_other and source is not None and _is_announced(source, intent):
+        # It was not renamed. Some disks, such as FAT, number their files anew when they are mounted.
+        return False
     if found.inode == intent.inode:
         # It was renamed. Whether it has changed since, the survey finds out.
         save_moved(state, intent)
         if change:
             tree.remove_second_name(intent.source, entry.path)
         return True
-    is_same = (found.size, found.mtime_ns) == (intent.size, intent.mtime_ns)
-    if is_same and tree.find(intent.source) is None:
+    if source is None and _is_announced(found, intent):
         # Some network file systems give a renamed file another inode number.
         save_moved(state, intent)
         return True
     return False
+
+
+def _is_announced(found: Local, intent: Intent) -> bool:
+    return (found.size, found.mtime_ns) == (intent.size, intent.mtime_ns)
 
 
 def _recover_aside(intent: Intent, tree: LocalTree, asides: Asides, is_placed: bool) -> None:
@@ -66,11 +74,15 @@ def _recover_aside(intent: Intent, tree: LocalTree, asides: Asides, is_placed: b
         return
     if not is_placed:
         asides.put_back(intent)
-    elif found.inode == intent.inode or asides.is_known(found, intent):
+    elif _is_second_name(found, tree.find(intent.entry.path)) or asides.is_known(found, intent):
         # The second name of what was renamed, or what it has replaced.
         asides.drop(found)
     else:
         asides.keep(intent.aside, intent.home)
+
+
+def _is_second_name(found: Local, other: Local | None) -> bool:
+    return other is not None and found.inode != 0 and found[1:5] == other[1:5]
 
 
 def save_moved(state: State, intent: Intent) -> None:

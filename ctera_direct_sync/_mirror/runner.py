@@ -360,12 +360,16 @@ class _Run:
         has_walked = self._reading.kind == "all"
         chain, is_told = "[]", False
         outdated: list[tuple[str, str, str]] = []
+        unfound: list[tuple[str, str, str]] = []
         is_clean = self._report.is_clean and not failed
         if self._reading.kind != "nothing":
             is_clean = is_clean and self._is_settled
             paths = frozenset({""}) if has_walked else self._reading.deep
-            chain, is_told = self.changes.check_map(paths, has_walked=has_walked)
+            chain, is_told = self.changes.check_map(
+                paths, self._reading.folders, has_walked=has_walked
+            )
             outdated = list(self.changes.outdated())
+            unfound = list(self.changes.unfound())
         with self._state.transaction():
             self._state.put("clean", "1" if is_clean else "0")
             self._state.put("patterns", self._options.patterns)
@@ -379,6 +383,7 @@ class _Run:
                 self._state.feed.merge()
                 for place in outdated:
                     self._state.feed.drop(*place)
+                self._state.feed.doubt(unfound)
         days = self._options.trash_days
         now = self._options.now()
         if days is not None:

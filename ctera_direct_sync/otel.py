@@ -46,7 +46,8 @@ try:
     from opentelemetry import context, metrics, trace
 except ImportError:
     raise ImportError(
-        "OpenTelemetry is not installed: pip install 'ctera-direct-sync[otel]' opentelemetry-sdk"
+        "OpenTelemetry is not installed: pip install 'ctera-direct-sync[otel]' opentelemetry-sdk",
+        name="opentelemetry",
     ) from None
 
 if TYPE_CHECKING:

@@ -315,13 +315,15 @@ class Hedging(RaceTrack):
         race.twins += 1
         self._budget.tokens -= 1.0
         self._running[id(twin)] = race.cost
+        # Counted first: the twin may win before this thread goes on, and the user then asks for the number.
+        self.twins += 1
         try:
             self._parts[0].pool.submit(self._run_twin, race, twin, reason)
         except (RuntimeError, MemoryError):
+            self.twins -= 1
             self._running.pop(id(twin), None)
             twin.end()
             return
-        self.twins += 1
         _log.debug("%s: a request is late (%s): asking again", origin_key(race.url), reason)
 
     # --- twins -------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import contextlib
 import contextvars
 import copy
 import itertools
-import re
 import weakref
 from collections import deque
 from typing import Any, Callable, Generic, NamedTuple, Protocol, TypeVar
@@ -31,7 +30,6 @@ __all__ = [
     "Sample",
     "SingleFlight",
     "Twin",
-    "origin_key",
 ]
 
 T = TypeVar("T")
@@ -308,7 +306,7 @@ def _copy_of(error: BaseException) -> BaseException:
 # --- races -----------------------------------------------------------------------------------------------
 
 
-#: How one request went: its URL, when it was begun, when the head of its answer was there, when its body
+#: How one request went: its origin, when it was begun, when the head of its answer was there, when its body
 #: had ended, the bytes of that (0: they tell nothing), whether it went over a new connection, and whether
 #: it was a second request. A plain tuple: each request makes one.
 Sample = tuple[str, float, float, float, int, bool, bool]
@@ -317,23 +315,12 @@ Sample = tuple[str, float, float, float, int, bool, bool]
 class Failure(NamedTuple):
     """A request that failed because of the server or the network."""
 
-    url: str
-    """The URL."""
+    origin: str
+    """Scheme, host and port of its URL."""
     blocked_s: float
     """Seconds for which the server asked for no further request."""
     is_twin: bool
     """Whether it was a second request for the same."""
-
-
-#: Scheme and authority (RFC 3986, appendix B). A signed URL may have a query and no path.
-_ORIGIN = re.compile(r"[^:/?#]+://[^/?#]*")
-
-
-def origin_key(url: str) -> str:
-    """Return scheme, host and port of a URL, "" if it has no scheme."""
-    # The result is a plain string: what a signed URL's own methods return is hidden.
-    found = _ORIGIN.match(url)
-    return "" if found is None else found.group()
 
 
 class _Body(Protocol):
@@ -403,7 +390,7 @@ class RequestScope(CancelScope):
 
     Attributes:
         is_cut: Whether another request has won.
-        url: Where the request goes; "" before it begins.
+        origin: Scheme, host and port of where the request goes; "" before it begins.
         sent_at: When the request was begun. 0: it is not under way.
         answered_at: When the head of the answer was there. 0: not yet.
         body: The answer whose body is being read, or None.
@@ -419,7 +406,7 @@ class RequestScope(CancelScope):
     # Each block has such an object. Values of the class cost less to make.
     _attachment: Attachment | None = None
     is_cut = False
-    url = ""
+    origin = ""
     sent_at = answered_at = 0.0
     body: _Body | None = None
     size = ticket = 0

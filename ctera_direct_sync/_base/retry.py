@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import enum
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Callable, TypeVar
+
+import urllib3
+from urllib3 import exceptions as u3
 
 from ..exceptions import DirectIOError
 from ..settings import Settings
@@ -20,17 +24,18 @@ from .sync import monotonic
 __all__ = [
     "BACKOFF",
     "RENEWAL",
-    "TRANSIENT_STATUSES",
     "FailedAttempt",
     "Recovery",
     "RetryPolicy",
+    "is_transient",
+    "retry_after",
     "retry_call",
 ]
 
 T = TypeVar("T")
 
 #: HTTP statuses below 500 that are worth a retry. Every 5xx is, too.
-TRANSIENT_STATUSES = frozenset({408, 429})
+_TRANSIENT_STATUSES = frozenset({408, 429})
 
 #: Names in `RetryPolicy.counters`: the seconds of all delays, and the renewals. Any other name is that of
 #: the class of an error that was cured by a retry, or was meant to be.
@@ -39,6 +44,25 @@ RENEWAL = "renewal"
 
 #: Beyond this exponent the backoff is above any maximum, and a float would overflow at 1024.
 _MAX_EXPONENT = 60
+
+
+def is_transient(status: int) -> bool:
+    """Return whether the same request may succeed later, by the HTTP status of the answer."""
+    return status in _TRANSIENT_STATUSES or status >= 500
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a Retry-After header asks for, None without a valid one.
+
+    RFC 9110, section 10.2.3, allows a number and a date.
+    """
+    value = headers.get("retry-after")
+    if not value:
+        return None
+    try:
+        return float(urllib3.Retry().parse_retry_after(value))
+    except (u3.InvalidHeader, ValueError, OverflowError):
+        return None
 
 
 class Recovery(enum.Enum):

@@ -20,7 +20,7 @@ from requests.cookies import get_cookie_header
 from requests.utils import prepend_scheme_if_needed, select_proxy
 
 from .._base.cancellation import CancelScope, Failure, RequestScope
-from .._base.retry import TRANSIENT_STATUSES
+from .._base.retry import is_transient, retry_after
 from .._base.sync import Lock, monotonic, perf_counter
 from ..settings import Endpoint
 from ..types import HiddenBytes
@@ -127,14 +127,15 @@ class APISession:
         scope.check()
         hidden = None if body is None else HiddenBytes(body)
         del body
-        tally = self.meter.tally(split_url(url)[0])
+        origin, _ = split_url(url)
+        tally = self.meter.tally(origin)
         tally.requests += 1
         tally.active += 1
         began = perf_counter()
         answer: APIAnswer | None = None
         kind = ""
         try:
-            answer = self._request(method, url, scope, headers, hidden, timeouts, longest)
+            answer = self._request(method, url, origin, scope, headers, hidden, timeouts, longest)
             return answer
         except TransportError as error:
             kind = error.kind
@@ -160,6 +161,7 @@ class APISession:
         self,
         method: str,
         url: str,
+        origin: str,
         scope: CancelScope,
         headers: Mapping[str, str],
         body: HiddenBytes | None,
@@ -171,7 +173,7 @@ class APISession:
         token = None
         try:
             # "": requests may spell the URL, which is not signed.
-            token = current_request.set(CurrentRequest(scope, split_url(url)[0], ""))
+            token = current_request.set(CurrentRequest(scope, origin, ""))
             transport = self._take()
             proxy = transport.prepare(url)
             watch = None
@@ -180,7 +182,7 @@ class APISession:
             limits = timeouts or self._timeouts
             request = scope if isinstance(scope, RequestScope) else None
             if request is not None:
-                request.url, request.sent_at = url, monotonic()
+                request.origin, request.sent_at = origin, monotonic()
             answer = transport.exchange(method, url, headers, body, limits, watch, longest)
             if request is not None:
                 _note_answer(request, answer)
@@ -193,7 +195,7 @@ class APISession:
             if isinstance(scope, RequestScope):
                 scope.sent_at = 0.0
                 if not scope.cancelled:
-                    scope.track.failures.append(Failure(url, 0.0, scope.is_twin))
+                    scope.track.failures.append(Failure(origin, 0.0, scope.is_twin))
         finally:
             if token is not None:
                 current_request.reset(token)
@@ -356,13 +358,14 @@ def _note_answer(request: RequestScope, answer: APIAnswer) -> None:
     request.sent_at = 0.0
     if request.cancelled:
         return
-    if answer.status in TRANSIENT_STATUSES or answer.status >= 500:
-        text = answer.headers.get("retry-after", "")
-        blocked_s = float(text) if text.isdecimal() and len(text) < 9 else 0.0
-        track.failures.append(Failure(request.url, blocked_s, request.is_twin))
+    if is_transient(answer.status):
+        blocked_s = retry_after(answer.headers) or 0.0
+        track.failures.append(Failure(request.origin, blocked_s, request.is_twin))
     else:
         now = monotonic()
-        track.samples.append((request.url, sent_at, now, now, 0, request.is_cold, request.is_twin))
+        track.samples.append(
+            (request.origin, sent_at, now, now, 0, request.is_cold, request.is_twin)
+        )
 
 
 def _count(tally: Tally, answer: APIAnswer | None, kind: str, *, has_time: bool) -> None:

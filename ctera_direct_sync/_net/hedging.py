@@ -14,7 +14,7 @@ import logging
 import math
 from typing import Any
 
-from .._base.cancellation import Gate, Race, RaceTrack, RequestScope, Twin, origin_key
+from .._base.cancellation import Gate, Race, RaceTrack, RequestScope, Twin
 from .._base.retry import FailedAttempt
 from .._base.sync import Lock, SimpleQueue, monotonic
 from .._base.worker_pool import WorkerPool, on_worker_thread
@@ -222,9 +222,9 @@ class Hedging(RaceTrack):
         for race in races:
             if overslept_s > _MAX_OVERSLEEP_S:
                 _excuse(race, overslept_s)
-            url = _leader(race).url
-            if url:
-                by_origin.setdefault(origin_key(url), []).append(race)
+            origin = _leader(race).origin
+            if origin:
+                by_origin.setdefault(origin, []).append(race)
         is_near = False
         for origin, rivals in by_origin.items():
             host = self.latencies.hosts.get(origin)
@@ -249,14 +249,14 @@ class Hedging(RaceTrack):
                 self._budget.earn()
             number += 1
             if number % stride == 0:
-                origin = origin_key(sample[0])
+                origin = sample[0]
                 self.latencies.note(origin, now).add(sample)
                 origins.add(origin)
         while self.failures:
             failure = self.failures.popleft()
             if not failure.is_twin:
                 self._budget.earn()
-            self.latencies.note(origin_key(failure.url), now).add_failure(failure, now)
+            self.latencies.note(failure.origin, now).add_failure(failure, now)
         for origin in origins & self.latencies.hosts.keys():
             pace = self.latencies.hosts[origin].pace(_FAST_QUANTILE)
             self.pace_limits[origin] = pace * _SLOW_FACTOR
@@ -324,7 +324,7 @@ class Hedging(RaceTrack):
             self._running.pop(id(twin), None)
             twin.end()
             return
-        _log.debug("%s: a request is late (%s): asking again", origin_key(race.url), reason)
+        _log.debug("%s: a request is late (%s): asking again", race.origin, reason)
 
     # --- twins -------------------------------------------------------------------------------------------
 

@@ -20,14 +20,12 @@ from types import TracebackType
 from typing import Any, Callable
 
 import requests
-import urllib3
-from urllib3 import exceptions as u3
 
 from .._base.bandwidth import Share
 from .._base.buffers import PooledBuffer
-from .._base.cancellation import CancelScope, Failure, RequestScope, origin_key
+from .._base.cancellation import CancelScope, Failure, RequestScope
 from .._base.descriptors import max_descriptors
-from .._base.retry import TRANSIENT_STATUSES
+from .._base.retry import is_transient, retry_after
 from .._base.sync import get_ident, monotonic
 from ..settings import Endpoint
 from .current import CurrentRequest, current_request
@@ -139,7 +137,6 @@ class HTTPSession:
         began = monotonic()
         request = scope if isinstance(scope, RequestScope) else None
         if request is not None:
-            request.url = url
             request.ticket = next(request.track.tickets)
             if request.answered_at:  # A redirect is followed.
                 request.answered_at, request.progress = 0.0, (-1, 0.0)
@@ -148,6 +145,8 @@ class HTTPSession:
         try:
             match = PLAIN_URL.fullmatch(url)
             origin, target = match.groups() if match is not None else split_url(url)
+            if request is not None:
+                request.origin = origin
             meter = self._meter
             tally = meter.tallies.get((get_ident(), origin)) or meter.tally(origin)
             tally.requests += 1
@@ -555,9 +554,9 @@ class Response:
             return
         track = request.track
         if self.status >= 300 or is_cut_short:
-            if is_cut_short or self.status in TRANSIENT_STATUSES or self.status >= 500:
+            if is_cut_short or is_transient(self.status):
                 blocked_s = retry_after(self.headers) or 0.0
-                track.failures.append(Failure(request.url, blocked_s, request.is_twin))
+                track.failures.append(Failure(request.origin, blocked_s, request.is_twin))
             return
         answered_at, ended_at = request.answered_at, self._read_at
         body_s = ended_at - answered_at
@@ -566,12 +565,12 @@ class Response:
             nbytes = request.size
         is_cold, is_twin = request.is_cold, request.is_twin
         track.samples.append(
-            (request.url, sent_at, answered_at, ended_at, nbytes, is_cold, is_twin)
+            (request.origin, sent_at, answered_at, ended_at, nbytes, is_cold, is_twin)
         )
         if (
             body_s > _MIN_SLOW_S
             and nbytes >= _MIN_PACED_BYTES
-            and body_s > nbytes * track.pace_limits.get(origin_key(request.url), math.inf)
+            and body_s > nbytes * track.pace_limits.get(request.origin, math.inf)
             and next(track.tickets) - request.ticket > _OVERTAKEN * max(2, len(track.races))
         ):
             track.retired += 1
@@ -581,7 +580,7 @@ class Response:
 def _note_failure(request: RequestScope) -> None:
     """Take note that a request got no answer."""
     request.sent_at = 0.0
-    request.track.failures.append(Failure(request.url, 0.0, request.is_twin))
+    request.track.failures.append(Failure(request.origin, 0.0, request.is_twin))
 
 
 def _ended(
@@ -591,20 +590,6 @@ def _ended(
     seconds = monotonic() - began
     meter = tally.meter
     return Ended(meter.endpoint, tally.origin, "GET", status, kind, first_byte_s, seconds, received)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a Retry-After header asks for, None without a valid one.
-
-    RFC 9110, section 10.2.3, allows a number and a date.
-    """
-    value = headers.get("retry-after")
-    if not value:
-        return None
-    try:
-        return float(urllib3.Retry().parse_retry_after(value))
-    except (u3.InvalidHeader, ValueError, OverflowError):
-        return None
 
 
 def _no_login(request: Any) -> Any:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .._base.buffers import PooledBuffer
-from .._base.retry import TRANSIENT_STATUSES, FailedAttempt, Recovery
+from .._base.retry import FailedAttempt, Recovery, is_transient, retry_after
 from .._net.content_coding import CodingError, Decoder, describe_codings, removable_codings
 from .._net.errors import TransportError, proxy_advice, tls_advice
-from .._net.session import Response, retry_after
+from .._net.session import Response
 from .._net.urls import origin_of
 from ..exceptions import (
     BlockError,
@@ -110,7 +110,7 @@ def failure_of_status(response: Response, block: BlockInfo) -> FailedAttempt:
             "storage node's credentials and clock on the portal"
         )
         return FailedAttempt(DownloadError(text, block, errno=errno.EACCES), Recovery.RELIST)
-    if status in TRANSIENT_STATUSES or status >= 500:
+    if is_transient(status):
         text = f"The storage is busy or failing (HTTP {status}): try again later"
         return FailedAttempt(
             DownloadError(text, block), Recovery.RETRY, retry_after(response.headers)

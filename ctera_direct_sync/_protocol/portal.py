@@ -10,15 +10,16 @@ from typing import Any, Callable
 
 from .._base.cancellation import CancelScope, Race, RaceTrack, SingleFlight, Twin
 from .._base.retry import (
-    TRANSIENT_STATUSES,
     FailedAttempt,
     Recovery,
     RetryPolicy,
+    is_transient,
+    retry_after,
     retry_call,
 )
 from .._net.content_coding import removable_codings, remove_codings
 from .._net.errors import TransportError, proxy_advice, tls_advice
-from .._net.session import MAX_REDIRECTS, REDIRECTS, HTTPSession, Response, retry_after
+from .._net.session import MAX_REDIRECTS, REDIRECTS, HTTPSession, Response
 from .._net.urls import origin_of, redirect_target
 from ..exceptions import (
     BlockListConnectionError,
@@ -223,7 +224,7 @@ class Portal:
             )
             error: DirectIOAPIError = InvalidRequest(text, file_id)
             return FailedAttempt(error, Recovery.RETRY, retry_after(response.headers))
-        if status in TRANSIENT_STATUSES or status > 500:
+        if is_transient(status):
             text = f"The portal is busy or failing ({came}): try again later"
             error = DirectIOAPIError(text, file_id)
             return FailedAttempt(error, Recovery.RETRY, retry_after(response.headers))

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from .._base.retry import TRANSIENT_STATUSES, FailedAttempt, Recovery
+from .._base.retry import FailedAttempt, Recovery, is_transient, retry_after
 from .._net.api_session import APIAnswer
 from .._net.errors import TransportError, proxy_advice, tls_advice
-from .._net.session import REDIRECTS, retry_after
+from .._net.session import REDIRECTS
 from .._net.urls import origin_of, redirect_target
 from ..exceptions import NamespaceConnectionError, NamespaceError, NamespaceTimeout
 from .messages import MalformedAnswer, is_page, parse, read_text
@@ -46,7 +46,7 @@ def is_busy(answer: APIAnswer) -> bool:
     """
     if answer.status == 500:
         return find_message(answer) is None
-    return answer.status > 500 or answer.status in TRANSIENT_STATUSES
+    return is_transient(answer.status)
 
 
 def find_message(answer: APIAnswer, secrets: Iterable[str] = ()) -> str | None:

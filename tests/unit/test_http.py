@@ -19,8 +19,8 @@ from urllib3 import exceptions as u3
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from ctera_direct_sync._base.cancellation import Cancelled
+from ctera_direct_sync._base.retry import retry_after
 from ctera_direct_sync._net.errors import TransportError, to_transport_error
-from ctera_direct_sync._net.session import retry_after
 from ctera_direct_sync._net.urls import check_origin, origin_of, split_url
 from tests.support.wire import PATH, assert_hidden
 

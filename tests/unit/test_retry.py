@@ -15,10 +15,10 @@ from ctera_direct_sync import DirectIOError, Settings
 from ctera_direct_sync._base import retry
 from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
 from ctera_direct_sync._base.retry import (
-    TRANSIENT_STATUSES,
     FailedAttempt,
     Recovery,
     RetryPolicy,
+    is_transient,
     retry_call,
 )
 
@@ -284,4 +284,5 @@ def test_policy_is_immutable() -> None:
 
 def test_transient_statuses() -> None:
     """Besides 5xx, waiting may cure 408 and 429."""
-    assert {408, 429} == TRANSIENT_STATUSES
+    assert {status for status in range(100, 500) if is_transient(status)} == {408, 429}
+    assert all(map(is_transient, range(500, 600)))

@@ -9,7 +9,7 @@ from ..world import World
 from .registry import model
 
 #: Where the requests go. Only the watcher looks at it.
-URL = "http://storage.test/object"
+ORIGIN = "http://storage.test"
 #: Longer than any request takes that is not stuck, the time of a look of the watcher included.
 SOON_S = 5.0
 
@@ -47,7 +47,7 @@ class Requests:
         scope.check()
         self.sent += 1
         self.inside += 1
-        scope.url = URL
+        scope.origin = ORIGIN
         scope.sent_at = world.library.sync.monotonic()
         choice = self._choices[name]
         seconds = None if choice == "stuck" else world.rng.choice((1e-5, 1e-3, 0.02))
@@ -139,7 +139,7 @@ def watcher(world: World) -> None:
     cancellation, hedging = library.module("_base.cancellation"), library.module("_net.hedging")
     track = hedging.Hedging(1.0, 100)
     for _ in range(10):
-        track.samples.append((URL, 0.0, 0.001, 0.001, 0, False, False))
+        track.samples.append((ORIGIN, 0.0, 0.001, 0.001, 0, False, False))
     closes = world.rng.random() < 0.3
     calls = [cancellation.CancelScope() for _ in range(world.rng.randint(1, 2))]
     requests: list[Requests] = []

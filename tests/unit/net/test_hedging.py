@@ -14,16 +14,16 @@ from ctera_direct_sync._base.cancellation import (
     Race,
     RaceTrack,
     RequestScope,
-    origin_key,
 )
 from ctera_direct_sync._net import hedging, session
 from ctera_direct_sync._net.hedging import Budget, Hedging
 from ctera_direct_sync._net.latency import HostLatency, LatencyTable, Quantiles
 from ctera_direct_sync._net.meter import Meter
 from ctera_direct_sync._net.session import Response
+from ctera_direct_sync._net.urls import origin_of
 from ctera_direct_sync.types import SignedURL
 
-URL = "http://storage.test/object"
+ORIGIN = "http://storage.test"
 KIB = 1024
 CALL = CancelScope()
 
@@ -32,7 +32,7 @@ def sample(
     first_byte_s: float, body_s: float = 0.0, nbytes: int = 0, *, is_cold: bool = False
 ) -> Any:
     """Return a request that was begun at second 0."""
-    return (URL, 0.0, first_byte_s, first_byte_s + body_s, nbytes, is_cold, False)
+    return (ORIGIN, 0.0, first_byte_s, first_byte_s + body_s, nbytes, is_cold, False)
 
 
 def host_of(first_byte_s: float, body_s: float = 0.0, nbytes: int = 0) -> HostLatency:
@@ -118,9 +118,9 @@ def test_the_number_of_hosts_is_bounded() -> None:
 def test_a_host_is_forgotten() -> None:
     """Ten minutes later the network may be another one."""
     table = LatencyTable()
-    table.note(URL, 0.0).add(sample(1.0))
-    assert table.note(URL, 500.0).first_byte.weight == 1
-    assert table.note(URL, 1200.0).first_byte.weight == 0
+    table.note(ORIGIN, 0.0).add(sample(1.0))
+    assert table.note(ORIGIN, 500.0).first_byte.weight == 1
+    assert table.note(ORIGIN, 1200.0).first_byte.weight == 0
 
 
 def test_a_failing_host() -> None:
@@ -128,14 +128,14 @@ def test_a_failing_host() -> None:
     host = host_of(0.01)
     for _ in range(3):
         host.count(0.0)
-        host.add_failure(Failure(URL, 0.0, False), 0.0)
+        host.add_failure(Failure(ORIGIN, 0.0, False), 0.0)
     assert not host.is_failing(0.0)
     for _ in range(3):
         host.count(0.0)
-        host.add_failure(Failure(URL, 0.0, False), 0.0)
+        host.add_failure(Failure(ORIGIN, 0.0, False), 0.0)
     assert host.is_failing(0.0)
     other = host_of(0.01)
-    other.add_failure(Failure(URL, 30.0, False), 100.0)
+    other.add_failure(Failure(ORIGIN, 30.0, False), 100.0)
     assert other.is_failing(129.0)
     assert not other.is_failing(131.0)
 
@@ -174,7 +174,7 @@ class Body:
 def make_race(sent_at: float, answered_at: float = 0.0, body: Body | None = None) -> Race[Any]:
     """Return a race whose first request is under way."""
     race: Race[Any] = Race(CALL, RaceTrack(), lambda twin, reason: None, 1)
-    race.url, race.sent_at, race.answered_at = URL, sent_at, answered_at
+    race.origin, race.sent_at, race.answered_at = ORIGIN, sent_at, answered_at
     if body is not None:
         race.body, race.size = body, 1024 * KIB
     return race
@@ -302,7 +302,7 @@ def test_a_cut_ends_one_request() -> None:
 
 def test_the_origin_of_a_signed_url() -> None:
     """What tells hosts apart has no part of a signature."""
-    origin = origin_key(SignedURL("https://bucket.test:8443/a/b?sig=secret"))
+    origin = origin_of(SignedURL("https://bucket.test:8443/a/b?sig=secret"))
     assert (type(origin), origin) == (str, "https://bucket.test:8443")
 
 
@@ -313,7 +313,7 @@ def test_the_origin_of_a_signed_url() -> None:
 )
 def test_the_origin_of_a_url_without_a_path(rest: str) -> None:
     """The origin ends before a query, too."""
-    assert origin_key(SignedURL(f"http://bucket.test:8443{rest}")) == "http://bucket.test:8443"
+    assert origin_of(SignedURL(f"http://bucket.test:8443{rest}")) == "http://bucket.test:8443"
 
 
 # --- connections -----------------------------------------------------------------------------------------
@@ -355,9 +355,9 @@ def test_a_slow_connection_is_given_up(
     monkeypatch.setattr(session, "monotonic", lambda: now)
     track = Hedging(0.05, 1)
     if limit_s is not None:
-        track.pace_limits[origin_key(URL)] = limit_s / Answer.length
+        track.pace_limits[ORIGIN] = limit_s / Answer.length
     scope = RequestScope(CALL, track)
-    scope.url, scope.sent_at, scope.ticket = URL, 99.9, next(track.tickets)
+    scope.origin, scope.sent_at, scope.ticket = ORIGIN, 99.9, next(track.tickets)
     wire = Answer()
     tally = Meter("storage").tally("https://host")
     response = Response(wire, scope, scope, tally, 99.9)  # type: ignore[arg-type]

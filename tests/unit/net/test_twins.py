@@ -18,7 +18,7 @@ from ctera_direct_sync._net.hedging import Hedging
 
 #: Far more than any of these steps takes.
 SOON_S = 20.0
-URL = "http://storage.test/object"
+ORIGIN = "http://storage.test"
 
 _caller: contextvars.ContextVar[str] = contextvars.ContextVar("caller")
 
@@ -27,7 +27,7 @@ _caller: contextvars.ContextVar[str] = contextvars.ContextVar("caller")
 def track() -> Iterator[Hedging]:
     """Hedging with a budget, whose watcher runs and looks at nothing."""
     made = Hedging(1.0, 1000)
-    made.samples.extend([(URL, 0.0, 0.001, 0.001, 0, False, False)] * 10)
+    made.samples.extend([(ORIGIN, 0.0, 0.001, 0.001, 0, False, False)] * 10)
     made.start()
     while not made.is_asleep:
         time.sleep(0.001)
@@ -169,7 +169,7 @@ def test_a_forked_child_waits_for_no_twin_of_its_parent(track: Hedging) -> None:
 def test_an_interrupted_start_is_not_repeated_at_each_request() -> None:
     """An interrupt may strike between the parts and the watcher. Requests do not make parts for ever."""
     made = Hedging(1.0, 1000)
-    made.samples.extend([(URL, 0.0, 0.001, 0.001, 0, False, False)] * 10)
+    made.samples.extend([(ORIGIN, 0.0, 0.001, 0.001, 0, False, False)] * 10)
     made._parts.append(hedging._Parts())
     for _ in range(3):
         Race(CancelScope(), made, lambda twin, reason: None, 1).run(lambda scope: None)

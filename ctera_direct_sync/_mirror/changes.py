@@ -186,22 +186,17 @@ class Changes:
             return Reading("nothing")
         chain = self._chain()
         stale = frozenset(self._find_stale())
-        if count > _MAX_NEWS or not chain or self._state.get("feed map") != "1":
+        # Whatever else is read: the map must not keep the place of a source that is elsewhere.
+        self._is_chain_broken = self._breaks(chain)
+        is_map_whole = bool(chain) and self._state.get("feed map") == "1"
+        if count > _MAX_NEWS or self._is_chain_broken or not is_map_whole:
             return Reading("all", stale=stale)
-        guids = {guid for guid, _ in chain}
-        places = {(guid, below) for (guid, _), (_, below) in zip(chain, chain[1:])}
         known = self._known(chain)
         dirty: set[str] = set()
         new_folders: set[tuple[str, str]] = set()
-        is_all = False
         for news in list(self._feed.news()):
             self._scope.check()
-            if news.guid in guids or news.parent is None or news.name is None:
-                self._is_chain_broken = is_all = True
-                continue
-            if (news.parent, news.name) in places:
-                # Another folder has taken the place of the source, or of one above it.
-                self._is_chain_broken = is_all = True
+            assert news.parent is not None and news.name is not None
             dirty.update(parent for parent, _ in self._feed.places(news.guid))
             if news.is_deleted:
                 continue
@@ -210,7 +205,7 @@ class Changes:
             elif news.is_folder:
                 # Also at a place where it was long ago: what is mirrored there may be another folder's.
                 new_folders.add((news.parent, news.name))
-        folders = None if is_all else self._locate(dirty, known)
+        folders = self._locate(dirty, known)
         deep: set[str] = set()
         for parent, name in new_folders:
             deep.update(join(above, name) for above in self._feed.paths(parent, known) or ())
@@ -219,6 +214,19 @@ class Changes:
         if not folders and not deep:
             return Reading("nothing")
         return Reading("folders", frozenset(folders), frozenset(deep), stale)
+
+    def _breaks(self, chain: list[tuple[str, str]]) -> bool:
+        """Return whether the news concern a folder of the chain, so that the source may be elsewhere."""
+        guids = {guid for guid, _ in chain}
+        places = {(guid, below) for (guid, _), (_, below) in zip(chain, chain[1:])}
+        return any(
+            news.guid in guids
+            or news.parent is None
+            or news.name is None
+            # Another folder has taken the place of the source, or of one above it.
+            or (news.parent, news.name) in places
+            for news in self._feed.news()
+        )
 
     def _find_stale(self) -> Iterator[str]:
         """Return the files that have another version, although file ID, size and place are the same.

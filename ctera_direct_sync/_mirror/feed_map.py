@@ -326,7 +326,7 @@ class FeedMap:
             "UPDATE objects SET version = '' WHERE guid IN (SELECT guid FROM news WHERE is_deleted)"
         )
 
-    def doubt(self, unfound: Iterable[tuple[str, str, str]] = ()) -> None:
+    def doubt(self, unfound: Iterable[tuple[str, str, str]]) -> None:
         """Take the versions from objects of which one run told several places, after the last `drop`.
 
         Such an object is at one of them only, so an event that tells any of them again is news.

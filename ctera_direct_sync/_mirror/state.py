@@ -368,10 +368,6 @@ class State:
                     raise sqlite3.DatabaseError(f"intent {number} is malformed") from None
         return found
 
-    def drop_value(self, name: str) -> None:
-        """Drop a value of the mirror as a whole."""
-        self._database.execute("DELETE FROM meta WHERE name = ?", (name,))
-
     def settle(self) -> None:
         """Drop all intents."""
         self._database.execute("DELETE FROM intents")

@@ -64,9 +64,6 @@ def in_order(steps: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
 class Histories(RuleBasedStateMachine):
     """One history. The rules change the portal, or the folder, or run the mirror."""
 
-    #: Each run tells its steps here, if a program wants them.
-    runs = itertools.count()
-
     def __init__(self) -> None:
         super().__init__()
         self.portal = MemoryPortal()

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from .._base.cancellation import CancelScope
 from ..exceptions import AccessDeniedError, CursorRejectedError, NamespaceError
 from ..types import Event
-from .feed_map import FeedMap
+from .feed_map import FeedMap, ObjectPlace
 from .options import MirrorOptions, Names
 from .state import State
 from .trash import STAMP_FORMAT, is_older
@@ -369,31 +369,28 @@ class Changes:
             _log.info("%s: the portal gives no path for an object (%s)", self._source, error)
             return None
 
-    def unfound(self) -> Iterator[tuple[str, str, str]]:
-        """Return object, folder and name of the places that the feed told, and where nothing was found."""
-        chain = self._chain() if self.cursor is not None else []
-        if not chain or self._is_chain_broken or self._feed.count(_MAX_NEWS + 1) > _MAX_NEWS:
-            return
-        known = self._known(chain)
-        for news in list(self._feed.news()):
-            if news.is_deleted or news.parent is None or news.name is None:
-                continue
-            paths = self._feed.paths(news.parent, known)
-            if paths and all(self._state.entry(join(path, news.name)) is None for path in paths):
-                yield news.guid, news.parent, news.name
+    def places_without_entry(self) -> tuple[list[ObjectPlace], list[ObjectPlace]]:
+        """Find the places where the state has nothing, of the objects that the news tell of.
 
-    def outdated(self) -> Iterator[tuple[str, str, str]]:
-        """Return object, folder and name of the places where nothing is mirrored any more."""
+        Returns:
+            The places that the news do not tell, and those that they do.
+        """
         chain = self._chain() if self.cursor is not None else []
         if not chain or self._is_chain_broken or self._feed.count(_MAX_NEWS + 1) > _MAX_NEWS:
-            return
+            return [], []
         known = self._known(chain)
-        news = list(self._feed.news())
-        told = {(each.guid, each.parent, each.name) for each in news if not each.is_deleted}
-        old = {(n.guid, *place) for n in news for place in self._feed.places(n.guid)}
-        for each in old:
-            if each in told:
-                continue
-            paths = self._feed.paths(each[1], known)
-            if paths and all(self._state.entry(join(path, each[2])) is None for path in paths):
-                yield each
+
+        def is_empty(place: ObjectPlace) -> bool:
+            _, parent, name = place
+            paths = self._feed.paths(parent, known)
+            if not paths:
+                return False
+            return all(self._state.entry(join(path, name)) is None for path in paths)
+
+        told: set[ObjectPlace] = set()
+        untold: set[ObjectPlace] = set()
+        for news in list(self._feed.news()):
+            if not news.is_deleted and news.parent is not None and news.name is not None:
+                told.add((news.guid, news.parent, news.name))
+            untold.update((news.guid, *place) for place in self._feed.places(news.guid))
+        return [p for p in untold - told if is_empty(p)], [p for p in told if is_empty(p)]

@@ -15,7 +15,10 @@ from typing import NamedTuple
 from ..types import Event
 from .database import explained
 
-__all__ = ["FEED_SCHEMA", "FeedMap", "News"]
+__all__ = ["FEED_SCHEMA", "FeedMap", "News", "ObjectPlace"]
+
+ObjectPlace = tuple[str, str, str]
+"""An object, its folder, and its name in that: two guids and a name."""
 
 FEED_SCHEMA = """
 CREATE TABLE objects (
@@ -326,7 +329,7 @@ class FeedMap:
             "UPDATE objects SET version = '' WHERE guid IN (SELECT guid FROM news WHERE is_deleted)"
         )
 
-    def doubt(self, unfound: Iterable[tuple[str, str, str]]) -> None:
+    def doubt(self, unfound: Iterable[ObjectPlace]) -> None:
         """Take the versions from objects of which one run told several places, after the last `drop`.
 
         Such an object is at one of them only, so an event that tells any of them again is news.

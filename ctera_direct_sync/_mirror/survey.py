@@ -147,9 +147,11 @@ class Survey:
                         listed[known.id] = known
                 for child in children:
                     yield child
+                    if child.path not in folders:
+                        continue
                     known_child = self._state.entry(child.path)
                     is_known = known_child is not None and known_child.is_dir
-                    if child.path in folders and (child.path in reading.deep or not is_known):
+                    if child.path in reading.deep or not is_known:
                         walked.add(child.path)
                         if not self._filter.excludes(child.path, True):
                             yield from walk(child.path)

@@ -186,8 +186,7 @@ class Survey:
                     # It was made for a file that may be gone. The portal still has the folder.
                     self._compare(each)
                 else:
-                    parent = split(each.path)[0]
-                    waiting = {p: r for p, r in waiting.items() if _is_in(parent, p)}
+                    waiting = {p: waiting[p] for p in parents_of(each.path) if p in waiting}
                     waiting[each.path] = each
                 continue
             if waiting:
@@ -369,10 +368,6 @@ class Survey:
             )
         )
         return found._replace(clean=True)
-
-
-def _is_in(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder}/")
 
 
 def _as_remote(known: Known) -> Remote:

@@ -149,16 +149,17 @@ class FeedMap:
         folder_id = event.folder_id
         version = "" if event.deleted else _version_of(event)
         is_folder = event.type != "file"
+        name = None if event.name is None else _escaped(event.name)
         row = (
             folder_id,
             event.guid,
             event.parent_guid,
-            event.name,
+            name,
             version,
             is_folder,
             event.deleted,
         )
-        if event.parent_guid is None or event.name is None:
+        if event.parent_guid is None or name is None:
             # The cloud folder itself, or something that is not in it, such as a quota.
             is_named = folder_id is not None
             is_told = self.has_children(event.guid) or self.places(event.guid)
@@ -168,7 +169,7 @@ class FeedMap:
         with explained(self._path):
             known = self._database.execute(
                 "SELECT version FROM objects WHERE guid = ? AND parent = ? AND name = ?",
-                (event.guid, event.parent_guid, event.name),
+                (event.guid, event.parent_guid, name),
             ).fetchone()
         is_known = known is not None and known[0] == version and _is_telling(event)
         return None if is_known and can_be_known else row
@@ -352,6 +353,11 @@ class FeedMap:
         self._database.execute(
             "DELETE FROM objects WHERE guid = ? AND parent = ? AND name = ?", (guid, parent, name)
         )
+
+
+def _escaped(name: str) -> str:
+    """Return a name as SQLite can hold it, without half a surrogate pair. No such name is mirrored."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _version_of(event: Event) -> str:

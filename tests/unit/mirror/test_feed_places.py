@@ -224,6 +224,23 @@ def test_listing_that_is_ahead_of_the_feed(
     assert local_files(folder) == source.files()
 
 
+@pytest.mark.parametrize("half", ["\ud800", "\udce9"])
+def test_name_that_is_not_text(source: MemoryPortal, folder: Path, half: str) -> None:
+    """Half a surrogate pair in a name of the feed ends no run, and all else is mirrored."""
+    node = find(source, "a/sub/f")
+    source.move(node, find(source, "b/sub"), f"f{half}")
+    source.add(f"c/{half}/f")
+    source.write(find(source, "d/sub/f"))
+    for _ in range(2):
+        failed = [path for path, _ in mirror(source, folder).failed]
+        assert failed == [f"b/sub/f{half}", f"c/{half}"]
+        wanted = {path: data for path, data in source.files().items() if half not in path}
+        assert local_files(folder) == wanted
+    source.move(node, find(source, "a/sub"), "f")
+    mirror(source, folder)
+    assert local_files(folder)["a/sub/f"] == node.data
+
+
 def test_clock_that_was_ahead(source: MemoryPortal, folder: Path) -> None:
     """The time of the last full reading is not believed if it is in the future."""
     now = datetime.datetime(2024, 6, 1, tzinfo=datetime.timezone.utc)

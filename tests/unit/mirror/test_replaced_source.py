@@ -63,8 +63,6 @@ def test_copy_in_the_place_of_the_source(
     if case == "all-again":
         source.reject_cursors()
     assert mirror(source, memory_path).ok
-    node = source.find("f1")
-    assert node is not None
-    source.write(node)
+    source.write(source.node("f1"))
     assert mirror(source, memory_path).updated == 1
     assert local_files(memory_path) == source.files()

@@ -167,7 +167,7 @@ class LocalTree:
         return folder
 
     def _trim(self) -> None:
-        """Close folders that were not used for long. Only between steps: a closed one is of no use."""
+        """Close folders that no step has used for long. A step must not call this amid its work."""
         while len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)[1].close()
 
@@ -187,7 +187,7 @@ class LocalTree:
         return local_of(path, self.folder(parent).lstat(name))
 
     def stand_in(self, path: str, where: str) -> None:
-        """Take it that a file is at another path, to which the next run that changes anything moves it.
+        """Treat a file as if it were at another path. The next run that changes anything moves it there.
 
         Args:
             path: The path that it gets back.

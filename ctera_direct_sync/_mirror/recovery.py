@@ -13,7 +13,7 @@ __all__ = ["origin_key", "recover", "save_moved"]
 def recover(state: State, tree: LocalTree, asides: Asides) -> None:
     """Store the entries of the announced renamings that were done, and drop all intents.
 
-    A file that gave way, and that nothing else took the path of, gets its path back.
+    A file that gave way gets its path back, unless something else has taken that path.
 
     Args:
         state: The state.

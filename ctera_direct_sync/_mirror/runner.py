@@ -355,7 +355,7 @@ class _Run:
                 self._state.save(entry)
 
     def _finish(self) -> None:
-        """Note that the run is complete. Drop what is old or of no more use."""
+        """Note that the run is complete. Drop what is old, or no longer needed."""
         assert self._tree is not None
         failed = self._report.failed
         has_walked = self._reading.kind == "all"

@@ -162,7 +162,7 @@ class Survey:
                 self._note_difference(known)
 
     def _note_difference(self, known: Known) -> None:
-        """Note an entry of the state that the portal has not, or not as it was."""
+        """Note an entry of the state that the portal lacks, or has in another form."""
         if known.path in self._stale and not known.is_dir:
             known = known._replace(stale=True)
             self.refreshed.append(known)
@@ -197,7 +197,7 @@ class Survey:
             self._compare(each)
 
     def take_as_unchanged(self) -> None:
-        """Take it that the portal has what was mirrored, since nothing has changed there."""
+        """Note that the portal still has everything that was mirrored."""
         self._is_same = bytearray(b"\1") * (self._state.last_id + 1)
         if self._fold is not None:
             self.kept = {self._fold(each.path): each.path for each in self._state.entries()}

@@ -218,7 +218,7 @@ class Journal:
         self._replace({**record, **completion._asdict()}, b"", keep=False)
 
     def remove(self) -> None:
-        """Remove the journal, because it is of no more use."""
+        """Remove the journal, because nothing needs it any longer."""
         self.close()
         try:
             self._folder.unlink(self._name)

@@ -187,7 +187,7 @@ class Changes:
         chain = self._chain()
         stale = frozenset(self._find_stale())
         # Whatever else is read: the map must not keep the place of a source that is elsewhere.
-        self._is_chain_broken = self._breaks(chain)
+        self._is_chain_broken = self._feed.concerns(chain)
         is_map_whole = bool(chain) and self._state.get("feed map") == "1"
         if count > _MAX_NEWS or self._is_chain_broken or not is_map_whole:
             return Reading("all", stale=stale)
@@ -214,19 +214,6 @@ class Changes:
         if not folders and not deep:
             return Reading("nothing")
         return Reading("folders", frozenset(folders), frozenset(deep), stale)
-
-    def _breaks(self, chain: list[tuple[str, str]]) -> bool:
-        """Return whether the news concern a folder of the chain, so that the source may be elsewhere."""
-        guids = {guid for guid, _ in chain}
-        places = {(guid, below) for (guid, _), (_, below) in zip(chain, chain[1:])}
-        return any(
-            news.guid in guids
-            or news.parent is None
-            or news.name is None
-            # Another folder has taken the place of the source, or of one above it.
-            or (news.parent, news.name) in places
-            for news in self._feed.news()
-        )
 
     def _find_stale(self) -> Iterator[str]:
         """Return the files that have another version, although file ID, size and place are the same.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..types import Event
@@ -181,6 +181,26 @@ class FeedMap:
                 "SELECT 1 FROM news WHERE guid = ? AND NOT is_deleted LIMIT 1", (guid,)
             ).fetchone()
         return found is not None
+
+    def concerns(self, chain: Sequence[tuple[str, str]]) -> bool:
+        """Return whether the news may tell that a folder of a chain is elsewhere.
+
+        Args:
+            chain: Object and name of folders, each of which is in the one before it.
+        """
+        above = None
+        for guid, name in chain:
+            with explained(self._path):
+                # Another folder may have taken the place, or it is not told which one has.
+                found = self._database.execute(
+                    "SELECT 1 FROM news WHERE guid = ? OR (parent = ? AND name = ?) "
+                    "OR parent IS NULL OR name IS NULL LIMIT 1",
+                    (guid, above, name),
+                ).fetchone()
+            if found is not None:
+                return True
+            above = guid
+        return False
 
     def count(self, limit: int) -> int:
         """Return the number of news, or `limit` if there are more."""

@@ -79,7 +79,6 @@ class VendorSample:
         self._cursor = cursor
         self._cloud_folders = list(cloud_folders)
         self._on_open = on_open
-        self._admin: Any = None
         # What the waiting of `settle` needs; the sample itself has none of it.
         self._is_killed = False
         self._empty_polls = 0
@@ -124,7 +123,6 @@ class VendorSample:
         cursor = self._cursor.read_text() if self._cursor.exists() else None
         async with cterasdk.AsyncGlobalAdmin(parts.hostname, parts.port) as admin:
             await admin.login(self._account.username, self._account.password)
-            self._admin = admin
             self._watch(admin.notifications)
             admin.notifications.service.run(
                 queue, self._save_cursor, cloudfolders=self._cloud_folders, cursor=cursor

@@ -44,8 +44,8 @@ class Asides:
         tree: The mirrored folder.
         stamp: The time of the run, as text.
         report: Takes the conflict copies.
-        change: Whether to change anything on the disk. False: `tree` is told where the files are that
-            would get their paths back, and `report` what would be kept.
+        change: Whether to change anything on the disk. False: `tree` notes which files would get their
+            paths back, and `report` notes which would become conflict copies.
     """
 
     def __init__(self, tree: LocalTree, stamp: str, report: Report, *, change: bool = True) -> None:
@@ -153,7 +153,7 @@ class Asides:
             self._tree.remove(found.path, found)
 
     def clear(self) -> None:
-        """Put what has no intent any more into the trash, so that it does not stay for ever."""
+        """Move files without an intent to the trash, so that they do not stay for ever."""
         if not self.change:
             return
         for found in self._tree.list_aside():

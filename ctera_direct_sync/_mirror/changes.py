@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from .._base.cancellation import CancelScope
 from ..exceptions import AccessDeniedError, CursorRejectedError, NamespaceError
 from ..types import Event
-from .feed_map import FeedMap
+from .feed_map import FeedMap, ObjectPlace
 from .options import MirrorOptions, Names
 from .state import State
 from .trash import STAMP_FORMAT, is_older
@@ -186,22 +186,17 @@ class Changes:
             return Reading("nothing")
         chain = self._chain()
         stale = frozenset(self._find_stale())
-        if count > _MAX_NEWS or not chain or self._state.get("feed map") != "1":
+        # Whatever else is read: the map must not keep the place of a source that is elsewhere.
+        self._is_chain_broken = self._feed.concerns(chain)
+        is_map_whole = bool(chain) and self._state.get("feed map") == "1"
+        if count > _MAX_NEWS or self._is_chain_broken or not is_map_whole:
             return Reading("all", stale=stale)
-        guids = {guid for guid, _ in chain}
-        places = {(guid, below) for (guid, _), (_, below) in zip(chain, chain[1:])}
         known = self._known(chain)
         dirty: set[str] = set()
         new_folders: set[tuple[str, str]] = set()
-        is_all = False
         for news in list(self._feed.news()):
             self._scope.check()
-            if news.guid in guids or news.parent is None or news.name is None:
-                self._is_chain_broken = is_all = True
-                continue
-            if (news.parent, news.name) in places:
-                # Another folder has taken the place of the source, or of one above it.
-                self._is_chain_broken = is_all = True
+            assert news.parent is not None and news.name is not None
             dirty.update(parent for parent, _ in self._feed.places(news.guid))
             if news.is_deleted:
                 continue
@@ -210,7 +205,7 @@ class Changes:
             elif news.is_folder:
                 # Also at a place where it was long ago: what is mirrored there may be another folder's.
                 new_folders.add((news.parent, news.name))
-        folders = None if is_all else self._locate(dirty, known)
+        folders = self._locate(dirty, known)
         deep: set[str] = set()
         for parent, name in new_folders:
             deep.update(join(above, name) for above in self._feed.paths(parent, known) or ())
@@ -361,31 +356,28 @@ class Changes:
             _log.info("%s: the portal gives no path for an object (%s)", self._source, error)
             return None
 
-    def unfound(self) -> Iterator[tuple[str, str, str]]:
-        """Return object, folder and name of the places that the feed told, and where nothing was found."""
-        chain = self._chain() if self.cursor is not None else []
-        if not chain or self._is_chain_broken or self._feed.count(_MAX_NEWS + 1) > _MAX_NEWS:
-            return
-        known = self._known(chain)
-        for news in list(self._feed.news()):
-            if news.is_deleted or news.parent is None or news.name is None:
-                continue
-            paths = self._feed.paths(news.parent, known)
-            if paths and all(self._state.entry(join(path, news.name)) is None for path in paths):
-                yield news.guid, news.parent, news.name
+    def places_without_entry(self) -> tuple[list[ObjectPlace], list[ObjectPlace]]:
+        """Find the places where the state has nothing, of the objects that the news tell of.
 
-    def outdated(self) -> Iterator[tuple[str, str, str]]:
-        """Return object, folder and name of the places where nothing is mirrored any more."""
+        Returns:
+            The places that the news do not tell, and those that they do.
+        """
         chain = self._chain() if self.cursor is not None else []
         if not chain or self._is_chain_broken or self._feed.count(_MAX_NEWS + 1) > _MAX_NEWS:
-            return
+            return [], []
         known = self._known(chain)
-        news = list(self._feed.news())
-        told = {(each.guid, each.parent, each.name) for each in news if not each.is_deleted}
-        old = {(n.guid, *place) for n in news for place in self._feed.places(n.guid)}
-        for each in old:
-            if each in told:
-                continue
-            paths = self._feed.paths(each[1], known)
-            if paths and all(self._state.entry(join(path, each[2])) is None for path in paths):
-                yield each
+
+        def is_empty(place: ObjectPlace) -> bool:
+            _, parent, name = place
+            paths = self._feed.paths(parent, known)
+            if not paths:
+                return False
+            return all(self._state.entry(join(path, name)) is None for path in paths)
+
+        told: set[ObjectPlace] = set()
+        untold: set[ObjectPlace] = set()
+        for news in list(self._feed.news()):
+            if not news.is_deleted and news.parent is not None and news.name is not None:
+                told.add((news.guid, news.parent, news.name))
+            untold.update((news.guid, *place) for place in self._feed.places(news.guid))
+        return [p for p in untold - told if is_empty(p)], [p for p in told if is_empty(p)]

@@ -55,7 +55,7 @@ class Confirmation:
         self.missed = ""
         # Name and file ID of what was deleted from a folder, by its path.
         self._deleted: dict[str, set[tuple[str, int | None]]] = {}
-        # Folders and files that the portal has no more.
+        # Folders and files that the portal no longer has.
         self._confirmed: set[str] = set()
 
     def spare(self, planned: Plan) -> None:
@@ -145,7 +145,7 @@ class Confirmation:
                 self._report.is_clean = False
                 self._report.failed.append((path, _may_be_in(self._source.denied)))
                 continue
-            # The highest folder that the portal has no more tells of all below it.
+            # If the portal no longer has a folder, it has nothing below that either.
             for each in (*parents_of(path), path):
                 if each in self._confirmed:
                     break
@@ -186,6 +186,6 @@ def _is_place_of_cloud_folder(path: str, is_admin: bool) -> bool:
 
 def _may_be_in(folder: str) -> str:
     return (
-        f"the portal lists it no more, but it may be in {folder!r}, which you may not read: it stays here; "
-        "ask for the permission, or exclude that folder"
+        f"the portal no longer lists it, but it may be in {folder!r}, which you may not read: it stays "
+        "here; ask for the permission, or exclude that folder"
     )

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..types import Event
 from .database import explained
 
-__all__ = ["FEED_SCHEMA", "FeedMap", "News"]
+__all__ = ["FEED_SCHEMA", "FeedMap", "News", "ObjectPlace"]
+
+ObjectPlace = tuple[str, str, str]
+"""An object, its folder, and its name in that: two guids and a name."""
 
 FEED_SCHEMA = """
 CREATE TABLE objects (
@@ -146,16 +149,17 @@ class FeedMap:
         folder_id = event.folder_id
         version = "" if event.deleted else _version_of(event)
         is_folder = event.type != "file"
+        name = None if event.name is None else _escaped(event.name)
         row = (
             folder_id,
             event.guid,
             event.parent_guid,
-            event.name,
+            name,
             version,
             is_folder,
             event.deleted,
         )
-        if event.parent_guid is None or event.name is None:
+        if event.parent_guid is None or name is None:
             # The cloud folder itself, or something that is not in it, such as a quota.
             is_named = folder_id is not None
             is_told = self.has_children(event.guid) or self.places(event.guid)
@@ -165,7 +169,7 @@ class FeedMap:
         with explained(self._path):
             known = self._database.execute(
                 "SELECT version FROM objects WHERE guid = ? AND parent = ? AND name = ?",
-                (event.guid, event.parent_guid, event.name),
+                (event.guid, event.parent_guid, name),
             ).fetchone()
         is_known = known is not None and known[0] == version and _is_telling(event)
         return None if is_known and can_be_known else row
@@ -177,6 +181,26 @@ class FeedMap:
                 "SELECT 1 FROM news WHERE guid = ? AND NOT is_deleted LIMIT 1", (guid,)
             ).fetchone()
         return found is not None
+
+    def concerns(self, chain: Sequence[tuple[str, str]]) -> bool:
+        """Return whether the news may tell that a folder of a chain is elsewhere.
+
+        Args:
+            chain: Object and name of folders, each of which is in the one before it.
+        """
+        above = None
+        for guid, name in chain:
+            with explained(self._path):
+                # Another folder may have taken the place, or it is not told which one has.
+                found = self._database.execute(
+                    "SELECT 1 FROM news WHERE guid = ? OR (parent = ? AND name = ?) "
+                    "OR parent IS NULL OR name IS NULL LIMIT 1",
+                    (guid, above, name),
+                ).fetchone()
+            if found is not None:
+                return True
+            above = guid
+        return False
 
     def count(self, limit: int) -> int:
         """Return the number of news, or `limit` if there are more."""
@@ -326,7 +350,7 @@ class FeedMap:
             "UPDATE objects SET version = '' WHERE guid IN (SELECT guid FROM news WHERE is_deleted)"
         )
 
-    def doubt(self, unfound: Iterable[tuple[str, str, str]] = ()) -> None:
+    def doubt(self, unfound: Iterable[ObjectPlace]) -> None:
         """Take the versions from objects of which one run told several places, after the last `drop`.
 
         Such an object is at one of them only, so an event that tells any of them again is news.
@@ -349,6 +373,11 @@ class FeedMap:
         self._database.execute(
             "DELETE FROM objects WHERE guid = ? AND parent = ? AND name = ?", (guid, parent, name)
         )
+
+
+def _escaped(name: str) -> str:
+    """Return a name as SQLite can hold it, without half a surrogate pair. No such name is mirrored."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _version_of(event: Event) -> str:

@@ -61,7 +61,7 @@ class Fetched(NamedTuple):
         status: The status of the download.
         crc32c: The CRC32C of its bytes.
         error: Why there is none, or None.
-        is_gone: Whether the portal has the file no more.
+        is_gone: Whether the portal no longer has the file.
     """
 
     step: Step

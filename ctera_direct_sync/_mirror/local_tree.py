@@ -23,7 +23,7 @@ from .._readers.part_file import is_own_name
 from .local_names import OWN_FOLDER, fold_name
 from .values import Local, LocalKind, parents_of, split
 
-__all__ = ["ChangedMeanwhile", "LocalTree", "local_of", "lock_own"]
+__all__ = ["STAGE_FOLDER", "ChangedMeanwhile", "LocalTree", "local_of", "lock_own"]
 
 #: Opened folders that are kept for the next steps.
 _MAX_OPEN = 32
@@ -33,6 +33,8 @@ _INODE_MASK = 2**63 - 1
 
 _LOCK_NAME = "lock"
 _STAGE, _ASIDE, _TRASH, _DOWNLOADS = "stage", "aside", "trash", "downloads"
+#: The folder of the files that are between their old and their new path.
+STAGE_FOLDER = f"{OWN_FOLDER}/{_STAGE}"
 
 
 class ChangedMeanwhile(OSError):
@@ -165,7 +167,7 @@ class LocalTree:
         return folder
 
     def _trim(self) -> None:
-        """Close folders that were not used for long. Only between steps: a closed one is of no use."""
+        """Close folders that no step has used for long. A step must not call this amid its work."""
         while len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)[1].close()
 
@@ -185,7 +187,7 @@ class LocalTree:
         return local_of(path, self.folder(parent).lstat(name))
 
     def stand_in(self, path: str, where: str) -> None:
-        """Take it that a file is at another path, to which the next run that changes anything moves it.
+        """Treat a file as if it were at another path. The next run that changes anything moves it there.
 
         Args:
             path: The path that it gets back.
@@ -482,7 +484,7 @@ class LocalTree:
 
     def staged_path(self, number: int) -> str:
         """Return the path that a file has between its old and its new one."""
-        return f"{OWN_FOLDER}/{_STAGE}/{number}"
+        return f"{STAGE_FOLDER}/{number}"
 
     def open_downloads(self) -> Folder:
         """Open the folder of downloads that are not in their place yet. The caller closes it."""

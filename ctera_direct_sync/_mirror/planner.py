@@ -262,7 +262,7 @@ class _Planner:
         return entry is not None and entry.is_dir
 
     def _plan_cleared_folders(self) -> None:
-        """Clear away folders that the portal has files in the place of.
+        """Clear away folders in whose place the portal has files.
 
         A folder with something in it that is not the mirror's stays, or goes aside with it.
         """
@@ -297,10 +297,10 @@ class _Planner:
         ]
 
     def _find_holding_folders(self) -> tuple[set[str], set[str]]:
-        """Find the folders that something stays in which this run does not delete.
+        """Find the folders that hold something which this run does not delete.
 
         Returns:
-            Those folders, and the ones of them that have something of the user in them.
+            Those folders, and those of them that hold something of the user.
         """
         steps = (*self._plan.aside, *self._plan.deletions)
         gone = {step.path for step in steps if step.kind in ("trash", "remove")}

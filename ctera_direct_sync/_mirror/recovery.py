@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from .asides import Asides
-from .local_names import OWN_FOLDER
-from .local_tree import LocalTree
+from .local_tree import STAGE_FOLDER, LocalTree
 from .state import Intent, State
 from .values import Local, split
 
@@ -14,7 +13,7 @@ __all__ = ["origin_key", "recover", "save_moved"]
 def recover(state: State, tree: LocalTree, asides: Asides) -> None:
     """Store the entries of the announced renamings that were done, and drop all intents.
 
-    A file that gave way, and that nothing else took the path of, gets its path back.
+    A file that gave way gets its path back, unless something else has taken that path.
 
     Args:
         state: The state.
@@ -88,7 +87,7 @@ def _is_second_name(found: Local, other: Local | None) -> bool:
 def save_moved(state: State, intent: Intent) -> None:
     """Store the entry of a file that was moved, and where a staged file comes from."""
     state.save(intent.entry)
-    if split(intent.entry.path)[0] == f"{OWN_FOLDER}/stage":
+    if split(intent.entry.path)[0] == STAGE_FOLDER:
         state.put(origin_key(intent.entry.id), intent.source)
 
 

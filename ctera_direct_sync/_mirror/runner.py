@@ -21,6 +21,7 @@ from ..types import Mirrored
 from .asides import Asides
 from .changes import Changes, Reading
 from .confirmation import Confirmation
+from .feed_map import ObjectPlace
 from .fetcher import Fetch
 from .local_names import OWN_FOLDER, fold_name
 from .local_tree import LocalTree, lock_own
@@ -354,13 +355,13 @@ class _Run:
                 self._state.save(entry)
 
     def _finish(self) -> None:
-        """Note that the run is complete. Drop what is old or of no more use."""
+        """Note that the run is complete. Drop what is old, or no longer needed."""
         assert self._tree is not None
         failed = self._report.failed
         has_walked = self._reading.kind == "all"
         chain, is_told = "[]", False
-        outdated: list[tuple[str, str, str]] = []
-        unfound: list[tuple[str, str, str]] = []
+        outdated: list[ObjectPlace] = []
+        unfound: list[ObjectPlace] = []
         is_clean = self._report.is_clean and not failed
         if self._reading.kind != "nothing":
             is_clean = is_clean and self._is_settled
@@ -368,8 +369,7 @@ class _Run:
             chain, is_told = self.changes.check_map(
                 paths, self._reading.folders, has_walked=has_walked
             )
-            outdated = list(self.changes.outdated())
-            unfound = list(self.changes.unfound())
+            outdated, unfound = self.changes.places_without_entry()
         with self._state.transaction():
             self._state.put("clean", "1" if is_clean else "0")
             self._state.put("patterns", self._options.patterns)

@@ -6,8 +6,7 @@ import errno
 import os
 
 from .asides import Asides
-from .local_names import OWN_FOLDER
-from .local_tree import LocalTree
+from .local_tree import STAGE_FOLDER, LocalTree
 from .performer import Performer, intent_of
 from .planner import Step
 from .recovery import origin_key
@@ -48,7 +47,7 @@ class Stage:
         """
         steps: list[Step] = []
         taken: set[str] = set()
-        for known in sorted(self._state.in_folder(f"{OWN_FOLDER}/stage").values()):
+        for known in sorted(self._state.in_folder(STAGE_FOLDER).values()):
             found = self._tree.find(known.path)
             if found is None:
                 with self._state.transaction():

@@ -110,6 +110,17 @@ class State:
             FileExistsError: A symbolic link, or something else than a file, has the name.
             OSError: The database cannot be opened, is damaged, or is of a newer release.
         """
+        state = cls._connect(folder)
+        try:
+            state._prepare()
+        except BaseException:
+            state.close()
+            raise
+        return state
+
+    @classmethod
+    def _connect(cls, folder: Folder) -> State:
+        """Open the database as `open` does, but leave its tables as they are."""
         path = folder.path_of(_NAME)
         with contextlib.suppress(FileNotFoundError):
             found = folder.lstat(_NAME)
@@ -119,17 +130,15 @@ class State:
                 )
         with explained(path):
             database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            state = cls(database, path)
             try:
                 # Without shared memory, which network file systems lack. The lock file keeps others out.
                 database.execute("PRAGMA locking_mode = EXCLUSIVE")
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")
-                state._prepare()
             except BaseException:
                 database.close()
                 raise
-        return state
+        return cls(database, path)
 
     @classmethod
     def in_memory(cls, folder: Folder | None) -> State:
@@ -160,13 +169,15 @@ class State:
             if folder.is_read_only():
                 # SQLite must write to read its log, so it reads a copy.
                 folder = stack.enter_context(_copied(folder))
-            state = stack.enter_context(contextlib.closing(State.open(folder)))
+            # Only the copy gets the tables of this release.
+            state = stack.enter_context(contextlib.closing(State._connect(folder)))
             with explained(state._path):
                 state._database.backup(self._database)
 
     def _prepare(self) -> None:
         """Make the tables of a new database, and check the version of an old one."""
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        with explained(self._path):
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
         if version == 0:
             with self.transaction():
                 self._execute_all(_SCHEMA)
@@ -356,10 +367,6 @@ class State:
                 except (AttributeError, KeyError, TypeError, ValueError):
                     raise sqlite3.DatabaseError(f"intent {number} is malformed") from None
         return found
-
-    def drop_value(self, name: str) -> None:
-        """Drop a value of the mirror as a whole."""
-        self._database.execute("DELETE FROM meta WHERE name = ?", (name,))
 
     def settle(self) -> None:
         """Drop all intents."""

@@ -147,9 +147,11 @@ class Survey:
                         listed[known.id] = known
                 for child in children:
                     yield child
+                    if child.path not in folders:
+                        continue
                     known_child = self._state.entry(child.path)
                     is_known = known_child is not None and known_child.is_dir
-                    if child.path in folders and (child.path in reading.deep or not is_known):
+                    if child.path in reading.deep or not is_known:
                         walked.add(child.path)
                         if not self._filter.excludes(child.path, True):
                             yield from walk(child.path)
@@ -160,7 +162,7 @@ class Survey:
                 self._note_difference(known)
 
     def _note_difference(self, known: Known) -> None:
-        """Note an entry of the state that the portal has not, or not as it was."""
+        """Note an entry of the state that the portal lacks, or has in another form."""
         if known.path in self._stale and not known.is_dir:
             known = known._replace(stale=True)
             self.refreshed.append(known)
@@ -184,8 +186,7 @@ class Survey:
                     # It was made for a file that may be gone. The portal still has the folder.
                     self._compare(each)
                 else:
-                    parent = split(each.path)[0]
-                    waiting = {p: r for p, r in waiting.items() if _is_in(parent, p)}
+                    waiting = {p: waiting[p] for p in parents_of(each.path) if p in waiting}
                     waiting[each.path] = each
                 continue
             if waiting:
@@ -196,7 +197,7 @@ class Survey:
             self._compare(each)
 
     def take_as_unchanged(self) -> None:
-        """Take it that the portal has what was mirrored, since nothing has changed there."""
+        """Note that the portal still has everything that was mirrored."""
         self._is_same = bytearray(b"\1") * (self._state.last_id + 1)
         if self._fold is not None:
             self.kept = {self._fold(each.path): each.path for each in self._state.entries()}
@@ -367,10 +368,6 @@ class Survey:
             )
         )
         return found._replace(clean=True)
-
-
-def _is_in(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder}/")
 
 
 def _as_remote(known: Known) -> Remote:

@@ -17,8 +17,7 @@ from .._readers.folders import Folder, Place
 from .._readers.journal import Completion, read_completion
 from .._readers.part_file import OwnNames, is_journal, is_own_name, name_of_target
 from .asides import Asides
-from .local_names import OWN_FOLDER
-from .local_tree import LocalTree, lock_own
+from .local_tree import STAGE_FOLDER, LocalTree, lock_own
 from .recovery import recover
 from .report import Report
 from .state import State
@@ -100,7 +99,7 @@ def verify(
         # A run that was killed may have renamed files that the state does not know yet.
         recover(state, tree, Asides(tree, "", Report(), change=False))
         yield from _verify_folder(tree, state, "", check)
-        for known in state.in_folder(f"{OWN_FOLDER}/stage").values():
+        for known in state.in_folder(STAGE_FOLDER).values():
             yield Finding(known.path, "missing", "a run that was cut off has yet to move it back")
 
 

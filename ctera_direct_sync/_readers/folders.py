@@ -245,14 +245,7 @@ class Folder:
             name: The present name.
             target: The new name.
         """
-        try:
-            if self._fd is None:
-                os.replace(self._name(name), self._name(target))
-            else:
-                os.replace(name, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        except OSError as error:
-            error.filename, error.filename2 = self.path_of(name), self.path_of(target)
-            raise
+        self.move(name, self, target)
 
     def move(self, name: str, folder: Folder, target: str) -> None:
         """Rename a file or folder into another folder. A file that has the new name is replaced.

@@ -91,10 +91,9 @@ def read_completion(folder: Folder, name: str) -> Completion | None:
         return None
     with open(fd, "rb") as file:
         record = _parse_header(file.readline())
-    if record is None or record["version"] != _VERSION or record.get("complete") is not True:
+    if record is None or record["version"] != _VERSION:
         return None
-    members = [member for each in Completion._fields if type(member := record.get(each)) is int]
-    return Completion(*members) if len(members) == len(Completion._fields) else None
+    return _completion_of(record)
 
 
 class Journal:
@@ -168,11 +167,11 @@ class Journal:
                 self.entries = _parse_lines(file.read())
 
     def _read_completion(self, record: dict[str, Any]) -> None:
-        members = [member for name in Completion._fields if type(member := record.get(name)) is int]
-        if record["complete"] is not True or len(members) < len(Completion._fields):
+        completion = _completion_of(record)
+        if completion is None:
             self.reason = "the journal of the last time is damaged"
         elif record["identity"] == self._identity:
-            self.completion = Completion(*members)
+            self.completion = completion
 
     def begin(self, entries: Entries) -> None:
         """Replace the journal by one with these entries, and open it for `append`.
@@ -219,7 +218,7 @@ class Journal:
         self._replace({**record, **completion._asdict()}, b"", keep=False)
 
     def remove(self) -> None:
-        """Remove the journal, because it is of no more use."""
+        """Remove the journal, because nothing needs it any longer."""
         self.close()
         try:
             self._folder.unlink(self._name)
@@ -299,6 +298,14 @@ def _parse_header(line: bytes) -> dict[str, Any] | None:
     if record["version"] == _VERSION and not isinstance(record.get("identity"), str):
         return None
     return record
+
+
+def _completion_of(record: dict[str, Any]) -> Completion | None:
+    """Return what the first line says of a complete file. None if it says nothing, or is damaged."""
+    members = [member for each in Completion._fields if type(member := record.get(each)) is int]
+    if record.get("complete") is not True or len(members) < len(Completion._fields):
+        return None
+    return Completion(*members)
 
 
 def _parse_lines(lines: bytes) -> Entries:

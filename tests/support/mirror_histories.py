@@ -64,9 +64,6 @@ def in_order(steps: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
 class Histories(RuleBasedStateMachine):
     """One history. The rules change the portal, or the folder, or run the mirror."""
 
-    #: Each run tells its steps here, if a program wants them.
-    runs = itertools.count()
-
     def __init__(self) -> None:
         super().__init__()
         self.portal = MemoryPortal()
@@ -163,12 +160,8 @@ class Histories(RuleBasedStateMachine):
         if not nodes:
             return
         one, two = pick(nodes, which), pick(nodes, other)
-        if one in two.lineage() or two in one.lineage():
-            return
-        (parent, name), (to, new) = (one.parent, one.name), (two.parent, two.name)
-        self.portal.move(one, self.portal.root, "swapped")
-        self.portal.move(two, parent, name)
-        self.portal.move(one, to, new)
+        if one not in two.lineage() and two not in one.lineage():
+            self.portal.swap(one, two)
 
     @rule(which=choices)
     def remove(self, which: int) -> None:

@@ -138,6 +138,12 @@ class MemoryPortal:
             node = node.children.get(part) if node is not None else None
         return node
 
+    def node(self, path: str) -> Node:
+        """Return the node of a path, which exists."""
+        node = self.find(path)
+        assert node is not None
+        return node
+
     def add(self, path: str, data: bytes | None = None, *, folder: bool = False) -> Node:
         """Add a file, or a folder, and the folders above it."""
         above, _, name = path.rpartition("/")
@@ -174,6 +180,14 @@ class MemoryPortal:
         if self.new_id_on_move:
             for each in [node, *node.below()]:
                 each.file_id = next(self._numbers)
+
+    def swap(self, one: Node, other: Node) -> None:
+        """Let two files or folders change places."""
+        assert one.parent is not None and other.parent is not None
+        (parent, name), (to, new) = (one.parent, one.name), (other.parent, other.name)
+        self.move(one, self.root, "swapped")
+        self.move(other, parent, name)
+        self.move(one, to, new)
 
     def delete(self, node: Node) -> None:
         """Delete a file or folder."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mirror_portal import MemoryPortal, Node, local_files, mirror
+from tests.support.mirror_portal import MemoryPortal, local_files, mirror
 
 
 @pytest.fixture(params=["children", "top-alone"])
@@ -31,13 +31,6 @@ def folder(source: MemoryPortal, memory_path: Path) -> Path:
     return memory_path
 
 
-def find(source: MemoryPortal, path: str) -> Node:
-    """Return the node of a path."""
-    node = source.find(path)
-    assert node is not None
-    return node
-
-
 def check(source: MemoryPortal, folder: Path, *, listings: int) -> None:
     """Run the mirror, and check that it listed a few folders, and that all is right."""
     before = source.listings
@@ -48,7 +41,7 @@ def check(source: MemoryPortal, folder: Path, *, listings: int) -> None:
 
 def test_one_overwritten_file(source: MemoryPortal, folder: Path) -> None:
     """One event costs the listing of one folder."""
-    source.write(find(source, "d1/sub/f1"))
+    source.write(source.node("d1/sub/f1"))
     check(source, folder, listings=1)
     assert source.fetched == ["d1/sub/f1"]
 
@@ -56,31 +49,31 @@ def test_one_overwritten_file(source: MemoryPortal, folder: Path) -> None:
 def test_new_and_deleted_file(source: MemoryPortal, folder: Path) -> None:
     """A folder that several events concern is listed once."""
     source.add("d2/sub/new")
-    source.delete(find(source, "d2/sub/f0"))
+    source.delete(source.node("d2/sub/f0"))
     check(source, folder, listings=1)
 
 
 def test_file_that_moves(source: MemoryPortal, folder: Path) -> None:
     """The folder that a file has left is listed, too, and nothing is fetched."""
-    source.move(find(source, "d1/sub/f1"), find(source, "d3"), "moved")
+    source.move(source.node("d1/sub/f1"), source.node("d3"), "moved")
     check(source, folder, listings=2)
     assert source.fetched == []
 
 
 def test_folder_that_moves(source: MemoryPortal, folder: Path) -> None:
     """What is in a moved folder is read, whether or not it has events, and nothing is fetched."""
-    source.move(find(source, "d1/sub"), find(source, "d3"), "moved")
+    source.move(source.node("d1/sub"), source.node("d3"), "moved")
     check(source, folder, listings=2)
     assert source.fetched == []
     # The map follows: the next change in there costs one listing again.
-    source.write(find(source, "d3/moved/f2"))
+    source.write(source.node("d3/moved/f2"))
     check(source, folder, listings=1)
 
 
 def test_folders_that_change_their_names(source: MemoryPortal, folder: Path) -> None:
     """A folder at the place of another is read, although the listing above shows no difference."""
-    one, two = find(source, "d1"), find(source, "d2")
-    source.delete(find(source, "d2/sub/f0"))
+    one, two = source.node("d1"), source.node("d2")
+    source.delete(source.node("d2/sub/f0"))
     source.move(one, source.root, "t")
     source.move(two, source.root, "d1")
     source.move(one, source.root, "d2")
@@ -90,7 +83,7 @@ def test_folders_that_change_their_names(source: MemoryPortal, folder: Path) -> 
 
 def test_folder_that_is_deleted_and_comes_back(source: MemoryPortal, folder: Path) -> None:
     """The events may tell the same as before, and are news all the same."""
-    node = find(source, "d4")
+    node = source.node("d4")
     source.delete(node)
     check(source, folder, listings=1)
     source.root.deleted.remove(node)
@@ -123,16 +116,16 @@ def test_change_while_the_portal_is_read(
     source: MemoryPortal, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was listed may be newer than the cursor. So the next run reads everything."""
-    node = find(source, "d1/sub/f1")
-    source.move(node, find(source, "d2"), "x")
+    node = source.node("d1/sub/f1")
+    source.move(node, source.node("d2"), "x")
     original = MemoryPortal.listdir
 
     def listdir(portal: MemoryPortal, path: str, **options: bool) -> object:
         found = list(original(portal, path, **options))
         if node.name == "y":
-            source.move(node, find(source, "d3"), "z")
+            source.move(node, source.node("d3"), "z")
         elif node.name == "x":
-            source.move(node, find(source, "d2"), "y")
+            source.move(node, source.node("d2"), "y")
             found = list(original(portal, path, **options))
         return iter(found)
 
@@ -146,14 +139,14 @@ def test_change_while_the_portal_is_read(
 
 def test_overwrite_that_only_the_feed_tells(source: MemoryPortal, folder: Path) -> None:
     """A new version number alone tells of other bytes: file ID, size and time are as they were."""
-    source.write_secretly(find(source, "d1/sub/f1"))
+    source.write_secretly(source.node("d1/sub/f1"))
     check(source, folder, listings=1)
     assert source.fetched == ["d1/sub/f1"]
 
 
 def test_overwrite_of_which_the_download_fails(source: MemoryPortal, folder: Path) -> None:
     """The state remembers that the content is another one, until it is downloaded."""
-    source.write_secretly(find(source, "d1/sub/f1"))
+    source.write_secretly(source.node("d1/sub/f1"))
 
     def fail(path: str) -> None:
         raise PermissionError(13, "Permission denied")
@@ -168,7 +161,7 @@ def test_overwrite_of_which_the_download_fails(source: MemoryPortal, folder: Pat
 
 def test_overwrite_that_a_new_inventory_tells(source: MemoryPortal, folder: Path) -> None:
     """A rejected cursor does not hide it."""
-    source.write_secretly(find(source, "d1/sub/f1"))
+    source.write_secretly(source.node("d1/sub/f1"))
     source.reject_cursors()
     assert mirror(source, folder).updated == 1
     assert local_files(folder) == source.files()

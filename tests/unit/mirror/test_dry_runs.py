@@ -27,11 +27,7 @@ def run(source: MemoryPortal, folder: Path, *, dry_run: bool) -> Steps:
 
 def swap(source: MemoryPortal) -> None:
     """Let a.txt and b.txt change their names."""
-    first, second = source.find("a.txt"), source.find("b.txt")
-    assert first is not None and second is not None
-    source.move(first, source.root, "t")
-    source.move(second, source.root, "a.txt")
-    source.move(first, source.root, "b.txt")
+    source.swap(source.node("a.txt"), source.node("b.txt"))
 
 
 @pytest.fixture
@@ -56,8 +52,7 @@ def test_file_that_becomes_a_folder_which_its_file_moves_to(
     source: MemoryPortal, mirrored: Path
 ) -> None:
     """A folder is made before the file that it comes from moves into it."""
-    first = source.find("a.txt")
-    assert first is not None
+    first = source.node("a.txt")
     source.move(first, source.root, "t")
     source.move(first, source.add("a.txt", folder=True), "a.txt")
     told = run(source, mirrored, dry_run=True)
@@ -76,10 +71,8 @@ def test_after_a_run_that_was_cut_off(source: MemoryPortal, memory_path: Path) -
         folder = memory_path / str(steps)
         mirror(source, folder)
         swap(source)
-        node, deleted = source.find("c.txt"), source.find("docs")
-        assert node is not None and deleted is not None
-        source.write(node)
-        source.delete(deleted)
+        source.write(source.node("c.txt"))
+        source.delete(source.node("docs"))
         was_crashed = False
         try:
             with crash_after(steps):

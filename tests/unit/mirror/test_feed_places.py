@@ -14,7 +14,7 @@ import pytest
 from ctera_direct_sync._mirror.feed_map import FeedMap
 from ctera_direct_sync._mirror.state import State
 from ctera_direct_sync.types import ChangePage, Event
-from tests.support.mirror_portal import MemoryPortal, Node, local_files, mirror
+from tests.support.mirror_portal import MemoryPortal, local_files, mirror
 
 
 @pytest.fixture
@@ -35,21 +35,6 @@ def folder(source: MemoryPortal, memory_path: Path) -> Path:
     return memory_path
 
 
-def find(source: MemoryPortal, path: str) -> Node:
-    """Return the node of a path."""
-    node = source.find(path)
-    assert node is not None
-    return node
-
-
-def swap(source: MemoryPortal, one: Node, two: Node) -> None:
-    """Let two folders at the top change their names."""
-    first, second = one.name, two.name
-    source.move(one, source.root, "between")
-    source.move(two, source.root, first)
-    source.move(one, source.root, second)
-
-
 def rewrite_events(
     monkeypatch: pytest.MonkeyPatch, rewrite: Callable[[Event], Iterable[Event]]
 ) -> None:
@@ -66,9 +51,9 @@ def rewrite_events(
 
 def test_folders_that_change_names_and_change_them_back(source: MemoryPortal, folder: Path) -> None:
     """A folder that comes back to an old place is read in full: another one was there meanwhile."""
-    one, two = find(source, "a"), find(source, "b")
+    one, two = source.node("a"), source.node("b")
     for _ in range(3):
-        swap(source, one, two)
+        source.swap(one, two)
         assert mirror(source, folder).ok
         assert local_files(folder) == source.files()
 
@@ -77,7 +62,7 @@ def test_folder_that_comes_back_to_a_place_that_another_had(
     source: MemoryPortal, folder: Path
 ) -> None:
     """A folder that was deleted, and replaced by another, is read in full when it is undeleted."""
-    one, two = find(source, "a"), find(source, "b")
+    one, two = source.node("a"), source.node("b")
     source.delete(one)
     source.move(two, source.root, "a")
     assert mirror(source, folder).ok
@@ -92,7 +77,7 @@ def test_place_that_was_told_late_and_is_taken_later(
     source: MemoryPortal, memory_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An event is news at a place where the object was not found when the feed told of it."""
-    file, target = find(source, "a/sub/f"), find(source, "b/sub")
+    file, target = source.node("a/sub/f"), source.node("b/sub")
 
     def without_number(event: Event) -> Event:
         return dataclasses.replace(event, raw={"modified": event.file_id})
@@ -104,7 +89,7 @@ def test_place_that_was_told_late_and_is_taken_later(
         here = without_number(source._facts()[file.guid])
         there = dataclasses.replace(here, parent_guid=target.guid, name="g")
         rewrite_events(patch, lambda event: [without_number(event), there, here])
-        source.write(find(source, "c/sub/f"))
+        source.write(source.node("c/sub/f"))
         mirror(source, memory_path)
     rewrite_events(monkeypatch, lambda event: [without_number(event)])
     mirror(source, memory_path)
@@ -152,7 +137,7 @@ def test_overwrite_after_files_that_change_places(source: MemoryPortal, folder: 
     """A file that has left a place which another has by now keeps the version of its new place."""
     one, two = source.add("1", b"first file"), source.add("2", b"other file")
     mirror(source, folder)
-    swap(source, one, two)
+    source.swap(one, two)
     mirror(source, folder)
     source.write_secretly(one)
     mirror(source, folder)
@@ -166,8 +151,8 @@ def test_late_deletion_of_a_file_that_is_there(
     source: MemoryPortal, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A deletion does not count if the same reading tells that the file is there as before."""
-    node = find(source, "a")
-    file = find(source, "a/sub/f")
+    node = source.node("a")
+    file = source.node("a/sub/f")
     told = source._facts()[file.guid]
     source.move(node, source.root, "moved")
     node.denied = True
@@ -181,13 +166,13 @@ def test_file_that_comes_back_after_a_late_event(
     source: MemoryPortal, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A late event tells that a deleted file is there. When it is undeleted, the same event is news."""
-    node = find(source, "a/sub/f")
+    node = source.node("a/sub/f")
     told = source._facts()[node.guid]
     source.delete(node)
     mirror(source, folder)
     with monkeypatch.context() as patch:
         rewrite_events(patch, lambda event: [event, told])
-        source.write(find(source, "b/sub/f"))
+        source.write(source.node("b/sub/f"))
         mirror(source, folder)
     mirror(source, folder)
     assert node.parent is not None
@@ -202,7 +187,7 @@ def test_events_without_a_cloud_folder(
 ) -> None:
     """The feed was asked for one cloud folder, so an event that names none belongs to it."""
     rewrite_events(monkeypatch, lambda event: [dataclasses.replace(event, folder_id=None)])
-    source.write(find(source, "a/sub/f"))
+    source.write(source.node("a/sub/f"))
     mirror(source, folder)
     assert local_files(folder) == source.files()
 
@@ -212,16 +197,33 @@ def test_listing_that_is_ahead_of_the_feed(
 ) -> None:
     """A file whose place the feed has never told is found when it leaves that place."""
     early = source.add("a/sub/early")
-    source.write(find(source, "a/sub/f"))
+    source.write(source.node("a/sub/f"))
     with monkeypatch.context() as patch:
         rewrite_events(patch, lambda event: [event] if event.guid != early.guid else [])
         mirror(source, folder)
         assert local_files(folder) == source.files()
     # The portal tells of an object once, and by then it is elsewhere.
-    source.move(early, find(source, "b"), "early")
+    source.move(early, source.node("b"), "early")
     assert source.walks == 0
     mirror(source, folder)
     assert local_files(folder) == source.files()
+
+
+@pytest.mark.parametrize("half", ["\ud800", "\udce9"])
+def test_name_that_is_not_text(source: MemoryPortal, folder: Path, half: str) -> None:
+    """Half a surrogate pair in a name of the feed ends no run, and all else is mirrored."""
+    node = source.node("a/sub/f")
+    source.move(node, source.node("b/sub"), f"f{half}")
+    source.add(f"c/{half}/f")
+    source.write(source.node("d/sub/f"))
+    for _ in range(2):
+        failed = [path for path, _ in mirror(source, folder).failed]
+        assert failed == [f"b/sub/f{half}", f"c/{half}"]
+        wanted = {path: data for path, data in source.files().items() if half not in path}
+        assert local_files(folder) == wanted
+    source.move(node, source.node("a/sub"), "f")
+    mirror(source, folder)
+    assert local_files(folder)["a/sub/f"] == node.data
 
 
 def test_clock_that_was_ahead(source: MemoryPortal, folder: Path) -> None:

@@ -40,36 +40,26 @@ def check(source: MemoryPortal, folder: Path) -> None:
 
 def test_names_that_change_places(source: MemoryPortal, folder: Path) -> None:
     """Both are renamed. POSIX renames nothing if both names are of one file."""
-    a, b = source.find("a"), source.find("b")
-    assert a is not None and b is not None
-    source.move(a, source.root, "between")
-    source.move(b, source.root, "a")
-    source.move(a, source.root, "b")
+    source.swap(source.node("a"), source.node("b"))
     check(source, folder)
 
 
 def test_names_that_are_deleted(source: MemoryPortal, folder: Path) -> None:
     """One run deletes both, although the first deletion changes the status of the second."""
     for name in ("a", "b"):
-        node = source.find(name)
-        assert node is not None
-        source.delete(node)
+        source.delete(source.node(name))
     check(source, folder)
 
 
 def test_names_that_are_overwritten(source: MemoryPortal, folder: Path) -> None:
     """Each gets its own bytes, and neither is kept as if it had been changed here."""
     for name in ("a", "b"):
-        node = source.find(name)
-        assert node is not None
-        source.write(node)
+        source.write(source.node(name))
     check(source, folder)
 
 
 def test_name_that_moves_over_the_other(source: MemoryPortal, folder: Path) -> None:
     """The other name gives way first."""
-    a, b = source.find("a"), source.find("b")
-    assert a is not None and b is not None
-    source.delete(b)
-    source.move(a, source.root, "b")
+    source.delete(source.node("b"))
+    source.move(source.node("a"), source.root, "b")
     check(source, folder)

@@ -82,6 +82,16 @@ def test_old_schema(source: MemoryPortal, mirrored: Path, version: int) -> None:
     assert source.fetched == [] and local_files(mirrored) == source.files()
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_old_schema_in_a_dry_run(source: MemoryPortal, mirrored: Path, version: int) -> None:
+    """A dry run reads a state of an older schema, and leaves it as it is on the disk."""
+    to_old_schema(mirrored, version)
+    source.write(source.find("a.txt"))
+    assert mirror(source, mirrored, dry_run=True).updated == 1
+    with contextlib.closing(sqlite3.connect(mirrored / OWN / "state.db")) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (version,)
+
+
 @pytest.mark.parametrize("kind", ["download", "move"])
 def test_file_that_appears_at_a_free_path(
     source: MemoryPortal, mirrored: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -101,8 +101,7 @@ def test_a_file_that_moves_out_of_a_denied_folder(tmp_path: Path, is_known: bool
     """It comes at its new path. What is mirrored of the denied folder stays, until it can be read."""
     portal = MemoryPortal()
     node = portal.add("secret/a", b"a")
-    secret = portal.find("secret")
-    assert secret is not None
+    secret = portal.node("secret")
     secret.denied = not is_known
     mirror(portal, tmp_path)
     secret.denied = True

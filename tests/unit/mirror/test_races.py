@@ -42,8 +42,7 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def change(source: MemoryPortal, folder: Path, kind: str) -> None:
     """Let the next run touch a.txt in some way."""
-    node = source.find("a.txt")
-    assert node is not None
+    node = source.node("a.txt")
     if kind == "update":
         source.write(node)
     elif kind == "move":

@@ -34,9 +34,7 @@ def test_old_file_that_has_the_number_of_the_download(
 ) -> None:
     """A download that is still there was not renamed, whatever the number of the old file is."""
     mirror(source, memory_path)
-    node = source.find("a")
-    assert node is not None
-    source.write(node, b"new and longer")
+    source.write(source.node("a"), b"new and longer")
 
     def cut_off(*_: object) -> None:
         raise Crash
@@ -55,9 +53,7 @@ def test_aside_that_has_the_number_of_the_download(
 ) -> None:
     """A file that the user changed in the last moment is kept, whatever its number is."""
     mirror(source, memory_path)
-    node = source.find("a")
-    assert node is not None
-    source.write(node, b"new")
+    source.write(source.node("a"), b"new")
     original = LocalTree.rename
 
     def cut_off(tree: LocalTree, *arguments: object) -> None:

@@ -48,6 +48,12 @@ def test_client_without_profile_and_mirror() -> None:
     assert run(program) == "[]\n"
 
 
+def test_command_line_without_asyncio() -> None:
+    """No command but an emulator with a simulated network needs asyncio, so none waits for its import."""
+    program = "import sys, ctera_direct_sync.cli.program; print('asyncio' in sys.modules)"
+    assert run(program) == "False\n"
+
+
 def test_light_plugin(tmp_path: Path) -> None:
     """pytest loads the plugin in every session, which imports nothing for it."""
     (tmp_path / "test_modules.py").write_text(

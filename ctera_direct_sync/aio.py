@@ -468,7 +468,7 @@ async def django_response(
         >>> async def report(request):
         ...     return await django_response(request, client, 12345, filename="report.pdf")
     """
-    from django.http import StreamingHttpResponse
+    from ._web.django import make_response
 
     answer = await _respond(
         client,
@@ -479,8 +479,4 @@ async def django_response(
         content_type=content_type,
         timeout=timeout,
     )
-    response = StreamingHttpResponse(answer.body, status=answer.status)
-    del response["Content-Type"]
-    for name, value in answer.headers:
-        response[name] = value
-    return response
+    return make_response(answer.status, answer.headers, answer.body)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from .._core import core_of
 from .._net.meter import Ended, quantiles
 from ..client import DirectIO
-from ..types import Metadata, Quantiles
+from ..types import Metadata, Quantiles, plain
 from .arguments import file_id, portal_path, positive_number
 from .bench_advice import Advice, Figures, HostFigures, Phase, advise
 
@@ -265,12 +265,7 @@ def _hosts_of(requests: list[Ended]) -> Iterator[HostFigures]:
 
 
 def _as_json(figures: Figures, advice: list[Advice]) -> str:
-    def plain(value: Any) -> Any:
-        if hasattr(value, "_asdict"):
-            return {name: plain(each) for name, each in value._asdict().items()}
-        return [plain(each) for each in value] if isinstance(value, tuple) else value
-
-    return json.dumps({**plain(figures), "advice": [each._asdict() for each in advice]}, indent=2)
+    return json.dumps({**plain(figures), "advice": plain(tuple(advice))}, indent=2)
 
 
 def _as_text(figures: Figures, advice: list[Advice]) -> Iterator[str]:

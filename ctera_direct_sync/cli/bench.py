@@ -20,7 +20,7 @@ from .._core import core_of
 from .._net.meter import Ended, quantiles
 from ..client import DirectIO
 from ..types import Metadata, Quantiles, plain
-from .arguments import file_id, portal_path, positive_number
+from .arguments import add_workers, file_id, portal_path
 from .bench_advice import Advice, Figures, HostFigures, Phase, advise
 
 __all__ = ["add_arguments", "run"]
@@ -64,12 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how much to download at most; K, M and G are powers of 1,000 (default: "
         f"{_DEFAULT_BYTES})",
     )
-    parser.add_argument(
-        "--workers",
-        type=positive_number,
-        metavar="N",
-        help="concurrent downloads of blocks (default: found by measuring)",
-    )
+    add_workers(parser)
     parser.add_argument("--json", action="store_true", help="write one JSON object")
 
 

@@ -55,7 +55,7 @@ def site(request: pytest.FixtureRequest, variables: dict[str, str]) -> Iterator[
 
 def test_links(site: Site) -> None:
     """Every worker makes links, and serves those of the others, with ranges."""
-    base = f"http://127.0.0.1:{site.port}"
+    base = site.url
     workers = set()
     with requests.Session() as visitor:
         visitor.trust_env = False
@@ -84,7 +84,7 @@ def test_disconnect_by_asgi(portal: Emulator, variables: dict[str, str]) -> None
     portal.tree.create("/My Files/media/large.bin", SyntheticSource(400 * MIB, kind="random"))
     line = [sys.executable, "-m", "uvicorn", "--port", "0", "django_site:asgi_application"]
     with listening_process(line, HERE, variables) as site:
-        base = f"http://127.0.0.1:{site.port}"
+        base = site.url
         made = requests.get(f"{base}/link", params={"name": "large.bin"}, timeout=60)
         url = made.text.split(" ", 2)[2]
         visitor = socket.create_connection(("127.0.0.1", site.port), timeout=60)

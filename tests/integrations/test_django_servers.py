@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 MIB = 1024 * 1024
 DATA = SyntheticSource(3 * MIB, seed=9).read(0, 3 * MIB)
 NAME = "films/a ü.mp4"
+UVICORN = [sys.executable, "-m", "uvicorn", "--port", "0", "django_site:asgi_application"]
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def site(request: pytest.FixtureRequest, variables: dict[str, str]) -> Iterator[
     for module in request.param.split():
         pytest.importorskip(module)
     if request.param == "uvicorn":
-        line = [sys.executable, "-m", "uvicorn", "--port", "0", "django_site:asgi_application"]
+        line = UVICORN
     else:
         kind = ["gevent"] if "gevent" in request.param else ["gthread", "--threads", "4"]
         line = [*gunicorn(), "--preload", "--workers", "2", "--worker-class", *kind, "django_site"]
@@ -75,15 +76,13 @@ def test_links(site: Site) -> None:
 
 def test_disconnect_by_asgi(portal: Emulator, variables: dict[str, str]) -> None:
     """Under ASGI a visitor who leaves ends the downloads: most of the file is never asked for."""
-    uvicorn = pytest.importorskip("uvicorn")
-    assert uvicorn
+    pytest.importorskip("uvicorn")
     import django
 
     if django.VERSION < (5, 0):
         pytest.skip("Django 4.2 notices a visitor who leaves only when it sends")
     portal.tree.create("/My Files/media/large.bin", SyntheticSource(400 * MIB, kind="random"))
-    line = [sys.executable, "-m", "uvicorn", "--port", "0", "django_site:asgi_application"]
-    with listening_process(line, HERE, variables) as site:
+    with listening_process(UVICORN, HERE, variables) as site:
         base = site.url
         made = requests.get(f"{base}/link", params={"name": "large.bin"}, timeout=60)
         url = made.text.split(" ", 2)[2]

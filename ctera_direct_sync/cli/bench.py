@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 from .._core import core_of
-from .._net.meter import Ended, quantiles
+from .._net.meter import MIN_SPEED_BYTES, Ended, quantiles
 from ..client import DirectIO
 from ..types import Metadata, Quantiles, plain
 from .arguments import add_workers, file_id, portal_path
@@ -33,8 +33,6 @@ _SINGLE_SHARE = 0.3
 _LISTINGS = 20
 #: The part of the bytes that a single worker gets.
 _SINGLE_BYTES_SHARE = 0.2
-#: A body that is shorter says nothing of the speed.
-_MIN_SPEED_BYTES = 16 * 1024
 #: How often the connections are counted.
 _LOOK_S = 0.1
 _UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3}
@@ -188,8 +186,8 @@ def _download(
     delivered = connections = 0
     next_look = 0.0
     with _watching(client) as watch:
-        for block in _blocks(client, metadata, workers, budget, watch):
-            delivered += block
+        for length in _blocks(client, metadata, workers, budget, watch):
+            delivered += length
             if time.monotonic() >= next_look:
                 connections = max(connections, client.stats().storage.connections)
                 next_look = time.monotonic() + _LOOK_S
@@ -212,7 +210,7 @@ def _download(
         speed=quantiles(
             each.received / (each.seconds - each.first_byte_s)
             for each in good
-            if each.received >= _MIN_SPEED_BYTES and each.seconds > each.first_byte_s
+            if each.received >= MIN_SPEED_BYTES and each.seconds > each.first_byte_s
         ),
         hosts=tuple(_hosts_of(good)),
     )

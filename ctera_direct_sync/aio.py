@@ -383,7 +383,7 @@ async def _list(
 
 
 def _environ_of(scope: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of a request as WSGI names them. Those that come twice are joined, as there."""
+    """Return the headers of a request as WSGI names them. Values of equal names are joined by commas."""
     environ: dict[str, str] = {}
     for name, value in scope["headers"]:
         key = f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}"

@@ -219,7 +219,7 @@ _block: contextvars.ContextVar[_Block | None] = contextvars.ContextVar(
 
 
 class _Recorder:
-    """What records one client. It holds nothing that holds the client.
+    """Records one client. It holds no reference that keeps the client alive.
 
     Args:
         core: The client.
@@ -245,7 +245,7 @@ class _Recorder:
             self._replace(client, name, self._iterate)
 
     def detach(self, client: DirectIO) -> None:
-        """Record the client no more."""
+        """Stop recording a client."""
         core = core_of(client)
         core.observer.remove(self.on_event)
         core.observer.surround = None

@@ -26,6 +26,7 @@ class BlockSource:
         in_order: Whether to stream the range, rather than whole blocks as they complete.
 
     Attributes:
+        in_order: As the argument.
         due: Offset of the first byte that is due, and of the one past the last. None before the listing.
         label: What errors name the file by.
         stop: Cuts off what is under way. Any thread may call it, also a finalizer.

@@ -24,7 +24,7 @@ _MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 _PIECE_SIZE_BYTES = 256 * 1024
 #: Rounds of the loop in which a step of a transport is surely done.
 _ROUNDS = 5
-#: Later than this is waited for; timers are not finer.
+#: What is due within this time is done at once. Timers are not finer.
 _TICK_S = 0.0005
 
 

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
+from tests.support.file_systems import variables_of
 
 from .test_servers import Site, gunicorn, listening_process
 
@@ -30,13 +31,7 @@ UVICORN = [sys.executable, "-m", "uvicorn", "--port", "0", "django_site:asgi_app
 def variables(portal: Emulator) -> dict[str, str]:
     """A portal with a file, and the environment of a site that uses it."""
     portal.tree.create(f"/My Files/media/{NAME}", DATA)
-    return {
-        "CTERA_DIRECT_URL": portal.url,
-        "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
-        "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
-        "CTERA_DIRECT_USERNAME": portal.username,
-        "CTERA_DIRECT_PASSWORD": portal.password,
-    }
+    return variables_of(portal)
 
 
 @pytest.fixture(params=["gunicorn", "gunicorn gevent", "uvicorn"])

@@ -15,7 +15,6 @@ import dataclasses
 import datetime
 import functools
 import hashlib
-import html
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Literal, NamedTuple, Optional, SupportsIndex, Union
@@ -190,6 +189,8 @@ class SignedURL(HiddenText):
 
 def _show_table(title: str, rows: Sequence[tuple[str, object]]) -> str:
     """Return a table for a notebook."""
+    import html  # Imported late: only notebooks need its table of entities.
+
     cells = "".join(
         f"<tr><th style='text-align: left'>{html.escape(name)}</th>"
         f"<td style='text-align: left'>{html.escape(str(value))}</td></tr>"

@@ -30,8 +30,9 @@ def run(program: str, *arguments: str, cwd: Path | None = None, **variables: str
      "ctera_direct_sync.exceptions"],
 )  # fmt: skip
 def test_light_imports(name: str) -> None:
-    """The package, its values, settings and exceptions import no library for the network."""
-    program = f"import sys, {name}; print(sorted(set(sys.modules) & set({HEAVY!r})))"
+    """The package, its values, settings and exceptions import no library for the network or notebooks."""
+    heavy = {*HEAVY, "asyncio", "html"}
+    program = f"import sys, {name}; print(sorted(set(sys.modules) & {heavy!r}))"
     assert run(program) == "[]\n"
 
 

@@ -49,9 +49,16 @@ def test_client_without_profile_and_mirror() -> None:
     assert run(program) == "[]\n"
 
 
-def test_command_line_without_asyncio() -> None:
-    """No command but an emulator with a simulated network needs asyncio, so none waits for its import."""
-    program = "import sys, ctera_direct_sync.cli.program; print('asyncio' in sys.modules)"
+def test_command_line_without_the_emulator() -> None:
+    """Only one command needs the emulator, so no other one waits for its import."""
+    program = "import sys; from ctera_direct_sync.cli.program import make_parser; make_parser()\n"
+    late = {"asyncio", "Crypto", "ctera_direct_sync.emulator", "http.server"}
+    assert run(f"{program}print(sorted(set(sys.modules) & {late!r}))") == "[]\n"
+
+
+def test_emulator_without_asyncio() -> None:
+    """An emulator without a simulated network needs no asyncio."""
+    program = "import sys, ctera_direct_sync.emulator; print('asyncio' in sys.modules)"
     assert run(program) == "False\n"
 
 

@@ -383,7 +383,7 @@ async def _list(
 
 
 def _environ_of(scope: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of a request as WSGI names them. Those that come twice are joined, as there."""
+    """Return the headers of a request as WSGI names them. Values of equal names are joined by commas."""
     environ: dict[str, str] = {}
     for name, value in scope["headers"]:
         key = f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}"
@@ -468,7 +468,7 @@ async def django_response(
         >>> async def report(request):
         ...     return await django_response(request, client, 12345, filename="report.pdf")
     """
-    from django.http import StreamingHttpResponse
+    from ._web.django import make_response
 
     answer = await _respond(
         client,
@@ -479,8 +479,4 @@ async def django_response(
         content_type=content_type,
         timeout=timeout,
     )
-    response = StreamingHttpResponse(answer.body, status=answer.status)
-    del response["Content-Type"]
-    for name, value in answer.headers:
-        response[name] = value
-    return response
+    return make_response(answer.status, answer.headers, answer.body)

@@ -80,7 +80,7 @@ class Ctera:
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        # The client and the Namespace of each application, which a dropped application takes along.
+        # The client and the Namespace of each application. They are dropped with the application.
         self._made: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
         if app is not None:
             self.init_app(app)

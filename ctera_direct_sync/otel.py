@@ -27,13 +27,14 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import dataclasses
 import functools
 import logging
 import operator
 import time
 import weakref
 from collections.abc import Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Callable, cast
 
 from ._base.cancellation import Cancelled, CancelScope
 from ._core import ClientCore, core_of
@@ -61,8 +62,14 @@ _log = logging.getLogger(__name__)
 _SCOPE = "ctera_direct_sync"
 #: Methods of a client that have a span until they return, and until their iterator ends.
 _CALLS = (
-    *("metadata", "blocks", "download", "download_many", "mirror", "open"),
-    *("read_into", "read_ranges"),
+    "metadata",
+    "blocks",
+    "download",
+    "download_many",
+    "mirror",
+    "open",
+    "read_into",
+    "read_ranges",
 )
 _ITERATORS = ("stream", "iter_blocks", "follow")
 #: The conventions advise these for `http.client.request.duration`.
@@ -181,7 +188,7 @@ class _Instruments:
             yield metrics.Observation(count, {"ctera.endpoint": endpoint})
 
 
-#: The last instruments, for equal providers: clients of a program usually share one.
+#: Each provider and its instruments, by the id of the provider.
 _instruments: dict[int, tuple[Any, _Instruments]] = {}
 
 
@@ -197,11 +204,12 @@ def _instruments_of(provider: Any) -> _Instruments:
 # --- spans -------------------------------------------------------------------------------------------
 
 
-class _Block(NamedTuple):
-    """The block that this thread fetches."""
+@dataclasses.dataclass
+class _Block:
+    """The block that this thread fetches, and the requests for it so far."""
 
     span: Any
-    attempts: list[int]
+    attempts: int = 0
 
 
 #: It is set in the copy of the caller's context in which the block is fetched.
@@ -211,7 +219,7 @@ _block: contextvars.ContextVar[_Block | None] = contextvars.ContextVar(
 
 
 class _Recorder:
-    """What records one client. It holds nothing that holds the client.
+    """Records one client. It holds no reference that keeps the client alive.
 
     Args:
         core: The client.
@@ -237,7 +245,7 @@ class _Recorder:
             self._replace(client, name, self._iterate)
 
     def detach(self, client: DirectIO) -> None:
-        """Record the client no more."""
+        """Stop recording a client."""
         core = core_of(client)
         core.observer.remove(self.on_event)
         core.observer.surround = None
@@ -247,9 +255,7 @@ class _Recorder:
             vars(client).pop(name, None)
 
     def _replace(self, client: DirectIO, name: str, call: Callable[..., Any]) -> None:
-        method = getattr(type(client), name, None)
-        if method is None:
-            return
+        method = getattr(type(client), name)
         reference = weakref.ref(client)
 
         @functools.wraps(method)
@@ -312,7 +318,7 @@ class _Recorder:
             "ctera.block", kind=trace.SpanKind.CLIENT, attributes=attributes
         )
         began = time.perf_counter()
-        token = _block.set(_Block(span, [0]))
+        token = _block.set(_Block(span))
         error_type = ""
         try:
             with _current(span):
@@ -369,9 +375,9 @@ class _Recorder:
         self._instruments.body_size.record(ended.received, measured)
         block = _block.get()
         if ended.endpoint == "storage" and block is not None:
-            if block.attempts[0]:
-                attributes["http.request.resend_count"] = block.attempts[0]
-            block.attempts[0] += 1
+            if block.attempts:
+                attributes["http.request.resend_count"] = block.attempts
+            block.attempts += 1
             attributes.pop("error.type", None)  # The span's own, if the block fails in the end.
             block.span.set_attributes(attributes)
             return

@@ -15,7 +15,6 @@ import dataclasses
 import datetime
 import functools
 import hashlib
-import html
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Literal, NamedTuple, Optional, SupportsIndex, Union
@@ -190,6 +189,8 @@ class SignedURL(HiddenText):
 
 def _show_table(title: str, rows: Sequence[tuple[str, object]]) -> str:
     """Return a table for a notebook."""
+    import html  # Imported late: only notebooks need its table of entities.
+
     cells = "".join(
         f"<tr><th style='text-align: left'>{html.escape(name)}</th>"
         f"<td style='text-align: left'>{html.escape(str(value))}</td></tr>"
@@ -531,14 +532,14 @@ class Stats(NamedTuple):
         Example:
             >>> text = json.dumps(client.stats().serialize())
         """
-        return {**_plain(self), "retries": dict(self.retries)}
+        return {**plain(self), "retries": dict(self.retries)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return named tuples as dictionaries, and tuples as lists."""
     if hasattr(value, "_asdict"):
-        return {name: _plain(each) for name, each in value._asdict().items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+        return {name: plain(each) for name, each in value._asdict().items()}
+    return [plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _object_name(url: str) -> str:
@@ -711,15 +712,12 @@ class Metadata:
             setattr(self, name, value)
 
     def __repr__(self) -> str:
-        return (
-            f"Metadata(file_id={self.file_id}, size={self.size}, encrypted={self.encrypted}, "
-            f"compressed={self.compressed}, compression_library={self.compression_library!r}, "
-            f"blocks={len(self.chunks)})"
-        )
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"Metadata({shown})"
 
     def __rich_repr__(self) -> Iterator[tuple[str, object]]:
-        """Yield what rich shows: neither the key nor a URL."""
-        yield "file_id", int(self.file_id)
+        """Yield what rich and the repr show: neither the key nor a URL."""
+        yield "file_id", self.file_id
         yield "size", self.size
         yield "encrypted", self.encrypted
         yield "compressed", self.compressed

@@ -260,7 +260,7 @@ def django_response(
         >>> def report(request):
         ...     return django_response(request, client, 12345, filename="report.pdf")
     """
-    from django.http import StreamingHttpResponse
+    from ._web.django import make_response
 
     answer = file_response(
         client,
@@ -270,8 +270,4 @@ def django_response(
         content_type=content_type,
         timeout=timeout,
     )
-    response = StreamingHttpResponse(answer.body, status=answer.code)
-    del response["Content-Type"]
-    for name, value in answer.headers:
-        response[name] = value
-    return response
+    return make_response(answer.code, answer.headers, answer.body)

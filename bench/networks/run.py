@@ -17,16 +17,14 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-from ctera_direct_sync.emulator import Emulator
-from ctera_direct_sync.emulator.network import PROFILES
+from ctera_direct_sync.emulator import PROFILES
 
-ROOT = Path(__file__).parents[2]
+from .relay import ROOT, RelayError, account_of, emulator_behind_relay
+
 FIXED = [4, 16, 64, 128]
 #: MiB of the file in each network: some seconds of its line, and enough blocks for 128 workers where the
 #: line asks for them.
@@ -49,54 +47,36 @@ DEFAULT_SEED = 3
 CLIENTS = ["ours", *(f"ours-{number}" for number in FIXED), "cterasdk", "curl", "aria2c"]
 
 
-def count(emulator: Emulator) -> int:
-    """Return how many requests the emulator has seen."""
-    return len(emulator.requests)
-
-
 def measure(client: str, profile: str, nbytes: int, limit: float, seed: int) -> dict[str, Any]:
     """Return what a client told of one download, or why it failed, and the requests that it sent."""
-    data = random.Random(1).randbytes(nbytes)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        relay_port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{relay_port}"
-    with Emulator(
-        cipher=None, compression="NONE", block_size=512 * 1024, storage_url=url
-    ) as emulator:
-        file_id = emulator.add(data, name="a")
-        port = emulator.url.rpartition(":")[2].strip("/")
-        command = [sys.executable, "-m", "bench.networks.relay", profile, f"127.0.0.1:{port}"]
-        command += ["--port", str(relay_port), "--seed", str(seed)]
-        relay = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert relay.stdout is not None
-            if not relay.stdout.readline():
-                return {"why": "the port was taken", "requests": 0}
-            environment = {
-                **os.environ,
-                "CTERA_DIRECT_ACCESS_KEY_ID": emulator.access_key_id,
-                "CTERA_DIRECT_SECRET_ACCESS_KEY": emulator.secret_access_key,
-            }
-            command = [sys.executable, "-m", "bench.networks.client", client, url, str(file_id)]
-            try:
-                done = subprocess.run(
-                    command, cwd=ROOT, env=environment, capture_output=True, timeout=limit
-                )
-            except subprocess.TimeoutExpired:
-                return {"why": f"> {limit:.0f} s", "requests": count(emulator)}
-            if done.returncode:
-                print(done.stderr.decode()[-600:], file=sys.stderr)
-                return {"why": "failed", "requests": count(emulator)}
-            result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-            result["requests"] = count(emulator)
-            if result["bytes"] != nbytes:
+    try:
+        behind = emulator_behind_relay(PROFILES[profile], seed, block_size=512 * 1024)
+        with behind as (emulator, url):
+            file_id = emulator.add(random.Random(1).randbytes(nbytes), name="a")
+            result = download(client, url, file_id, limit, {**os.environ, **account_of(emulator)})
+            result["requests"] = len(emulator.requests)
+            if result.get("bytes", nbytes) != nbytes:
                 result["why"] = "short"
             return result
-        finally:
-            relay.communicate()
+    except RelayError as error:
+        return {"why": str(error), "requests": 0}
+
+
+def download(
+    client: str, url: str, file_id: int, limit: float, environment: dict[str, str]
+) -> dict[str, Any]:
+    """Return what a client told of one download, or why it failed."""
+    command = [sys.executable, "-m", "bench.networks.client", client, url, str(file_id)]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        return {"why": f"> {limit:.0f} s"}
+    if done.returncode:
+        print(done.stderr.decode()[-600:], file=sys.stderr)
+        return {"why": "failed"}
+    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
 def cell(result: dict[str, Any]) -> str:

@@ -11,26 +11,21 @@ Each download has a process and a relay of its own.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import dataclasses
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from ctera_direct_sync import BlockEvent, DirectIO, Settings
 from ctera_direct_sync._core import core_of
-from ctera_direct_sync.emulator import Emulator
-from ctera_direct_sync.emulator.network import Network, NetworkProfile
+from ctera_direct_sync.emulator import NetworkProfile
 
-from .relay import start_relay
+from .relay import ROOT, account_of, emulator_behind_relay
 
-ROOT = Path(__file__).parents[2]
 _MB = 1e6
 BLOCK_SIZE = 256 * 1024
 
@@ -93,50 +88,22 @@ def run_client(baseurl: str, file_id: int, hedging: float, workers: int) -> None
     print(json.dumps(result))
 
 
-async def run_relay(profile: NetworkProfile, port: int, server_port: int, seed: int) -> None:
-    """Relay until the standard input ends."""
-    server = await start_relay(Network(profile, seed), "127.0.0.1", server_port, port)
-    print("ready", flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    server.close()
-
-
 def measure(
     profile: NetworkProfile, hedging: float, mib: int, workers: int, seed: int, limit_s: float
 ) -> dict[str, Any] | None:
     """Return what one download took, and the requests that arrived. None: too long."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    with Emulator(
-        cipher=None, compression="NONE", block_size=BLOCK_SIZE, storage_url=url
-    ) as emulator:
+    with emulator_behind_relay(profile, seed, block_size=BLOCK_SIZE) as (emulator, url):
         file_id = emulator.add(random.Random(1).randbytes(1 << 20) * mib, name="a")
-        server_port = emulator.url.rpartition(":")[2].strip("/")
-        this = [sys.executable, "-m", "bench.networks.tail"]
-        given = json.dumps(dataclasses.asdict(profile))
-        relay = subprocess.Popen(
-            [*this, "--relay", given, str(port), server_port, str(seed)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        command = [sys.executable, "-m", "bench.networks.tail", "--client"]
+        command += [url, str(file_id), str(hedging), str(workers)]
+        environment = {**os.environ, **account_of(emulator)}
         try:
-            assert relay.stdout is not None
-            relay.stdout.readline()
-            environment = {
-                **os.environ,
-                "CTERA_DIRECT_ACCESS_KEY_ID": emulator.access_key_id,
-                "CTERA_DIRECT_SECRET_ACCESS_KEY": emulator.secret_access_key,
-            }
-            command = [*this, "--client", url, str(file_id), str(hedging), str(workers)]
             done = subprocess.run(
                 command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, timeout=limit_s
             )
-            done.check_returncode()
         except subprocess.TimeoutExpired:
             return None
-        finally:
-            relay.communicate()
+        done.check_returncode()
         result: dict[str, Any] = json.loads(done.stdout)
         assert result["bytes"] == mib << 20
         result["requests"] = emulator.log.total("storage")
@@ -145,10 +112,6 @@ def measure(
 
 def main() -> None:
     """Run what the command line asks for."""
-    if sys.argv[1:2] == ["--relay"]:
-        profile = NetworkProfile(**json.loads(sys.argv[2]))
-        asyncio.run(run_relay(profile, *map(int, sys.argv[3:6])))
-        return
     if sys.argv[1:2] == ["--client"]:
         url, file_id, hedging, workers = sys.argv[2:6]
         run_client(url, int(file_id), float(hedging), int(workers))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator, Iterator
 
-from .._core import ClientCore, label_of
+from .._core import ClientCore
+from .._lookup import label_of
 from .._protocol.ranges import clip
 from ..exceptions import DirectIOError, StreamError
 from ..types import Block, ByteRange, FileRef, Metadata
@@ -25,6 +26,7 @@ class BlockSource:
         in_order: Whether to stream the range, rather than whole blocks as they complete.
 
     Attributes:
+        in_order: As the argument.
         due: Offset of the first byte that is due, and of the one past the last. None before the listing.
         label: What errors name the file by.
         stop: Cuts off what is under way. Any thread may call it, also a finalizer.

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from ..exceptions import StreamError
 from ..types import Block
 from .blocks import BlockIterator
 
+if TYPE_CHECKING:
+    from .._web.answer import BodyCount  # It needs werkzeug.
+
 __all__ = ["Body"]
-
-
-class Count(Protocol):
-    """Counts the blocks of a body: `_web.answer.BodyCount`, which needs werkzeug."""
-
-    def take(self, block: Block | None) -> bool:
-        """Count a block, or the end. Return False after the last byte."""
-
-    def ended(self) -> StreamError:
-        """Return the error of a body that ends too early."""
 
 
 class Body(AsyncIterator[bytes]):
@@ -32,7 +24,7 @@ class Body(AsyncIterator[bytes]):
     """
 
     def __init__(
-        self, text: bytes, blocks: BlockIterator | None = None, count: Count | None = None
+        self, text: bytes, blocks: BlockIterator | None = None, count: BodyCount | None = None
     ) -> None:
         self._text = text
         self._blocks = blocks

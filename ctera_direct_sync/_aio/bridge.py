@@ -29,7 +29,7 @@ _THREAD_NAME = "ctera-direct-aio"
 
 
 class Stopper:
-    """Cuts off the work that is under way, which says itself how."""
+    """Cuts off the work that is under way, by a function that the work itself gives."""
 
     def __init__(self) -> None:
         self._cancel: Callable[[], object] | None = None
@@ -38,7 +38,7 @@ class Stopper:
     def cancel_by(self, cancel: Callable[[], object]) -> None:
         """Take the function that cuts the work off from now on. It is called at once after `stop`."""
         self._cancel = cancel
-        # `stop` sets the one and reads the other, so that one of the two sees both.
+        # `stop` sets the flag before it reads the function. So at least one of the two calls it.
         if self._is_stopped:
             cancel()
 

@@ -25,7 +25,7 @@ _OTHER_HOSTS = "other hosts"
 #: Threads that have tallies of their own. Further ones share tallies, and may lose a count there.
 _MAX_TALLIES = 4096
 #: A shorter body says nothing of the speed: it came together with the headers.
-_MIN_SPEED_BYTES = 16 * 1024
+MIN_SPEED_BYTES = 16 * 1024
 
 
 class Ended(NamedTuple):
@@ -192,7 +192,7 @@ def _stats_of(name: str, hosts: list[_Host]) -> HostStats:
         speed=quantiles(
             nbytes / body_s
             for _, body_s, nbytes in samples
-            if body_s > 0 and nbytes >= _MIN_SPEED_BYTES
+            if body_s > 0 and nbytes >= MIN_SPEED_BYTES
         ),
     )
 

@@ -57,10 +57,9 @@ def _find_tqdm() -> Callable[..., Any]:
     return tqdm
 
 
-@contextlib.contextmanager
 def show_progress(
     progress: _Progress | bool | None, name: Callable[[], str]
-) -> Generator[_Progress | None, None, None]:
+) -> contextlib.AbstractContextManager[_Progress | None]:
     """Make the function that a download reports to, and remove its bar afterwards.
 
     Args:
@@ -71,18 +70,12 @@ def show_progress(
         ModuleNotFoundError: A bar is wanted, and tqdm is not installed.
         TypeError: `progress` is none of these.
     """
-    function = _check(progress)
-    if function is not None or not progress:
-        yield function
-        return
-    with contextlib.closing(_Bar(name())) as bar:
-        yield bar.show
+    return _reporting(progress, name, lambda bar: bar.show)
 
 
-@contextlib.contextmanager
 def show_batch_progress(
     progress: _BatchProgress | bool | None, name: Callable[[], str]
-) -> Generator[_BatchProgress | None, None, None]:
+) -> contextlib.AbstractContextManager[_BatchProgress | None]:
     """Make the function that a batch reports to: True shows one bar for the bytes of all items.
 
     Args:
@@ -93,28 +86,35 @@ def show_batch_progress(
         ModuleNotFoundError: A bar is wanted, and tqdm is not installed.
         TypeError: `progress` is none of these.
     """
-    function = _check(progress)
-    if function is not None or not progress:
-        yield function
-        return
-    with contextlib.closing(_Bar(name())) as bar:
-        items: dict[BatchItem, tuple[int, int]] = {}
-        sums = [0, 0]
-
-        def report(item: BatchItem, done: int, total: int) -> None:
-            before = items.get(item, (0, 0))
-            items[item] = (done, total)
-            sums[0] += done - before[0]
-            sums[1] += total - before[1]
-            bar.show(sums[0], sums[1])
-
-        yield report
+    return _reporting(progress, name, _show_sums)
 
 
-def _check(progress: Any) -> Any:
-    """Return the function among the values of `progress`, or None."""
-    if progress is None or isinstance(progress, bool):
-        return None
-    if not callable(progress):
+@contextlib.contextmanager
+def _reporting(
+    progress: Any, name: Callable[[], str], report_to: Callable[[_Bar], Any]
+) -> Generator[Any, None, None]:
+    """Yield the caller's function, None, or what `report_to` makes of a new bar."""
+    if progress is True:
+        with contextlib.closing(_Bar(name())) as bar:
+            yield report_to(bar)
+    elif progress is None or progress is False:
+        yield None
+    elif callable(progress):
+        yield progress
+    else:
         raise TypeError("progress is a function, True for a progress bar, or None")
-    return progress
+
+
+def _show_sums(bar: _Bar) -> _BatchProgress:
+    """Return a function that shows on a bar what all items of a batch have done together."""
+    items: dict[BatchItem, tuple[int, int]] = {}
+    sums = [0, 0]
+
+    def report(item: BatchItem, done: int, total: int) -> None:
+        before = items.get(item, (0, 0))
+        items[item] = (done, total)
+        sums[0] += done - before[0]
+        sums[1] += total - before[1]
+        bar.show(sums[0], sums[1])
+
+    return report

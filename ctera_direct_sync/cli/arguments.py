@@ -19,8 +19,10 @@ __all__ = [
     "Parser",
     "add_bandwidth",
     "add_file_id",
+    "add_files",
     "add_portal",
     "add_transfer",
+    "add_workers",
     "file_id",
     "portal_path",
     "positive_number",
@@ -137,7 +139,7 @@ def positive_number(text: str) -> int:
     return int(text)
 
 
-def bandwidth(text: str) -> str:
+def _bandwidth(text: str) -> str:
     """Return a rate or a timetable, as `settings.bandwidth` takes it."""
     try:
         parse_bandwidth(text)
@@ -229,10 +231,30 @@ def add_bandwidth(parser: argparse.ArgumentParser) -> None:
     """Add the option that limits the bandwidth."""
     parser.add_argument(
         "--bwlimit",
-        type=bandwidth,
+        type=_bandwidth,
         metavar="RATE",
         help="the most bytes per second, such as 2M, or a timetable in local time, such as "
         "'08:00,2M 19:00,off'; K, M and G are powers of 1,000 (default: no limit)",
+    )
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how many files are downloaded at once."""
+    parser.add_argument(
+        "--files",
+        type=positive_number,
+        metavar="N",
+        help="the number of files that are downloaded at the same time (default: found by measuring)",
+    )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how many blocks are downloaded at once."""
+    parser.add_argument(
+        "--workers",
+        type=positive_number,
+        metavar="N",
+        help="concurrent downloads of blocks (default: found by measuring)",
     )
 
 
@@ -244,10 +266,5 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
         metavar="A-B",
         help="bytes A to B, both included, counted from 0; A- to the end, -N the last N",
     )
-    parser.add_argument(
-        "--workers",
-        type=positive_number,
-        metavar="N",
-        help="concurrent downloads of blocks (default: found by measuring)",
-    )
+    add_workers(parser)
     add_bandwidth(parser)

@@ -18,7 +18,7 @@ from .._readers.batch import FAILED
 from .._readers.manifest import ManifestError, Row, read_manifest
 from .._readers.targets import descriptor_of, read_all
 from ..client import DirectIO
-from .arguments import add_bandwidth, positive_number
+from .arguments import add_bandwidth, add_files, positive_number
 from .batch_log import BatchLog, JSONLog, ProgressBars, TextLog, Write
 
 __all__ = ["add_arguments", "run"]
@@ -40,12 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", metavar="FOLDER", help="the folder that paths begin at; made if it does not exist"
     )
-    parser.add_argument(
-        "--files",
-        type=positive_number,
-        metavar="N",
-        help="the number of files that are downloaded at the same time (default: found by measuring)",
-    )
+    add_files(parser)
     add_bandwidth(parser)
     # Its name until 0.1: it means blocks in all other commands.
     parser.add_argument(

@@ -17,10 +17,10 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 from .._core import core_of
-from .._net.meter import Ended, quantiles
+from .._net.meter import MIN_SPEED_BYTES, Ended, quantiles
 from ..client import DirectIO
-from ..types import Metadata, Quantiles
-from .arguments import file_id, portal_path, positive_number
+from ..types import Metadata, Quantiles, plain
+from .arguments import add_workers, file_id, portal_path
 from .bench_advice import Advice, Figures, HostFigures, Phase, advise
 
 __all__ = ["add_arguments", "run"]
@@ -33,8 +33,6 @@ _SINGLE_SHARE = 0.3
 _LISTINGS = 20
 #: The part of the bytes that a single worker gets.
 _SINGLE_BYTES_SHARE = 0.2
-#: A body that is shorter says nothing of the speed.
-_MIN_SPEED_BYTES = 16 * 1024
 #: How often the connections are counted.
 _LOOK_S = 0.1
 _UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3}
@@ -64,12 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how much to download at most; K, M and G are powers of 1,000 (default: "
         f"{_DEFAULT_BYTES})",
     )
-    parser.add_argument(
-        "--workers",
-        type=positive_number,
-        metavar="N",
-        help="concurrent downloads of blocks (default: found by measuring)",
-    )
+    add_workers(parser)
     parser.add_argument("--json", action="store_true", help="write one JSON object")
 
 
@@ -193,8 +186,8 @@ def _download(
     delivered = connections = 0
     next_look = 0.0
     with _watching(client) as watch:
-        for block in _blocks(client, metadata, workers, budget, watch):
-            delivered += block
+        for length in _blocks(client, metadata, workers, budget, watch):
+            delivered += length
             if time.monotonic() >= next_look:
                 connections = max(connections, client.stats().storage.connections)
                 next_look = time.monotonic() + _LOOK_S
@@ -217,7 +210,7 @@ def _download(
         speed=quantiles(
             each.received / (each.seconds - each.first_byte_s)
             for each in good
-            if each.received >= _MIN_SPEED_BYTES and each.seconds > each.first_byte_s
+            if each.received >= MIN_SPEED_BYTES and each.seconds > each.first_byte_s
         ),
         hosts=tuple(_hosts_of(good)),
     )
@@ -265,12 +258,7 @@ def _hosts_of(requests: list[Ended]) -> Iterator[HostFigures]:
 
 
 def _as_json(figures: Figures, advice: list[Advice]) -> str:
-    def plain(value: Any) -> Any:
-        if hasattr(value, "_asdict"):
-            return {name: plain(each) for name, each in value._asdict().items()}
-        return [plain(each) for each in value] if isinstance(value, tuple) else value
-
-    return json.dumps({**plain(figures), "advice": [each._asdict() for each in advice]}, indent=2)
+    return json.dumps({**plain(figures), "advice": plain(tuple(advice))}, indent=2)
 
 
 def _as_text(figures: Figures, advice: list[Advice]) -> Iterator[str]:

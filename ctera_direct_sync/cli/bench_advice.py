@@ -10,22 +10,22 @@ from ..types import Quantiles
 
 __all__ = ["Advice", "Figures", "HostFigures", "Phase", "advise"]
 
-#: Part of the ideal gain of concurrent downloads below which they share a limit.
+#: Concurrent downloads share a limit if they reach less than this part of their ideal gain.
 _SHARED_EFFICIENCY = 0.5
-#: Concurrent downloads that tell something about a limit that they share.
+#: Fewer concurrent downloads do not tell whether they share a limit.
 _MIN_CONCURRENCY = 2.0
-#: Part of a block's time that is waiting, from which on the latency decides.
+#: The latency is the limit if a block waits for at least this part of its time.
 _LATENCY_SHARE = 0.5
-#: Part of all processors that is busy, from which on they decide.
+#: The processors are the limit if at least this part of them is busy.
 _BUSY_SHARE = 0.8
-#: A host is slow from this multiple of the time of the others on, by this number of requests.
+#: A host is slow if it takes at least this multiple of the others' time, and has `_MIN_HOST_REQUESTS`.
 _SLOW_HOST = 3.0
 _MIN_HOST_REQUESTS = 5
-#: The slowest requests matter from this multiple of the median on, and from this difference on.
+#: Late requests matter if they take this multiple of the median, and `_MIN_TAIL_S` longer.
 _TAIL_FACTOR = 5.0
 _MIN_TAIL_S = 0.1
 _MIN_TAIL_REQUESTS = 20
-#: A block list is slow from these seconds on, and from this multiple of the storage's first byte on.
+#: A block list is slow if it takes `_SLOW_LISTING_S`, and a multiple of the storage's first byte.
 _SLOW_LISTING_S = 0.3
 _SLOW_LISTING_FACTOR = 4.0
 _MB = 1e6

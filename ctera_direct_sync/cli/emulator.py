@@ -11,15 +11,20 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._base import waits
-from ..emulator import Emulator
-from ..emulator.options import CIPHERS, COMPRESSIONS
 
-__all__ = ["add_arguments", "describe", "run"]
+if TYPE_CHECKING:
+    from ..emulator import Emulator
+
+__all__ = ["CIPHERS", "COMPRESSIONS", "add_arguments", "describe", "run"]
 
 Write = Callable[[bytes], None]
+
+#: What the emulator offers, written down here so that no other command has to import the emulator.
+CIPHERS = ("AES-CBC", "AES-GCM", "NONE")
+COMPRESSIONS = ("SNAPPY", "SNAPPY-RAW", "GZIP", "LZ4", "NONE")
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
@@ -39,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cipher",
-        choices=[str(cipher or "NONE") for cipher in CIPHERS],
+        choices=CIPHERS,
         type=str.upper,
         default="AES-CBC",
         help="how blocks are encrypted (default: %(default)s)",
@@ -82,6 +87,9 @@ def run(namespace: argparse.Namespace, write: Write | None = None) -> int:
     Returns:
         The exit code.
     """
+    # Imported late: no other command needs it.
+    from ..emulator import Emulator
+
     cipher = None if namespace.cipher == "NONE" else namespace.cipher
     try:
         emulator = Emulator(

@@ -50,10 +50,10 @@ _log = logging.getLogger(__name__)
 
 
 class CommandLog:
-    """The log of one command, and whether it has all that this package does.
+    """The log of one command.
 
     Attributes:
-        is_on: Whether it has.
+        is_on: Whether debug logging is on: all that this package logs goes to standard error.
     """
 
     def __init__(self) -> None:

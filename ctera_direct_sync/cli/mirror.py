@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .._core import core_of
 from ..client import DirectIO
 from ..types import Mirrored
-from .arguments import add_bandwidth, portal_path, positive_number
+from .arguments import add_bandwidth, add_files, portal_path
 from .errors import UsageError
 from .output import complain, json_event, printable
 
@@ -91,12 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="tell what a run would do, and do nothing"
     )
-    parser.add_argument(
-        "--files",
-        type=positive_number,
-        metavar="N",
-        help="the number of files that are downloaded at the same time (default: found by measuring)",
-    )
+    add_files(parser)
     add_bandwidth(parser)
     parser.add_argument(
         "--json", action="store_true", help="log to standard output, one JSON object per line"

@@ -207,10 +207,8 @@ class _Watch:
         else:
             self._hook(unraisable)
 
-    def _toggle(self, numbers: bytes) -> bytes | None:
-        """Do what SIGUSR2 asks for. Return the other signals; None: the watch ends."""
-        if not numbers:
-            return None
+    def _toggle(self, numbers: bytes) -> bytes:
+        """Do what SIGUSR2 asks for. Return the other signals."""
         if _TOGGLE is None or self._on_toggle is None:
             return numbers
         for _ in range(numbers.count(_TOGGLE)):
@@ -224,9 +222,10 @@ class _Watch:
         heard = 0
         while True:
             poller.poll()
-            numbers = self._toggle(os.read(self._reading, 4096))
-            if numbers is None:
-                return
+            numbers = os.read(self._reading, 4096)
+            if not numbers:
+                return  # `stop` has closed the other end.
+            numbers = self._toggle(numbers)
             if not numbers:
                 continue
             time.sleep(_DELIVERY_S)

@@ -43,7 +43,7 @@ _DEFAULTS: dict[str, Any] = {
     "timeout": None,
 }
 #: Those that a client is made of, and those that no repr and no migration may show.
-_OF_CLIENT = tuple(_DEFAULTS)[:8]
+_OF_CLIENT = tuple(name for name in _DEFAULTS if name not in ("location", "expires", "timeout"))
 _SECRETS = {"access_key_id", "secret_access_key", "bearer", "password"}
 
 _SALT = "ctera_direct_sync.django"

@@ -34,7 +34,6 @@ from .options import (
     ListingShape,
 )
 from .portal import Portal
-from .relay import Relay
 from .server import Server
 from .signing import Signer
 from .sources import Source, open_source
@@ -43,6 +42,8 @@ from .tls import Certificates
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from .relay import Relay
 
 _TENANT = "emulator"
 
@@ -447,6 +448,9 @@ class Emulator:
         server = Server(behind, self._backend, roles, self._prefix, context)
         server.start()
         if self._network is not None:
+            # It imports asyncio, which nothing else at the start of the command line needs.
+            from .relay import Relay
+
             try:
                 self._relays.append(Relay(self._network, address, (host, server.port)))
             except BaseException:

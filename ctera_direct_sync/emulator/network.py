@@ -182,7 +182,7 @@ class Connection:
         return self._ready_at[direction]
 
     def delay(self, direction: str) -> float:
-        """Return how long an end of the stream is under way, in seconds; infinity if never."""
+        """Return how long an end of the stream is under way, in seconds; infinity if it never arrives."""
         if self._dead and direction == DOWN:
             return math.inf
         profile = self._network.profile

@@ -24,7 +24,7 @@ _MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 _PIECE_SIZE_BYTES = 256 * 1024
 #: Rounds of the loop in which a step of a transport is surely done.
 _ROUNDS = 5
-#: Later than this is waited for; timers are not finer.
+#: What is due within this time is done at once. Timers are not finer.
 _TICK_S = 0.0005
 
 
@@ -42,6 +42,7 @@ class _End(asyncio.BufferedProtocol):
         self._wake_up: asyncio.TimerHandle | None = None
         self._full = False  # the other end takes nothing now
         self._arrived_at = 0.0
+        self._ended = False
         self.transport: asyncio.Transport | None = None
         self.other: _End | None = None
 
@@ -136,8 +137,6 @@ class _End(asyncio.BufferedProtocol):
             self._delivery = self._loop.call_at(self._pieces[0][0], self._deliver)
         if self._wake_up is None:
             self._pace()
-
-    _ended = False
 
     def _is_done(self) -> bool:
         return self._ended and not self._pieces

@@ -24,6 +24,7 @@ from ctera_direct_sync import (
 from ctera_direct_sync._core import core_of
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from tests.support.loops import Ticks, run, until
+from tests.support.streams import stream_blocks
 
 MIB = 1024 * 1024
 DATA = SyntheticSource(50_000, seed=5).read(0, 50_000)
@@ -187,19 +188,6 @@ def test_client_closed_meanwhile(
     run(read())
 
 
-class _Short:
-    """Stands for a stream that ends early without an error."""
-
-    def __init__(self, blocks: list[Block]) -> None:
-        self._blocks = blocks
-
-    def start(self) -> Any:
-        return iter(self._blocks)
-
-    def stop(self) -> None:
-        pass
-
-
 @pytest.mark.parametrize("count", [0, 1, 4])
 @pytest.mark.parametrize("way", WAYS)
 def test_short_iteration_raises(
@@ -207,7 +195,7 @@ def test_short_iteration_raises(
 ) -> None:
     """Bytes are counted once more at the end: what is short never ends as if it were whole."""
     blocks = list(client.stream(file_id))[:count]
-    monkeypatch.setattr(core_of(client), "streamer", lambda *_: _Short(blocks))
+    stream_blocks(client, monkeypatch, blocks)
     monkeypatch.setattr(core_of(client), "iterate", lambda *_: iter(blocks))
     with pytest.raises(DirectIOError, match=f"after {10_000 * count} of 50000 bytes"):
         run(gather(way(client, file_id)))
@@ -216,7 +204,7 @@ def test_short_iteration_raises(
 def test_gap_raises(client: DirectIO, file_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream whose block is missing raises at the gap, although later blocks came."""
     blocks = list(client.stream(file_id))
-    monkeypatch.setattr(core_of(client), "streamer", lambda *_: _Short(blocks[:2] + blocks[3:]))
+    stream_blocks(client, monkeypatch, blocks[:2] + blocks[3:])
     with pytest.raises(StreamError) as caught:
         run(gather(aio.stream(client, file_id)))
     assert caught.value.offset == 20_000

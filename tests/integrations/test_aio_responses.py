@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ctera_direct_sync import Block, DirectIO, Metadata, StreamError, aio
-from ctera_direct_sync._core import core_of
+from ctera_direct_sync import DirectIO, Metadata, StreamError, aio
 from ctera_direct_sync.emulator import Emulator, faults
 from tests.support.loops import run, until
+from tests.support.streams import stream_pieces
 
 from .test_aio import bridge_threads
 
@@ -118,23 +118,6 @@ def test_cancelled_before_the_first_byte(client: DirectIO, portal: Emulator, fil
     run(ask())
 
 
-class _Short:
-    """Stands for a stream that ends early without an error, or gives too much."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        self._pieces = pieces
-
-    def start(self) -> Any:
-        """The pieces as blocks."""
-        offset = 0
-        for number, piece in enumerate(self._pieces, 1):
-            yield Block(1, number, offset, len(piece), piece)
-            offset += len(piece)
-
-    def stop(self) -> None:
-        """Nothing."""
-
-
 @pytest.mark.parametrize(
     "pieces", [(DATA[:-1],), (DATA[:100], DATA[100:-1]), (DATA, b"x"), (b"x", DATA)]
 )
@@ -142,7 +125,7 @@ def test_body_of_another_length_raises(
     client: DirectIO, file_id: int, monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...]
 ) -> None:
     """A body never ends as if it were whole, and gives no byte past its Content-Length."""
-    monkeypatch.setattr(core_of(client), "streamer", lambda *_: _Short(*pieces))
+    stream_pieces(client, monkeypatch, *pieces)
     got: list[bytes] = []
 
     async def ask() -> None:
@@ -159,7 +142,7 @@ def test_stream_without_a_byte_is_a_status(
     client: DirectIO, file_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream that ends before its first block is 502, not an empty file."""
-    monkeypatch.setattr(core_of(client), "streamer", lambda *_: _Short())
+    stream_pieces(client, monkeypatch)
     assert answer(client, file_id, scope_of())[0] == 502
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import requests
 
 from ctera_direct_sync import DirectIO
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from tests.support.visits import check_body_cut_short, check_visit
 
 from . import asgi_apps
 from .test_aio import bridge_threads
@@ -102,41 +102,14 @@ def site(app: _Watched) -> Iterator[str]:
 def test_a_visit(portal: Emulator, site: str) -> None:
     """GET, HEAD, ranges, conditions and an unknown file, over a connection that is kept."""
     file_id = portal.add(DATA, block_size=300_000)
-    url = f"{site}/{file_id}/film%20%C3%BC.mp4"
-    with requests.Session() as visitor:
-        visitor.trust_env = False
-        whole = visitor.get(url)
-        assert (whole.status_code, whole.content) == (200, DATA)
-        assert whole.headers["Content-Disposition"].endswith("filename*=UTF-8''film%20%C3%BC.mp4")
-        assert whole.headers["Content-Type"] == "video/mp4"
-        head = visitor.head(url)
-        assert (head.status_code, head.content) == (200, b"")
-        assert head.headers["Content-Length"] == str(len(DATA))
-        etag = whole.headers["ETag"]
-        for header, start, stop in (
-            ("bytes=-7", -7, None),
-            ("bytes=299990-300010", 299_990, 300_011),
-        ):
-            part = visitor.get(url, headers={"Range": header, "If-Range": etag})
-            assert (part.status_code, part.content) == (206, DATA[start:stop])
-        past = visitor.get(url, headers={"Range": f"bytes={len(DATA)}-"})
-        assert (past.status_code, past.headers["Content-Range"]) == (416, f"bytes */{len(DATA)}")
-        assert visitor.get(url, headers={"If-None-Match": f"W/{etag}"}).status_code == 304
-        assert visitor.get(f"{site}/99/x").status_code == 404
-        assert visitor.post(url).status_code == 405
+    assert check_visit(site, file_id, DATA) == 405
 
 
 def test_error_midway_ends_the_connection(portal: Emulator, site: str) -> None:
     """A visitor sees that the body is shorter than its length."""
     file_id = portal.add(DATA, block_size=500_000)
     portal.faults.add("storage", block=4, times=None, action=faults.status(404))
-    connection = http.client.HTTPConnection(site.partition("//")[2], timeout=60)
-    connection.request("GET", f"/{file_id}/x.bin")
-    response = connection.getresponse()
-    assert response.status == 200
-    with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
-        response.read()
-    connection.close()
+    check_body_cut_short(site, file_id)
 
 
 def test_disconnect_stops_the_downloads(portal: Emulator, app: _Watched, site: str) -> None:

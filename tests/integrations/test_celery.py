@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from ctera_direct_sync.emulator import Emulator, faults
+from tests.support.pages import blocks
 
 pytest.importorskip("celery")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "celery.md"
 DATA = b"0123456789" * 5000
 
 #: A broker and a backend of files, and limits of a test.
@@ -47,11 +46,8 @@ def folder(
     portal: Emulator, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
     """A folder with the page's module, where a worker with one forked process runs."""
-    found = re.search(
-        "<!-- name: celery-tasks -->\n```python\n(.*?)```", PAGE.read_text("utf-8"), re.S
-    )
-    assert found is not None
-    (tmp_path / "tasks.py").write_text(found[1], encoding="utf-8")
+    (code,) = blocks("celery.md", "celery-tasks")
+    (tmp_path / "tasks.py").write_text(code, encoding="utf-8")
     (tmp_path / "configuration.py").write_text(CONFIGURATION.format(folder=tmp_path))
     for name in ("queue", "processed", "results"):
         (tmp_path / name).mkdir()

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
+from tests.support.file_systems import variables_of
 
 from .test_servers import Site, gunicorn, listening_process
 
@@ -23,19 +24,14 @@ HERE = Path(__file__).parent
 MIB = 1024 * 1024
 DATA = SyntheticSource(3 * MIB, seed=9).read(0, 3 * MIB)
 NAME = "films/a ü.mp4"
+UVICORN = [sys.executable, "-m", "uvicorn", "--port", "0", "django_site:asgi_application"]
 
 
 @pytest.fixture
 def variables(portal: Emulator) -> dict[str, str]:
     """A portal with a file, and the environment of a site that uses it."""
     portal.tree.create(f"/My Files/media/{NAME}", DATA)
-    return {
-        "CTERA_DIRECT_URL": portal.url,
-        "CTERA_DIRECT_ACCESS_KEY_ID": portal.access_key_id,
-        "CTERA_DIRECT_SECRET_ACCESS_KEY": portal.secret_access_key,
-        "CTERA_DIRECT_USERNAME": portal.username,
-        "CTERA_DIRECT_PASSWORD": portal.password,
-    }
+    return variables_of(portal)
 
 
 @pytest.fixture(params=["gunicorn", "gunicorn gevent", "uvicorn"])
@@ -44,7 +40,7 @@ def site(request: pytest.FixtureRequest, variables: dict[str, str]) -> Iterator[
     for module in request.param.split():
         pytest.importorskip(module)
     if request.param == "uvicorn":
-        line = [sys.executable, "-m", "uvicorn", "--port", "0", "django_site:asgi_application"]
+        line = UVICORN
     else:
         kind = ["gevent"] if "gevent" in request.param else ["gthread", "--threads", "4"]
         line = [*gunicorn(), "--preload", "--workers", "2", "--worker-class", *kind, "django_site"]
@@ -55,7 +51,7 @@ def site(request: pytest.FixtureRequest, variables: dict[str, str]) -> Iterator[
 
 def test_links(site: Site) -> None:
     """Every worker makes links, and serves those of the others, with ranges."""
-    base = f"http://127.0.0.1:{site.port}"
+    base = site.url
     workers = set()
     with requests.Session() as visitor:
         visitor.trust_env = False
@@ -75,16 +71,14 @@ def test_links(site: Site) -> None:
 
 def test_disconnect_by_asgi(portal: Emulator, variables: dict[str, str]) -> None:
     """Under ASGI a visitor who leaves ends the downloads: most of the file is never asked for."""
-    uvicorn = pytest.importorskip("uvicorn")
-    assert uvicorn
+    pytest.importorskip("uvicorn")
     import django
 
     if django.VERSION < (5, 0):
         pytest.skip("Django 4.2 notices a visitor who leaves only when it sends")
     portal.tree.create("/My Files/media/large.bin", SyntheticSource(400 * MIB, kind="random"))
-    line = [sys.executable, "-m", "uvicorn", "--port", "0", "django_site:asgi_application"]
-    with listening_process(line, HERE, variables) as site:
-        base = f"http://127.0.0.1:{site.port}"
+    with listening_process(UVICORN, HERE, variables) as site:
+        base = site.url
         made = requests.get(f"{base}/link", params={"name": "large.bin"}, timeout=60)
         url = made.text.split(" ", 2)[2]
         visitor = socket.create_connection(("127.0.0.1", site.port), timeout=60)

@@ -6,13 +6,11 @@ import asyncio
 import datetime
 import math
 import pickle
-import re
 import threading
 import time
 import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +22,7 @@ pytest.importorskip("ctera_direct_sync.wsgi")
 django = pytest.importorskip("django")
 
 from tests.support.django_settings import configure  # noqa: E402
+from tests.support.pages import blocks  # noqa: E402
 
 configure()
 
@@ -41,7 +40,6 @@ from ctera_direct_sync.django import CteraStorage  # noqa: E402
 pytestmark = pytest.mark.skipif(
     django.VERSION < (5, 0), reason="Django 4.2 loses the OPTIONS of STORAGES that a test overrides"
 )
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "django.md"
 BACKEND = "ctera_direct_sync.django.CteraStorage"
 DATA = b"0123456789" * 5000
 
@@ -439,11 +437,8 @@ def test_page(storage: CteraStorage) -> None:
     """The settings and URLs that the page shows make a site."""
     page: dict[str, Any] = {}
     for name in ("django-storage", "django-storage-urls"):
-        found = re.search(
-            f"<!-- name: {name} -->\n```python\n(.*?)```", PAGE.read_text("utf-8"), re.S
-        )
-        assert found is not None
-        exec(found[1], page)
+        (code,) = blocks("django.md", name)
+        exec(code, page)
     urls: Any = types.ModuleType("urls_of_the_page")
     urls.urlpatterns = page["urlpatterns"]
     with override_settings(STORAGES=page["STORAGES"], ROOT_URLCONF=urls):

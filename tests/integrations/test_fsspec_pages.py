@@ -13,8 +13,7 @@ import pytest
 
 from ctera_direct_sync.emulator import Emulator
 from tests.support.file_systems import variables_of
-
-from .test_pages import blocks
+from tests.support.pages import blocks
 
 pandas = pytest.importorskip("pandas")
 

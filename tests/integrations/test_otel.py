@@ -20,36 +20,23 @@ from ctera_direct_sync.exceptions import DownloadError, NotFoundError, StreamErr
 
 pytest.importorskip("opentelemetry.sdk")
 
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ctera_direct_sync import otel
+from tests.support.telemetry import Telemetry
 
 BLOCK_SIZE = 8 * 1024
 BLOCKS = 10
 DATA = os.urandom(BLOCKS * BLOCK_SIZE)
 
 
-class Recording:
+class Recording(Telemetry):
     """Providers of one test, and what they were given."""
 
     def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.tracer_provider = TracerProvider()
-        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        super().__init__()
         self.tracer = self.tracer_provider.get_tracer("test")
-        self.reader = InMemoryMetricReader()
-        self.meter_provider = MeterProvider([self.reader])
-
-    def instrument(self, client: DirectIO) -> DirectIO:
-        """Instrument a client."""
-        return otel.instrument(
-            client, tracer_provider=self.tracer_provider, meter_provider=self.meter_provider
-        )
 
     def spans(self, name: str) -> list[ReadableSpan]:
         """Return the spans of a name that have ended."""
@@ -72,11 +59,6 @@ class Recording:
             if metric.name == name
             for point in metric.data.data_points
         ]
-
-    def close(self) -> None:
-        """Shut the providers down."""
-        self.tracer_provider.shutdown()
-        self.meter_provider.shutdown()
 
 
 def parent_of(span: ReadableSpan) -> int | None:
@@ -108,9 +90,7 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def client(emulator: Emulator, recording: Recording) -> Iterator[DirectIO]:
     """Return an instrumented client that sends no request twice by itself."""
-    settings = Settings(backoff=0.001, max_backoff=0.001, retries=2)
-    if hasattr(settings, "hedging"):
-        settings.hedging = 0
+    settings = Settings(backoff=0.001, max_backoff=0.001, retries=2, hedging=0)
     keys = emulator.access_key_id, emulator.secret_access_key
     with DirectIO(emulator.url, *keys, settings=settings) as made:
         yield recording.instrument(made)

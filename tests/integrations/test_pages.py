@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,22 +12,13 @@ import pytest
 import requests
 
 from ctera_direct_sync.emulator import Emulator
+from tests.support.pages import blocks
 
 from .test_fsspec import host_of
 from .test_servers import gunicorn, listening_process
 
 pandas = pytest.importorskip("pandas")
 ROOT = Path(__file__).parents[2]
-_BLOCK = re.compile(r"(?P<marker><!--[^\n]*-->\n)?```python\n(?P<code>.*?)```", re.S)
-
-
-def blocks(page: str, name: str | None = None) -> list[str]:
-    """The blocks of a page that run as they are, or the one of that name."""
-    text = (ROOT / "docs" / "howto" / page).read_text(encoding="utf-8")
-    marker = None if name is None else f"<!-- name: {name} -->\n"
-    return [match["code"] for match in _BLOCK.finditer(text) if match["marker"] == marker]
-
-
 CASES = [
     pytest.param(page, code, id=f"{page}-{number}")
     for page in ("pandas.md", "fsspec.md", "dask.md")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import queue
 import re
@@ -20,6 +19,7 @@ import pytest
 import requests
 
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from tests.support.visits import check_body_cut_short, check_visit
 
 pytest.importorskip("ctera_direct_sync.wsgi")
 pytestmark = pytest.mark.slow
@@ -54,6 +54,11 @@ class Site(NamedTuple):
     port: int
     printed: queue.SimpleQueue[str]
     process: subprocess.Popen[str]
+
+    @property
+    def url(self) -> str:
+        """Its URL."""
+        return f"http://127.0.0.1:{self.port}"
 
     def wait_for(self, line: str) -> None:
         """Wait until the server has printed a line; queue.Empty if it does not."""
@@ -148,33 +153,14 @@ def _fresh(shared_portal: Emulator) -> Iterator[None]:
 def test_a_visit(shared_portal: Emulator, site: Site) -> None:
     """GET, HEAD, ranges, conditions and an unknown file, over a connection that is kept."""
     file_id = shared_portal.add(DATA, block_size=300_000)
-    url = f"http://127.0.0.1:{site.port}/{file_id}/film%20%C3%BC.mp4"
-    with requests.Session() as visitor:
-        whole = visitor.get(url)
-        assert (whole.status_code, whole.content) == (200, DATA)
-        assert whole.headers["Content-Disposition"].endswith("filename*=UTF-8''film%20%C3%BC.mp4")
-        assert whole.headers["Content-Type"] == "video/mp4"
-        head = visitor.head(url)
-        assert (head.status_code, head.content) == (200, b"")
-        assert head.headers["Content-Length"] == str(len(DATA))
-        etag = whole.headers["ETag"]
-        for header, start, stop in (
-            ("bytes=-7", -7, None),
-            ("bytes=299990-300010", 299_990, 300_011),
-        ):
-            part = visitor.get(url, headers={"Range": header, "If-Range": etag})
-            assert (part.status_code, part.content) == (206, DATA[start:stop])
-        past = visitor.get(url, headers={"Range": f"bytes={len(DATA)}-"})
-        assert (past.status_code, past.headers["Content-Range"]) == (416, f"bytes */{len(DATA)}")
-        assert visitor.get(url, headers={"If-None-Match": f"W/{etag}"}).status_code == 304
-        assert visitor.get(f"http://127.0.0.1:{site.port}/99/x").status_code == 404
-        assert visitor.post(url).status_code in (403, 405)  # Django's CSRF check comes first.
+    # Django's CSRF check comes first.
+    assert check_visit(site.url, file_id, DATA) in (403, 405)
 
 
 def test_many_visitors(shared_portal: Emulator, site: Site) -> None:
     """Eight at a time, each with a range of its own."""
     file_id = shared_portal.add(DATA, block_size=100_000)
-    url = f"http://127.0.0.1:{site.port}/{file_id}/x.bin"
+    url = f"{site.url}/{file_id}/x.bin"
 
     def visit(n: int) -> bool:
         start = n * 123_457
@@ -191,13 +177,7 @@ def test_error_midway_ends_the_connection(shared_portal: Emulator, site: Site) -
     """A visitor sees that the body is shorter than its length."""
     file_id = shared_portal.add(DATA, block_size=500_000)
     shared_portal.faults.add("storage", block=4, times=None, action=faults.status(404))
-    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
-    connection.request("GET", f"/{file_id}/x.bin")
-    response = connection.getresponse()
-    assert response.status == 200
-    with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
-        response.read()
-    connection.close()
+    check_body_cut_short(site.url, file_id)
 
 
 def test_disconnect_stops_the_downloads(shared_portal: Emulator, site: Site) -> None:
@@ -216,7 +196,5 @@ def test_disconnect_stops_the_downloads(shared_portal: Emulator, site: Site) -> 
     # What the sockets, the server's buffer (waitress: 16 MiB) and the stream's window can hold.
     assert sent < blocks * MIB // 3
     # The server goes on.
-    answer = requests.get(
-        f"http://127.0.0.1:{site.port}/{file_id}/x.bin", headers={"Range": "bytes=5-9"}, timeout=60
-    )
+    answer = requests.get(f"{site.url}/{file_id}/x.bin", headers={"Range": "bytes=5-9"}, timeout=60)
     assert answer.content == SyntheticSource(blocks * MIB, kind="random").read(5, 5)

@@ -6,14 +6,12 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from ctera_direct_sync import DirectIO, StreamError
-from ctera_direct_sync._core import core_of
 from ctera_direct_sync.emulator import Emulator, faults
-from ctera_direct_sync.types import Block
+from tests.support.streams import stream_pieces
 
 wsgi = pytest.importorskip("ctera_direct_sync.wsgi")
 
@@ -151,32 +149,6 @@ def test_no_thread_for_the_timeout(
 # --- the body's end ----------------------------------------------------------------------------------
 
 
-class ShortStreamer:
-    """Stands for a streamer that ends early without an error, or gives too much."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        self._pieces = pieces
-        self.stopped = False
-
-    def start(self) -> Any:
-        """The pieces as blocks."""
-        offset = 0
-        for number, piece in enumerate(self._pieces, 1):
-            yield Block(1, number, offset, len(piece), piece)
-            offset += len(piece)
-
-    def stop(self) -> None:
-        """Note it."""
-        self.stopped = True
-
-
-def streaming(client: DirectIO, monkeypatch: pytest.MonkeyPatch, *pieces: bytes) -> ShortStreamer:
-    """Have the client stream these pieces, whatever the file holds."""
-    streamer = ShortStreamer(*pieces)
-    monkeypatch.setattr(core_of(client), "streamer", lambda metadata, byte_range: streamer)
-    return streamer
-
-
 @pytest.mark.parametrize(
     "pieces", [(DATA[:-1],), (DATA[:100], DATA[100:-1]), (DATA[:10],), (DATA, b"x"), (b"x", DATA)]
 )
@@ -184,7 +156,7 @@ def test_body_of_another_length_raises(
     client: DirectIO, file_id: int, monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...]
 ) -> None:
     """A body never ends as if it were whole, and gives no byte past its Content-Length."""
-    streaming(client, monkeypatch, *pieces)
+    stream_pieces(client, monkeypatch, *pieces)
     answer = wsgi.file_response(client, file_id, {})
     got = []
     with pytest.raises(StreamError, match="Content-Length") as caught:
@@ -200,7 +172,7 @@ def test_stream_without_a_byte_is_a_status(
     client: DirectIO, file_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream that ends before its first block is 502, not an empty file."""
-    streamer = streaming(client, monkeypatch)
+    streamer = stream_pieces(client, monkeypatch)
     assert wsgi.file_response(client, file_id, {}).code == 502
     assert streamer.stopped
 

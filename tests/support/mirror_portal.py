@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+import pytest
+
 from ctera_direct_sync import codec
 from ctera_direct_sync._base.cancellation import CancelScope
 from ctera_direct_sync._mirror.local_tree import LocalTree
@@ -393,14 +395,13 @@ def crash_after(steps: int, error: BaseException | None = None) -> Iterator[list
         error: What each further step raises. None: `Crash`.
     """
     done: list[str] = []
-    patched: list[tuple[type, str, Any]] = []
 
     def step(name: str) -> None:
         if len(done) >= steps:
             raise Crash(name) if error is None else error
         done.append(name)
 
-    def patch(owner: type, name: str) -> None:
+    def replace(owner: type, name: str) -> None:
         original = getattr(owner, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
@@ -409,29 +410,24 @@ def crash_after(steps: int, error: BaseException | None = None) -> Iterator[list
             step(f"after {name}")
             return result
 
-        patched.append((owner, name, original))
-        setattr(owner, name, call)
+        patch.setattr(owner, name, call)
 
-    for name in ("rename", "move_aside", "make_folder", "remove", "remove_folder", "flush"):
-        patch(LocalTree, name)
-    for name in ("move", "move_to_free"):
-        patch(Folder, name)
-    for name in ("announce", "save", "forget", "settle"):
-        patch(State, name)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("rename", "move_aside", "make_folder", "remove", "remove_folder", "flush"):
+            replace(LocalTree, name)
+        for name in ("move", "move_to_free"):
+            replace(Folder, name)
+        for name in ("announce", "save", "forget", "settle"):
+            replace(State, name)
         yield done
-    finally:
-        for owner, name, original in patched:
-            setattr(owner, name, original)
 
 
 @contextlib.contextmanager
 def refuse_steps(numbers: set[int]) -> Iterator[None]:
     """Refuse some renames and removals in the mirrored folder, counted from 0, as for a file in use."""
     count = itertools.count()
-    patched: list[tuple[str, Any]] = []
 
-    def patch(name: str) -> None:
+    def replace(name: str) -> None:
         original = getattr(LocalTree, name)
 
         def call(tree: LocalTree, path: str, *arguments: Any, **options: Any) -> Any:
@@ -440,16 +436,12 @@ def refuse_steps(numbers: set[int]) -> Iterator[None]:
                 raise PermissionError(errno.EACCES, "the file is in use", path)
             return original(tree, path, *arguments, **options)
 
-        patched.append((name, original))
-        setattr(LocalTree, name, call)
+        patch.setattr(LocalTree, name, call)
 
-    for name in ("rename", "move_aside", "remove", "remove_folder"):
-        patch(name)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("rename", "move_aside", "remove", "remove_folder"):
+            replace(name)
         yield
-    finally:
-        for name, original in patched:
-            setattr(LocalTree, name, original)
 
 
 def empty(folder: Path) -> None:

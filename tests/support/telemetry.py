@@ -17,19 +17,32 @@ __all__ = ["Telemetry", "telemetry"]
 
 
 class Telemetry:
-    """Providers that keep what they are given, for any number of clients one after the other."""
+    """Providers that keep what they are given, for any number of clients.
+
+    Attributes:
+        exporter: The spans.
+        reader: The metrics.
+        tracer_provider: The provider of spans.
+        meter_provider: The provider of metrics.
+    """
 
     def __init__(self) -> None:
-        self._exporter = InMemorySpanExporter()
-        self._tracers = TracerProvider()
-        self._tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self._reader = InMemoryMetricReader()
-        self._meters = MeterProvider([self._reader])
+        self.exporter = InMemorySpanExporter()
+        self.tracer_provider = TracerProvider()
+        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.reader = InMemoryMetricReader()
+        self.meter_provider = MeterProvider([self.reader])
+
+    def instrument(self, client: DirectIO) -> DirectIO:
+        """Instrument a client."""
+        return otel.instrument(
+            client, tracer_provider=self.tracer_provider, meter_provider=self.meter_provider
+        )
 
     @contextlib.contextmanager
     def recording(self, client: DirectIO) -> Iterator[None]:
         """Record a client while the block runs."""
-        otel.instrument(client, tracer_provider=self._tracers, meter_provider=self._meters)
+        self.instrument(client)
         try:
             yield
         finally:
@@ -37,15 +50,15 @@ class Telemetry:
 
     def take(self) -> list[str]:
         """Return spans and metrics as they would be sent, and forget the spans."""
-        spans = [span.to_json() for span in self._exporter.get_finished_spans()]
-        self._exporter.clear()
-        data = self._reader.get_metrics_data()
+        spans = [span.to_json() for span in self.exporter.get_finished_spans()]
+        self.exporter.clear()
+        data = self.reader.get_metrics_data()
         return spans if data is None else [*spans, data.to_json()]
 
     def close(self) -> None:
         """Shut the providers down."""
-        self._tracers.shutdown()
-        self._meters.shutdown()
+        self.tracer_provider.shutdown()
+        self.meter_provider.shutdown()
 
 
 #: For tests that only look for what must not be sent.

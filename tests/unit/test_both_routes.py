@@ -6,7 +6,6 @@ import contextlib
 from typing import Any
 
 import pytest
-import requests
 
 from ctera_direct_sync._base.cancellation import CancelScope
 from ctera_direct_sync._net.errors import TransportError
@@ -14,6 +13,7 @@ from ctera_direct_sync._net.session import HTTPSession
 from ctera_direct_sync._net.tls import TLS
 from ctera_direct_sync.settings import Endpoint
 from tests.support.net import always, proxy_handler, serving
+from tests.support.sessions import hooked
 
 LIMIT = 1000
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -80,13 +80,6 @@ ANSWERS: dict[str, tuple[bytes, object]] = {
     "no chunk size": (CHUNKED + b"lots\r\n12345\r\n0\r\n\r\n", "protocol"),
     "chunk longer than its size": (CHUNKED + b"5\r\n123456\r\n0\r\n\r\n", "protocol"),
 }  # fmt: skip
-
-
-def hooked() -> requests.Session:
-    """A session that is not plain."""
-    session = requests.Session()
-    session.hooks["response"].append(lambda response, **_: response)
-    return session
 
 
 @pytest.mark.parametrize("route", ["fast", "session", "proxy", "session and proxy"])

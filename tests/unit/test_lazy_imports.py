@@ -30,8 +30,9 @@ def run(program: str, *arguments: str, cwd: Path | None = None, **variables: str
      "ctera_direct_sync.exceptions"],
 )  # fmt: skip
 def test_light_imports(name: str) -> None:
-    """The package, its values, settings and exceptions import no library for the network."""
-    program = f"import sys, {name}; print(sorted(set(sys.modules) & set({HEAVY!r})))"
+    """The package, its values, settings and exceptions import no library for the network or notebooks."""
+    heavy = {*HEAVY, "asyncio", "html"}
+    program = f"import sys, {name}; print(sorted(set(sys.modules) & {heavy!r}))"
     assert run(program) == "[]\n"
 
 
@@ -46,6 +47,19 @@ def test_client_without_profile_and_mirror() -> None:
         "print(sorted(late & set(sys.modules)))"
     )
     assert run(program) == "[]\n"
+
+
+def test_command_line_without_the_emulator() -> None:
+    """Only one command needs the emulator, so no other one waits for its import."""
+    program = "import sys; from ctera_direct_sync.cli.program import make_parser; make_parser()\n"
+    late = {"asyncio", "Crypto", "ctera_direct_sync.emulator", "http.server"}
+    assert run(f"{program}print(sorted(set(sys.modules) & {late!r}))") == "[]\n"
+
+
+def test_emulator_without_asyncio() -> None:
+    """An emulator without a simulated network needs no asyncio."""
+    program = "import sys, ctera_direct_sync.emulator; print('asyncio' in sys.modules)"
+    assert run(program) == "False\n"
 
 
 def test_light_plugin(tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,60 +14,26 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync.cli import program
-from ctera_direct_sync.emulator import Emulator, faults
+from ctera_direct_sync.emulator import Emulator, NetworkProfile, faults
 
 from .conftest import assert_no_secret
 
-ROOT = Path(__file__).parents[3]
 BLOCK_SIZE = 32 * 1024
 DATA = os.urandom(100 * BLOCK_SIZE)
-
-
-#: A process of its own, so that it does not wait for the interpreter of the command.
-_RELAY = """
-import asyncio, sys
-from bench.networks.relay import start_relay
-from ctera_direct_sync.emulator.network import Network, NetworkProfile
-
-async def serve():
-    network = Network(NetworkProfile("test", **eval(sys.argv[1])))
-    server = await start_relay(network, "127.0.0.1", int(sys.argv[2]), int(sys.argv[3]))
-    print("ready", flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    server.close()
-
-asyncio.run(serve())
-"""
 
 
 @contextlib.contextmanager
 def relayed(monkeypatch: pytest.MonkeyPatch, **profile: float) -> Iterator[Emulator]:
     """Start a portal whose storage is behind a simulated network, and put it into the environment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    with Emulator(cipher=None, compression="NONE", storage_url=url) as emulator:
-        behind = emulator.url.rpartition(":")[2].strip("/")
-        line = [sys.executable, "-c", _RELAY, repr(profile), behind, str(port)]
-        # The command's own errors are looked for: the relay may tell of connections that were cut.
-        pipes = {
-            "stdin": subprocess.PIPE,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.DEVNULL,
-        }
-        with subprocess.Popen(line, cwd=ROOT, **pipes) as relay:
-            assert relay.stdout is not None
-            assert relay.stdout.readline() == b"ready\n"
-            for name, value in (
-                ("URL", emulator.url),
-                ("ACCESS_KEY_ID", emulator.access_key_id),
-                ("SECRET_ACCESS_KEY", emulator.secret_access_key),
-            ):
-                monkeypatch.setenv(f"CTERA_DIRECT_{name}", value)
-            try:
-                yield emulator
-            finally:
-                relay.communicate(timeout=60)
+    from bench.networks.relay import account_of, emulator_behind_relay
+
+    network = NetworkProfile("test", **profile)  # type: ignore[arg-type]
+    # The command's own errors are looked for: the relay may tell of connections that were cut.
+    with emulator_behind_relay(network, stderr=subprocess.DEVNULL) as (emulator, _):
+        account = {"CTERA_DIRECT_URL": emulator.url, **account_of(emulator)}
+        for name, value in account.items():
+            monkeypatch.setenv(name, value)
+        yield emulator
 
 
 def measure(capfd: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from ctera_direct_sync.emulator import Emulator, faults
 
 from .conftest import DATA, assert_no_secret, started
-from .test_signals import _SITE, MOMENTS
+from .test_signals import MOMENTS, signal_at
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it has no SIGUSR2")
 
@@ -51,27 +51,11 @@ def test_toggles(portal: Emulator, file_id: int, tmp_path: Path, option: list[st
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_moments(file_id: int, tmp_path: Path, moment: str) -> None:
     """While a command starts, closes and ends, the signal does not end it."""
-    module, code = MOMENTS[moment]
-    said, say = os.pipe()
-    go_on, sent = os.pipe()
-    site = _SITE.format(say=say, go_on=go_on, module=module, moment=code)
-    site += "\nsys.meta_path.insert(0, Finder)\n"
-    (tmp_path / "sitecustomize.py").write_text(site)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    target = tmp_path / "out"
-    arguments = ("download", "--quiet", "-f", file_id, "-p", target)
-    fds = [say, go_on]
-    with started(*arguments, env=environment, pass_fds=fds) as process, open(said, "rb") as pipe:
-        os.close(say)
-        os.close(go_on)
-        assert pipe.read(1) == b"."
-        process.send_signal(signal.SIGUSR2)
-        os.close(sent)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (0, b"")
+    code, out, err = signal_at(moment, signal.SIGUSR2, file_id, tmp_path)
+    assert (code, out) == (0, b"")
     assert b"Traceback" not in err
     assert moment == "closing" or err == b""
-    assert target.read_bytes() == DATA
+    assert (tmp_path / "out").read_bytes() == DATA
 
 
 def test_many_signals(portal: Emulator, tmp_path: Path) -> None:

@@ -49,19 +49,18 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_moments(file_id: int, tmp_path: Path, moment: str, number: signal.Signals) -> None:
-    """While it starts, closes and ends: a shell sees 128 and the signal's number."""
+def signal_at(
+    moment: str, number: signal.Signals, file_id: int, folder: Path
+) -> tuple[int, bytes, bytes]:
+    """Send a signal at a moment of a download to `folder / "out"`. Return its code and what it printed."""
     module, code = MOMENTS[moment]
     said, say = os.pipe()
     go_on, sent = os.pipe()
     site = _SITE.format(say=say, go_on=go_on, module=module, moment=code)
     site += "\nsys.meta_path.insert(0, Finder)\n"
-    (tmp_path / "sitecustomize.py").write_text(site)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    target = tmp_path / "out"
-    arguments = ("download", "--quiet", "-f", file_id, "-p", target)
+    (folder / "sitecustomize.py").write_text(site)
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    arguments = ("download", "--quiet", "-f", file_id, "-p", folder / "out")
     fds = [say, go_on]
     with started(*arguments, env=environment, pass_fds=fds) as process, open(said, "rb") as pipe:
         os.close(say)
@@ -70,7 +69,16 @@ def test_moments(file_id: int, tmp_path: Path, moment: str, number: signal.Signa
         process.send_signal(number)
         os.close(sent)
         out, err = process.communicate(timeout=60)
-    assert process.returncode in (128 + number, -number)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_moments(file_id: int, tmp_path: Path, moment: str, number: signal.Signals) -> None:
+    """While it starts, closes and ends: a shell sees 128 and the signal's number."""
+    code, out, err = signal_at(moment, number, file_id, tmp_path)
+    target = tmp_path / "out"
+    assert code in (128 + number, -number)
     assert out == b"" and b"Traceback" not in err and err.count(b"\n") <= 1, err
     if moment == "imports":
         assert not target.exists()

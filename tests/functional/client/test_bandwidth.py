@@ -11,28 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import requests
 
 from ctera_direct_sync import BlockEvent, DirectIO, Settings, StreamError
 from ctera_direct_sync.emulator import Emulator, faults
 from ctera_direct_sync.settings import Endpoint
 from tests.support.engines import PATIENCE
+from tests.support.sessions import ROUTES
 
 from .test_processes import fork_warns, in_child, needs_fork
 
 #: Random, so that it is stored in its own size.
 DATA = random.Random(1).randbytes(400_000)
 BLOCK = 50_000
-
-
-def hooked() -> requests.Session:
-    """Return a session that goes through requests."""
-    session = requests.Session()
-    session.hooks["response"].append(lambda response, **_: None)
-    return session
-
-
-ROUTES = pytest.mark.parametrize("session", [None, hooked], ids=["fast", "requests"])
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from ctera_direct_sync.emulator import Emulator
 from ctera_direct_sync.exceptions import DirectIOError
 from ctera_direct_sync.settings import Endpoint
 from tests.support.net import proxy_handler, serving
+from tests.support.sessions import hooked
 
 DATA = bytes(range(256)) * 40
 
@@ -50,13 +51,6 @@ def pem(authority: trustme.CA, tmp_path: Path) -> str:
     issued.private_key_pem.write_to_path(tmp_path / "key.pem")
     issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     return str(tmp_path / "client.pem")
-
-
-def hooked() -> requests.Session:
-    """A session that is not plain."""
-    session = requests.Session()
-    session.hooks["response"].append(lambda response, **_: response)
-    return session
 
 
 def read(emulator: Emulator, endpoint: Endpoint, session: Any = None) -> bytes:

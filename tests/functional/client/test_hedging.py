@@ -10,13 +10,13 @@ import time
 from typing import Any, Callable
 
 import pytest
-import requests
 
 from ctera_direct_sync import BlockEvent, ByteRange, DirectIO, DownloadError, Namespace, Settings
 from ctera_direct_sync._core import core_of
 from ctera_direct_sync._net import hedging
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.settings import Endpoint
+from tests.support.sessions import ROUTES
 
 BLOCK, COUNT = 40_000, 20
 SIZE = BLOCK * COUNT
@@ -25,14 +25,6 @@ DATA = SyntheticSource(SIZE, seed=3, kind="random").read(0, SIZE)
 SOON_S = 20
 
 
-def hooked() -> requests.Session:
-    """Return a session that goes through requests."""
-    session = requests.Session()
-    session.hooks["response"].append(lambda response, **_: None)
-    return session
-
-
-ROUTES = pytest.mark.parametrize("session", [None, hooked], ids=["fast", "requests"])
 PLACES = pytest.mark.parametrize("after", [None, 0, 20_000], ids=["no answer", "head", "body"])
 
 

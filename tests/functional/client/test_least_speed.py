@@ -6,7 +6,6 @@ import errno
 from typing import Any
 
 import pytest
-import requests
 
 from ctera_direct_sync import DirectIO, DownloadTimeout, Namespace, Settings
 from ctera_direct_sync._net import paced
@@ -14,21 +13,12 @@ from ctera_direct_sync._net.errors import TransportError
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from ctera_direct_sync.exceptions import BlockListTimeout, NamespaceTimeout
 from ctera_direct_sync.settings import Endpoint
+from tests.support.sessions import ROUTES
 
 SIZE = 60_000
 DATA = SyntheticSource(SIZE, seed=1, kind="random").read(0, SIZE)
 #: Far below the speed of a body that trickles in these tests, and far below any other.
 FAST, SLOW = 200_000, 20_000
-
-
-def hooked() -> requests.Session:
-    """Return a session that goes through requests."""
-    session = requests.Session()
-    session.hooks["response"].append(lambda response, **_: None)
-    return session
-
-
-ROUTES = pytest.mark.parametrize("session", [None, hooked], ids=["fast", "requests"])
 
 
 @pytest.fixture(autouse=True)

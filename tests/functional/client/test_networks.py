@@ -42,12 +42,12 @@ class Lab:
         """Start an emulator."""
         return self.stack.enter_context(Emulator(tls=secure))  # type: ignore[no-any-return]
 
-    def proxy(self, login: str = "", *, name: str = "", tls: Any = None, **more: Any) -> int:
-        """Start a proxy that the environment names, and return its port."""
+    def proxy(self, given: str = "", *, name: str = "", tls: Any = None, **more: Any) -> int:
+        """Start a proxy that the environment names, with a login if one is given. Return its port."""
         host = more.pop("host", "127.0.0.1")
         server = self.stack.enter_context(serving(proxy_handler(**more), tls, host=host))
         shown = name or (f"[{host}]" if ":" in host else host)
-        self.use(f"{'https' if tls else 'http'}://{login}{shown}:{server.port}")
+        self.use(f"{'https' if tls else 'http'}://{given}{shown}:{server.port}")
         return int(server.port)
 
     def use(self, url: str, no_proxy: str = "") -> None:
@@ -261,11 +261,11 @@ NETWORKS: dict[str, tuple[Callable[[Lab], Emulator], str, str]] = {
     "proxy with two dead addresses of three": (
         lambda lab: many(lab, lab.dead("::1"), lab.dead("127.0.0.1")), WORKS, ""),
     "proxy with a login": (
-        lambda lab: _login(lab, "u:c0ffee@"), WORKS, LOGIN),
+        lambda lab: behind(lab, given="u:c0ffee@", login="u:c0ffee"), WORKS, LOGIN),
     "proxy with a login that is not given": (
-        lambda lab: _login(lab, ""), WANTS_LOGIN, LOGIN),
+        lambda lab: behind(lab, login="u:c0ffee"), WANTS_LOGIN, LOGIN),
     "proxy with a wrong password": (
-        lambda lab: _login(lab, "u:wrong@"), WANTS_LOGIN, LOGIN),
+        lambda lab: behind(lab, given="u:wrong@", login="u:c0ffee"), WANTS_LOGIN, LOGIN),
     "proxy that refuses CONNECT": (
         lambda lab: secured_behind(lab, connect=b"403 No"), "the proxy refuses the connection (HTTP 403)",
         "have the host allowed, or `NO_PROXY`"),
@@ -292,13 +292,6 @@ NETWORKS: dict[str, tuple[Callable[[Lab], Emulator], str, str]] = {
         "the proxy that the file names, in `HTTPS_PROXY`"),
     "host past the proxy": (lambda lab: named(lab, gone(), "127.0.0.0/8"), WORKS, "`NO_PROXY`"),
 }  # fmt: skip
-
-
-def _login(lab: Lab, given: str) -> Emulator:
-    """Start and name a proxy that wants a login."""
-    handler = proxy_handler(login="u:c0ffee")
-    server = lab.stack.enter_context(serving(handler))
-    return named(lab, f"http://{given}127.0.0.1:{server.port}")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

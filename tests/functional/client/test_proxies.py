@@ -23,6 +23,7 @@ from ctera_direct_sync.exceptions import (
 from tests.faults import ways
 from tests.faults.matrix import closed_port
 from tests.support.net import SOCKS, Server, answer, proxy_handler, serving
+from tests.support.sessions import hooked
 
 DATA = bytes(range(256)) * 40
 HTTPS_PORTAL = "https://portal.example.com"
@@ -275,13 +276,6 @@ def strict_storage(connection: Any, line: str, head: bytes) -> None:
     path, _, signature = target.rpartition("&sig=")
     fits = hmac.compare_digest(signature, sign(path))
     connection.sendall(answer(b"x") if fits else answer(status=b"403 Forbidden"))
-
-
-def hooked() -> requests.Session:
-    """A session that is not plain."""
-    session = requests.Session()
-    session.hooks["response"].append(lambda response, **_: response)
-    return session
 
 
 TARGETS = (

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import requests
 
 from ctera_direct_sync import DirectIO, DownloadError, NotFoundError, Settings, StreamError, codec
 from ctera_direct_sync._engine.engine import Engine
@@ -23,6 +22,7 @@ from ctera_direct_sync._net import hedging
 from ctera_direct_sync._readers.listed_file import ListedFile
 from ctera_direct_sync.codec import portable
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from tests.support.sessions import ROUTES
 
 BLOCK, SIZE = 1000, 10_500
 DATA = SyntheticSource(SIZE, seed=1).read(0, SIZE)
@@ -38,13 +38,6 @@ KINDS: dict[str, dict[str, Any]] = {
     # Ranges of it are fetched by requests for a part of the object.
     "parts": {"compression": "NONE", "cipher": None, "block_size": 1_000_000},
 }
-
-
-def hooked() -> requests.Session:
-    """Return a session that goes through requests."""
-    session = requests.Session()
-    session.hooks["response"].append(lambda response, **_: None)
-    return session
 
 
 @pytest.fixture
@@ -65,7 +58,7 @@ def read_guarded(client: DirectIO, file_id: int, size: int, offset: int) -> byte
 
 
 @pytest.mark.parametrize("backend", ["chosen", "portable"])
-@pytest.mark.parametrize("session", [None, hooked], ids=["fast", "requests"])
+@ROUTES
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_file(
     portal: Emulator,
@@ -199,7 +192,7 @@ def test_guard_pages(portal: Emulator, client: DirectIO, kind: str) -> None:
     memory.close()
 
 
-@pytest.mark.parametrize("session", [None, hooked], ids=["fast", "requests"])
+@ROUTES
 @pytest.mark.parametrize("kind", ["snappy", "plaintext"])
 def test_a_block_that_does_not_come(
     portal: Emulator, make_client: Any, kind: str, session: Any
@@ -252,7 +245,7 @@ def test_a_changed_file(portal: Emulator, make_client: Any, file_id: int) -> Non
 # --- the end of a call -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("session", [None, hooked], ids=["fast", "requests"])
+@ROUTES
 @pytest.mark.parametrize("kind", ["snappy", "plaintext", "parts"])
 def test_closing_while_the_storage_stalls(
     portal: Emulator, make_client: Any, kind: str, session: Any
@@ -355,7 +348,7 @@ def test_ctrl_c(client: DirectIO, file_id: int, monkeypatch: pytest.MonkeyPatch)
     buffer.append(0)
 
 
-@pytest.mark.parametrize("session", [None, hooked], ids=["fast", "requests"])
+@ROUTES
 @pytest.mark.parametrize("kind", ["snappy", "plaintext", "parts"])
 def test_the_slower_of_two_requests_writes_nothing(
     portal: Emulator,

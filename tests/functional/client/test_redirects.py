@@ -11,8 +11,9 @@ import requests
 from ctera_direct_sync import DirectIO
 from ctera_direct_sync.emulator import Emulator, faults
 from ctera_direct_sync.exceptions import DirectIOAPIError
-from tests.functional.client.test_proxies import block_error, hooked, point_to
+from tests.functional.client.test_proxies import block_error, point_to
 from tests.support.net import answer, serving
+from tests.support.sessions import hooked
 
 
 @pytest.mark.parametrize("session", [None, requests.Session, hooked])

@@ -21,6 +21,7 @@ from ctera_direct_sync.exceptions import (
     DownloadConnectionError,
 )
 from tests.support.net import always, answer, serving
+from tests.support.sessions import hooked
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
@@ -133,13 +134,6 @@ def storage_error(port: int, bundle: Any, session: Any = None) -> BaseException:
             error = client.blocks(file_id)[0].exception(30)
     assert error is not None and "c0ffee" not in str(error)
     return error
-
-
-def hooked() -> requests.Session:
-    """A session that is not plain, which takes requests' own route."""
-    session = requests.Session()
-    session.hooks["response"].append(lambda response, **_: response)
-    return session
 
 
 @pytest.mark.parametrize("side", ["portal", "storage", "storage by a session"])

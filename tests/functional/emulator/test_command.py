@@ -12,8 +12,9 @@ import sys
 
 import pytest
 
+from ctera_direct_sync.cli import emulator as command
 from ctera_direct_sync.cli.emulator import add_arguments, describe, run
-from ctera_direct_sync.emulator import Emulator
+from ctera_direct_sync.emulator import Emulator, options
 
 SCRIPT = """
 import argparse, sys
@@ -52,6 +53,12 @@ def serving(*arguments: str):
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def test_offers_what_the_emulator_has():
+    """The command knows all formats of the emulator, without importing it."""
+    assert tuple(cipher or "NONE" for cipher in options.CIPHERS) == command.CIPHERS
+    assert command.COMPRESSIONS == options.COMPRESSIONS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import requests
 
 from ctera_direct_sync._base.cancellation import Cancelled, CancelScope
 from ctera_direct_sync._net import connect
@@ -23,6 +22,7 @@ from ctera_direct_sync.settings import Endpoint
 from tests.faults.matrix import closed_port
 from tests.support.belongings import open_sockets
 from tests.support.net import answer, proxy_handler, serving
+from tests.support.sessions import hooked
 
 Address = tuple[str, int]
 
@@ -220,13 +220,6 @@ def test_cancel_ends_all_attempts(
     timer.join()
     client.close()
     assert open_sockets() == before
-
-
-def hooked() -> requests.Session:
-    """A session that is not plain."""
-    session = requests.Session()
-    session.hooks["response"].append(lambda response, **_: response)
-    return session
 
 
 @pytest.mark.parametrize("make", [lambda: None, hooked])

@@ -15,6 +15,7 @@ from ctera_direct_sync._net.session import HTTPSession
 from ctera_direct_sync._net.tls import TLS
 from ctera_direct_sync.settings import Endpoint
 from tests.support.net import serving
+from tests.support.sessions import hooked
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 LENGTH = HEAD + b"Content-Length: 5\r\n\r\n12345"
@@ -95,13 +96,6 @@ def test_connection_is_not_kept_after_close_and_keep_alive(version: bytes) -> No
     """RFC 9112, section 9.3: "close" wins, whatever else the Connection header says."""
     fields = b"\r\nConnection: close, keep-alive\r\n"
     assert not is_kept([LENGTH.replace(b"1.1", version).replace(b"\r\n", fields, 1)])
-
-
-def hooked() -> requests.Session:
-    """Return a session whose requests do not take the fast route."""
-    session = requests.Session()
-    session.hooks["response"].append(lambda response, **_: response)
-    return session
 
 
 @pytest.mark.parametrize("answer", [LENGTH, CHUNKS, TRAILERS, LINE_ENDS, INTERIM])

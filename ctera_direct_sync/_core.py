@@ -103,7 +103,7 @@ if TYPE_CHECKING:
     from ._mirror.runner import OnStep, Round
     from .client import DirectIO
 
-__all__ = ["ClientCore", "core_of", "make_cancelled_error"]
+__all__ = ["ClientCore", "core_of", "label_of", "make_cancelled_error"]
 
 _log = logging.getLogger(__name__)
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import requests
 
-from ._core import ClientCore
-from ._lookup import label_of
+from ._core import ClientCore, label_of
 from ._mirror.deletion import Deletion
 from ._readers.batch import BatchProgress, Item
 from ._readers.description import describe

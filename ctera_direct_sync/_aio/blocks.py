@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator, Iterator
 
-from .._core import ClientCore
-from .._lookup import label_of
+from .._core import ClientCore, label_of
 from .._protocol.ranges import clip
 from ..exceptions import DirectIOError, StreamError
 from ..types import Block, ByteRange, FileRef, Metadata

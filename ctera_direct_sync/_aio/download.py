@@ -6,8 +6,7 @@ import asyncio
 import errno
 
 from .._base.cancellation import Cancelled, CancelScope
-from .._core import ClientCore
-from .._lookup import label_of
+from .._core import ClientCore, label_of
 from .._protocol.ranges import clip
 from .._readers.download import Progress, Target
 from .._readers.progress import show_progress

@@ -94,6 +94,7 @@ bench-networks: $(VENV)/.installed
 bench-smoke: $(VENV)/.installed
 	$(BIN)/python bench/codec/run.py --rounds 1 --only 'snappy stream'
 	$(BIN)/python bench/transfer/run.py --rounds 1 'snappy 4 MiB'
+	$(BIN)/python bench/transfer/bytecodes.py --blocks 100 --top 3
 	$(BIN)/python -m bench.networks.run --quick
 
 fuzz: $(VENV)/.fuzz

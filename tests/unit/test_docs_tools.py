@@ -80,7 +80,7 @@ def test_picture_that_loads_a_font(site: Path) -> None:
 
 
 def test_links_of_markdown(tmp_path: Path) -> None:
-    """Files and GitHub's anchors are checked; programs and comments are no links."""
+    """Files and GitHub's anchors are checked; what is in programs and comments does not count."""
     (tmp_path / "b.md").write_text("# A `code` title, with *more*\n\n## Twice\n\n## Twice\n")
     good = (
         "[b](b.md#a-code-title-with-more) [c](b.md#twice-1) [d](#here) [e](https://a.example.net)\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ctera_direct_sync import codec
+from ctera_direct_sync import _pyinstaller, codec
 from ctera_direct_sync.emulator import Emulator
 
 DATA = bytes(range(256)) * 4000
@@ -71,6 +73,17 @@ def test_frozen_program_downloads(
     assert done.stdout == f"{backend} True\n", done.stderr
     assert done.stderr == ""
     assert target.read_bytes() == DATA
+
+
+def test_hook_names_what_exists() -> None:
+    """The hook names modules that exist, and the page for other freezers names the same ones."""
+    hook = Path(_pyinstaller.__file__).with_name("hook-ctera_direct_sync.py").read_text("utf-8")
+    needed = set(re.findall(r'"([\w.]+)"', hook)) - {"isal.isal_zlib", "anycrc"}  # not dependencies
+    optional = set() if codec.backend == "native" else {"ctera_direct_sync.codec._native"}
+    assert all(importlib.util.find_spec(name) for name in needed - optional)
+    page = Path(__file__).parents[2] / "docs" / "howto" / "pyinstaller.md"
+    table = page.read_text("utf-8").partition("| Module |")[2]
+    assert set(re.findall(r"`([\w.]+)`", table)) == needed
 
 
 def test_hook_is_found() -> None:

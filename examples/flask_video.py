@@ -25,7 +25,7 @@ LIST = """<!doctype html><title>Films</title><ul>
 PLAYER = """<!doctype html><title>{{ name }}</title>
 <video src="{{ url_for('film', name=name) }}" controls style="max-width: 100%"></video>"""
 
-# A response holds at most 8 MiB. A visitor is not let wait for minutes.
+# A response holds at most 8 MiB. A portal that does not answer is given up after seconds, not minutes.
 settings = Settings(memory=8 * 1024 * 1024, retries=2, retry_timeout=20)
 settings.api.timeout = settings.storage.timeout = (5, 15)
 

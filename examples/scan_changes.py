@@ -11,7 +11,6 @@ Exit codes here: 0 all clean, 1 a virus was found, 2 failed. The next run contin
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
@@ -33,16 +32,26 @@ def is_clean(client: DirectIO, event: Event, command: list[str]) -> bool:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as scanner:
         assert scanner.stdin is not None
         try:
-            # A scanner that has found a virus need not read the rest.
-            with contextlib.suppress(BrokenPipeError), scanner.stdin:
+            with scanner.stdin:
                 for block in client.stream(event.file_id):
                     scanner.stdin.write(block.data)
+            is_whole = True
+        except BrokenPipeError:
+            is_whole = False  # A scanner that has found a virus need not read the rest.
         except BaseException:
             scanner.kill()  # It has read a part only, and so its exit code says nothing.
             raise
-    if scanner.returncode not in (0, 1):
-        raise ChildProcessError(f"{command[0]} ended with {scanner.returncode}")
-    return scanner.returncode == 0
+    if scanner.returncode == 1 or (scanner.returncode == 0 and is_whole):
+        return scanner.returncode == 0
+    raise ChildProcessError(f"{command[0]} ended with {scanner.returncode}, without a verdict")
+
+
+def find_path(names: Namespace, event: Event) -> str | None:
+    """Return the path of a file, or its name if it is gone meanwhile."""
+    try:
+        return names.path_of(event)
+    except PathNotFoundError:
+        return event.name
 
 
 def main() -> int:
@@ -59,11 +68,13 @@ def main() -> int:
                 for event in page.events:
                     if event.type != "file" or event.deleted or event.file_id is None:
                         continue
-                    # What was deleted or replaced since then has an event of its own.
-                    with contextlib.suppress(NotFoundError, PathNotFoundError):
-                        if not is_clean(client, event, arguments.command):
-                            infected += 1
-                            print(f"virus: {names.path_of(event)} (file ID {event.file_id})")
+                    try:
+                        clean = is_clean(client, event, arguments.command)
+                    except NotFoundError:
+                        continue  # It was deleted or replaced since, for which comes another event.
+                    if not clean:
+                        infected += 1
+                        print(f"virus: {find_path(names, event)} (file ID {event.file_id})")
                 # Only after the work: a page that was not finished comes again.
                 new = arguments.cursor.with_suffix(".new")
                 new.write_text(page.cursor)

@@ -153,6 +153,7 @@ def test_scan_that_fails_is_repeated(portal: Emulator, run: Run, tmp_path: Path)
     cursor = tmp_path / "scan.cursor"
     scan = ("scan_changes.py", str(cursor), "--", sys.executable, "-c")
     assert "ended with 3" in run(*scan, "raise SystemExit(3)", code=2)[1]
+    assert "without a verdict" in run(*scan, "raise SystemExit(0)", code=2)[1]
     portal.faults.add("storage", file_id=file_id, block=3, action=faults.status(403), times=9)
     assert "scan_changes: " in run(*scan, SCANNER, code=2)[1]
     portal.faults.clear()

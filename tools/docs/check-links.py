@@ -162,7 +162,7 @@ def list_external(site: Path, files: list[Path]) -> dict[str, str]:
             found.setdefault(urldefrag(target)[0], path.relative_to(site).as_posix())
     for path in files:
         for target in _LINK.findall(prose_of(path.read_text("utf-8"))):
-            found.setdefault(urldefrag(target)[0], str(path))
+            found.setdefault(urldefrag(target)[0], path.relative_to(ROOT).as_posix())
     return {
         url: where
         for url, where in found.items()

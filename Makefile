@@ -4,7 +4,9 @@
 #   make test           the whole test suite, both codec backends
 #   make lint           ruff and its format, mypy --strict, imports, phrases, changelog fragments, workflows
 #   make coverage       which lines and branches the unit and functional tests run, into build/coverage
-#   make docs           the documentation, into build/site; warnings are errors
+#   make docs           the documentation, into build/site; warnings and dead links are errors
+#   make docs-nightly   the documentation in Chromium, and its links to other sites
+#   make screenshots    the pictures of commands in docs/img, drawn again
 #   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
 #   make test-nightly   the tests that take a minute or more, the killed downloads, the mutants
 #   make test-heavy     Ray Data and Airflow, in environments of their own (docs/reliability.md)
@@ -31,7 +33,7 @@ MINUTES ?= 1
 # Twice the processors: many tests wait, for a time-out or for another process.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 
-.PHONY: demo test test-c test-nightly test-pythons test-lowest test-heavy coverage docs lint bench bench-codec bench-networks bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules simulate mirror-histories mutants wheel clean
+.PHONY: demo test test-c test-nightly test-pythons test-lowest test-heavy coverage docs docs-nightly screenshots lint bench bench-codec bench-networks bench-smoke fuzz fuzz-c fuzz-keys fuzz-http schedules-http soak schedules simulate mirror-histories mutants wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/demo.py
@@ -70,6 +72,15 @@ coverage: $(VENV)/.installed
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python tools/docs/check-links.py
+
+# Chromium and its driver are Debian's: apt-get install chromium chromium-driver.
+docs-nightly: docs
+	$(BIN)/python tools/docs/check-links.py --external
+	$(BIN)/python -m pytest -n 0 -m browser tests/integrations/test_site.py
+
+screenshots: $(VENV)/.installed
+	$(BIN)/python tools/docs/screenshots.py
 
 test-pythons: $(VENV)/.system
 	WORKERS=$(WORKERS) tools/test-pythons.sh

@@ -23,3 +23,7 @@ hiddenimports += [
 hiddenimports += [
     name for name in ("ctera_direct_sync.codec._native", "_cffi_backend") if can_import_module(name)
 ]
+
+# The package imports these only for programs that import them as well. A program that does not would
+# otherwise carry all of Django, if it happens to be installed where the program is frozen.
+excludedimports = ["django", "starlette"]

@@ -6,19 +6,16 @@ picture ``docs/img/browser-seek.png`` when CTERA_DIRECT_SCREENSHOT names that pa
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
 from ctera_direct_sync.emulator import Emulator
+from tests.support.browser import Browser, open_browser
 
 from .conftest import Fetched
 from .test_servers import Site, started
@@ -34,11 +31,6 @@ pytestmark = [
 ]
 
 SECONDS = 120
-_FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required", "--window-size=660,600",
-]  # fmt: skip
 #: Resolves when the video has shown the frame at the place that was sought.
 _SEEK = """
     const [place, done] = arguments, video = document.getElementById("v");
@@ -57,57 +49,11 @@ _READY = """
 """
 
 
-class Browser:
-    """A session with chromedriver, by the W3C's WebDriver over HTTP."""
-
-    def __init__(self, driver: str, profile: Path) -> None:
-        options = {"args": [*_FLAGS, f"--user-data-dir={profile}"]}
-        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
-        self._session = requests.Session()
-        self._session.trust_env = False
-        made = self._session.post(f"{driver}/session", json=wanted, timeout=60).json()["value"]
-        self._url = f"{driver}/session/{made['sessionId']}"
-
-    def post(self, path: str, **values: Any) -> Any:
-        """One command."""
-        answer = self._session.post(f"{self._url}/{path}", json=values, timeout=90)
-        return answer.json()["value"]
-
-    def seek(self, place: float) -> list[Any]:
-        """Seek in the video; where it is then, how long and wide it is, and whether it has data."""
-        found = self.post("execute/async", script=_SEEK, args=[place])
-        assert isinstance(found, list), found
-        return found
-
-    def screenshot(self) -> bytes:
-        """What the window shows, as PNG."""
-        answer = self._session.get(f"{self._url}/screenshot", timeout=60)
-        return base64.b64decode(answer.json()["value"])
-
-    def close(self) -> None:
-        """End the browser."""
-        self._session.delete(self._url, timeout=60)
-        self._session.close()
-
-
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
-    """Chromium without a window."""
-    driver = subprocess.Popen(
-        ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert driver.stdout is not None
-    try:
-        port = None
-        while port is None:
-            port = re.search(r"started successfully on port (\d+)", driver.stdout.readline())
-        made = Browser(f"http://127.0.0.1:{port[1]}", tmp_path / "profile")
-        yield made
-        made.close()
-    finally:
-        driver.terminate()
-        driver.wait()
-        driver.stdout.close()
+    """Start Chromium without a window."""
+    with open_browser(tmp_path / "profile") as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -161,10 +107,12 @@ def test_seeking(
     browser.post("timeouts", script=60_000)
     browser.post("url", url=f"http://127.0.0.1:{site.port}/player/{file_id}/clock.webm")
     for place in (100.0, 30.0, 110.0):
-        where, duration, width, state = browser.seek(place)
+        found = browser.run(_SEEK, place)
+        assert isinstance(found, list), found
+        where, duration, width, state = found
         assert (round(where), round(duration), width) == (place, SECONDS, 640)
         assert state >= 2
-    assert browser.post("execute/async", script=_READY, args=[])
+    assert browser.run(_READY)
     picture = browser.screenshot()
     assert picture.startswith(b"\x89PNG") and len(picture) > 5000
     blocks = -(-len(video) // block)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ctera_direct_sync import codec
+from ctera_direct_sync import _pyinstaller, codec
 from ctera_direct_sync.emulator import Emulator
 
 DATA = bytes(range(256)) * 4000
@@ -37,6 +39,8 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     command = [
         sys.executable, "-m", "PyInstaller", "--onedir", "--noconfirm", "--log-level", "WARN",
         "--specpath", str(folder), "--workpath", str(folder / "work"),
+        # tqdm names these, and they bring half of the tests' own environment.
+        "--exclude-module", "pandas", "--exclude-module", "numpy", "--exclude-module", "rich",
         "--distpath", str(folder / "dist"), "--paths", str(Path(codec.__file__).parents[2]),
         str(folder / "fetch.py"),
     ]  # fmt: skip
@@ -71,6 +75,30 @@ def test_frozen_program_downloads(
     assert done.stdout == f"{backend} True\n", done.stderr
     assert done.stderr == ""
     assert target.read_bytes() == DATA
+
+
+@pytest.mark.nightly
+def test_frozen_program_is_small(frozen: Path) -> None:
+    """Frameworks that only other programs use are not in it, though they are installed here."""
+    pytest.importorskip("django")
+    names = {path.name for path in frozen.parent.rglob("*")}
+    assert "lz4" in names
+    assert names.isdisjoint({"django", "starlette", "PIL"})
+
+
+def test_hook_names_what_exists() -> None:
+    """The hook names modules that exist, and the page for other freezers names the same ones."""
+    hook = Path(_pyinstaller.__file__).with_name("hook-ctera_direct_sync.py").read_text("utf-8")
+    hidden = hook.partition("excludedimports")[0]
+    needed = set(re.findall(r'"([\w.]+)"', hidden)) - {
+        "isal.isal_zlib",
+        "anycrc",
+    }  # not dependencies
+    optional = set() if codec.backend == "native" else {"ctera_direct_sync.codec._native"}
+    assert all(importlib.util.find_spec(name) for name in needed - optional)
+    page = Path(__file__).parents[2] / "docs" / "howto" / "pyinstaller.md"
+    table = page.read_text("utf-8").partition("| Module |")[2]
+    assert set(re.findall(r"`([\w.]+)`", table)) == needed
 
 
 def test_hook_is_found() -> None:

@@ -2,7 +2,8 @@
 
 Pages that ``nav`` of mkdocs.yml does not name are put at the end of their section. In pages,
 ``<!-- help: COMMAND -->`` becomes the command's ``--help``; ``<!-- include: FILE -->`` a Markdown file of
-the repository, its links to ``docs/`` seen from the page.
+the repository, its links to ``docs/`` seen from the page; ``<!-- code: FILE -->`` a program of the
+repository.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 SECTIONS = {"howto": "How to", "development": "Development"}
 HELP = re.compile(r"<!-- help: ([a-z ]*?) *-->")
 INCLUDE = re.compile(r"<!-- include: (\S+) -->")
+CODE = re.compile(r"^<!-- code: (\S+\.py) -->$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|#)([^)]+)\)")
 
 
@@ -53,7 +55,16 @@ def _pages(nav: Any) -> Iterator[str]:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Fill in one page."""
     markdown = HELP.sub(lambda match: _help(match[1].split()), markdown)
+    markdown = CODE.sub(lambda match: _code(match[1]), markdown)
     return INCLUDE.sub(lambda match: _include(match[1], page.file.src_uri), markdown)
+
+
+def _code(name: str) -> str:
+    try:
+        text = (ROOT / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise PluginError(f"a page shows {name}: {error.strerror}") from None
+    return f"```python\n{text.rstrip()}\n```"
 
 
 def _help(command: list[str]) -> str:

@@ -9,7 +9,7 @@
 #   make screenshots    the pictures of commands in docs/img, drawn again
 #   make test-pythons   the tests on Python 3.9, 3.11 and 3.13
 #   make test-nightly   the tests that take a minute or more, the killed downloads, the mutants
-#   make test-heavy     Ray Data and Airflow, in environments of their own (docs/reliability.md)
+#   make test-heavy     Ray Data, Airflow and PyTorch, in environments of their own (docs/reliability.md)
 #   make test-lowest    the unit tests, and more, on the lowest versions of all dependencies
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)

@@ -16,6 +16,7 @@ packages() {
     case $1 in
     ray) echo 'ray[data]>=2.30 pandas>=2.2 pyarrow>=16' ;;
     airflow) echo 'apache-airflow>=3' ;;
+    torch) echo 'torch==2.13.0 numpy>=2' ;;
     *) return 1 ;;
     esac
 }
@@ -55,7 +56,7 @@ run_tests() {
 
 programs=("$@")
 if [ ${#programs[@]} = 0 ]; then
-    programs=(ray airflow)
+    programs=(ray airflow torch)
 fi
 
 mkdir -p "$home"
@@ -63,7 +64,7 @@ copy_tree "$home/tree"
 table=() failed=()
 for program in "${programs[@]}"; do
     echo "== $program"
-    packages "$program" >/dev/null || { echo "no program $program here: choose from ray airflow" >&2; exit 2; }
+    packages "$program" >/dev/null || { echo "no program $program here: choose from ray airflow torch" >&2; exit 2; }
     mkdir -p "$home/$program"
     if ! install "$program" 2>"$home/$program/pip.log"; then
         reason="$(grep -i '^error' "$home/$program/pip.log" | tail -1)"

@@ -91,7 +91,7 @@ class BlockCache:
         try:
             block = self._begin_awaited(piece)
             data = block.data
-            self._begin_ahead(piece.offset + piece.length, stop)
+            self.begin_ahead(piece.offset + piece.length, stop)
             if data is None:
                 data = self._wait(block, piece)
                 self._memory.note_read(block, data)
@@ -108,6 +108,20 @@ class BlockCache:
         finally:
             self.awaited = None
             del block  # The error's traceback holds this frame.
+
+    def pieces(self, start: int, stop: int) -> Iterator[Piece]:
+        """Return the whole pieces that cover a range of the file, in file order."""
+        return self._file.pieces(start, stop, whole=True, part_size=_PAGE_SIZE_BYTES)
+
+    def make_room(self) -> int:
+        """Evict blocks that were read from half of the memory.
+
+        Returns:
+            The bytes that may be used beside the blocks of all open files.
+        """
+        room = self._memory.make_room(self)
+        self._memory.cancel_evicted(self._file.engine)
+        return room
 
     def cancel_ahead(self, before: int | None = None) -> None:
         """Cancel the downloads ahead of the reader. Blocks that are decoded already stay.
@@ -172,8 +186,7 @@ class BlockCache:
         return DirectIOError(text, self._file.file_id, errno=errno.ECANCELED)
 
     def _pieces_from(self, offset: int) -> Iterator[Piece]:
-        size = self._file.metadata.size
-        return self._file.pieces(offset, size, whole=True, part_size=_PAGE_SIZE_BYTES)
+        return self.pieces(offset, self._file.metadata.size)
 
     def _begin_awaited(self, piece: Piece) -> CachedBlock:
         """Return the block of a piece that the reader waits for. Begin its download if needed."""
@@ -193,8 +206,13 @@ class BlockCache:
             self._start(block, transfer)
         return block
 
-    def _begin_ahead(self, offset: int, stop: int) -> None:
-        """Begin the pieces from `offset` to `stop`, as far as they fit."""
+    def begin_ahead(self, offset: int, stop: int) -> None:
+        """Begin the pieces from `offset` to `stop`, as far as they fit.
+
+        Args:
+            offset: The offset of the first byte. What was begun before is not looked at again.
+            stop: The offset past the last byte.
+        """
         offset = max(offset, self.begun_until)
         if offset >= stop:
             return

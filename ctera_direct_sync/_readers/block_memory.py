@@ -229,6 +229,19 @@ class BlockMemory:
         return block
 
     @_exclusive
+    def make_room(self, cache: BlockCache) -> int:
+        """Evict blocks that were read until half of the memory is free, if they suffice.
+
+        Args:
+            cache: The cache of the file that needs the room.
+
+        Returns:
+            The bytes that are free.
+        """
+        self._make_room(self._limit // 2, cache, urgent=False)
+        return max(0, self._limit - self._held_bytes)
+
+    @_exclusive
     def note_read(self, block: CachedBlock, data: bytes) -> None:
         """Note that the reader of a block has its bytes.
 

@@ -95,6 +95,10 @@ class DirectFile(io.BufferedReader):
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Fill a buffer, all of it unless the file ends before.
 
+        Of a large read, whole blocks that the file does not hold are decoded straight into the buffer,
+        in parallel, and the file does not keep them. If the read raises, the content of the buffer is
+        undefined.
+
         Args:
             buffer: The writable buffer.
 

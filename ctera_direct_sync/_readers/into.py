@@ -12,11 +12,12 @@ returns only when no thread works for it any more, whatever ended it.
 from __future__ import annotations
 
 import errno
+import itertools
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pickle import PickleBuffer
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from .._base.buffers import PooledBuffer
 from .._base.cancellation import Cancelled, CancelScope, Gate
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from .multi_range import Span
 
-__all__ = ["parse_ranges", "read_into", "writable_bytes"]
+__all__ = ["Filling", "parse_ranges", "read_into", "writable_bytes"]
 
 #: How long one wait for a thread lasts.
 _WAIT_STEP_S = 1.0
@@ -118,20 +119,34 @@ class _Place(PooledBuffer):
         return self._place if size == len(self._place) else super().view(size)
 
 
-class _Filling:
-    """Fills the caller's memory with a range of a file.
+class Filling:
+    """Fills the caller's memory with ranges of a file.
 
     Args:
         file: The file.
-        start: The offset of the first byte.
-        target: The memory, of the length of the range.
+        start: The offset in the file of the first byte of the memory.
+        target: The memory.
+        spans: The ranges to fill, in file order, within the memory. None: all of it.
+
+    Attributes:
+        stop: The offset in the file past the last byte of the memory.
+        transfer: The transfer, which any thread may cancel.
     """
 
-    def __init__(self, file: ListedFile, start: int, target: memoryview) -> None:
+    def __init__(
+        self,
+        file: ListedFile,
+        start: int,
+        target: memoryview,
+        spans: Sequence[Span] | None = None,
+    ) -> None:
         self._file = file
         self._start = start
         self._target = target
-        self._stop = start + len(target)
+        self.stop = start + len(target)
+        self._spans = [(start, self.stop)] if spans is None else spans
+        pieces = itertools.chain.from_iterable(file.pieces(*span) for span in self._spans)
+        self.transfer = file.transfer(pieces, self._fetch, ordered=False, keep=False)
         #: Offset and length of what is in the memory. The threads append to it.
         self._written: list[tuple[int, int]] = []
         #: One gate for each thread that may write to the memory. It opens when the thread has ended.
@@ -139,35 +154,44 @@ class _Filling:
         self._is_over = False
 
     def run(self) -> None:
-        """Fill the memory, all of it.
+        """Fill the ranges, all of them.
 
         When it returns or raises, no thread writes to the memory any more.
 
         Raises:
-            StreamError: Not all bytes came.
+            BlockError: A block could not be downloaded or decoded.
+            Cancelled: The transfer was cancelled.
+            DirectIOError: Not all bytes came.
         """
-        file = self._file
-        transfer = file.transfer(
-            file.pieces(self._start, self._stop), self._fetch, ordered=False, keep=False
-        )
         try:
             try:
-                try:
-                    self._collect(transfer)
-                finally:
-                    self._end(transfer)
+                self._collect(self.transfer)
             finally:
-                # Once more: an interrupt may strike before the first call has begun to wait.
-                self._end(transfer)
-        except (Cancelled, CancelledError, ClientClosed):
-            self._raise(describe_end(file, transfer), errno.ECANCELED)
-        except DirectIOError as error:
-            self._raise(str(error.strerror), error.errno, error)
+                self._end(self.transfer)
+        finally:
+            # Once more: an interrupt may strike before the first call has begun to wait.
+            self._end(self.transfer)
         # Counted from what the threads have written, independently of the engine.
-        if self._missing() != self._stop or sum(length for _, length in self._written) != len(
-            self._target
-        ):
-            self._raise(f"bytes up to {self._stop} are due, please report this", errno.EIO)
+        missing, written = self.missing(), sum(length for _, length in self._written)
+        if missing is not None or written != sum(stop - start for start, stop in self._spans):
+            text = f"{written} bytes came, and the ones at offset {missing} did not"
+            raise DirectIOError(f"{text}: please report this", self._file.file_id, errno=errno.EIO)
+
+    def missing(self) -> int | None:
+        """Return the offset of the first byte that is due and not in the memory, or None."""
+        written = iter(sorted(self._written))
+        begin, end = 0, 0
+        for start, stop in self._spans:
+            while start < stop:
+                while end <= start:
+                    found = next(written, None)
+                    if found is None:
+                        return start
+                    begin, end = found[0], found[0] + found[1]
+                if begin > start:
+                    return start
+                start = end
+        return None
 
     def _collect(self, transfer: Transfer[None]) -> None:
         """Start the transfer, and wait for each of its pieces."""
@@ -232,23 +256,6 @@ class _Filling:
             # The frames of an error would keep the caller's buffer locked.
             place.release()
 
-    def _missing(self) -> int:
-        """Return the offset of the first byte that is not in the memory."""
-        offset = self._start
-        for begin, length in sorted(self._written):
-            if begin > offset:
-                break
-            offset = max(offset, begin + length)
-        return offset
-
-    def _raise(self, reason: str, code: int | None, cause: BaseException | None = None) -> NoReturn:
-        offset = self._missing()
-        text = (
-            f"The read ended early, and the content of the buffer is undefined: {reason}. All bytes "
-            f"before offset {offset} had come"
-        )
-        raise StreamError(text, self._file.file_id, offset, errno=code) from cause
-
 
 def read_into(file: ListedFile, start: int, target: memoryview) -> None:
     """Fill memory with the bytes of a file.
@@ -263,5 +270,25 @@ def read_into(file: ListedFile, start: int, target: memoryview) -> None:
     Raises:
         StreamError: Not all bytes came. The content of the memory is undefined then.
     """
-    if target:
-        _Filling(file, start, target).run()
+    if not target:
+        return
+    filling = Filling(file, start, target)
+    try:
+        filling.run()
+    except (Cancelled, CancelledError, ClientClosed):
+        reason = describe_end(file, filling.transfer)
+        raise _stream_error(file, filling, reason, errno.ECANCELED) from None
+    except DirectIOError as error:
+        raise _stream_error(file, filling, str(error.strerror), error.errno) from error
+
+
+def _stream_error(file: ListedFile, filling: Filling, reason: str, code: int | None) -> StreamError:
+    """Return the error for a call that ends early."""
+    offset = filling.missing()
+    if offset is None:
+        offset = filling.stop  # It was cancelled after its last byte.
+    text = (
+        f"The read ended early, and the content of the buffer is undefined: {reason}. All bytes "
+        f"before offset {offset} had come"
+    )
+    return StreamError(text, file.file_id, offset, errno=code)

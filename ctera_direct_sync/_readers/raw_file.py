@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, SupportsIndex, Type
 from ..exceptions import DirectIOError
 from .block_cache import BlockCache
 from .block_memory import NO_BLOCK, CachedBlock
+from .buffer_filler import BufferFiller
 from .duckdb import DuckDBPositions
 from .error_checking_lock import ErrorCheckingLock
 from .listed_file import ListedFile
@@ -134,6 +135,7 @@ class RawDirectFile(io.RawIOBase):
         self._client = client
         self._cache = BlockCache(file)
         self._window = ReadaheadWindow(self._cache, max_bytes)
+        self._filler = BufferFiller(file, self._cache, self._window)
         self._file = file
         self.size = file.metadata.size
 
@@ -200,6 +202,9 @@ class RawDirectFile(io.RawIOBase):
             cache: BlockCache | None = getattr(self, "_cache", None)
             if cache is not None:
                 cache.close()
+            filler: BufferFiller | None = getattr(self, "_filler", None)
+            if filler is not None:
+                filler.cancel()
             self.block = NO_BLOCK
             # Reads without the lock then find no position.
             self.position = -1
@@ -355,26 +360,26 @@ class RawDirectFile(io.RawIOBase):
 
     def read_into(self, start: int, buffer: ReadBuffer) -> int:
         """Fill a buffer, all of it unless the file ends before. Return the number of bytes."""
-        self.check_open()
-        target = buffer.view
-        stop = min(self.size, start + len(target))
-        if start >= stop:
-            return 0
-        done = 0
-        for view in self._views(start, self._announce(start, stop)):
-            target[done : done + len(view)] = view
-            done += len(view)
-        self._check_count(done, stop - start)
-        self._announce_end(start, stop)
-        buffer.finish(done)
-        return done
+        # Released at the end: the traceback of an error would keep the caller's buffer locked.
+        with buffer.view as whole:
+            self.check_open()
+            stop = min(self.size, start + len(whole))
+            if start >= stop:
+                return 0
+            with whole[: stop - start] as target:
+                done = self._filler.fill(self._announce(start, stop), target, self._view_requested)
+            self._check_count(done, stop - start)
+            self._announce_end(start, stop)
+            buffer.finish(done)
+            return done
 
     def read_part_into(self, start: int, buffer: ReadBuffer) -> int:
         """Fill a buffer from one block. Return the number of bytes."""
-        view = self._view(start, len(buffer.view))
-        buffer.view[: len(view)] = view
-        buffer.finish(len(view))
-        return len(view)
+        with buffer.view as target:
+            view = self._view(start, len(target))
+            target[: len(view)] = view
+            buffer.finish(len(view))
+            return len(view)
 
     def read_line(self, start: int, limit: int) -> bytes:
         """Return the bytes up to and including a line end.

@@ -16,6 +16,7 @@ from ctera_direct_sync._core import core_of
 from ctera_direct_sync._readers import (
     block_cache,
     block_memory,
+    buffer_filler,
     duckdb,
     error_checking_lock,
     raw_file,
@@ -176,6 +177,7 @@ class _InterruptAt:
         for module in (
             block_cache,
             block_memory,
+            buffer_filler,
             duckdb,
             error_checking_lock,
             file_module,
@@ -232,6 +234,33 @@ def test_interrupted_read_does_not_move(
             file.seek(START)
             assert file.read() == data[START:], number
     assert number > 20
+
+
+def test_interrupted_read_in_place_does_not_move(
+    portal: Emulator, serial_client: DirectIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for blocks that are decoded in the buffer. When the read has raised, nothing holds it."""
+    monkeypatch.setattr(buffer_filler, "_MIN_DIRECT_BYTES", BLOCK)
+    file_id = portal.add(DATA, block_size=BLOCK)
+    number = 0
+    while True:
+        number += 1
+        buffer = bytearray(30_000)
+        with serial_client.open(file_id) as file:
+            file.seek(START)
+            with _InterruptAt(number) as interrupt:
+                try:
+                    file.readinto(buffer)
+                except KeyboardInterrupt:
+                    assert file.tell() == START, number
+            if not interrupt.raised:
+                break
+            buffer.append(0)
+            assert _readinto(file) == DATA[START : START + 30_000], number
+            file.seek(START)
+            assert file.read() == DATA[START:], number
+    assert buffer == DATA[START : START + 30_000]
+    assert number > 50
 
 
 def test_interrupt_while_a_block_is_awaited(portal: Emulator, client: DirectIO) -> None:

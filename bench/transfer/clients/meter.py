@@ -14,6 +14,7 @@ class Meter:
     """Wall and CPU seconds between ``with`` and its end, then ``report``."""
 
     def __enter__(self) -> Meter:
+        self._rss_before = peak_memory()
         self._cpu = _cpu_seconds()
         self._start = time.perf_counter()
         return self
@@ -31,6 +32,7 @@ class Meter:
                     "seconds": self.seconds,
                     "cpu_seconds": self.cpu_seconds,
                     "maxrss": peak_memory(),
+                    "maxrss_before": self._rss_before,
                     "requests": requests,
                     **more,
                 }

@@ -19,9 +19,10 @@ import pytest
 import requests
 
 from ctera_direct_sync.emulator import Emulator
+from tests.support.servers import Site
 
 from .conftest import Fetched
-from .test_servers import Site, started
+from .test_servers import started
 
 pytest.importorskip("ctera_direct_sync.wsgi")
 pytest.importorskip("flask")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import requests
 
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
 from tests.support.file_systems import variables_of
-
-from .test_servers import Site, gunicorn, listening_process
+from tests.support.servers import Site, gunicorn, listening_process, python
 
 pytest.importorskip("ctera_direct_sync.wsgi")
 pytest.importorskip("django")
@@ -24,7 +22,7 @@ HERE = Path(__file__).parent
 MIB = 1024 * 1024
 DATA = SyntheticSource(3 * MIB, seed=9).read(0, 3 * MIB)
 NAME = "films/a ü.mp4"
-UVICORN = [sys.executable, "-m", "uvicorn", "--port", "0", "django_site:asgi_application"]
+UVICORN = python("uvicorn", "--port", "0", "django_site:asgi_application")
 
 
 @pytest.fixture
@@ -43,7 +41,7 @@ def site(request: pytest.FixtureRequest, variables: dict[str, str]) -> Iterator[
         line = UVICORN
     else:
         kind = ["gevent"] if "gevent" in request.param else ["gthread", "--threads", "4"]
-        line = [*gunicorn(), "--preload", "--workers", "2", "--worker-class", *kind, "django_site"]
+        line = gunicorn("--preload", "--workers", "2", "--worker-class", *kind, "django_site")
         variables["PRELOADED_NAME"] = NAME
     with listening_process(line, HERE, variables) as site:
         yield site

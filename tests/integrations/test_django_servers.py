@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,20 @@ def test_links(site: Site) -> None:
         past = visitor.get(base + url, headers={"Range": f"bytes={len(DATA)}-"}, timeout=60)
         assert past.status_code == 416
     assert workers
+
+
+def test_visitors_at_once(site: Site) -> None:
+    """Each of eight visitors at a time gets a range of their own."""
+    made = requests.get(f"{site.url}/link", params={"name": NAME}, timeout=60)
+    url = site.url + made.text.split(" ", 2)[2]
+
+    def visit(number: int) -> bool:
+        start = number * 123_457
+        part = requests.get(url, headers={"Range": f"bytes={start}-{start + 500_000}"}, timeout=60)
+        return part.status_code == 206 and part.content == DATA[start : start + 500_001]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(visit, range(16)))
 
 
 def test_disconnect_by_asgi(portal: Emulator, variables: dict[str, str]) -> None:

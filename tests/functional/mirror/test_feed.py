@@ -123,7 +123,8 @@ def test_follow(portal: Emulator, client: DirectIO, tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(DirectIOError, match="client was closed"):
         next(rounds)
-    assert time.monotonic() - began < 5
+    # It would wait for an hour.
+    assert time.monotonic() - began < 20
     timer.join()
 
 
@@ -163,9 +164,8 @@ def test_follow_ends_by_a_signal(portal: Emulator, tmp_path: Path) -> None:
         for line in process.stdout:
             if json.loads(line)["event"] == "end":
                 break
-        began = time.monotonic()
         process.send_signal(signal.SIGTERM)
+        # It would wait for an hour.
         assert process.wait(30) == 143
-        assert time.monotonic() - began < 5
         assert process.stderr.read() == "ctera-direct mirror: terminated\n"
     assert len(local_files(tmp_path)) == 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +25,7 @@ HERE = Path(__file__).parent
 MIB = 1024 * 1024
 DATA = SyntheticSource(3 * MIB, seed=9).read(0, 3 * MIB)
 NAME = "films/a ü.mp4"
+SERVERS = ("gunicorn", "gunicorn gevent", "uvicorn")
 UVICORN = python("uvicorn", "--port", "0", "django_site:asgi_application")
 
 
@@ -33,18 +36,21 @@ def variables(portal: Emulator) -> dict[str, str]:
     return variables_of(portal)
 
 
-@pytest.fixture(params=["gunicorn", "gunicorn gevent", "uvicorn"])
-def site(request: pytest.FixtureRequest, variables: dict[str, str]) -> Iterator[Site]:
-    """Each server; gunicorn forks two workers after the storage was used."""
-    for module in request.param.split():
+def command(server: str, variables: dict[str, str]) -> list[str]:
+    """How a server is started; gunicorn forks two workers after the storage was used."""
+    for module in server.split():
         pytest.importorskip(module)
-    if request.param == "uvicorn":
-        line = UVICORN
-    else:
-        kind = ["gevent"] if "gevent" in request.param else ["gthread", "--threads", "4"]
-        line = gunicorn("--preload", "--workers", "2", "--worker-class", *kind, "django_site")
-        variables["PRELOADED_NAME"] = NAME
-    with listening_process(line, HERE, variables) as site:
+    if server == "uvicorn":
+        return UVICORN
+    variables["PRELOADED_NAME"] = NAME
+    kind = ["gevent"] if "gevent" in server else ["gthread", "--threads", "4"]
+    return gunicorn("--preload", "--workers", "2", "--worker-class", *kind, "django_site")
+
+
+@pytest.fixture(params=SERVERS)
+def site(request: pytest.FixtureRequest, variables: dict[str, str]) -> Iterator[Site]:
+    """Each server."""
+    with listening_process(command(request.param, variables), HERE, variables) as site:
         yield site
 
 
@@ -80,6 +86,46 @@ def test_visitors_at_once(site: Site) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(visit, range(16)))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("server", SERVERS)
+def test_end_amid_visitors(server: str, variables: dict[str, str]) -> None:
+    """A server ends soon after SIGTERM, while visitors get parts of files, or leave."""
+    over = threading.Event()
+    wrong: list[object] = []
+
+    def visit(base: str, url: str, number: int) -> None:
+        dice = random.Random(number)
+        while not over.is_set():
+            start = dice.randrange(len(DATA))
+            wanted = DATA[start : start + dice.choice((1, 1000, 500_000))]
+            try:
+                if dice.random() < 0.2:
+                    address = ("127.0.0.1", int(base.rpartition(":")[2]))
+                    with socket.create_connection(address, timeout=60) as visitor:
+                        visitor.sendall(f"GET {url} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                        visitor.recv(dice.choice((1, 100_000)))
+                    continue
+                header = {"Range": f"bytes={start}-{start + len(wanted) - 1}"}
+                part = requests.get(base + url, headers=header, timeout=60)
+                if (part.status_code, part.content) != (206, wanted):
+                    wrong.append((part.status_code, start, len(part.content)))
+            except OSError as error:
+                if not over.is_set():
+                    wrong.append(error)
+
+    line = command(server, variables)
+    with ThreadPoolExecutor(8) as pool, listening_process(line, HERE, variables) as site:
+        made = requests.get(f"{site.url}/link", params={"name": NAME}, timeout=60)
+        url = made.text.split(" ", 2)[2]
+        for number in range(8):
+            pool.submit(visit, site.url, url, number)
+        try:
+            over.wait(15)
+        finally:
+            over.set()
+    assert wrong == []
 
 
 def test_disconnect_by_asgi(portal: Emulator, variables: dict[str, str]) -> None:

@@ -167,7 +167,7 @@ def test_one_listing_per_expiry(
     together = threading.Barrier(8)
 
     def refuse(exchange: Any, _: Any) -> None:
-        together.wait(10)
+        together.wait(30)
         faults.status(status).run(exchange, None)  # type: ignore[arg-type]
 
     portal.faults.add("storage", times=8, action=faults.Action("refuse", refuse))

@@ -229,7 +229,7 @@ def test_most_in_flight_is_never_too_many(emulator, block_url, file_id):
     def ask() -> None:
         with requests.Session() as session:
             session.trust_env = False
-            go.wait(10)
+            go.wait(30)
             for _ in range(40):
                 # A new connection each time: no thread of the server orders these requests.
                 assert session.get(url, headers={"Connection": "close"}).status_code == 200

@@ -304,6 +304,8 @@ class SessionPool:
         meter: What counts the requests of all sessions.
     """
 
+    _local: threading.local
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -316,7 +318,6 @@ class SessionPool:
         self.meter = Meter("storage")
         # By thread: each one changes its own.
         self._delivered: dict[int, int] = {}
-        self._local = threading.local()
         self._sessions: deque[HTTPSession] = deque()
 
     def get(
@@ -331,9 +332,12 @@ class SessionPool:
         Raises:
             TypeError: The factory made an object that is not a session.
         """
-        session: HTTPSession | None = getattr(self._local, "session", None)
+        try:
+            session: HTTPSession | None = self._local.session
+        except AttributeError:
+            session = None
         if session is None:
-            session = self._local.session = self._make_session()
+            session = self._make_session()
         return session.get(url, scope, headers, share)
 
     def close(self) -> None:
@@ -351,6 +355,9 @@ class SessionPool:
             raise TypeError("the session factory must return a requests.Session")
         made = HTTPSession(self._endpoint, self._tls, session=session, meter=self.meter)
         self._sessions.append(made)
+        # Made at the first use: until then gevent may patch the standard library, and its greenlets share
+        # what belongs to their thread. Several threads may do it at once. The first one's is everyone's.
+        self.__dict__.setdefault("_local", threading.local()).session = made
         return made
 
     def count_delivered(self, nbytes: int) -> None:

@@ -1,9 +1,10 @@
-"""The view that serves the links of `CteraStorage.url`: by WSGI, and without blocking the loop by ASGI."""
+"""The views that serve the links of `CteraStorage.url`: by WSGI, and without blocking the loop by ASGI."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.core.signing import BadSignature
@@ -40,6 +41,22 @@ async def serve(request: Any, alias: str, signature: str, name: str) -> Any:
     # The first use reads a profile and certificates from files, for which the loop must not wait.
     client = storage._known_client() or await run_on_thread(lambda: storage.client, lambda: None)
     return _keep_private(await aio.django_response(request, client, path, timeout=storage.timeout))
+
+
+@transaction.non_atomic_requests  # type: ignore[untyped-decorator,unused-ignore]
+def serve_off_loop(request: Any, alias: str, signature: str, name: str) -> Any:
+    """Answer a request for a file on a thread without an event loop: `urls` chooses this view there.
+
+    Args:
+        request: The request.
+        alias: The key of the storage in `STORAGES`.
+        signature: The signature of the link, with its time.
+        name: The name of the file in the storage.
+    """
+    if isinstance(request, ASGIRequest):
+        # Middleware that is synchronous has brought an ASGI request to a thread.
+        return async_to_sync(serve)(request, alias, signature, name)
+    return serve_sync(request, alias, signature, name)
 
 
 def serve_sync(request: Any, alias: str, signature: str, name: str) -> Any:

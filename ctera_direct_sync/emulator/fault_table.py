@@ -62,7 +62,7 @@ class Fault:
         with self._changed:
             return self._hits
 
-    def wait(self, hits: int = 1, timeout: float = 10.0) -> bool:
+    def wait(self, hits: int = 1, timeout: float = 30.0) -> bool:
         """Wait until some requests have met the fault.
 
         Args:

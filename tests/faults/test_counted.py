@@ -168,7 +168,7 @@ def test_closed_while_a_worker_writes(tmp_path: Path, monkeypatch: pytest.Monkey
 
     def slow(fd: int, data: Any, offset: int) -> int:
         writing.set()
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         return pwrite(fd, data, offset)
 
     monkeypatch.setattr(os, "pwrite", slow)
@@ -178,12 +178,12 @@ def test_closed_while_a_worker_writes(tmp_path: Path, monkeypatch: pytest.Monkey
             number = part_file._file.fd
             worker = threading.Thread(target=part_file.write, args=(0, b"0123456789", 0))
             worker.start()
-            assert writing.wait(10)
+            assert writing.wait(30)
         os.fstat(number)
         with pytest.raises(BlockingIOError), PartFile(place, plan, resume=False):
             pass
         go_on.set()
-        worker.join(10)
+        worker.join(30)
         with pytest.raises(OSError):
             os.fstat(number)
         assert os.listdir(tmp_path) == []

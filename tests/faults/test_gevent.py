@@ -11,7 +11,7 @@ import pytest
 
 from ctera_direct_sync.emulator import Emulator
 from tests.faults.killing import environment
-from tests.faults.test_servers import _both_serve, _running
+from tests.faults.test_servers import both_serve, gunicorn_site
 
 
 @pytest.fixture
@@ -32,14 +32,9 @@ def test_gevent_workers_over_https(
             pytest.skip(f"{module} is not installed")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls_portal.ca_bundle))
     application = "wsgi_app" if preload else "late_wsgi_app"
-    command = [
-        sys.executable, "-m", "gunicorn", *["--preload"] * preload, "--workers", "2",
-        "--bind", "127.0.0.1:0", "--no-control-socket", "--worker-class", "gevent",
-        f"tests.faults.{application}:application",
-    ]  # fmt: skip
-    with _running(command, tls_portal, r"Listening at: http://(\S+)", "Booting worker") as server:
-        _both_serve(server.url)
-    server.assert_clean()
+    options = [*["--preload"] * preload, "--worker-class", "gevent"]
+    with gunicorn_site(tls_portal, *options, f"tests.faults.{application}:application") as url:
+        both_serve(url)
 
 
 _PATCHED_LATE = """

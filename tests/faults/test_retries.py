@@ -122,8 +122,8 @@ def test_read_timeout_is_of_silence(portal: Emulator, make_client: Callable[...,
     """A body that keeps coming, slowly, for longer than the timeout does not time out."""
     data = SyntheticSource(60_000, seed=2, kind="random").read(0, 60_000)
     file_id = portal.add(data, block_size=60_000)
-    client = make_client(retries=0, storage=Endpoint(timeout=0.3))
-    portal.faults.add("storage", action=faults.throttle(80_000))
+    client = make_client(retries=0, storage=Endpoint(timeout=1.5))
+    portal.faults.add("storage", action=faults.throttle(30_000))
     assert whole(client, file_id) == data
 
 
@@ -132,9 +132,9 @@ def test_connect_timeout_is_not_the_read_timeout(
 ) -> None:
     """An answer may take longer than a connection may."""
     quick.retries = 0
-    quick.api.timeout = quick.storage.timeout = (0.2, 30)
-    portal.faults.add("portal", action=faults.delay(0.4))
-    portal.faults.add("storage", block=1, action=faults.delay(0.4))
+    quick.api.timeout = quick.storage.timeout = (0.5, 30)
+    portal.faults.add("portal", action=faults.delay(0.7))
+    portal.faults.add("storage", block=1, action=faults.delay(0.7))
     keys = portal.access_key_id, portal.secret_access_key
     with DirectIO(portal.url, *keys, settings=quick) as client:
         assert whole(client, file_id) == DATA
@@ -167,7 +167,7 @@ def test_one_listing_per_expiry(
     together = threading.Barrier(8)
 
     def refuse(exchange: Any, _: Any) -> None:
-        together.wait(10)
+        together.wait(30)
         faults.status(status).run(exchange, None)  # type: ignore[arg-type]
 
     portal.faults.add("storage", times=8, action=faults.Action("refuse", refuse))

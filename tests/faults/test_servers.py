@@ -22,6 +22,8 @@ import requests
 
 from ctera_direct_sync.emulator import Emulator, SyntheticSource
 from tests.faults.killing import ROOT, environment
+from tests.support.servers import gunicorn as gunicorn_line
+from tests.support.servers import listening_process
 
 SIZE = 3_000_000
 DATA = SyntheticSource(SIZE, seed=1).read(0, SIZE)
@@ -39,10 +41,21 @@ class Server(NamedTuple):
     url: str
     log: list[str]
 
-    def assert_clean(self) -> None:
-        """Nothing went wrong without a report."""
-        log = "".join(self.log)
-        assert not re.search("Traceback|Exception ignored", log), log
+
+def _assert_clean(log: str) -> None:
+    """Nothing went wrong without a report."""
+    assert not re.search("Traceback|Exception ignored", log), log
+
+
+@contextmanager
+def gunicorn_site(portal: Emulator, *options: str) -> Iterator[str]:
+    """The URL of gunicorn with two workers; the options end with the application."""
+    file_id = portal.add(DATA, block_size=100_000)
+    line = gunicorn_line("--workers", "2", *options)
+    with listening_process(line, ROOT, environment(portal, FILE_ID=str(file_id))) as site:
+        yield site.url
+    assert site.process.returncode == 0, str(site.errors)
+    _assert_clean(str(site.errors))
 
 
 @contextmanager
@@ -89,7 +102,7 @@ def _listening(lines: Iterable[str], address: str, worker: str) -> str:
     raise AssertionError("".join(seen))
 
 
-def _both_serve(url: str) -> set[str]:
+def both_serve(url: str) -> set[str]:
     """Rounds of eight requests at once, until two workers have served twice; their pids."""
 
     def fetch(_: int) -> tuple[str, bool]:
@@ -117,13 +130,9 @@ def gunicorn(request: pytest.FixtureRequest, portal: Emulator) -> Iterator[str]:
     for module in ("gunicorn", *(["gevent"] if request.param == "gevent" else [])):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
-    command = [
-        sys.executable, "-m", "gunicorn", "--preload", "--workers", "2", "--bind", "127.0.0.1:0",
-        "--no-control-socket", *KINDS[request.param], "tests.faults.wsgi_app:application",
-    ]  # fmt: skip
-    with _running(command, portal, r"Listening at: http://(\S+)", "Booting worker") as server:
-        yield server.url
-    server.assert_clean()
+    options = ["--preload", *KINDS[request.param], "tests.faults.wsgi_app:application"]
+    with gunicorn_site(portal, *options) as url:
+        yield url
 
 
 @contextmanager
@@ -144,17 +153,17 @@ def _uwsgi(portal: Emulator, *options: str) -> Iterator[Server]:
 @pytest.mark.timeout(120)
 def test_preloaded_workers(gunicorn: str) -> None:
     """Each of gunicorn's workers streams the right bytes, again and again, beside the other."""
-    _both_serve(gunicorn)
+    both_serve(gunicorn)
 
 
 @pytest.mark.timeout(180)
 def test_uwsgi(portal: Emulator) -> None:
     """Each of uWSGI's processes streams the right bytes, and so does what replaces one that died."""
     with _uwsgi(portal, "--py-call-uwsgi-fork-hooks") as server:
-        killed, kept = _both_serve(server.url)
+        killed, kept = both_serve(server.url)
         os.kill(int(killed), signal.SIGKILL)
-        later = _both_serve(server.url)
-    server.assert_clean()
+        later = both_serve(server.url)
+    _assert_clean("".join(server.log))
     assert kept in later
     assert killed not in later
 

@@ -213,6 +213,8 @@ def test_visitor_who_is_gone(client: DirectIO, portal: Emulator, file_id: int) -
     visitor = _Visitor(leave)
     visit(client, file_id, visitor)
     assert all(message.get("more_body", True) for message in visitor.sent)
+    for thread in bridge_threads():
+        thread.join(20)
     assert not bridge_threads()
 
 

@@ -16,9 +16,10 @@ import pytest
 
 from ctera_direct_sync.emulator import Emulator
 from tests.support.browser import Browser, open_browser
+from tests.support.servers import Site
 
 from .conftest import Fetched
-from .test_servers import Site, started
+from .test_servers import started
 
 pytest.importorskip("ctera_direct_sync.wsgi")
 pytest.importorskip("flask")

@@ -233,6 +233,32 @@ def test_link_by_asgi(storage: CteraStorage, _own_executor: None) -> None:
     asyncio.run(visit())
 
 
+def _synchronous(get_response: Any) -> Any:
+    """A middleware that is not asynchronous."""
+    return lambda request: get_response(request)
+
+
+def test_link_by_asgi_behind_synchronous_middleware(
+    storage: CteraStorage, _own_executor: None
+) -> None:
+    """The body is asynchronous also if a middleware has brought the request to a thread."""
+
+    async def visit() -> None:
+        with override_settings(MIDDLEWARE=[f"{__name__}._synchronous"]):
+            answer = await AsyncClient().get(storage.url("top.txt"))
+            assert (answer.status_code, answer.is_async) == (200, True)
+            assert b"".join([part async for part in answer]) == b"top\n"
+            answer.close()
+
+    asyncio.run(visit())
+
+
+def test_link_by_wsgi_makes_no_loop(storage: CteraStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Greenlets share the thread of their worker, which has one loop at a time."""
+    monkeypatch.setattr(asyncio.events, "new_event_loop", lambda: pytest.fail("it made a loop"))
+    assert Client().get(storage.url("top.txt")).getvalue() == b"top\n"
+
+
 def test_client_is_made_off_the_loop(
     storage: CteraStorage, _own_executor: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

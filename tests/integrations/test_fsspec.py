@@ -135,7 +135,7 @@ def test_clearing_the_instance_cache_lets_the_client_go(
     del made
     gc.collect()
     for each in set(workers) - before:
-        each.join(5)
+        each.join(20)
         assert not each.is_alive()
 
 

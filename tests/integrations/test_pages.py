@@ -13,9 +13,9 @@ import requests
 
 from ctera_direct_sync.emulator import Emulator
 from tests.support.pages import blocks
+from tests.support.servers import gunicorn, listening_process, python
 
 from .test_fsspec import host_of
-from .test_servers import gunicorn, listening_process
 
 pandas = pytest.importorskip("pandas")
 ROOT = Path(__file__).parents[2]
@@ -98,10 +98,10 @@ def test_sites(
     place = f"site_of_a_test:{variable}"
     if framework == "fastapi":
         pytest.importorskip("uvicorn")
-        line = [sys.executable, "-m", "uvicorn", "--port", "0", place]
+        line = python("uvicorn", "--port", "0", place)
     else:
         pytest.importorskip("gunicorn")
-        line = [*gunicorn(), "--worker-class", "gthread", "--threads", "8", place]
+        line = gunicorn("--worker-class", "gthread", "--threads", "8", place)
     with listening_process(line, tmp_path, environment) as site:
         place = "12345/report.pdf" if "page" in name else "report.pdf"
         url = f"http://127.0.0.1:{site.port}/files/{place}"

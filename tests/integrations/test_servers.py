@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import queue
-import re
 import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import requests
 
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from tests.support.servers import Site, gunicorn, listening_process, python
 from tests.support.visits import check_body_cut_short, check_visit
 
 pytest.importorskip("ctera_direct_sync.wsgi")
@@ -33,50 +26,11 @@ SERVERS = ("gunicorn sync", "gunicorn gthread", "waitress")
 def command(server: str, framework: str) -> list[str]:
     """How a server is started; each chooses its port itself."""
     if server == "waitress":
-        return [sys.executable, "web_apps.py", framework]
+        return python("web_apps.py", framework)
     kind = server.partition(" ")[2]
-    options = ["--worker-class", kind, "--threads", "4" if kind == "gthread" else "1"]
-    return [*gunicorn(), *options, f"web_apps:{framework}_app()"]
-
-
-def gunicorn() -> list[str]:
-    """gunicorn on a port that the kernel chooses; newer ones would leave a control socket behind."""
-    from gunicorn.config import KNOWN_SETTINGS
-
-    flags = {flag for setting in KNOWN_SETTINGS for flag in setting.cli or ()}
-    line = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0"]
-    return line + ["--no-control-socket"] * ("--no-control-socket" in flags)
-
-
-class Site(NamedTuple):
-    """A running server: its port, what it printed, one line at a time, and its process."""
-
-    port: int
-    printed: queue.SimpleQueue[str]
-    process: subprocess.Popen[str]
-
-    @property
-    def url(self) -> str:
-        """Its URL."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def wait_for(self, line: str) -> None:
-        """Wait until the server has printed a line; queue.Empty if it does not."""
-        while self.printed.get(timeout=20) != line:
-            pass
-
-
-def _listening(process: subprocess.Popen[str]) -> int:
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        found = re.search(
-            r"(?:[Ll]istening (?:at: |on )|running on )(?:http://127.0.0.1:)?(\d+)", line
-        )
-        if found:
-            return int(found[1])
-    raise AssertionError(f"the server did not start: {''.join(said)}")
+    threads = "4" if kind == "gthread" else "1"
+    app = f"web_apps:{framework}_app()"
+    return gunicorn("--worker-class", kind, "--threads", threads, app)
 
 
 def started(server: str, framework: str, portal: Emulator) -> Iterator[Site]:
@@ -88,41 +42,6 @@ def started(server: str, framework: str, portal: Emulator) -> Iterator[Site]:
     }
     with listening_process(command(server, framework), HERE, variables) as site:
         yield site
-
-
-@contextmanager
-def listening_process(line: list[str], cwd: Path, variables: dict[str, str]) -> Iterator[Site]:
-    """A server that says where it listens, ended by its handle afterwards."""
-    environment = {**os.environ, **variables, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        line, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    printed: queue.SimpleQueue[str] = queue.SimpleQueue()
-    try:
-        port = _listening(process)
-        readers = [
-            threading.Thread(target=_read, args=(stream, target))
-            for stream, target in ((process.stdout, printed), (process.stderr, queue.SimpleQueue()))
-        ]
-        for reader in readers:
-            reader.start()
-        yield Site(port, printed, process)
-        process.terminate()
-        process.wait(20)
-        for reader in readers:
-            reader.join()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for stream in (process.stdout, process.stderr):
-            assert stream is not None
-            stream.close()
-
-
-def _read(stream: Any, target: queue.SimpleQueue[str]) -> None:
-    for line in stream:
-        target.put(line.rstrip())
 
 
 @pytest.fixture(scope="module")

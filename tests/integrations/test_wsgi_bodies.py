@@ -65,17 +65,36 @@ def test_retries_end_at_the_timeout(
     assert wsgi.file_response(client, file_id, {}, timeout=0.2).code == 504
 
 
-def test_timeout_ends_with_the_first_byte(client: DirectIO, portal: Emulator, file_id: int) -> None:
+def test_timeout_ends_with_the_first_byte(
+    client: DirectIO, portal: Emulator, file_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once a byte has come, the timeout cuts nothing off."""
+    time_is_up = threading.Event()
+    timers: list[threading.Timer] = []
+
+    class Timer(threading.Timer):
+        """A timer whose time is up when the test says so."""
+
+        def __init__(self, seconds: float, call: Callable[[], object]) -> None:
+            super().__init__(seconds, call)
+            timers.append(self)
+
+        def run(self) -> None:
+            """Call the function, unless the timer was cancelled."""
+            assert time_is_up.wait(60)
+            if not self.finished.is_set():
+                self.function()
+
+    monkeypatch.setattr(threading, "Timer", Timer)
     held = portal.faults.add("storage", block=3, times=1, action=faults.stall())
-    passed = threading.Event()
     answer = wsgi.file_response(client, file_id, {}, timeout=0.5)
     body = iter(answer.body)
     got = [next(body), next(body)]
     assert held.wait()
-    timer = threading.Timer(0.6, passed.set)
-    timer.start()
-    assert passed.wait(20)
+    time_is_up.set()
+    for timer in timers:
+        timer.join()
+    assert timers
     held.release()
     assert b"".join([*got, *body]) == DATA
     answer.body.close()

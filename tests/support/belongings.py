@@ -8,8 +8,9 @@ import threading
 import time
 from pathlib import Path
 
-#: Seconds that threads which were told to end may take, all together.
-PATIENCE = 5.0
+#: Seconds that threads which were told to end may take, all together. A thread that waits for a storage
+#: that is silent takes ten.
+PATIENCE = 8.0
 
 _FDS = Path("/proc/self/fd")
 

@@ -207,7 +207,7 @@ def test_signals_do_not_prolong_a_read(reply: bytes) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert caught.value.kind == "timeout"
-    assert len(ticks) > 3 and elapsed < 5
+    assert len(ticks) > 3 and elapsed < 20
 
 
 # --- unused connections ----------------------------------------------------------------------------------

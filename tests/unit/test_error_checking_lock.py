@@ -133,5 +133,5 @@ def test_call_from_within_a_deferred_one_is_refused(lock: ErrorCheckingLock) -> 
     # A daemon thread, since it would wait for ever without the refusal.
     thread = threading.Thread(target=attempt, daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(30)
     assert finished

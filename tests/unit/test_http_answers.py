@@ -306,7 +306,7 @@ def test_answer_that_nobody_asked_for(size, lend, secure):
                 connection.recv(65536)
                 connection.sendall(answer)
                 sent.release()
-            done.wait(10)
+            done.wait(30)
 
     done = threading.Event()
     thread = threading.Thread(target=serve)
@@ -318,7 +318,7 @@ def test_answer_that_nobody_asked_for(size, lend, secure):
         for _ in range(2):
             with client.get(url, CancelScope()) as response:
                 got += bytes(response.read(size, PooledBuffer(bytearray()) if lend else None))[-1:]
-            assert sent.acquire(timeout=10)  # All of it is here, or in this machine's buffers.
+            assert sent.acquire(timeout=30)  # All of it is here, or in this machine's buffers.
     finally:
         done.set()
         client.close()

@@ -34,7 +34,7 @@ def test_task_right_before_shutdown_is_run() -> None:
     pool._tasks = Tasks()
     pool.submit(int).result()
     pool.shutdown()
-    assert found[0].result(timeout=5) == 7
+    assert found[0].result(timeout=20) == 7
 
 
 def test_interrupt_at_any_statement_of_submit() -> None:
@@ -60,7 +60,7 @@ def test_interrupt_at_any_statement_of_shutdown() -> None:
         if not pool._is_shut:
             pool.shutdown()  # The interrupt came before the first statement.
         for thread in pool._started:
-            thread.join(timeout=5)
+            thread.join(timeout=20)
             assert not thread.is_alive(), f"after an interrupt at statement {number}"
         if statements.count < number:
             return
@@ -97,7 +97,7 @@ def test_end_of_the_program_waits_for_starting_threads(monkeypatch: pytest.Monke
     ends.join(0.05)
     may_start.set()
     ends.join()
-    assert result.result(timeout=5) == 7 and order == ["start", "end"] and not worker_pool._starts
+    assert result.result(timeout=20) == 7 and order == ["start", "end"] and not worker_pool._starts
     pool.shutdown()
 
 

@@ -285,7 +285,7 @@ def test_target_in_use(run: Run, portal: Emulator, file_id: int, target: Path) -
         assert held.wait()
         assert_line(run("download", "-f", file_id, "-p", target), 1, "another download")
         held.release()
-        process.communicate(timeout=60)
+        process.communicate(timeout=30)
     assert process.returncode == 0
     assert target.read_bytes() == DATA
 
@@ -335,7 +335,7 @@ def test_signals(
     with started("download", "-f", file_id, "-p", target) as process:
         assert held.wait()
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)  # What it waits for never comes.
+        out, err = process.communicate(timeout=30)  # What it waits for never comes.
     assert_line((process.returncode, out, err.decode()), code, word)
     assert os.listdir(target.parent) == []
 
@@ -347,7 +347,7 @@ def test_signal_in_the_middle_of_a_body(portal: Emulator, file_id: int, target: 
         assert held.wait()
         assert os.listdir(target.parent) == [".out.ctera-part"]
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
     assert process.returncode == 130
     assert os.listdir(target.parent) == []
 
@@ -360,7 +360,7 @@ def test_interrupted_with_resume(portal: Emulator, file_id: int, target: Path) -
     with started(*arguments) as process:
         assert held.wait()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
     assert process.returncode == 130
     assert not target.exists()
     assert finished(*arguments) == (0, b"", "")
@@ -379,7 +379,7 @@ def test_ignored_signals_stay_ignored(portal: Emulator, file_id: int, target: Pa
         assert held.wait()
         process.send_signal(signal.SIGHUP)
         held.release()
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, b"", b"")
     assert target.read_bytes() == DATA
 

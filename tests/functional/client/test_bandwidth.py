@@ -138,18 +138,18 @@ def test_a_client_has_its_own_limit(make_client: Any) -> None:
 @ROUTES
 def test_no_read_times_out(make_client: Any, portal: Emulator, session: Any) -> None:
     """A block that takes longer than the read timeout comes at its first attempt."""
-    file_id = portal.add(DATA[:150_000], block_size=150_000)
+    file_id = portal.add(DATA[:200_000], block_size=200_000)
     client = make_client(
-        bandwidth=100_000, retries=0, storage=Endpoint(timeout=1.0), session=session
+        bandwidth=100_000, retries=0, storage=Endpoint(timeout=1.5), session=session
     )
-    assert read_all(client, file_id) == DATA[:150_000]
+    assert read_all(client, file_id) == DATA[:200_000]
 
 
 def test_retries_are_given_their_time(make_client: Any, portal: Emulator) -> None:
     """What the limit takes does not count for `retry_timeout`: a block that is cut is tried again."""
     file_id = portal.add(DATA[:100_000], block_size=100_000)
     portal.faults.add("storage", action=faults.cut(after=80_000), times=1)
-    client = make_client(bandwidth=100_000, retries=1, backoff=0, retry_timeout=0.5)
+    client = make_client(bandwidth=100_000, retries=1, backoff=0, retry_timeout=0.7)
     assert read_all(client, file_id) == DATA[:100_000]
 
 

@@ -120,7 +120,7 @@ def test_close_during_a_stream(
     taking = aside.submit(take)
     assert held.wait()
     client.close()
-    error = taking.exception(10)
+    error = taking.exception(30)
     assert isinstance(error, StreamError)
     assert (error.errno, error.offset) == (errno.ECANCELED, sum(got))
 
@@ -134,7 +134,7 @@ def test_close_during_blocks(
     futures = client.blocks(file_id, max_workers=4)
     assert held.wait(4)
     client.close()
-    assert not wait(futures, timeout=10).not_done
+    assert not wait(futures, timeout=30).not_done
     ends = {"block": 0, "cancelled": 0, "cut": 0}
     for future in futures:
         if future.cancelled():
@@ -156,7 +156,7 @@ def test_close_during_an_iteration(
     taking = aside.submit(lambda: list(client.iter_blocks(file_id)))
     assert held.wait()
     client.close()
-    error = taking.exception(10)
+    error = taking.exception(30)
     assert isinstance(error, DirectIOError)
     assert error.errno == errno.ECANCELED
 
@@ -210,9 +210,9 @@ def test_close_during_a_backoff(
         "storage", block=3, times=None, action=faults.status(503, {"Retry-After": "600"})
     )
     taking = aside.submit(lambda: list(client.stream(file_id)))
-    assert waiting.wait(10)
+    assert waiting.wait(30)
     client.close()
-    assert isinstance(taking.exception(10), StreamError)
+    assert isinstance(taking.exception(30), StreamError)
 
 
 def test_close_on_a_worker_thread(
@@ -228,8 +228,8 @@ def test_close_on_a_worker_thread(
 
     futures = client.blocks(file_id, max_workers=2)
     futures[2].add_done_callback(close)
-    assert closed.wait(10)
-    assert not wait(futures, timeout=10).not_done
+    assert closed.wait(30)
+    assert not wait(futures, timeout=30).not_done
 
 
 def test_cancelling_all_that_waits(portal: Emulator, client: DirectIO, file_id: int) -> None:
@@ -292,5 +292,5 @@ def test_client_that_is_dropped_leaves_no_thread(portal: Emulator, file_id: int)
     assert watched() is None
     for each in workers:
         if each.name.startswith("ctera-direct"):
-            each.join(10)
+            each.join(30)
             assert not each.is_alive()

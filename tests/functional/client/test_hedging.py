@@ -54,7 +54,10 @@ def read_all(client: DirectIO, file_id: int, **options: Any) -> bytes:
 
 
 def warmed(client: DirectIO, file_id: int) -> Any:
-    """Return the hedging of a client that knows how long the storage takes."""
+    """Return the hedging of a client that knows how long the storage takes.
+
+    On a busy machine a request of these may have been late already.
+    """
     assert read_all(client, file_id) == DATA
     return core_of(client).hedging
 
@@ -65,6 +68,20 @@ def await_true(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def read_beside_twin(client: DirectIO, portal: Emulator, file_id: int, action: Any) -> None:
+    """Read the file. The answer for block 7 comes once a second request has met `action`."""
+    first = portal.faults.add("storage", file_id, 7, action=faults.stall())
+    twin = portal.faults.add("storage", file_id, 7, action=action, times=None)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(read_all(client, file_id)))
+    reader.start()
+    assert first.wait(timeout=SOON_S)
+    assert twin.wait(timeout=SOON_S)
+    first.release()
+    reader.join(SOON_S)
+    assert found == [DATA]
 
 
 @PLACES
@@ -132,11 +149,9 @@ def test_a_twin_that_fails(make_client: Any, portal: Emulator, file_id: int) -> 
     events: list[BlockEvent] = []
     client = make_client(on_event=events.append)
     made = warmed(client, file_id)
-    portal.faults.add("storage", file_id, 7, action=faults.delay(1.0))
-    portal.faults.add("storage", file_id, 7, action=faults.status(403), times=None)
-    assert read_all(client, file_id) == DATA
-    assert made.twins >= 1
-    assert made.wins == 0
+    wins = made.wins
+    read_beside_twin(client, portal, file_id, faults.status(403))
+    assert made.wins == wins
     assert "retried" not in {event.name for event in events}
 
 
@@ -150,8 +165,8 @@ def test_a_first_request_that_fails(make_client: Any, portal: Emulator, file_id:
     found: list[bytes] = []
     reader = threading.Thread(target=lambda: found.append(read_all(client, file_id)))
     reader.start()
-    assert first.wait()
-    assert twin.wait()
+    assert first.wait(timeout=SOON_S)
+    assert twin.wait(timeout=SOON_S)
     # The first one fails while the second one is under way.
     await_true(lambda: len(made.races) == 1)
     (race,) = [reference() for reference in made.races.values()]
@@ -168,11 +183,9 @@ def test_a_damaged_twin_does_not_win(make_client: Any, portal: Emulator, file_id
     """A second answer that is cut short does not win."""
     client = make_client()
     made = warmed(client, file_id)
-    portal.faults.add("storage", file_id, 7, action=faults.delay(1.0))
-    portal.faults.add("storage", file_id, 7, action=faults.short(), times=None)
-    assert read_all(client, file_id) == DATA
-    assert made.twins >= 1
-    assert made.wins == 0
+    wins = made.wins
+    read_beside_twin(client, portal, file_id, faults.short())
+    assert made.wins == wins
 
 
 @ROUTES
@@ -182,12 +195,12 @@ def test_closing_cuts_both(make_client: Any, portal: Emulator, file_id: int, ses
     warmed(client, file_id)
     stalled = portal.faults.add("storage", file_id, 7, action=faults.stall(), times=None)
     future = client.blocks(file_id)[6]
-    assert stalled.wait(2)
+    assert stalled.wait(2, timeout=SOON_S)
     began = time.monotonic()
     client.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON_S
     with pytest.raises(DownloadError, match="cut off"):
-        future.result(5)
+        future.result(SOON_S)
 
 
 def test_an_abandoned_client_leaves_no_thread(portal: Emulator, file_id: int) -> None:
@@ -207,12 +220,13 @@ def test_a_storage_that_is_slow_as_a_whole(
     """Where most requests are late at once, none is sent twice."""
     client = make_client()
     made = warmed(client, file_id)
+    twins = made.twins
     stalled = portal.faults.add("storage", file_id, action=faults.stall(), times=None)
     futures = client.blocks(file_id, max_workers=COUNT)
-    assert stalled.wait(COUNT)
+    assert stalled.wait(COUNT, timeout=SOON_S)
     late_at = time.monotonic() + 4 * hedging._FLOOR_S
     await_true(lambda: time.monotonic() > late_at)
-    assert made.twins == 0
+    assert made.twins == twins
     portal.faults.clear()
     assert b"".join(future.result().data for future in futures) == DATA
 
@@ -221,11 +235,12 @@ def test_a_storage_that_asks_for_a_pause(make_client: Any, portal: Emulator, fil
     """After a Retry-After, nothing is sent twice for so long."""
     client = make_client()
     made = warmed(client, file_id)
+    twins = made.twins
     busy = faults.status(503, {"Retry-After": "1"})
     portal.faults.add("storage", file_id, 3, action=busy)
     portal.faults.add("storage", file_id, 7, action=faults.delay(0.9))
     assert read_all(client, file_id) == DATA
-    assert made.twins == 0
+    assert made.twins == twins
 
 
 def test_a_limit_of_the_bandwidth_is_not_late(make_client: Any, portal: Emulator) -> None:
@@ -235,9 +250,10 @@ def test_a_limit_of_the_bandwidth_is_not_late(make_client: Any, portal: Emulator
     other = portal.add(DATA, block_size=BLOCK)
     client = make_client()
     made = warmed(client, other)
+    twins = made.twins
     client.settings.bandwidth = 200_000
     assert read_all(client, file_id) == data
-    assert made.twins == 0
+    assert made.twins == twins
 
 
 def test_the_budget(make_client: Any, portal: Emulator, file_id: int) -> None:
@@ -281,9 +297,10 @@ def test_key_pairs_and_sign_in_are_sent_once(portal: Emulator) -> None:
     with Namespace(portal.url, portal.username, portal.password) as names:
         for _ in range(10):
             names.stat("/My Files/a.txt")
+        twins = names._hedging.twins
         portal.faults.add("portal", call="createApiKey", action=faults.delay(0.6))
         names.create_key_pair()
-        assert names._hedging.twins == 0
+        assert names._hedging.twins == twins
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

@@ -72,8 +72,8 @@ def test_delay_ends_with_the_emulator(block_url, session):
         fault = emulator.faults.add("storage", action=faults.delay(10_000))
         thread = threading.Thread(target=_swallow, args=(session, url))
         thread.start()
-        assert fault.entered.wait(10)
-    thread.join(10)
+        assert fault.entered.wait(30)
+    thread.join(30)
     assert not thread.is_alive()
 
 
@@ -115,7 +115,7 @@ def test_stall_before_headers(emulator, block_url, file_id, receive, right):
     assert emulator.requests[-1].status is None
     assert emulator.log.in_flight("storage") == 1
     hold.release()
-    thread.join(10)
+    thread.join(30)
     assert got[0].body == right
 
 
@@ -127,7 +127,7 @@ def test_stall_in_the_body(emulator, block_url, file_id, right):
     connection.request("GET", f"{parts.path}?{parts.query}")
     response = connection.getresponse()
     assert response.read(1000) == right[:1000]
-    assert hold.entered.wait(10)
+    assert hold.entered.wait(30)
     assert emulator.requests[-1].sent == 1000
     hold.release()
     assert response.read() == right[1000:]
@@ -146,7 +146,7 @@ def test_stall_counts_whom_it_holds(emulator, block_url, file_id, receive):
     assert not hold.wait(4, timeout=0)
     hold.release()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert hold.hits == 3
 
 
@@ -159,7 +159,7 @@ def test_stall_ends_with_the_emulator(block_url, session, data, after):
         thread = threading.Thread(target=_swallow, args=(session, url))
         thread.start()
         assert hold.wait(1)
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive()
 
 

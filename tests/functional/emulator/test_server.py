@@ -148,9 +148,9 @@ def test_stop_leaves_nothing(options, data, block_url):
         assert hold.wait(1)
         with socket.create_connection((parts.hostname, parts.port)):
             emulator.stop()
-            assert set(threading.enumerate()) == threads
+            assert set(threading.enumerate()) <= threads
         reply.close()
-    assert descriptors() == sockets
+    assert descriptors() <= sockets
     with (
         pytest.raises(ConnectionRefusedError),
         socket.create_connection((parts.hostname, parts.port)),
@@ -181,8 +181,8 @@ def test_port_that_is_taken(emulator):
     for options in ({}, {"separate_storage": True}):
         with pytest.raises(OSError, match="in use"):
             Emulator(port=urlsplit(emulator.url).port, **options).start()
-    assert set(threading.enumerate()) == threads
-    assert descriptors() == sockets
+    assert set(threading.enumerate()) <= threads
+    assert descriptors() <= sockets
 
 
 def test_other_methods(emulator):
@@ -229,7 +229,7 @@ def test_most_in_flight_is_never_too_many(emulator, block_url, file_id):
     def ask() -> None:
         with requests.Session() as session:
             session.trust_env = False
-            go.wait(10)
+            go.wait(30)
             for _ in range(40):
                 # A new connection each time: no thread of the server orders these requests.
                 assert session.get(url, headers={"Connection": "close"}).status_code == 200

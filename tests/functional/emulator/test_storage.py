@@ -167,7 +167,7 @@ def test_one_encoding_serves_all_who_ask(session, data):
 
     def make() -> bytes:
         entered.set()
-        assert go.wait(10)
+        assert go.wait(30)
         made.append(1)
         return b"x"
 
@@ -177,10 +177,10 @@ def test_one_encoding_serves_all_who_ask(session, data):
     ]
     for thread in threads:
         thread.start()
-    assert entered.wait(10)
+    assert entered.wait(30)
     go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert (got, made) == ([b"x"] * 4, [1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ctera_direct_sync import DirectIO, DirectIOError, Namespace
+from ctera_direct_sync import DirectIO, DirectIOError, Namespace, Settings
 from ctera_direct_sync.emulator import Emulator, faults
 from tests.support.file_systems import variables_of
 from tests.support.mirror_portal import local_files
@@ -32,10 +33,19 @@ def portal() -> Iterator[Emulator]:
 @pytest.fixture
 def client(portal: Emulator) -> Iterator[DirectIO]:
     """A client of that portal, with the user's view."""
-    keys = (portal.access_key_id, portal.secret_access_key)
+    with _signed_in(portal) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def _signed_in(portal: Emulator) -> Iterator[DirectIO]:
+    # Tests count requests, so a busy machine must not send any of them twice.
+    settings = Settings(hedging=0)
+    account = (portal.url, portal.username, portal.password)
+    keys = (portal.url, portal.access_key_id, portal.secret_access_key)
     with (
-        Namespace(portal.url, portal.username, portal.password) as names,
-        DirectIO(portal.url, *keys, namespace=names) as client,
+        Namespace(*account, settings=settings) as names,
+        DirectIO(*keys, settings=settings, namespace=names) as client,
     ):
         yield client
 
@@ -53,22 +63,17 @@ def test_run_without_news_makes_two_requests(
 def test_run_with_one_event_makes_four_requests(tmp_path: Path) -> None:
     """Source, feed, the folder of the event, and the feed again: then the file itself."""
     tree = {f"d{number}": {"sub": {"a": b"a", "b": b"b"}} for number in range(10)}
-    with Emulator(tree=tree) as portal:
-        keys = (portal.access_key_id, portal.secret_access_key)
-        with (
-            Namespace(portal.url, portal.username, portal.password) as names,
-            DirectIO(portal.url, *keys, namespace=names) as client,
-        ):
-            client.mirror("/My Files/d1", tmp_path / "part")
-            client.mirror("/My Files", tmp_path / "whole")
-            for folder, path in (("part", "/My Files/d1"), ("whole", "/My Files")):
-                portal.tree.overwrite("/My Files/d1/sub/a", folder.encode())
-                before = len(portal.requests)
-                assert client.mirror(path, tmp_path / folder).updated == 1
-                asked = [r for r in portal.requests[before:] if r.call is not None]
-                assert len(asked) == 4
-                inner = tmp_path / folder / ("sub/a" if folder == "part" else "d1/sub/a")
-                assert inner.read_bytes() == folder.encode()
+    with Emulator(tree=tree) as portal, _signed_in(portal) as client:
+        client.mirror("/My Files/d1", tmp_path / "part")
+        client.mirror("/My Files", tmp_path / "whole")
+        for folder, path in (("part", "/My Files/d1"), ("whole", "/My Files")):
+            portal.tree.overwrite("/My Files/d1/sub/a", folder.encode())
+            before = len(portal.requests)
+            assert client.mirror(path, tmp_path / folder).updated == 1
+            asked = [r for r in portal.requests[before:] if r.call is not None]
+            assert len(asked) == 4
+            inner = tmp_path / folder / ("sub/a" if folder == "part" else "d1/sub/a")
+            assert inner.read_bytes() == folder.encode()
 
 
 def test_rejected_cursor(portal: Emulator, client: DirectIO, tmp_path: Path) -> None:
@@ -123,7 +128,8 @@ def test_follow(portal: Emulator, client: DirectIO, tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(DirectIOError, match="client was closed"):
         next(rounds)
-    assert time.monotonic() - began < 5
+    # It would wait for an hour.
+    assert time.monotonic() - began < 20
     timer.join()
 
 
@@ -163,9 +169,8 @@ def test_follow_ends_by_a_signal(portal: Emulator, tmp_path: Path) -> None:
         for line in process.stdout:
             if json.loads(line)["event"] == "end":
                 break
-        began = time.monotonic()
         process.send_signal(signal.SIGTERM)
+        # It would wait for an hour.
         assert process.wait(30) == 143
-        assert time.monotonic() - began < 5
         assert process.stderr.read() == "ctera-direct mirror: terminated\n"
     assert len(local_files(tmp_path)) == 2

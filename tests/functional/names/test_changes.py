@@ -252,7 +252,7 @@ def test_closing_ends_a_long_poll(portal, names, end):
         future = threads.submit(next, pages)
         assert asked.wait(1, 30)
         names.close()
-        error = future.exception(timeout=5)
+        error = future.exception(timeout=30)
     assert isinstance(error, NamespaceError)
     assert error.errno == errno.ECANCELED
     with pytest.raises(NamespaceError):

@@ -72,11 +72,13 @@ def test_leaving_a_walk_stops_its_requests(portal, names):
     next(walking)
     walking.close()
     portal.latency = 0
-    assert names.exists("/My Files")
-    asked = portal.log.total("portal")
-    assert asked < 60
-    assert names.exists("/My Files")
-    assert portal.log.total("portal") == asked + 1
+    own, asked = 0, -1
+    # A busy machine may show the portal late what was sent before the end.
+    while portal.log.total("portal") != asked + 1:
+        asked = portal.log.total("portal")
+        assert names.exists("/My Files")
+        own += 1
+    assert asked + 1 - own < 60
 
 
 def test_dropped_walk_and_namespace_leave_no_thread(portal, quick):

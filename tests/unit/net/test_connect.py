@@ -133,10 +133,15 @@ def test_dead_address_costs_little_once(resolve: Callable[..., None], dead: Addr
         resolve(dead, alive.getsockname())
         with seconds() as first, open_many() as sock:
             assert sock.getpeername() == alive.getsockname()
-            assert 0.2 < first() < 1.0
+            # The timeout would be 10 seconds.
+            assert 0.2 < first() < 5
             assert sock.gettimeout() == 10
-        with seconds() as second, open_many():
-            assert second() < 0.2
+        waits = []
+        for _ in range(5):
+            with seconds() as second, open_many():
+                waits.append(second())
+        # A busy machine may hold one of them up.
+        assert min(waits) < 0.2
 
 
 def test_refused_address_costs_nothing(resolve: Callable[..., None]) -> None:
@@ -144,7 +149,8 @@ def test_refused_address_costs_nothing(resolve: Callable[..., None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as alive:
         resolve(("127.0.0.1", closed_port()), ("::1", closed_port()), alive.getsockname())
         with seconds() as spent, open_many(None) as sock:
-            assert spent() < 0.2
+            # Two head starts would be 500 ms.
+            assert spent() < 0.45
             assert sock.gettimeout() is None
 
 
@@ -188,8 +194,8 @@ def test_timeout_is_that_of_all_addresses(resolve: Callable[..., None], dead: Ad
     resolve(dead, ("127.0.0.1", closed_port()), ("127.0.0.2", dead[1]))
     before = open_sockets()
     with seconds() as spent, pytest.raises(socket.timeout):
-        open_many(0.3)
-    assert 0.25 < spent() < 1.5
+        open_many(1.0)
+    assert 0.95 < spent() < 1.9
     assert open_sockets() == before
 
 
@@ -216,7 +222,7 @@ def test_cancel_ends_all_attempts(
     timer.start()
     with seconds() as spent, pytest.raises(Cancelled):
         client.get("http://many.test/", scope)
-    assert spent() < 5
+    assert spent() < 20
     timer.join()
     client.close()
     assert open_sockets() == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +53,42 @@ def test_each_thread_has_a_session(server: Server) -> None:
         list(threads.map(work, range(3)))
     pool.close()
     assert len(made) == server.connections == 3
+
+
+_PATCHED_LATE = """
+import sys, warnings
+import requests
+from ctera_direct_sync._base.cancellation import CancelScope
+from ctera_direct_sync._net.session import SessionPool
+from ctera_direct_sync._net.tls import TLS
+from ctera_direct_sync.settings import Endpoint
+made = []
+def make():
+    made.append(requests.Session())
+    return made[-1]
+pool = SessionPool(Endpoint(timeout=10), TLS(True), make)
+warnings.simplefilter("ignore")
+from gevent import monkey
+monkey.patch_all()
+import gevent
+def ask():
+    with pool.get(sys.argv[1], CancelScope()) as response:
+        gevent.sleep(0)
+        response.read(1)
+gevent.joinall([gevent.spawn(ask) for _ in range(3)], raise_error=True)
+pool.close()
+print(len(made))
+"""
+
+
+def test_each_greenlet_has_a_session(server: Server) -> None:
+    """So it is also where gevent patches the standard library after the client was made."""
+    pytest.importorskip("gevent")
+    done = subprocess.run(
+        [sys.executable, "-c", _PATCHED_LATE, f"http://127.0.0.1:{server.port}/o"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "3\n", done.stderr
 
 
 def test_close_closes_the_sessions_of_all_threads(server: Server) -> None:

@@ -217,7 +217,7 @@ def test_stopping_ends_long_polls(admin, emulator, end):
     thread.start()
     assert asked.wait(1, 30)
     emulator.feed.stop()
-    thread.join(10)
+    thread.join(30)
     assert answers[0].json() == {"changes": False}
     emulator.feed.start()
 

@@ -281,7 +281,7 @@ def test_changes_while_it_is_listed(emulator, caller):
 
     def change(name: str) -> None:
         try:
-            go.wait(10)
+            go.wait(30)
             for number in range(60):
                 path = f"/My Files/busy/{name}-{number}"
                 emulator.tree.create(path, b"1")
@@ -294,7 +294,7 @@ def test_changes_while_it_is_listed(emulator, caller):
     threads = [threading.Thread(target=change, args=(name,)) for name in "ab"]
     for thread in threads:
         thread.start()
-    go.wait(10)
+    go.wait(30)
     while any(thread.is_alive() for thread in threads):
         for item in caller.fetch("/My Files/busy", limit=1000)["items"]:
             assert item["size"] in (1, 2)

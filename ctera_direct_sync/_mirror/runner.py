@@ -31,6 +31,7 @@ from .planner import Options, Plan, plan
 from .recovery import recover
 from .report import Report
 from .source import Source
+from .spill import Spill
 from .stage import Stage
 from .state import State
 from .survey import Survey
@@ -87,11 +88,13 @@ def run_mirror(
             tree = LocalTree(root, own)
             stack.callback(tree.close)
         if options.dry_run or own is None:
-            state = State.in_memory(own)
+            state = State.copied(own)
         else:
             state = State.open(own)
         stack.callback(state.close)
-        run = _Run(names, fetch, scope, source, tree, state, options)
+        spill = Spill()
+        stack.callback(spill.close)
+        run = _Run(names, fetch, scope, source, tree, state, options, spill)
         mirrored = run.run()._replace(seconds=perf_counter() - began)
         return Round(mirrored, run.changes.cursor, run.source.folder_id)
 
@@ -107,6 +110,7 @@ class _Run:
         tree: The mirrored folder. None: it does not exist yet, for a dry run.
         state: The state.
         options: All else.
+        spill: Makes collections.
     """
 
     def __init__(
@@ -118,6 +122,7 @@ class _Run:
         tree: LocalTree | None,
         state: State,
         options: MirrorOptions,
+        spill: Spill,
     ) -> None:
         self._names = names
         self._fetch = fetch
@@ -126,12 +131,13 @@ class _Run:
         self._tree = tree
         self._state = state
         self._options = options
+        self._spill = spill
         self._stamp = options.now().strftime(STAMP_FORMAT)
         self._report = Report()
         self._beside: dict[str, str] = {}
         self._reading = Reading("all")
         self._is_settled = True
-        self.changes = Changes(names, scope, source, state, options)
+        self.changes = Changes(names, scope, source, state, options, spill)
         self.source = Source(names, scope, source, state, options, self._report)
 
     def run(self) -> Mirrored:
@@ -155,6 +161,8 @@ class _Run:
             # What was listed may be newer than the cursor, and newer than what events will tell.
             self._is_settled = self.changes.is_settled()
         self._begin(survey, fold)
+        # A plan has all that the steps need.
+        survey.clear()
         performer.perform(planned)
         self._finish()
         return self._report.result()
@@ -195,6 +203,8 @@ class _Run:
             del self._report.failed[unstaged:]
             self.source.forget_listing()
             self._reading = self._reading._replace(kind="all")
+            planned.clear()
+            survey.clear()
             survey, planned, missed = self._read_and_plan(fold)
         if missed:
             raise NamespaceError(
@@ -227,6 +237,7 @@ class _Run:
             self._report,
             self._beside,
             self.changes.proven,
+            self._spill,
         )
         planned = self._plan(survey, fold, confirmation)
         return survey, planned, confirmation.missed
@@ -235,7 +246,9 @@ class _Run:
         """Compare the portal with the state, as far as `_reading` says."""
 
         def make() -> Survey:
-            return Survey(self._state, self._tree, self._options.filter, fold, self._scope.check)
+            return Survey(
+                self._state, self._tree, self._options.filter, fold, self._scope.check, self._spill
+            )
 
         survey = make()
         if self._reading.kind == "nothing":
@@ -252,6 +265,7 @@ class _Run:
             del self._report.failed[unread:]
             self.source.forget_listing()
             self._reading = self._reading._replace(kind="all")
+            survey.clear()
             survey = make()
         survey.read_remote(self.source.walk(), self._reading.stale)
         return survey
@@ -276,8 +290,9 @@ class _Run:
                 survey.known,
                 survey.local,
                 options,
+                self._spill,
                 unreadable=frozenset(self.source.unreadable),
-                excluded=frozenset(survey.excluded),
+                excluded=survey.excluded,
                 kept=survey.kept,
             )
             confirmation.spare(planned)
@@ -293,6 +308,7 @@ class _Run:
             confirmation.confirm(planned, survey)
             if len(self.source.unreadable) == before:
                 return planned
+            planned.clear()
 
     def _find_fold(self) -> Callable[[str], str] | None:
         """Return what tells which paths the disk takes for the same. None: it tells all apart."""

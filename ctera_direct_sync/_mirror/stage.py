@@ -60,7 +60,7 @@ class Stage:
                 self.beside[target] = origin
             steps.append(Step("move", known.path, target, None, known, found, staged=True))
         if self._performer is not None:
-            self._performer.move_all(steps, _way_back)
+            self._performer.move_all(((step, None) for step in steps), _way_back)
             return
         for step in steps:
             self._tree.stand_in(step.target, step.path)

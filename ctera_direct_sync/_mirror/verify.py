@@ -88,7 +88,7 @@ def verify(
             stack.callback(lock_own(own).release, remove=False)
         tree = LocalTree(root, own)
         stack.callback(tree.close)
-        state = stack.enter_context(contextlib.closing(State.in_memory(own)))
+        state = stack.enter_context(contextlib.closing(State.copied(own)))
         if state.get("source") is None:
             raise FileNotFoundError(
                 errno.ENOENT,

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ctera_direct_sync._mirror.local_names import find_problem
+from ctera_direct_sync._mirror.spill import Spill
 from ctera_direct_sync.exceptions import NamespaceError, NamespaceTimeout, PathNotFoundError
 from ctera_direct_sync.types import Mirrored
 
@@ -69,6 +70,7 @@ class Histories(RuleBasedStateMachine):
         self.portal = MemoryPortal()
         self.folder = Path(tempfile.mkdtemp(prefix="mirror-", dir=MEMORY))
         self.clock = Clock()
+        self.patch = pytest.MonkeyPatch()
         self.users: set[bytes] = set()
         self.serial = itertools.count()
         self.delete = "trash"
@@ -80,6 +82,7 @@ class Histories(RuleBasedStateMachine):
         try:
             self.check_convergence()
         finally:
+            self.patch.undo()
             shutil.rmtree(self.folder)
 
     # --- the portal ------------------------------------------------------------------------------
@@ -90,6 +93,7 @@ class Histories(RuleBasedStateMachine):
         feed=st.sampled_from(("off", "on", "on", "again")),
         children_events=st.booleans(),
         order=st.none() | st.integers(0, 99),
+        max_in_memory=st.sampled_from((1, Spill.max_in_memory)),
         number=choices,
     )
     def begin(
@@ -99,9 +103,11 @@ class Histories(RuleBasedStateMachine):
         feed: str,
         children_events: bool,
         order: int | None,
+        max_in_memory: int,
         number: int,
     ) -> None:
         """Choose how the history's portal and mirror behave."""
+        self.patch.setattr(Spill, "max_in_memory", max_in_memory)
         self.delete = delete
         self.portal.feed = feed
         self.portal.new_id_on_move = new_id

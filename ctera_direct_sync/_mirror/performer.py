@@ -14,8 +14,10 @@ from ..exceptions import DirectIOError
 from ..types import Entry
 from .asides import Asides, Parting, removal_of
 from .fetcher import GROUP_FILES, Fetch, Fetched, Fetcher
-from .local_tree import ChangedMeanwhile, LocalTree, local_of
+from .local_tree import LocalTree
+from .local_view import ChangedMeanwhile, local_of
 from .options import MirrorOptions
+from .own_files import downloaded_path, open_downloads, purge_downloads, staged_path
 from .planner import Plan, Step
 from .recovery import save_moved
 from .report import Report
@@ -81,7 +83,7 @@ class Performer:
     def perform(self, planned: Plan) -> None:
         self._report.conflicts += planned.conflicts
         self._report.failed += planned.failed
-        self._tree.purge_downloads(keep_parts=True)
+        purge_downloads(self._tree, keep_parts=True)
         self._give_way_all(planned.aside)
         self.move_all(((step, None) for step in planned.staged), self._staged_intent)
         self._give_way_all(planned.cleared)
@@ -245,12 +247,12 @@ class Performer:
 
     def _staged_intent(self, step: Step) -> Intent:
         assert step.known is not None
-        path = self._tree.staged_path(step.known.id)
+        path = staged_path(step.known.id)
         return intent_of(step, step.known._replace(path=path))
 
     def _from_stage(self, step: Step) -> Step:
         assert step.known is not None and step.local is not None
-        path = self._tree.staged_path(step.known.id)
+        path = staged_path(step.known.id)
         return step._replace(path=path, local=step.local._replace(path=path, ctime_ns=0))
 
     def _move_intent(self, step: Step) -> Intent:
@@ -297,7 +299,7 @@ class Performer:
         if not steps:
             return
         options = self._options
-        with self._tree.open_downloads() as downloads:
+        with open_downloads(self._tree) as downloads:
             fetcher = Fetcher(
                 self._fetch,
                 self._stat,
@@ -343,7 +345,7 @@ class Performer:
                 self._report.is_clean = False
             else:
                 assert fetched.status is not None
-                source = self._tree.downloaded_path(fetched.name)
+                source = downloaded_path(fetched.name)
                 # Its permissions may yet change, and with them the time of its status.
                 local = local_of(source, fetched.status)._replace(ctime_ns=0)
                 entry = entry_of(fetched.remote)._replace(

@@ -24,8 +24,10 @@ from .confirmation import Confirmation
 from .feed_map import ObjectPlace
 from .fetcher import Fetch
 from .local_names import OWN_FOLDER, fold_name
-from .local_tree import LocalTree, lock_own
+from .local_tree import LocalTree
 from .options import MirrorOptions, Names, OnStep, Round
+from .own_files import purge_downloads, purge_trash
+from .own_folder import lock_own, open_own
 from .performer import Performer
 from .planner import Options, Plan, plan
 from .recovery import recover
@@ -79,7 +81,7 @@ def run_mirror(
         own = None
         if os.path.isdir(root_path) or not options.dry_run:
             root = stack.enter_context(Folder.open(root_path))
-            own = LocalTree.open_own(root, make=not options.dry_run)
+            own = open_own(root, make=not options.dry_run)
             if own is not None:
                 stack.callback(own.close)
                 # Nothing can run in a folder on a medium that cannot be written.
@@ -354,7 +356,7 @@ class _Run:
         if self._options.dry_run or self._tree is None:
             return
         needed = {intent.source for intent in self._state.intents()}
-        self._tree.purge_downloads(keep_parts=True, needed=needed)
+        purge_downloads(self._tree, keep_parts=True, needed=needed)
 
     def _begin(self, survey: Survey, fold: Callable[[str], str] | None) -> None:
         """Store what was found out, before the first change of the folder."""
@@ -404,9 +406,9 @@ class _Run:
         now = self._options.now()
         if days is not None:
             with contextlib.suppress(OSError):
-                self._tree.purge_trash(lambda run: is_older(run, now, days))
+                purge_trash(self._tree, lambda run: is_older(run, now, days))
         if not failed:
-            self._tree.purge_downloads(keep_parts=False)
+            purge_downloads(self._tree, keep_parts=False)
 
     def _tell(self, planned: Plan) -> Mirrored:
         """Return what would be done."""

@@ -6,7 +6,8 @@ import errno
 import os
 
 from .asides import Asides
-from .local_tree import STAGE_FOLDER, LocalTree
+from .local_tree import LocalTree
+from .own_folder import STAGE_FOLDER
 from .performer import Performer, intent_of
 from .planner import Step
 from .recovery import origin_key

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ctera_direct_sync._base.cancellation import CancelScope
-from ctera_direct_sync._mirror.local_tree import LocalTree
 from ctera_direct_sync._mirror.options import MirrorOptions
+from ctera_direct_sync._mirror.own_folder import open_own
 from ctera_direct_sync._mirror.runner import run_mirror
 from ctera_direct_sync._mirror.spill import Spill
 from ctera_direct_sync._mirror.state import State
@@ -114,7 +114,7 @@ def _small_collections(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_state(folder: Path, portal: LargePortal) -> None:
     """Make the state of a mirror of a portal, whose files the disk has lost."""
     with Folder.open(str(folder)) as root:
-        own = LocalTree.open_own(root, make=True)
+        own = open_own(root, make=True)
         assert own is not None
         state = State.open(own)
         with state.transaction():

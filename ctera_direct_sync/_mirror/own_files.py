@@ -19,6 +19,7 @@ __all__ = [
     "open_downloads",
     "purge_downloads",
     "purge_trash",
+    "restamp_trash",
     "staged_path",
     "trash_path",
 ]
@@ -100,6 +101,22 @@ def purge_trash(tree: LocalTree, is_old: Callable[[str], bool]) -> None:
     for run in tree.list_folder(TRASH_FOLDER):
         if run.kind == "folder" and is_old(split(run.path)[1]):
             _remove_tree(tree, run.path)
+
+
+def restamp_trash(tree: LocalTree, is_ahead: Callable[[str], bool], stamp: str) -> None:
+    """Give a run whose time is still to come the present time, so that its files do not stay for ever.
+
+    If several runs have such times, the next runs see to the others.
+
+    Args:
+        tree: The mirrored folder.
+        is_ahead: Returns whether the time of a run is still to come.
+        stamp: The present time.
+    """
+    target = f"{TRASH_FOLDER}/{stamp}"
+    for run in tree.list_folder(TRASH_FOLDER):
+        if run.kind == "folder" and is_ahead(split(run.path)[1]) and tree.find(target) is None:
+            tree.rename(run.path, target, run)
 
 
 def _remove_tree(tree: LocalTree, path: str) -> None:

@@ -26,7 +26,7 @@ from .fetcher import Fetch
 from .local_names import OWN_FOLDER, fold_name
 from .local_tree import LocalTree
 from .options import MirrorOptions, Names, OnStep, Round
-from .own_files import purge_downloads, purge_trash
+from .own_files import purge_downloads, purge_trash, restamp_trash
 from .own_folder import lock_own, open_own
 from .performer import Performer
 from .planner import Options, Plan, plan
@@ -37,7 +37,7 @@ from .spill import Spill
 from .stage import Stage
 from .state import State
 from .survey import Survey
-from .trash import STAMP_FORMAT, is_older
+from .trash import STAMP_FORMAT, age_days, find_doubt, is_ahead, is_older
 
 __all__ = ["MirrorOptions", "Names", "OnStep", "Round", "run_mirror"]
 
@@ -402,13 +402,30 @@ class _Run:
                 for place in outdated:
                     self._state.feed.drop(*place)
                 self._state.feed.doubt(unfound)
-        days = self._options.trash_days
-        now = self._options.now()
+        self._empty_trash()
+        if not failed:
+            purge_downloads(self._tree, keep_parts=False)
+
+    def _empty_trash(self) -> None:
+        """Remove what is old from the trash, unless the clock is in doubt."""
+        assert self._tree is not None
+        now, days = self._options.now(), self._options.trash_days
+        # States of earlier releases do not have the time of the last run.
+        last = self._state.get("last run") or self._state.get("walked") or ""
+        pause = age_days(last, now)
+        before = float(self._state.get("pause") or 0)
+        doubt = find_doubt(pause, before, self._state.get("clock doubted") or "", now, days)
+        with self._state.transaction():
+            self._state.put("last run", now.strftime(STAMP_FORMAT))
+            self._state.put("pause", str(pause or 0.0))
+            self._state.put("clock doubted", doubt)
+        if doubt:
+            return
+        with contextlib.suppress(OSError):
+            restamp_trash(self._tree, lambda run: is_ahead(run, now), self._stamp)
         if days is not None:
             with contextlib.suppress(OSError):
                 purge_trash(self._tree, lambda run: is_older(run, now, days))
-        if not failed:
-            purge_downloads(self._tree, keep_parts=False)
 
     def _tell(self, planned: Plan) -> Mirrored:
         """Return what would be done."""

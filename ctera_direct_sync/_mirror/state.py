@@ -287,11 +287,9 @@ class State:
     def save(self, entry: Known) -> None:
         """Store an entry in the place of those that have its path or its number."""
         parent, name = split(entry.path)
+        # This also replaces two entries: one that has the path, and another that has the number.
         self._database.execute(
-            "DELETE FROM items WHERE (parent = ? AND name = ?) OR id = ?", (parent, name, entry.id)
-        )
-        self._database.execute(
-            f"INSERT INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            f"INSERT OR REPLACE INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (entry.id or None, parent, name, *entry[2:]),
         )
 

@@ -82,7 +82,10 @@ class Survey:
         self._check = check
         self._spill = spill
         # One bit would do, but a byte for each entry is little as well.
-        self._is_same = bytearray(state.last_id + 1)
+        last_id = state.last_id
+        self._is_same = bytearray(last_id + 1)
+        # In a first run, no path has an entry.
+        self._find = state.entry if last_id else _find_nothing
         # Files whose content may be another one, though the listing does not show it.
         self._stale: Container[str] = frozenset()
         # With `fold`: the folders of the portal that are not mirrored yet, in their folded form.
@@ -195,7 +198,7 @@ class Survey:
             if not self._filter.takes(each.path, each.is_dir):
                 if not each.is_dir or self._filter.excludes(each.path, True):
                     continue
-                known = self._state.entry(each.path)
+                known = self._find(each.path)
                 if known is not None and known.is_dir:
                     # It was made for a file that may be gone. The portal still has the folder.
                     self._compare(each)
@@ -227,7 +230,7 @@ class Survey:
         if not each.is_dir and (each.file_id is None or max(numbers) > _MAX_NUMBER):
             self._refuse(each)
             return
-        known = self._state.entry(each.path)
+        known = self._find(each.path)
         is_same = (
             known is not None
             and is_same_content(known, each)
@@ -392,6 +395,10 @@ class Survey:
             )
         )
         return found._replace(clean=True)
+
+
+def _find_nothing(path: str) -> Known | None:
+    return None
 
 
 def _as_remote(known: Known) -> Remote:

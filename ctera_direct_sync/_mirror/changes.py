@@ -234,17 +234,21 @@ class Changes:
         return Reading("folders", frozenset(folders), frozenset(deep), stale)
 
     def _find_stale(self) -> Iterator[str]:
-        """Return the files that have another version, although file ID, size and place are the same.
+        """Return the files that have another version, although file ID and size are the same.
 
-        A renaming gives another version as well, also to what is in a folder. So only a file that did
-        not move counts.
+        A renaming gives another version as well, also to what is in a folder. So of a file that moved,
+        only another time of the file itself counts.
         """
         found = self._spill.path_set()
         for news in self._feed.news():
-            if news.is_folder or news.is_deleted or not news.is_known_place or news.name is None:
+            if news.is_folder or news.is_deleted or news.name is None:
                 continue
             file_id = news.same_file_id
-            if file_id is not None and not self._feed.is_moved(news.guid):
+            if not news.has_places or (news.is_known_place and file_id is None):
+                continue
+            if file_id is None or self._feed.is_moved(news.guid):
+                found.update(proof_of(*each) for each in self._feed.rewritten(news))
+            else:
                 found.add(proof_of(news.name, file_id))
         if found:
             for path, file_id in self._state.files():

@@ -15,14 +15,14 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable, Generic, TypeVar
 
+from .database import open_temporary
+
 __all__ = ["ItemList", "PathMap", "PathSet", "Spill"]
 
 _Value = TypeVar("_Value")
 
 #: Items that are read from the database at once.
 _PAGE_ITEMS = 500
-#: What SQLite keeps of the temporary database in memory.
-_CACHE_KIB = 8192
 
 
 class Spill:
@@ -81,9 +81,11 @@ class Spill:
     def make_table(self, columns: str) -> str:
         """Make a table, and return its name."""
         if self._database is None:
-            self._database = _open_database()
+            self._database = open_temporary()
+            # If it cannot be written, the run ends.
+            self._database.execute("PRAGMA journal_mode = OFF")
         name = f"t{next(self._numbers)}"
-        self.execute(f"CREATE TEMP TABLE {name} ({columns})")
+        self.execute(f"CREATE TABLE {name} ({columns})")
         return name
 
     def execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
@@ -384,18 +386,6 @@ class ItemList(Generic[_Value]):
 
 def _same(value: Any) -> Any:
     return value
-
-
-def _open_database() -> sqlite3.Connection:
-    database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    # Its temporary tables are in a file of their own, which SQLite removes.
-    for pragma in (
-        "temp_store = FILE",
-        f"temp.cache_size = -{_CACHE_KIB}",
-        "temp.journal_mode = OFF",
-    ):
-        database.execute(f"PRAGMA {pragma}")
-    return database
 
 
 def _encoded(path: str) -> bytes:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .._readers.folders import Folder
-from .database import explained
+from .database import explained, open_temporary
 from .feed_map import FEED_SCHEMA, FeedMap
 from .values import Known, Remote, join, split
 
@@ -149,7 +149,7 @@ class State:
         Args:
             folder: The mirror's own folder. None: it does not exist, so the copy is empty.
         """
-        database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        database = open_temporary()
         path = "(a copy of the state)" if folder is None else folder.path_of(_NAME)
         copy = cls(database, path)
         try:

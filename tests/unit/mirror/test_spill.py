@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import hypothesis
@@ -152,14 +155,14 @@ def test_small_plans_need_no_database() -> None:
 def test_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the temporary folder is full, the error says so, and what to do."""
 
-    def open_database() -> sqlite3.Connection:
+    def open_temporary() -> sqlite3.Connection:
         database = original()
         # SQLite takes a database of that many pages for a full disk.
-        database.execute("PRAGMA temp.max_page_count = 4")
+        database.execute("PRAGMA max_page_count = 40")
         return database
 
-    original = spill_module._open_database
-    monkeypatch.setattr(spill_module, "_open_database", open_database)
+    original = spill_module.open_temporary
+    monkeypatch.setattr(spill_module, "open_temporary", open_temporary)
     spill = Spill()
     spill.max_in_memory = 1
     found = spill.path_set()
@@ -169,3 +172,22 @@ def test_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         assert caught.value.errno == errno.ENOSPC
     finally:
         spill.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the number of open files is not limited")
+def test_no_temporary_file() -> None:
+    """If the system gives no temporary file, the collections stay in memory."""
+    program = """
+import os, resource
+from ctera_direct_sync._mirror.spill import Spill
+spill = Spill()
+free = os.dup(0)
+os.close(free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
+found = spill.path_set()
+for number in range(120_000):
+    found.add(f"{number:05}" * 20)
+assert sum(1 for _ in found) == 120_000
+spill.close()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -158,6 +158,7 @@ def plan_many(count: int, *, first: bool = False) -> dict[str, Any]:
     """
     from ctera_direct_sync._mirror.filters import Filter
     from ctera_direct_sync._mirror.planner import Options, plan
+    from ctera_direct_sync._mirror.spill import Spill
     from ctera_direct_sync._mirror.state import State, entry_of
     from ctera_direct_sync._mirror.survey import Survey
     from ctera_direct_sync._mirror.values import Remote
@@ -169,18 +170,20 @@ def plan_many(count: int, *, first: bool = False) -> dict[str, Any]:
             path = f"folder-{number // 1000:05}/file-{number:07}"
             yield Remote(path, False, number + 1, 1000, number, folder_id=1)
 
-    state = State.in_memory(None)
+    state = State.copied(None)
     with state.transaction():
         for each in () if first else source():
             state.save(entry_of(each))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    began = time.perf_counter()
-    survey = Survey(state, None, Filter(), None, lambda: None)
+    cpu, began = time.process_time(), time.perf_counter()
+    spill = Spill()
+    survey = Survey(state, None, Filter(), None, lambda: None, spill)
     survey.read_remote(source())
-    planned = plan(survey.remote, survey.known, survey.local, Options())
+    planned = plan(survey.remote, survey.known, survey.local, Options(), spill)
     assert sum(1 for _ in planned.fetches) == (count if first else 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": time.perf_counter() - began, "peak_mib": peak, "state_mib": before}
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    return {"seconds": seconds, "cpu": cpu, "peak_mib": peak, "start_mib": before}
 
 
 class Server:
@@ -273,16 +276,16 @@ def measure(options: argparse.Namespace) -> None:
         if options.unchanged:
             measure_unchanged(options, top)
         if options.planned:
-            found = call("--plan", options.planned)
-            print(
-                f"plan without a change, {options.planned} files: {found['seconds']:.1f} s, peak "
-                f"{found['peak_mib']:.0f} MiB, of which the state in memory {found['state_mib']:.0f} MiB"
-            )
-            found = call("--plan-first", options.planned)
-            print(
-                f"plan of a first run, {options.planned} files: {found['seconds']:.1f} s, peak "
-                f"{found['peak_mib']:.0f} MiB"
-            )
+            for option, name in (
+                ("--plan", "without a change"),
+                ("--plan-first", "of a first run"),
+            ):
+                found = call(option, options.planned)
+                print(
+                    f"plan {name}, {options.planned} files: {found['seconds']:.1f} s, CPU "
+                    f"{found['cpu']:.1f} s, peak {found['peak_mib']:.0f} MiB, of which "
+                    f"{found['start_mib']:.0f} MiB were there before"
+                )
     finally:
         shutil.rmtree(top)
 

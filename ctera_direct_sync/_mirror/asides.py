@@ -11,7 +11,9 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .local_tree import ChangedMeanwhile, LocalTree
+from .local_tree import LocalTree
+from .local_view import ChangedMeanwhile
+from .own_files import list_aside, trash_path
 from .planner import conflict_paths
 from .report import Report
 from .state import Intent
@@ -86,7 +88,7 @@ class Asides:
         if not is_unchanged or not self.is_known(found, parting.intent):
             self.keep(aside, home)
         elif parting.to_trash:
-            self._tree.release(aside, self._tree.trash_path(self._stamp, home))
+            self._tree.release(aside, trash_path(self._tree, self._stamp, home))
         else:
             try:
                 self._tree.remove(aside, found)
@@ -137,7 +139,7 @@ class Asides:
             if not self.is_known(found, intent):
                 self.keep(aside, home)
             elif self.change:
-                self._tree.release(aside, self._tree.trash_path(self._stamp, home))
+                self._tree.release(aside, trash_path(self._tree, self._stamp, home))
 
     def _bring_back(self, aside: str, home: str) -> None:
         if not self.change:
@@ -156,9 +158,9 @@ class Asides:
         """Move files without an intent to the trash, so that they do not stay for ever."""
         if not self.change:
             return
-        for found in self._tree.list_aside():
+        for found in list_aside(self._tree):
             path = f"{os.path.basename(os.path.dirname(found.path))}/{split(found.path)[1]}"
-            self._tree.release(found.path, self._tree.trash_path(self._stamp, path))
+            self._tree.release(found.path, trash_path(self._tree, self._stamp, path))
 
 
 def removal_of(known: Known | None, local: Local, aside: str) -> Intent:

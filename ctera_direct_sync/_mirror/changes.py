@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Literal, NamedTuple
 
 from .._base.cancellation import CancelScope
@@ -17,11 +17,12 @@ from ..exceptions import AccessDeniedError, CursorRejectedError, NamespaceError
 from ..types import Event
 from .feed_map import FeedMap, ObjectPlace
 from .options import MirrorOptions, Names
+from .spill import Spill
 from .state import State
 from .trash import STAMP_FORMAT, is_older
 from .values import join, split
 
-__all__ = ["Changes", "Reading"]
+__all__ = ["Changes", "Reading", "proof_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,12 @@ class Reading(NamedTuple):
     kind: Literal["nothing", "folders", "all"]
     folders: frozenset[str] = frozenset()
     deep: frozenset[str] = frozenset()
-    stale: frozenset[str] = frozenset()
+    stale: Container[str] = frozenset()
+
+
+def proof_of(name: str, file_id: int) -> str:
+    """Return the text that stands for a file of a name and a file ID in the sets of a run."""
+    return f"{file_id}/{name}"
 
 
 class Changes:
@@ -62,14 +68,21 @@ class Changes:
         source: The path of the source.
         state: The state.
         options: The arguments of the mirror.
+        spill: Makes collections.
 
     Attributes:
         cursor: From where on the feed tells what is new, or None without a feed.
-        proven: The name and file ID of what the feed calls deleted.
+        proven: What the feed calls deleted, by `proof_of`.
     """
 
     def __init__(
-        self, names: Names, scope: CancelScope, source: str, state: State, options: MirrorOptions
+        self,
+        names: Names,
+        scope: CancelScope,
+        source: str,
+        state: State,
+        options: MirrorOptions,
+        spill: Spill,
     ) -> None:
         self._names = names
         self._scope = scope
@@ -80,7 +93,8 @@ class Changes:
         self._folder_id: int | None = None
         self._is_chain_broken = False
         self.cursor: str | None = None
-        self.proven: set[tuple[str | None, int]] = set()
+        self._spill = spill
+        self.proven = spill.path_set()
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -138,25 +152,28 @@ class Changes:
     def _read_feed(self, cursor: str | None, folder_id: int) -> None:
         is_inventory = cursor is None
         self._feed.begin(is_inventory=is_inventory)
-        deleted: dict[tuple[str | None, int], str] = {}
+        deleted = self._spill.texts()
         # What is there as it was is not among the news.
-        unchanged: set[str] = set()
+        unchanged = self._spill.path_set()
         for page in self._names.changes(cursor, folder_id):
             self._scope.check()
             self._feed.note(page.events, folder_id)
             for event in page.events:
                 # A later event may tell of another object of the same name. The portal is asked again.
-                if event.deleted and event.file_id is not None:
-                    deleted[event.name, event.file_id] = event.guid
+                if event.deleted and event.file_id is not None and event.name is not None:
+                    deleted[proof_of(event.name, event.file_id)] = event.guid
                 elif not event.deleted and not is_inventory:
                     unchanged.add(event.guid)
             cursor = page.cursor
         # Events may come in any order, so an object that is also told to be there may be there.
-        self.proven = {
+        self.proven.clear()
+        self.proven.update(
             key
             for key, guid in deleted.items()
             if guid not in unchanged and not self._feed.is_alive(guid)
-        }
+        )
+        deleted.clear()
+        unchanged.clear()
         self.cursor = cursor
 
     def is_settled(self) -> bool:
@@ -185,7 +202,8 @@ class Changes:
         if not count:
             return Reading("nothing")
         chain = self._chain()
-        stale = frozenset(self._find_stale())
+        stale = self._spill.path_set()
+        stale.update(self._find_stale())
         # Whatever else is read: the map must not keep the place of a source that is elsewhere.
         self._is_chain_broken = self._feed.concerns(chain)
         is_map_whole = bool(chain) and self._state.get("feed map") == "1"
@@ -216,22 +234,27 @@ class Changes:
         return Reading("folders", frozenset(folders), frozenset(deep), stale)
 
     def _find_stale(self) -> Iterator[str]:
-        """Return the files that have another version, although file ID, size and place are the same.
+        """Return the files that have another version, although file ID and size are the same.
 
-        A renaming gives another version as well, also to what is in a folder. So only a file that did
-        not move counts.
+        A renaming gives another version as well, also to what is in a folder. So of a file that moved,
+        only another time of the file itself counts.
         """
-        found: dict[int, set[str]] = {}
+        found = self._spill.path_set()
         for news in self._feed.news():
-            if news.is_folder or news.is_deleted or not news.is_known_place or news.name is None:
+            if news.is_folder or news.is_deleted or news.name is None:
                 continue
             file_id = news.same_file_id
-            if file_id is not None and not self._feed.is_moved(news.guid):
-                found.setdefault(file_id, set()).add(news.name)
+            if not news.has_places or (news.is_known_place and file_id is None):
+                continue
+            if file_id is None or self._feed.is_moved(news.guid):
+                found.update(proof_of(*each) for each in self._feed.rewritten(news))
+            else:
+                found.add(proof_of(news.name, file_id))
         if found:
-            for path, file_id in self._state.files_of(frozenset(found)):
-                if split(path)[1] in found[file_id]:
+            for path, file_id in self._state.files():
+                if proof_of(split(path)[1], file_id) in found:
                     yield path
+        found.clear()
 
     def _locate(self, guids: set[str], known: dict[str, frozenset[str] | None]) -> set[str] | None:
         """Return the mirrored folders that are, or that hold, some folders. None: read everything."""

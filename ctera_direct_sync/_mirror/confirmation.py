@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from .._base.cancellation import CancelScope
 from ..exceptions import AccessDeniedError, NotAFolderError, PathNotFoundError
+from .changes import proof_of
 from .local_names import fold_name
 from .options import MirrorOptions, Names
 from .planner import Plan, Step
 from .report import Report
 from .source import Source, gone
+from .spill import PathSet, Spill
 from .state import State
 from .survey import Survey
 from .values import is_below, is_other_folder, parents_of, split
@@ -28,6 +30,7 @@ class Confirmation:
         report: Takes what is kept.
         beside: As in `Stage`.
         proven: As in `Changes`.
+        spill: Makes collections.
 
     Attributes:
         missed: What the last listing lacked although the portal has it, or empty.
@@ -42,7 +45,8 @@ class Confirmation:
         options: MirrorOptions,
         report: Report,
         beside: dict[str, str],
-        proven: set[tuple[str | None, int]],
+        proven: PathSet,
+        spill: Spill,
     ) -> None:
         self._names = names
         self._scope = scope
@@ -52,25 +56,30 @@ class Confirmation:
         self._report = report
         self._beside = beside
         self._proven = proven
+        self._spill = spill
         self.missed = ""
         # Name and file ID of what was deleted from a folder, by its path.
         self._deleted: dict[str, set[tuple[str, int | None]]] = {}
         # Folders and files that the portal no longer has.
-        self._confirmed: set[str] = set()
+        self._confirmed = spill.path_set()
 
     def spare(self, planned: Plan) -> None:
         """Keep what a plan would delete although its path does not tell if the portal still has it."""
-        for index, step in enumerate(planned.deletions):
-            if step.kind == "remove" and not self._is_proven(step):
+        if self._options.delete != "remove" and not self._beside:
+            return
+        doomed, planned.deletions = planned.deletions, planned.new_phase()
+        for step in doomed:
+            origin = self._beside.get(step.path)
+            if origin is not None:
+                planned.forgotten.append(step._replace(kind="forget"))
+                name = split(step.path)[1]
+                planned.conflicts.append((origin, f"another file has its place: kept as {name!r}"))
+            elif step.kind == "remove" and not self._is_proven(step):
                 # A listing does not tell what was deleted from what this user may no longer see.
-                planned.deletions[index] = step._replace(kind="trash")
-        spared = [step for step in planned.deletions if step.path in self._beside]
-        planned.deletions = [step for step in planned.deletions if step.path not in self._beside]
-        for step in spared:
-            planned.forgotten.append(step._replace(kind="forget"))
-            origin = self._beside[step.path]
-            name = split(step.path)[1]
-            planned.conflicts.append((origin, f"another file has its place: kept as {name!r}"))
+                planned.deletions.append(step._replace(kind="trash"))
+            else:
+                planned.deletions.append(step)
+        doomed.clear()
 
     def _is_proven(self, step: Step) -> bool:
         """Return whether the change feed has named the file of a step deleted."""
@@ -78,7 +87,7 @@ class Confirmation:
         return (
             known is not None
             and known.file_id is not None
-            and (split(known.path)[1], known.file_id) in self._proven
+            and proof_of(split(known.path)[1], known.file_id) in self._proven
         )
 
     def _is_deleted(self, step: Step) -> bool:
@@ -120,23 +129,19 @@ class Confirmation:
             now = survey.remote.get(path)
             if now is None and not is_below(path, self._source.unreadable):
                 raise gone(full_path)
-        for path, remote in survey.remote.items():
-            old = survey.known.get(path)
-            if old is None or not (old.is_dir and remote.is_dir):
-                continue
-            if is_other_folder(old, remote):
+        for path, old in survey.known.items():
+            remote = survey.remote.get(path) if old.is_dir else None
+            if remote is not None and remote.is_dir and is_other_folder(old, remote):
                 raise gone(self._source.prefix + path)
 
     def confirm(self, planned: Plan, survey: Survey) -> None:
         """Ask the portal for everything that is to be deleted. Note what is there as unreadable."""
-        doomed = [
-            step
-            for step in planned.steps()
-            if step.known is not None and step.kind in ("trash", "remove", "rmdir", "conflict")
-        ]
-        spellings = {fold_name(path): path for path in survey.remote} if doomed else {}
-        for step in sorted(doomed, key=lambda each: each.path):
-            path = step.path
+        doomed = planned.new_map()
+        for step in planned.removals():
+            if step.known is not None and step.kind in ("trash", "remove", "rmdir", "conflict"):
+                doomed[step.path] = step
+        spellings = _Spellings(survey, self._spill)
+        for path, step in doomed.items():
             if path in survey.remote:
                 continue  # Something else has its place, so a listing has told that it is gone.
             if self._source.denied and step.kind != "rmdir" and not self._is_deleted(step):
@@ -156,7 +161,7 @@ class Confirmation:
                 self._scope.check()
                 try:
                     entry = self._names.stat(self._source.prefix + each)
-                    other = spellings.get(fold_name(each))
+                    other = spellings.find(each)
                     is_respelled = entry.name != split(each)[1]
                     if other is not None and is_respelled and entry.name == split(other)[1]:
                         # A portal that does not tell the names apart has found the new spelling.
@@ -174,6 +179,34 @@ class Confirmation:
                 self._source.unreadable.add(each)
                 self._report.is_clean = False
                 break
+        doomed.clear()
+        spellings.clear()
+
+
+class _Spellings:
+    """The paths of the portal, by a form that is the same for all spellings of a path.
+
+    Args:
+        survey: What the portal has.
+        spill: Makes collections.
+    """
+
+    def __init__(self, survey: Survey, spill: Spill) -> None:
+        self._survey = survey
+        self._paths = spill.texts()
+        self._is_filled = False
+
+    def find(self, path: str) -> str | None:
+        """Return a path that may be another spelling of a path, or None."""
+        if not self._is_filled:
+            self._is_filled = True
+            for each in self._survey.remote:
+                self._paths[fold_name(each)] = each
+        return self._paths.get(fold_name(path))
+
+    def clear(self) -> None:
+        """Drop the paths."""
+        self._paths.clear()
 
 
 def _is_place_of_cloud_folder(path: str, is_admin: bool) -> bool:

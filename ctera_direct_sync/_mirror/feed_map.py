@@ -48,6 +48,8 @@ _REPEATED_SCHEMA = "CREATE TEMP TABLE IF NOT EXISTS repeated (guid TEXT PRIMARY 
 
 #: The members of an event of which one differs after an overwrite, even if file ID and size stay.
 _TELLING = ("gvsn", "portal_modified_date", "file_timestamp", "modified")
+#: Where the version has the times that the file itself has. A move does not change these.
+_OWN_TIMES = (2, 3)
 
 #: A folder path of more parts is a circle.
 _MAX_DEPTH = 200
@@ -66,6 +68,8 @@ class News(NamedTuple):
         is_known_place: Whether it was at this place before.
         is_only_place: Whether it was nowhere else before, so that nothing else can be mirrored there.
         same_file_id: The file ID, if it and the size are as they were at this place. Else None.
+        version: Its version.
+        has_places: Whether it was anywhere before.
     """
 
     guid: str
@@ -76,6 +80,8 @@ class News(NamedTuple):
     is_known_place: bool
     is_only_place: bool
     same_file_id: int | None
+    version: str
+    has_places: bool
 
 
 class FeedMap:
@@ -230,7 +236,27 @@ class FeedMap:
                     # A place without a version is one that the object has left, or may have left.
                     bool(before) and places == 1,
                     _same_file_id(now, before, is_only_place=places == 1),
+                    now,
+                    places > 0,
                 )
+
+    def rewritten(self, news: News) -> Iterator[tuple[str, int]]:
+        """Return name and file ID of a file at its old places, if it was written since it was there.
+
+        Only the time of the file tells so, if it is finer than the seconds of a listing: a move gives
+        another version as well.
+        """
+        with explained(self._path):
+            rows = self._database.execute(
+                "SELECT name, version FROM objects WHERE guid = ? AND version != ''", (news.guid,)
+            ).fetchall()
+        for name, before in rows if news.version else ():
+            old, new = json.loads(before), json.loads(news.version)
+            is_later = any(
+                None not in (old[each], new[each]) and old[each] != new[each] for each in _OWN_TIMES
+            )
+            if is_later and old[-2:] == new[-2:] and new[-1] is not None:
+                yield str(name), int(new[-1])
 
     # --- places ----------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import hashlib
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from typing import Callable, NamedTuple, Protocol
 
 from .._base.cancellation import Cancelled, CancelScope
@@ -119,12 +119,17 @@ class Fetcher:
 
     # --- on the thread of the run ----------------------------------------------------------------
 
-    def run(self, steps: Sequence[Step]) -> Generator[list[Fetched], None, None]:
+    def run(self, steps: Iterable[Step]) -> Generator[list[Fetched], None, None]:
         """Download files. Yield them in groups, as they end.
 
         Closing the generator cancels the downloads under way, and waits for their threads.
+
+        Args:
+            steps: The steps. If there is a progress, they are read twice.
         """
-        total = sum((step.remote.size or 0) for step in steps if step.remote is not None)
+        total = 0
+        if self._progress is not None:
+            total = sum((step.remote.size or 0) for step in steps if step.remote is not None)
         progressed: dict[str, int] = {}
         finished_bytes = 0
         workers = FileWorkers(self._max_files, "ctera-direct-mirror")

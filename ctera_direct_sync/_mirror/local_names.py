@@ -34,7 +34,8 @@ def find_problem(
         return f"the name {name!r} leads elsewhere on this system"
     if "/" in name or "\0" in name:
         return "the name holds a slash or a NUL character"
-    if _SURROGATE.search(name):
+    is_ascii = name.isascii()
+    if not is_ascii and _SURROGATE.search(name):
         return "the name is not valid Unicode"
     if is_top and fold_name(name) == OWN_FOLDER:
         return "the mirror keeps this name for its own files"
@@ -46,6 +47,8 @@ def find_problem(
         if name != name.rstrip(". "):
             return "the name ends in a dot or blank, which Windows drops"
         length = len(name.encode("utf-16-le")) // 2
+    elif is_ascii:
+        length = len(name)
     else:
         try:
             length = len(os.fsencode(name))

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 from .local_names import find_problem
+from .spill import PathMap, Spill
 from .steps import Options
-from .values import Known, Remote, split
+from .values import Known, Remote, is_below, split
 
 __all__ = ["drop_collisions", "drop_impossible_names"]
 
 
-def drop_impossible_names(remote: dict[str, Remote], options: Options) -> list[tuple[str, str]]:
+def drop_impossible_names(
+    remote: PathMap[Remote], dropped: set[str], options: Options
+) -> Iterator[tuple[str, str]]:
     """Drop entries whose names the disk cannot hold.
 
     Args:
-        remote: What the portal has, by path. The entries are dropped from it.
+        remote: What the portal has.
+        dropped: Takes the paths of the entries. What is in such a folder is dropped with it.
         options: How to plan.
 
-    Returns:
+    Yields:
         Path and reason, once for all that is in a folder.
     """
-    failed: list[tuple[str, str]] = []
-    dropped: set[str] = set()
-    for path in sorted(remote, key=lambda each: each.split("/")):
-        parent, name = split(path)
-        if parent in dropped:
-            dropped.add(path)
+    for path in remote:
+        if is_below(path, dropped):
             continue
+        parent, name = split(path)
         problem = find_problem(
             name,
             is_top=not parent,
@@ -36,47 +37,57 @@ def drop_impossible_names(remote: dict[str, Remote], options: Options) -> list[t
         )
         if problem is not None:
             dropped.add(path)
-            failed.append((path, f"{problem}: rename it on the portal"))
-    for path in dropped:
-        del remote[path]
-    return failed
+            yield path, f"{problem}: rename it on the portal"
 
 
 def drop_collisions(
-    remote: dict[str, Remote],
-    known: Mapping[str, Known],
-    kept: Mapping[str, str],
+    remote: PathMap[Remote],
+    known: PathMap[Known],
+    kept: PathMap[str],
+    dropped: set[str],
     options: Options,
-) -> list[tuple[str, str]]:
+    spill: Spill,
+) -> Iterator[tuple[str, str]]:
     """Keep one of the entries that the disk takes for the same: the one that was mirrored before.
 
     Args:
-        remote: What the portal has, by path. The other entries are dropped from it.
-        known: What was mirrored, by path.
+        remote: What the portal has.
+        known: What was mirrored.
         kept: As for `plan`.
+        dropped: Has the paths that do not count, and takes those of the other entries.
         options: How to plan.
+        spill: Makes collections.
 
-    Returns:
+    Yields:
         Path and reason of each entry that was dropped, but not of what is in a dropped folder.
     """
-    failed: list[tuple[str, str]] = []
     if options.fold is None:
-        return failed
-    first: dict[str, str] = dict(kept)
-    dropped: set[str] = set()
-    order = sorted(remote, key=lambda each: (each.count("/"), each not in known, each))
-    for path in order:
-        if split(path)[0] in dropped:
-            dropped.add(path)
+        return
+    first = spill.texts()
+    clashing = spill.path_set()
+    for path in remote:
+        key = options.fold(path)
+        other = kept.get(key) or first.setdefault(key, path)
+        if other != path:
+            clashing.add(key)
+    first.clear()
+    # Folders come before what is in them, and what was mirrored before what was not.
+    order = spill.texts()
+    for path in remote if clashing else ():
+        if options.fold(path) in clashing:
+            order[f"{path.count('/'):08}{int(path not in known)}{path}"] = path
+    clashing.clear()
+    for path in order.values():
+        if is_below(path, dropped):
             continue
-        other = first.setdefault(options.fold(path), path)
+        key = options.fold(path)
+        other = kept.get(key) or first.setdefault(key, path)
         if other != path:
             dropped.add(path)
             reason = (
                 f"this disk does not tell its name from {split(other)[1]!r}: rename one of them on "
                 "the portal"
             )
-            failed.append((path, reason))
-    for path in dropped:
-        del remote[path]
-    return failed
+            yield path, reason
+    first.clear()
+    order.clear()

@@ -5,23 +5,29 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-from collections.abc import Iterable, Sequence
-from typing import Callable
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Callable, TypeVar
 
 from .._base.cancellation import Cancelled, CancelScope
 from ..exceptions import DirectIOError
 from ..types import Entry
 from .asides import Asides, Parting, removal_of
 from .fetcher import GROUP_FILES, Fetch, Fetched, Fetcher
-from .local_tree import ChangedMeanwhile, LocalTree, local_of
+from .local_tree import LocalTree
+from .local_view import ChangedMeanwhile, local_of
 from .options import MirrorOptions
+from .own_files import downloaded_path, open_downloads, purge_downloads, staged_path
 from .planner import Plan, Step
 from .recovery import save_moved
 from .report import Report
+from .spill import ItemList
 from .state import Intent, State, entry_of
 from .values import Known, Local, split
 
 __all__ = ["Performer", "intent_of"]
+
+_Item = TypeVar("_Item")
 
 #: Errors of the local disk that end the run, since each further file would meet them as well.
 _FATAL_ERRNOS = {
@@ -77,9 +83,9 @@ class Performer:
     def perform(self, planned: Plan) -> None:
         self._report.conflicts += planned.conflicts
         self._report.failed += planned.failed
-        self._tree.purge_downloads(keep_parts=True)
+        purge_downloads(self._tree, keep_parts=True)
         self._give_way_all(planned.aside)
-        self.move_all(planned.staged, self._staged_intent)
+        self.move_all(((step, None) for step in planned.staged), self._staged_intent)
         self._give_way_all(planned.cleared)
         for step in planned.removed_folders:
             self._attempt(step, self._remove_folder)
@@ -87,9 +93,10 @@ class Performer:
         for step in planned.folders:
             self._attempt(step, self._make_folder)
         self._commit()
-        self.move_all(planned.moves, self._move_intent, planned.moves)
-        from_stage = [self._from_stage(step) for step in planned.staged]
-        self.move_all(from_stage, self._move_intent, planned.staged)
+        self.move_all(((step, step) for step in planned.moves), self._move_intent)
+        self.move_all(
+            ((self._from_stage(step), step) for step in planned.staged), self._move_intent
+        )
         self._fetch_all(planned.fetches)
         self._give_way_all(planned.deletions)
         for step in planned.forgotten:
@@ -154,10 +161,10 @@ class Performer:
 
     # --- giving way -------------------------------------------------------------------------------
 
-    def _give_way_all(self, steps: Sequence[Step]) -> None:
+    def _give_way_all(self, steps: Iterable[Step]) -> None:
         """Rename or delete files, in groups. The state tells beforehand what is about to happen."""
-        for start in range(0, len(steps), GROUP_FILES):
-            group = [(step, self._removal(step)) for step in steps[start : start + GROUP_FILES]]
+        for some in _in_groups(steps):
+            group = [(step, self._removal(step)) for step in some]
             self._state.announce(intent for _, intent in group)
             for step, intent in group:
                 self._scope.check()
@@ -240,12 +247,12 @@ class Performer:
 
     def _staged_intent(self, step: Step) -> Intent:
         assert step.known is not None
-        path = self._tree.staged_path(step.known.id)
+        path = staged_path(step.known.id)
         return intent_of(step, step.known._replace(path=path))
 
     def _from_stage(self, step: Step) -> Step:
         assert step.known is not None and step.local is not None
-        path = self._tree.staged_path(step.known.id)
+        path = staged_path(step.known.id)
         return step._replace(path=path, local=step.local._replace(path=path, ctime_ns=0))
 
     def _move_intent(self, step: Step) -> Intent:
@@ -255,23 +262,21 @@ class Performer:
 
     def move_all(
         self,
-        steps: Sequence[Step],
+        steps: Iterable[tuple[Step, Step | None]],
         make: Callable[[Step], Intent],
-        reported: Sequence[Step] = (),
     ) -> None:
         """Rename files, in groups. The state tells beforehand what is about to happen.
 
         Args:
-            steps: What to rename.
+            steps: What to rename, each with the step of the plan that is then done. None: a part of that
+                is left.
             make: Returns the intent of a step.
-            reported: The steps of the plan that are done with these. Empty: a part of them is left.
         """
-        for start in range(0, len(steps), GROUP_FILES):
+        for some in _in_groups(steps):
             self._scope.check()
-            group = [(step, make(step)) for step in steps[start : start + GROUP_FILES]]
-            self._state.announce(intent for _, intent in group)
-            for number, (step, intent) in enumerate(group, start):
-                told = reported[number] if reported else None
+            group = [(step, make(step), told) for step, told in some]
+            self._state.announce(intent for _, intent, _ in group)
+            for step, intent, told in group:
                 try:
                     assert step.local is not None
                     ctime_ns = self._tree.rename(
@@ -289,12 +294,12 @@ class Performer:
 
     # --- downloads --------------------------------------------------------------------------------
 
-    def _fetch_all(self, steps: Sequence[Step]) -> None:
+    def _fetch_all(self, steps: ItemList[Step]) -> None:
         """Download files, several at once, and give them their places in groups."""
         if not steps:
             return
         options = self._options
-        with self._tree.open_downloads() as downloads:
+        with open_downloads(self._tree) as downloads:
             fetcher = Fetcher(
                 self._fetch,
                 self._stat,
@@ -340,7 +345,7 @@ class Performer:
                 self._report.is_clean = False
             else:
                 assert fetched.status is not None
-                source = self._tree.downloaded_path(fetched.name)
+                source = downloaded_path(fetched.name)
                 # Its permissions may yet change, and with them the time of its status.
                 local = local_of(source, fetched.status)._replace(ctime_ns=0)
                 entry = entry_of(fetched.remote)._replace(
@@ -410,6 +415,12 @@ class Performer:
             return False
         is_equal = self._tree.is_equal(download, path, self._scope.check)
         return is_equal and self._tree.find(path) == over._replace(clean=False)
+
+
+def _in_groups(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    iterator = iter(items)
+    while group := list(itertools.islice(iterator, GROUP_FILES)):
+        yield group
 
 
 def _is_mirrored_folder(step: Step) -> bool:

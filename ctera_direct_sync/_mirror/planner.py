@@ -13,14 +13,17 @@ Three rules keep the user's files safe:
 The steps of a plan are in the order in which they are safe. First, what is in the way of something
 else goes aside. Then come folders, moves and downloads, and the deletions come last. So a run that a
 full disk stops has deleted nothing.
+
+The planner knows maps, sets and lists, and not where these are: large ones leave memory (`spill`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 
 from .deletion import Deletion
 from .name_clashes import drop_collisions, drop_impossible_names
+from .spill import ItemList, PathMap, PathSet, Spill
 from .steps import Options, Plan, Step, StepKind, conflict_name, conflict_paths
 from .values import Known, Local, Remote, is_below, is_same_content, parents_of, split
 
@@ -37,14 +40,15 @@ __all__ = [
 
 
 def plan(
-    remote: Mapping[str, Remote],
-    known: Mapping[str, Known],
-    local: Mapping[str, Local],
+    remote: PathMap[Remote],
+    known: PathMap[Known],
+    local: PathMap[Local],
     options: Options,
+    spill: Spill,
     *,
     unreadable: frozenset[str] = frozenset(),
-    excluded: frozenset[str] = frozenset(),
-    kept: Mapping[str, str] | None = None,
+    excluded: PathSet | None = None,
+    kept: PathMap[str] | None = None,
 ) -> Plan:
     """Return what makes the folder equal to the source.
 
@@ -53,6 +57,7 @@ def plan(
         known: What was mirrored, by path.
         local: What is on the disk, by path.
         options: How to plan.
+        spill: Makes the collections of the plan.
         unreadable: Folders that the portal did not let the user read. Nothing in them changes.
         excluded: Paths that were mirrored, and that the user's patterns now exclude.
         kept: With `Options.fold`: the paths that were left out because nothing changed, by their folded
@@ -61,66 +66,130 @@ def plan(
     Returns:
         The plan. It is the same for the same arguments.
     """
-    return _Planner(remote, known, local, options, unreadable, excluded, kept or {}).run()
+    planner = _Planner(
+        remote,
+        known,
+        local,
+        options,
+        spill,
+        unreadable,
+        spill.path_set() if excluded is None else excluded,
+        spill.texts() if kept is None else kept,
+    )
+    return planner.run()
 
 
 class _Planner:
     def __init__(
         self,
-        remote: Mapping[str, Remote],
-        known: Mapping[str, Known],
-        local: Mapping[str, Local],
+        remote: PathMap[Remote],
+        known: PathMap[Known],
+        local: PathMap[Local],
         options: Options,
+        spill: Spill,
         unreadable: frozenset[str],
-        excluded: frozenset[str],
-        kept: Mapping[str, str],
+        excluded: PathSet,
+        kept: PathMap[str],
     ) -> None:
-        self._remote = dict(remote)
+        self._remote = remote
         self._known = known
         self._local = local
         self._options = options
+        self._spill = spill
         self._unreadable = unreadable
+        self._above_unreadable = {above for path in unreadable for above in parents_of(path)}
         self._excluded = excluded
         self._kept = kept
         self._fold = options.fold or (lambda path: path)
-        self._local_by_fold = (
-            {}
-            if options.fold is None
-            else {self._fold(path): found for path, found in local.items()}
-        )
-        self._plan = Plan()
-        # The entry that moves to a path, and the paths that entries move away from.
-        self._incoming: dict[str, Known] = {}
-        self._sources: set[str] = set()
+        self._plan = Plan(spill)
+        # Entries of the portal that the disk cannot hold. What is in such a folder is left out with it.
+        self._dropped: set[str] = set()
+        # The old path of what moves to a path, and the paths that entries move away from.
+        self._incoming = spill.texts()
+        self._sources = spill.path_set()
         # Paths whose local content goes aside, and the names of conflict copies.
-        self._set_aside: set[str] = set()
-        self._taken: set[str] = set()
+        self._set_aside = spill.path_set()
+        self._taken = spill.path_set()
         # Paths of files where a mirrored folder is.
-        self._cleared: set[str] = set()
+        self._cleared = spill.path_set()
+        # Only for a disk that does not tell all names apart: paths on the disk, paths that files move
+        # away from, and whether the portal has a folder, each by the folded path.
+        self._local_keys = spill.texts()
+        self._source_keys = spill.texts()
+        self._file_keys = spill.path_set()
+        self._folder_keys = spill.path_set()
+        # The entries of folders that the portal no longer has, those above first.
+        self._emptied = self._plan.new_phase()
 
     def run(self) -> Plan:
-        for path, reason in (
-            *drop_impossible_names(self._remote, self._options),
-            *drop_collisions(self._remote, self._known, self._kept, self._options),
-        ):
-            self._plan.failed.append((path, reason))
+        remote, options, spill = self._remote, self._options, self._spill
+        self._plan.failed.extend(drop_impossible_names(remote, self._dropped, options))
+        self._plan.failed.extend(
+            drop_collisions(remote, self._known, self._kept, self._dropped, options, spill)
+        )
+        if options.fold is not None:
+            for path in self._local:
+                self._local_keys[self._fold(path)] = path
         self._match_moves()
-        self._wanted_files = {p for p, r in self._remote.items() if not r.is_dir}
-        self._source_keys = {self._fold(path): path for path in self._sources}
-        self._file_keys = {self._fold(path) for path in self._wanted_files}
-        self._folder_keys = {self._fold(p) for p, r in self._remote.items() if r.is_dir}
+        if options.fold is not None:
+            self._note_keys()
         self._plan_folders()
-        for path in sorted(self._wanted_files):
-            if path in self._incoming:
-                self._plan_move(path, self._incoming[path])
-            else:
-                self._plan_file(path)
-        for path in sorted(self._known):
-            if path not in self._remote and path not in self._sources:
-                self._plan_deletion(self._known[path])
+        for path, target in self._wanted():
+            if not target.is_dir:
+                source = self._incoming.get(path)
+                if source is not None:
+                    self._plan_move(path, target, self._known[source])
+                else:
+                    self._plan_file(path, target)
+        for path, entry in self._known.items():
+            if self._remote_at(path) is None and path not in self._sources:
+                self._plan_deletion(entry)
         self._plan_cleared_folders()
-        self._plan.emptied.sort(key=lambda step: step.path, reverse=True)
+        for each in (
+            self._incoming, self._sources, self._set_aside, self._taken, self._cleared,
+            self._local_keys, self._source_keys, self._file_keys, self._folder_keys, self._emptied,
+        ):  # fmt: skip
+            each.clear()
         return self._plan
+
+    # --- the portal ------------------------------------------------------------------------------
+
+    def _remote_at(self, path: str) -> Remote | None:
+        """Return what the portal has at a path, if the disk can hold it."""
+        found = self._remote.get(path)
+        return None if found is None or is_below(path, self._dropped) else found
+
+    def _wanted(self) -> Iterator[tuple[str, Remote]]:
+        """Return what the portal has and the disk can hold, in the order of the paths."""
+        for path, target in self._remote.items():
+            if not is_below(path, self._dropped):
+                yield path, target
+
+    def _note_keys(self) -> None:
+        for path in self._sources:
+            self._source_keys[self._fold(path)] = path
+        for path, target in self._wanted():
+            (self._folder_keys if target.is_dir else self._file_keys).add(self._fold(path))
+
+    def _has_file(self, path: str) -> bool:
+        """Return whether the portal has a file at a path, by whatever spelling."""
+        if self._options.fold is not None:
+            return self._fold(path) in self._file_keys
+        target = self._remote_at(path)
+        return target is not None and not target.is_dir
+
+    def _has_folder(self, path: str) -> bool:
+        """Return whether the portal has a folder at a path, by whatever spelling."""
+        if self._options.fold is not None:
+            return self._fold(path) in self._folder_keys
+        target = self._remote_at(path)
+        return target is not None and target.is_dir
+
+    def _is_source_of_other(self, path: str, source: str) -> bool:
+        """Return whether another file than that at `source` moves away from a path."""
+        if self._options.fold is not None:
+            return (self._source_keys.get(self._fold(path)) or source) != source
+        return path != source and path in self._sources
 
     # --- moves -----------------------------------------------------------------------------------
 
@@ -130,41 +199,41 @@ class _Planner:
         A listing does not tell the identity of a file. So a file that is gone from one path and is new
         at another is the same if file ID, size and time are the same.
         """
-        by_content: dict[tuple[int, int | None], list[Known]] = {}
-        for path in sorted(self._known):
-            free = self._known[path]
+        # Path by path, below the number and size of the file.
+        by_content = self._spill.path_set()
+        for path, free in self._known.items():
             if free.is_dir or is_below(path, self._unreadable) or path in self._excluded:
                 continue
-            at_path = self._remote.get(path)
+            at_path = self._remote_at(path)
             if at_path is not None and is_same_content(free, at_path):
                 continue
             if free.file_id is not None:
-                by_content.setdefault((free.file_id, free.size), []).append(free)
-        for path in sorted(self._remote):
-            target = self._remote[path]
-            at_target = self._known.get(path)
+                by_content.add(f"{_content_key(free)}/{path}")
+        for path, target in self._wanted() if by_content else ():
             if target.is_dir or target.file_id is None:
                 continue
+            at_target = self._known.get(path)
             if at_target is not None and is_same_content(at_target, target):
                 continue
-            entry = next(
-                (
-                    each
-                    for each in by_content.get((target.file_id, target.size), ())
-                    if each.path not in self._sources and is_same_content(each, target)
-                ),
-                None,
-            )
-            if entry is None:
+            source = self._find_source(target, by_content)
+            if source is None:
                 continue
-            found = self._local.get(entry.path)
+            found = self._local.get(source)
             if found is None or found.kind == "folder":
                 continue  # It was deleted here, so it is downloaded to its new path.
-            self._incoming[path] = entry
-            self._sources.add(entry.path)
+            self._incoming[path] = source
+            self._sources.add(source)
+        by_content.clear()
 
-    def _plan_move(self, path: str, entry: Known) -> None:
-        target = self._remote[path]
+    def _find_source(self, target: Remote, by_content: PathSet) -> str | None:
+        key = _content_key(target)
+        for each in by_content.below(key):
+            path = each[len(key) + 1 :]
+            if path not in self._sources and is_same_content(self._known[path], target):
+                return path
+        return None
+
+    def _plan_move(self, path: str, target: Remote, entry: Known) -> None:
         found = self._local[entry.path]
         # Files that move go away by themselves. All else at the path gives way.
         occupant = self._occupant(path)
@@ -177,10 +246,10 @@ class _Planner:
             else:
                 self._keep_aside(occupant, displaced, "the portal has another file of this name")
         source = entry.path
-        is_blocked = self._source_keys.get(self._fold(path), source) != source
+        is_blocked = self._is_source_of_other(path, source)
         above_target = self._gives_way(source)
         target_was_folder = occupant is not None and occupant.kind == "folder"
-        becomes_folder = self._fold(source) in self._folder_keys
+        becomes_folder = self._has_folder(source)
         staged = is_blocked or above_target or target_was_folder or becomes_folder
         step = Step("move", source, path, target, entry, found, staged)
         (self._plan.staged if staged else self._plan.moves).append(step)
@@ -189,8 +258,7 @@ class _Planner:
 
     # --- files -----------------------------------------------------------------------------------
 
-    def _plan_file(self, path: str) -> None:
-        target = self._remote[path]
+    def _plan_file(self, path: str, target: Remote) -> None:
         entry = self._known.get(path)
         found = self._occupant(path)
         if found is not None and found.path in self._sources:
@@ -232,12 +300,13 @@ class _Planner:
     # --- folders ---------------------------------------------------------------------------------
 
     def _plan_folders(self) -> None:
-        for path in sorted(p for p, r in self._remote.items() if r.is_dir):
-            target = self._remote[path]
+        for path, target in self._wanted():
+            if not target.is_dir:
+                continue
             entry = self._known.get(path)
             found = self._occupant(path)
             if found is not None and found.kind == "folder":
-                if found.path != path and found.path not in self._remote:
+                if found.path != path and self._remote_at(found.path) is None:
                     # Only the case of letters changes.
                     old = self._known.get(found.path)
                     self._plan.folders.append(Step("move", found.path, path, target, old, found))
@@ -266,8 +335,10 @@ class _Planner:
 
         A folder with something in it that is not the mirror's stays, or goes aside with it.
         """
+        if not self._cleared and not self._emptied:
+            return
         holding, own = self._find_holding_folders()
-        for path in sorted(self._cleared):
+        for path in self._cleared:
             found = self._occupant(path)
             if found is None or found.kind != "folder" or found.path in self._set_aside:
                 continue
@@ -277,35 +348,34 @@ class _Planner:
                 reason = f"{files} are in it, and the portal has a file of this name"
                 self._keep_aside(found, entry, reason, self._plan.cleared)
                 continue
-            prefix = f"{found.path}/"
-            inside = [
-                p
-                for p, each in self._local.items()
-                if p.startswith(prefix) and each.kind == "folder"
-            ]
-            for each in sorted([found.path, *inside], reverse=True):
+            inside = [p for p, each in self._local.below(found.path) if each.kind == "folder"]
+            for each in (*reversed(inside), found.path):
                 self._plan.removed_folders.append(
                     Step("rmdir", each, "", None, self._known.get(each), self._local[each])
                 )
         done = {step.path for step in self._plan.removed_folders}
-        emptied = [step for step in self._plan.emptied if step.path not in done]
         moved = {step.path for step in self._plan.cleared}
-        kept = {s.path for s in emptied if s.path in holding or is_below(s.path, moved)}
-        self._plan.emptied = [
-            Step("forget", step.path, "", None, step.known) if step.path in kept else step
-            for step in emptied
-        ]
+        for step in reversed(self._emptied):
+            if step.path in done:
+                continue
+            stays = step.path in holding or is_below(step.path, moved)
+            self._plan.emptied.append(
+                Step("forget", step.path, "", None, step.known) if stays else step
+            )
+        holding.clear()
+        own.clear()
 
-    def _find_holding_folders(self) -> tuple[set[str], set[str]]:
+    def _find_holding_folders(self) -> tuple[PathSet, PathSet]:
         """Find the folders that hold something which this run does not delete.
 
         Returns:
             Those folders, and those of them that hold something of the user.
         """
-        steps = (*self._plan.aside, *self._plan.deletions)
-        gone = {step.path for step in steps if step.kind in ("trash", "remove")}
-        holding: set[str] = set()
-        own: set[str] = set()
+        gone = self._spill.path_set()
+        for phase in (self._plan.aside, self._plan.deletions):
+            gone.update(step.path for step in phase if step.kind in ("trash", "remove"))
+        holding = self._spill.path_set()
+        own = self._spill.path_set()
         for path, found in self._local.items():
             if found.kind == "folder":
                 stays = not self._is_known_folder(path)
@@ -315,6 +385,7 @@ class _Planner:
                 holding.update(parents_of(path))
                 if not found.clean:
                     own.update(parents_of(path))
+        gone.clear()
         return holding, own
 
     # --- deletions -------------------------------------------------------------------------------
@@ -324,20 +395,21 @@ class _Planner:
         path = entry.path
         if is_below(path, self._unreadable) or path in self._set_aside:
             return
-        if entry.is_dir and self._holds_any(path, self._unreadable):
+        if entry.is_dir and path in self._above_unreadable:
             # What stays in it is found by its entry.
             return
         found = self._local.get(path)
         gives_way = self._gives_way(path)
         keep = self._options.delete == "keep"
         if found is None or path in self._excluded or (keep and not gives_way):
-            phase = self._plan.emptied if entry.is_dir else self._plan.forgotten
+            phase = self._emptied if entry.is_dir else self._plan.forgotten
             phase.append(Step("forget", path, "", None, entry))
         elif entry.is_dir:
-            if found.kind == "folder" and not self._holds_any(path, self._excluded):
-                self._plan.emptied.append(Step("rmdir", path, "", None, entry, found))
+            is_free = next(self._excluded.below(path), None) is None
+            if found.kind == "folder" and is_free:
+                self._emptied.append(Step("rmdir", path, "", None, entry, found))
             else:
-                self._plan.emptied.append(Step("forget", path, "", None, entry))
+                self._emptied.append(Step("forget", path, "", None, entry))
         elif not found.clean:
             self._keep_aside(found, entry, "it was changed here, and deleted on the portal")
         elif gives_way:
@@ -348,13 +420,7 @@ class _Planner:
 
     def _gives_way(self, path: str) -> bool:
         """Return whether the portal has a file in the place of a folder that a path is in."""
-        return any(self._fold(each) in self._file_keys for each in parents_of(path))
-
-    @staticmethod
-    def _holds_any(path: str, others: Iterable[str]) -> bool:
-        """Return whether one of some paths is in a folder."""
-        prefix = f"{path}/"
-        return any(each.startswith(prefix) for each in others)
+        return any(self._has_file(each) for each in parents_of(path))
 
     def _delete_in_the_way(self, entry: Known, found: Local) -> None:
         """Delete a file whose path is needed now.
@@ -370,7 +436,7 @@ class _Planner:
             self._plan.aside.append(Step("trash", found.path, "", None, entry, found))
 
     def _keep_aside(
-        self, found: Local, entry: Known | None, reason: str, phase: list[Step] | None = None
+        self, found: Local, entry: Known | None, reason: str, phase: ItemList[Step] | None = None
     ) -> None:
         """Give something that is not the mirror's to delete another name.
 
@@ -394,7 +460,7 @@ class _Planner:
             each
             for each in conflict_paths(path, self._options.stamp, self._options.max_name_bytes)
             if each not in self._taken
-            and each not in self._remote
+            and self._remote_at(each) is None
             and each not in self._known
             and self._occupant(each) is None
         )
@@ -406,6 +472,12 @@ class _Planner:
     def _occupant(self, path: str) -> Local | None:
         """Return what is at a path on the disk, by whatever spelling, or None."""
         found = self._local.get(path)
-        if found is None and self._local_by_fold:
-            found = self._local_by_fold.get(self._fold(path))
+        if found is None and self._options.fold is not None:
+            other = self._local_keys.get(self._fold(path))
+            found = None if other is None else self._local.get(other)
         return found
+
+
+def _content_key(file: Known | Remote) -> str:
+    """Return a text that is the same for files of the same file ID and size."""
+    return f"{file.file_id} {file.size}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .asides import Asides
-from .local_tree import STAGE_FOLDER, LocalTree
+from .local_tree import LocalTree
+from .own_folder import STAGE_FOLDER
 from .state import Intent, State
 from .values import Local, split
 

@@ -24,17 +24,20 @@ from .confirmation import Confirmation
 from .feed_map import ObjectPlace
 from .fetcher import Fetch
 from .local_names import OWN_FOLDER, fold_name
-from .local_tree import LocalTree, lock_own
+from .local_tree import LocalTree
 from .options import MirrorOptions, Names, OnStep, Round
+from .own_files import purge_downloads, purge_trash, restamp_trash
+from .own_folder import lock_own, open_own
 from .performer import Performer
 from .planner import Options, Plan, plan
 from .recovery import recover
 from .report import Report
 from .source import Source
+from .spill import Spill
 from .stage import Stage
 from .state import State
 from .survey import Survey
-from .trash import STAMP_FORMAT, is_older
+from .trash import STAMP_FORMAT, age_days, find_doubt, is_ahead, is_older
 
 __all__ = ["MirrorOptions", "Names", "OnStep", "Round", "run_mirror"]
 
@@ -78,7 +81,7 @@ def run_mirror(
         own = None
         if os.path.isdir(root_path) or not options.dry_run:
             root = stack.enter_context(Folder.open(root_path))
-            own = LocalTree.open_own(root, make=not options.dry_run)
+            own = open_own(root, make=not options.dry_run)
             if own is not None:
                 stack.callback(own.close)
                 # Nothing can run in a folder on a medium that cannot be written.
@@ -87,11 +90,13 @@ def run_mirror(
             tree = LocalTree(root, own)
             stack.callback(tree.close)
         if options.dry_run or own is None:
-            state = State.in_memory(own)
+            state = State.copied(own)
         else:
             state = State.open(own)
         stack.callback(state.close)
-        run = _Run(names, fetch, scope, source, tree, state, options)
+        spill = Spill()
+        stack.callback(spill.close)
+        run = _Run(names, fetch, scope, source, tree, state, options, spill)
         mirrored = run.run()._replace(seconds=perf_counter() - began)
         return Round(mirrored, run.changes.cursor, run.source.folder_id)
 
@@ -107,6 +112,7 @@ class _Run:
         tree: The mirrored folder. None: it does not exist yet, for a dry run.
         state: The state.
         options: All else.
+        spill: Makes collections.
     """
 
     def __init__(
@@ -118,6 +124,7 @@ class _Run:
         tree: LocalTree | None,
         state: State,
         options: MirrorOptions,
+        spill: Spill,
     ) -> None:
         self._names = names
         self._fetch = fetch
@@ -126,12 +133,13 @@ class _Run:
         self._tree = tree
         self._state = state
         self._options = options
+        self._spill = spill
         self._stamp = options.now().strftime(STAMP_FORMAT)
         self._report = Report()
         self._beside: dict[str, str] = {}
         self._reading = Reading("all")
         self._is_settled = True
-        self.changes = Changes(names, scope, source, state, options)
+        self.changes = Changes(names, scope, source, state, options, spill)
         self.source = Source(names, scope, source, state, options, self._report)
 
     def run(self) -> Mirrored:
@@ -155,6 +163,8 @@ class _Run:
             # What was listed may be newer than the cursor, and newer than what events will tell.
             self._is_settled = self.changes.is_settled()
         self._begin(survey, fold)
+        # A plan has all that the steps need.
+        survey.clear()
         performer.perform(planned)
         self._finish()
         return self._report.result()
@@ -195,6 +205,8 @@ class _Run:
             del self._report.failed[unstaged:]
             self.source.forget_listing()
             self._reading = self._reading._replace(kind="all")
+            planned.clear()
+            survey.clear()
             survey, planned, missed = self._read_and_plan(fold)
         if missed:
             raise NamespaceError(
@@ -227,6 +239,7 @@ class _Run:
             self._report,
             self._beside,
             self.changes.proven,
+            self._spill,
         )
         planned = self._plan(survey, fold, confirmation)
         return survey, planned, confirmation.missed
@@ -235,7 +248,9 @@ class _Run:
         """Compare the portal with the state, as far as `_reading` says."""
 
         def make() -> Survey:
-            return Survey(self._state, self._tree, self._options.filter, fold, self._scope.check)
+            return Survey(
+                self._state, self._tree, self._options.filter, fold, self._scope.check, self._spill
+            )
 
         survey = make()
         if self._reading.kind == "nothing":
@@ -252,6 +267,7 @@ class _Run:
             del self._report.failed[unread:]
             self.source.forget_listing()
             self._reading = self._reading._replace(kind="all")
+            survey.clear()
             survey = make()
         survey.read_remote(self.source.walk(), self._reading.stale)
         return survey
@@ -276,8 +292,9 @@ class _Run:
                 survey.known,
                 survey.local,
                 options,
+                self._spill,
                 unreadable=frozenset(self.source.unreadable),
-                excluded=frozenset(survey.excluded),
+                excluded=survey.excluded,
                 kept=survey.kept,
             )
             confirmation.spare(planned)
@@ -293,6 +310,7 @@ class _Run:
             confirmation.confirm(planned, survey)
             if len(self.source.unreadable) == before:
                 return planned
+            planned.clear()
 
     def _find_fold(self) -> Callable[[str], str] | None:
         """Return what tells which paths the disk takes for the same. None: it tells all apart."""
@@ -338,7 +356,7 @@ class _Run:
         if self._options.dry_run or self._tree is None:
             return
         needed = {intent.source for intent in self._state.intents()}
-        self._tree.purge_downloads(keep_parts=True, needed=needed)
+        purge_downloads(self._tree, keep_parts=True, needed=needed)
 
     def _begin(self, survey: Survey, fold: Callable[[str], str] | None) -> None:
         """Store what was found out, before the first change of the folder."""
@@ -384,13 +402,30 @@ class _Run:
                 for place in outdated:
                     self._state.feed.drop(*place)
                 self._state.feed.doubt(unfound)
-        days = self._options.trash_days
-        now = self._options.now()
+        self._empty_trash()
+        if not failed:
+            purge_downloads(self._tree, keep_parts=False)
+
+    def _empty_trash(self) -> None:
+        """Remove what is old from the trash, unless the clock is in doubt."""
+        assert self._tree is not None
+        now, days = self._options.now(), self._options.trash_days
+        # States of earlier releases do not have the time of the last run.
+        last = self._state.get("last run") or self._state.get("walked") or ""
+        pause = age_days(last, now)
+        before = float(self._state.get("pause") or 0)
+        doubt = find_doubt(pause, before, self._state.get("clock doubted") or "", now, days)
+        with self._state.transaction():
+            self._state.put("last run", now.strftime(STAMP_FORMAT))
+            self._state.put("pause", str(pause or 0.0))
+            self._state.put("clock doubted", doubt)
+        if doubt:
+            return
+        with contextlib.suppress(OSError):
+            restamp_trash(self._tree, lambda run: is_ahead(run, now), self._stamp)
         if days is not None:
             with contextlib.suppress(OSError):
-                self._tree.purge_trash(lambda run: is_older(run, now, days))
-        if not failed:
-            self._tree.purge_downloads(keep_parts=False)
+                purge_trash(self._tree, lambda run: is_older(run, now, days))
 
     def _tell(self, planned: Plan) -> Mirrored:
         """Return what would be done."""

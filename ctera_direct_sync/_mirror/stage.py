@@ -6,7 +6,8 @@ import errno
 import os
 
 from .asides import Asides
-from .local_tree import STAGE_FOLDER, LocalTree
+from .local_tree import LocalTree
+from .own_folder import STAGE_FOLDER
 from .performer import Performer, intent_of
 from .planner import Step
 from .recovery import origin_key
@@ -60,7 +61,7 @@ class Stage:
                 self.beside[target] = origin
             steps.append(Step("move", known.path, target, None, known, found, staged=True))
         if self._performer is not None:
-            self._performer.move_all(steps, _way_back)
+            self._performer.move_all(((step, None) for step in steps), _way_back)
             return
         for step in steps:
             self._tree.stand_in(step.target, step.path)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .._readers.folders import Folder
-from .database import explained
+from .database import explained, open_temporary
 from .feed_map import FEED_SCHEMA, FeedMap
 from .values import Known, Remote, join, split
 
@@ -141,14 +141,16 @@ class State:
         return cls(database, path)
 
     @classmethod
-    def in_memory(cls, folder: Folder | None) -> State:
+    def copied(cls, folder: Folder | None) -> State:
         """Return a copy of a database, which is never written back.
+
+        A large copy is in a temporary file, which SQLite removes.
 
         Args:
             folder: The mirror's own folder. None: it does not exist, so the copy is empty.
         """
-        database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        path = ":memory:" if folder is None else folder.path_of(_NAME)
+        database = open_temporary()
+        path = "(a copy of the state)" if folder is None else folder.path_of(_NAME)
         copy = cls(database, path)
         try:
             if folder is not None:
@@ -285,22 +287,19 @@ class State:
     def save(self, entry: Known) -> None:
         """Store an entry in the place of those that have its path or its number."""
         parent, name = split(entry.path)
+        # This also replaces two entries: one that has the path, and another that has the number.
         self._database.execute(
-            "DELETE FROM items WHERE (parent = ? AND name = ?) OR id = ?", (parent, name, entry.id)
-        )
-        self._database.execute(
-            f"INSERT INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            f"INSERT OR REPLACE INTO items ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (entry.id or None, parent, name, *entry[2:]),
         )
 
-    def files_of(self, file_ids: frozenset[int]) -> Iterator[tuple[str, int]]:
-        """Return path and file ID of each file that has one of some IDs."""
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Return path and file ID of each file that has an ID. The state must not change meanwhile."""
         with explained(self._path):
             for parent, name, file_id in self._database.execute(
                 "SELECT parent, name, file_id FROM items WHERE file_id IS NOT NULL"
             ):
-                if file_id in file_ids:
-                    yield join(parent, name), file_id
+                yield join(parent, name), int(file_id)
 
     def count_folders(self) -> int:
         """Return the number of folders."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from collections.abc import Iterator
-from typing import Callable, Literal, NamedTuple
+from typing import Any, Callable, Literal, NamedTuple
 
 from .deletion import Deletion
+from .spill import ItemList, PathMap, Spill
 from .values import Known, Local, Remote, join, split
 
 __all__ = ["Options", "Plan", "Step", "StepKind", "conflict_name", "conflict_paths"]
@@ -65,9 +65,11 @@ class Options(NamedTuple):
     fold: Callable[[str], str] | None = None
 
 
-@dataclasses.dataclass
 class Plan:
     """The steps of a run, by phase, and what a user should know.
+
+    Args:
+        spill: Makes the lists of the phases.
 
     Attributes:
         aside: What gives way: conflict copies, and deletions of what is in the way.
@@ -86,31 +88,79 @@ class Plan:
         failed: Path and reason of each entry that cannot be mirrored.
     """
 
-    aside: list[Step] = dataclasses.field(default_factory=list)
-    cleared: list[Step] = dataclasses.field(default_factory=list)
-    removed_folders: list[Step] = dataclasses.field(default_factory=list)
-    folders: list[Step] = dataclasses.field(default_factory=list)
-    moves: list[Step] = dataclasses.field(default_factory=list)
-    staged: list[Step] = dataclasses.field(default_factory=list)
-    fetches: list[Step] = dataclasses.field(default_factory=list)
-    deletions: list[Step] = dataclasses.field(default_factory=list)
-    forgotten: list[Step] = dataclasses.field(default_factory=list)
-    emptied: list[Step] = dataclasses.field(default_factory=list)
-    conflicts: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    failed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    def __init__(self, spill: Spill) -> None:
+        self._spill = spill
+        self.aside = self.new_phase()
+        self.cleared = self.new_phase()
+        self.removed_folders = self.new_phase()
+        self.folders = self.new_phase()
+        self.moves = self.new_phase()
+        self.staged = self.new_phase()
+        self.fetches = self.new_phase()
+        self.deletions = self.new_phase()
+        self.forgotten = self.new_phase()
+        self.emptied = self.new_phase()
+        self.conflicts: list[tuple[str, str]] = []
+        self.failed: list[tuple[str, str]] = []
+
+    def new_phase(self) -> ItemList[Step]:
+        """Return an empty list of steps."""
+        return self._spill.item_list(_pack, _unpack)
+
+    def new_map(self) -> PathMap[Step]:
+        """Return an empty map of steps."""
+        return self._spill.path_map(_pack, _unpack)
+
+    def _phases(self) -> tuple[ItemList[Step], ...]:
+        """Return all phases, in the order in which they are completed."""
+        return (
+            self.aside, self.cleared, self.removed_folders, self.folders, self.moves, self.staged,
+            self.fetches, self.deletions, self.forgotten, self.emptied,
+        )  # fmt: skip
 
     def steps(self) -> Iterator[Step]:
         """Return all steps, in the order in which they are completed."""
+        for phase in self._phases():
+            yield from phase
+
+    def removals(self) -> Iterator[Step]:
+        """Return the steps of the phases that take something from its path for good."""
         for phase in (
-            self.aside, self.cleared, self.removed_folders, self.folders, self.moves, self.staged,
-            self.fetches, self.deletions, self.forgotten, self.emptied,
+            self.aside, self.cleared, self.removed_folders, self.deletions, self.emptied,
         ):  # fmt: skip
             yield from phase
 
     @property
     def deleted_files(self) -> int:
         """The number of files that the plan deletes."""
-        return sum(step.kind in ("trash", "remove") for step in (*self.aside, *self.deletions))
+        return sum(
+            step.kind in ("trash", "remove")
+            for phase in (self.aside, self.deletions)
+            for step in phase
+        )
+
+    def clear(self) -> None:
+        """Drop all steps."""
+        for phase in self._phases():
+            phase.clear()
+
+
+def _pack(step: Step) -> Any:
+    kind, path, target, *views, staged = step
+    return (kind, path, target, *(None if each is None else tuple(each) for each in views), staged)
+
+
+def _unpack(values: Any) -> Step:
+    kind, path, target, remote, known, local, staged = values
+    return Step(
+        kind,
+        path,
+        target,
+        None if remote is None else Remote._make(remote),
+        None if known is None else Known._make(known),
+        None if local is None else Local._make(local),
+        staged,
+    )
 
 
 def conflict_paths(path: str, stamp: str, max_bytes: int) -> Iterator[str]:

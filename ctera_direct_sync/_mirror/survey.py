@@ -1,18 +1,20 @@
 """Comparing the portal, the state and the disk: what differs somewhere goes to the planner.
 
-What is the same in all three is only counted, so memory grows with the differences.
+What is the same in all three is only counted. Many differences leave memory (`spill`).
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Container, Iterable, Iterator
 from typing import Callable
 
 from .changes import Reading
 from .filters import Filter
 from .local_names import OWN_FOLDER, fold_name
 from .local_tree import LocalTree
+from .spill import Spill
 from .state import State, entry_of
 from .values import (
     Known,
@@ -41,6 +43,7 @@ class Survey:
         filter: The user's patterns.
         fold: As in `planner.Options`.
         check: Called now and then. An error that it raises ends the survey.
+        spill: Makes collections.
 
     Attributes:
         remote: What the portal has, of the paths that differ.
@@ -61,31 +64,43 @@ class Survey:
         filter: Filter,
         fold: Callable[[str], str] | None,
         check: Callable[[], object],
+        spill: Spill,
     ) -> None:
-        self.remote: dict[str, Remote] = {}
-        self.known: dict[str, Known] = {}
-        self.local: dict[str, Local] = {}
-        self.excluded: set[str] = set()
+        self.remote = spill.path_map(tuple, Remote._make)
+        self.known = spill.path_map(tuple, Known._make)
+        self.local = spill.path_map(tuple, Local._make)
+        self.excluded = spill.path_set()
         self.failed: list[tuple[str, str]] = []
         self.unchanged = 0
-        self.refreshed: list[Known] = []
+        self.refreshed = spill.item_list(tuple, Known._make)
         self.unreadable: set[str] = set()
-        self.kept: dict[str, str] = {}
+        self.kept = spill.texts()
         self._state = state
         self._tree = tree
         self._filter = filter
         self._fold = fold
         self._check = check
+        self._spill = spill
         # One bit would do, but a byte for each entry is little as well.
-        self._is_same = bytearray(state.last_id + 1)
+        last_id = state.last_id
+        self._is_same = bytearray(last_id + 1)
+        # In a first run, no path has an entry.
+        self._find = state.entry if last_id else _find_nothing
         # Files whose content may be another one, though the listing does not show it.
-        self._stale: frozenset[str] = frozenset()
-        # The folders of the portal that are not mirrored yet, in their folded form.
-        self._folders: set[str] = set()
+        self._stale: Container[str] = frozenset()
+        # With `fold`: the folders of the portal that are not mirrored yet, in their folded form.
+        self._folders = spill.path_set()
+
+    def clear(self) -> None:
+        """Drop what was found out."""
+        for each in (
+            self.remote, self.known, self.local, self.excluded, self.refreshed, self.kept, self._folders,
+        ):  # fmt: skip
+            each.clear()
 
     # --- the portal ------------------------------------------------------------------------------
 
-    def read_remote(self, entries: Iterable[Remote], stale: frozenset[str] = frozenset()) -> None:
+    def read_remote(self, entries: Iterable[Remote], stale: Container[str] = frozenset()) -> None:
         """Compare everything that the portal has with the state.
 
         Args:
@@ -119,12 +134,12 @@ class Survey:
         self._stale = reading.stale
         self.take_as_unchanged()
         # What was mirrored in the folders that are listed, and what is gone from there, or is read anew.
-        listed: dict[int, Known] = {}
-        looked_for: dict[int, Known] = {}
+        listed = self._spill.path_map(tuple, Known._make)
+        looked_for = self._spill.path_map(tuple, Known._make)
 
         def look_for(known: Known) -> None:
             self._is_same[known.id] = 0
-            looked_for[known.id] = known
+            looked_for[known.path] = known
             if known.is_dir:
                 for each in self._state.in_folder(known.path).values():
                     look_for(each)
@@ -133,7 +148,7 @@ class Survey:
             walked: set[str] = set()
             for path in sorted(reading.folders, key=lambda each: (each.count("/"), each)):
                 above = self._state.entry(path) if path else None
-                if is_below(path, walked) or (above is not None and above.id in looked_for):
+                if is_below(path, walked) or (above is not None and path in looked_for):
                     continue
                 children = list_folder(path)
                 folders = {child.path for child in children if child.is_dir}
@@ -144,7 +159,7 @@ class Survey:
                         look_for(known)
                     else:
                         self._is_same[known.id] = 0
-                        listed[known.id] = known
+                        listed[known.path] = known
                 for child in children:
                     yield child
                     if child.path not in folders:
@@ -157,9 +172,11 @@ class Survey:
                             yield from walk(child.path)
 
         self._compare_all(read())
-        for known in (*listed.values(), *looked_for.values()):
+        for known in itertools.chain(listed.values(), looked_for.values()):
             if not self._is_same[known.id]:
                 self._note_difference(known)
+        listed.clear()
+        looked_for.clear()
 
     def _note_difference(self, known: Known) -> None:
         """Note an entry of the state that the portal lacks, or has in another form."""
@@ -169,7 +186,7 @@ class Survey:
         self.known[known.path] = known
         key = known.path if self._fold is None else self._fold(known.path)
         if self.kept.get(key) == known.path:
-            del self.kept[key]
+            self.kept.discard(key)
         if not self._takes(known):
             self.excluded.add(known.path)
 
@@ -181,7 +198,7 @@ class Survey:
             if not self._filter.takes(each.path, each.is_dir):
                 if not each.is_dir or self._filter.excludes(each.path, True):
                     continue
-                known = self._state.entry(each.path)
+                known = self._find(each.path)
                 if known is not None and known.is_dir:
                     # It was made for a file that may be gone. The portal still has the folder.
                     self._compare(each)
@@ -200,7 +217,8 @@ class Survey:
         """Note that the portal still has everything that was mirrored."""
         self._is_same = bytearray(b"\1") * (self._state.last_id + 1)
         if self._fold is not None:
-            self.kept = {self._fold(each.path): each.path for each in self._state.entries()}
+            for each in self._state.entries():
+                self.kept[self._fold(each.path)] = each.path
 
     def _takes(self, known: Known) -> bool:
         if known.is_dir and self._filter.selects_files:
@@ -212,7 +230,7 @@ class Survey:
         if not each.is_dir and (each.file_id is None or max(numbers) > _MAX_NUMBER):
             self._refuse(each)
             return
-        known = self._state.entry(each.path)
+        known = self._find(each.path)
         is_same = (
             known is not None
             and is_same_content(known, each)
@@ -244,8 +262,10 @@ class Survey:
 
     def read_local(self) -> None:
         """Compare everything on the disk with the state."""
-        fold = self._fold or (lambda path: path)
-        self._folders = {fold(path) for path, each in self.remote.items() if each.is_dir}
+        if self._fold is not None:
+            for path, each in self.remote.items():
+                if each.is_dir:
+                    self._folders.add(self._fold(path))
         if self._tree is not None:
             self._read_folder("")
         else:
@@ -283,7 +303,7 @@ class Survey:
                 continue
             judged = self._judge(known, found)
             if not judged.clean:
-                self.known.setdefault(known.path, known)
+                self._note_known(known)
             if not judged.clean or not self._is_same[known.id]:
                 self.local[known.path] = judged
             elif not known.is_dir:
@@ -303,7 +323,7 @@ class Survey:
         if not path:
             raise error
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            self.local.pop(path, None)
+            self.local.discard(path)
             known = self._state.entry(path)
             if known is not None:
                 self._note(known)
@@ -319,20 +339,27 @@ class Survey:
     def _leave_alone(self) -> None:
         """Drop what was found out about what is in unreadable folders of the disk."""
         for each in (self.remote, self.known, self.local):
-            for path in [p for p in each if is_below(split(p)[0], self.unreadable)]:
-                del each[path]
+            for path in self.unreadable:
+                each.drop_below(path)
 
     def _is_wanted_folder(self, path: str) -> bool:
         """Return whether the portal has a folder where the disk has one that was not mirrored."""
-        return (path if self._fold is None else self._fold(path)) in self._folders
+        if self._fold is not None:
+            return self._fold(path) in self._folders
+        remote = self.remote.get(path)
+        return remote is not None and remote.is_dir
 
     def _note_missing(self, path: str) -> None:
         """Note that all entries of a folder are missing on the disk."""
         for known in self._state.in_folder(path).values():
             self._note(known)
 
+    def _note_known(self, known: Known) -> None:
+        if known.path not in self.known:
+            self.known[known.path] = known
+
     def _note(self, known: Known) -> None:
-        self.known.setdefault(known.path, known)
+        self._note_known(known)
         if known.is_dir:
             self._note_missing(known.path)
 
@@ -368,6 +395,10 @@ class Survey:
             )
         )
         return found._replace(clean=True)
+
+
+def _find_nothing(path: str) -> Known | None:
+    return None
 
 
 def _as_remote(known: Known) -> Remote:

@@ -17,7 +17,8 @@ from .._readers.folders import Folder, Place
 from .._readers.journal import Completion, read_completion
 from .._readers.part_file import OwnNames, is_journal, is_own_name, name_of_target
 from .asides import Asides
-from .local_tree import STAGE_FOLDER, LocalTree, lock_own
+from .local_tree import LocalTree
+from .own_folder import STAGE_FOLDER, lock_own, open_own
 from .recovery import recover
 from .report import Report
 from .state import State
@@ -63,7 +64,7 @@ def verify(
     path = os.path.realpath(os.fsdecode(os.fspath(folder)))
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(Folder.open(path))
-        own = LocalTree.open_own(root, make=False)
+        own = open_own(root, make=False)
         if own is None:
             tree = LocalTree(root, None)
             stack.callback(tree.close)
@@ -88,7 +89,7 @@ def verify(
             stack.callback(lock_own(own).release, remove=False)
         tree = LocalTree(root, own)
         stack.callback(tree.close)
-        state = stack.enter_context(contextlib.closing(State.in_memory(own)))
+        state = stack.enter_context(contextlib.closing(State.copied(own)))
         if state.get("source") is None:
             raise FileNotFoundError(
                 errno.ENOENT,

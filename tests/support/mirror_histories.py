@@ -24,10 +24,13 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ctera_direct_sync._mirror.local_names import find_problem
+from ctera_direct_sync._mirror.local_names import find_problem, fold_name
+from ctera_direct_sync._mirror.spill import Spill
+from ctera_direct_sync._mirror.values import is_below
 from ctera_direct_sync.exceptions import NamespaceError, NamespaceTimeout, PathNotFoundError
 from ctera_direct_sync.types import Mirrored
 
+from .folding_disk import fold_disk
 from .mirror_portal import (
     MEMORY,
     OWN,
@@ -44,6 +47,8 @@ from .mirror_portal import (
 
 #: The last two are the same letter, as one and as two code points.
 NAMES = ("a", "b", "A", "d", "\u00e9", "e\u0301")
+
+OTHER_SPELLINGS = {"a": "A", "A": "a", "\u00e9": "e\u0301", "e\u0301": "\u00e9"}
 
 choices = st.integers(0, 2**16)
 
@@ -69,6 +74,9 @@ class Histories(RuleBasedStateMachine):
         self.portal = MemoryPortal()
         self.folder = Path(tempfile.mkdtemp(prefix="mirror-", dir=MEMORY))
         self.clock = Clock()
+        self.patch = pytest.MonkeyPatch()
+        # Whether the disk takes names for the same that differ in case or form.
+        self.is_folding = False
         self.users: set[bytes] = set()
         self.serial = itertools.count()
         self.delete = "trash"
@@ -80,6 +88,7 @@ class Histories(RuleBasedStateMachine):
         try:
             self.check_convergence()
         finally:
+            self.patch.undo()
             shutil.rmtree(self.folder)
 
     # --- the portal ------------------------------------------------------------------------------
@@ -90,6 +99,8 @@ class Histories(RuleBasedStateMachine):
         feed=st.sampled_from(("off", "on", "on", "again")),
         children_events=st.booleans(),
         order=st.none() | st.integers(0, 99),
+        max_in_memory=st.sampled_from((1, Spill.max_in_memory)),
+        is_folding=st.booleans(),
         number=choices,
     )
     def begin(
@@ -99,9 +110,15 @@ class Histories(RuleBasedStateMachine):
         feed: str,
         children_events: bool,
         order: int | None,
+        max_in_memory: int,
+        is_folding: bool,
         number: int,
     ) -> None:
         """Choose how the history's portal and mirror behave."""
+        self.patch.setattr(Spill, "max_in_memory", max_in_memory)
+        if is_folding:
+            self.is_folding = True
+            fold_disk(self.patch)
         self.delete = delete
         self.portal.feed = feed
         self.portal.new_id_on_move = new_id
@@ -119,6 +136,16 @@ class Histories(RuleBasedStateMachine):
         parent = pick(self._folders(), where)
         if name not in parent.children and len(list(parent.lineage())) < 5:
             self.portal.add(f"{parent.path}/{name}".lstrip("/"), folder=folder)
+
+    @rule(which=choices, folder=st.booleans())
+    def create_collision(self, which: int, folder: bool) -> None:
+        """Add a file or folder to the portal, whose name differs from another only in case or form."""
+        nodes = [n for n in self.portal.nodes() if n.name in OTHER_SPELLINGS]
+        if nodes:
+            node = pick(nodes, which)
+            name, parent = OTHER_SPELLINGS[node.name], node.parent
+            if parent is not None and name not in parent.children:
+                self.portal.add(f"{parent.path}/{name}".lstrip("/"), folder=folder)
 
     @rule(which=choices, same_time=st.booleans())
     def overwrite(self, which: int, same_time: bool) -> None:
@@ -226,8 +253,9 @@ class Histories(RuleBasedStateMachine):
         """Add a local file, folder or symbolic link."""
         found = [p for p in sorted(self.folder.rglob("*")) if OWN not in p.parts]
         folders = [self.folder, *(p for p in found if p.is_dir() and not p.is_symlink())]
-        path = pick(folders, where) / name
-        if path.is_symlink() or path.exists():
+        parent = pick(folders, where)
+        path = parent / name
+        if self._is_taken(parent, name):
             return
         if kind == "file":
             path.write_bytes(self._own_content())
@@ -235,6 +263,13 @@ class Histories(RuleBasedStateMachine):
             path.mkdir()
         else:
             path.symlink_to(self.folder.parent)
+
+    def _is_taken(self, parent: Path, name: str) -> bool:
+        """Return whether the disk has a name, by whatever spelling."""
+        names = [each.name for each in parent.iterdir()]
+        return name in names or (
+            self.is_folding and fold_name(name) in [fold_name(each) for each in names]
+        )
 
     @rule(which=choices)
     def touch_here(self, which: int) -> None:
@@ -326,6 +361,9 @@ class Histories(RuleBasedStateMachine):
             self.portal.is_gone, self.portal.folder_id = False, 7
             self.portal.root.children = tree
 
+    # Known gap: if the listing has another spelling of what it leaves out, the mirrored file goes to the
+    # trash on a disk that does not tell the two apart.
+    @precondition(lambda self: not self.is_folding)
     @rule(which=choices)
     def run_with_shifted_pages(self, which: int) -> None:
         """Run the mirror, with a listing that leaves something out."""
@@ -407,10 +445,10 @@ class Histories(RuleBasedStateMachine):
         self._run()
         # A run that left something alone is followed by one that reads the source again.
         result = self._run()
-        assert result.failed == [], result.failed
         assert result[:4] == (0, 0, 0, 0), result
         found = local_files(self.folder)
-        wanted = self.portal.files()
+        left_out = self._check_collisions({path for path, _ in result.failed})
+        wanted = {p: d for p, d in self.portal.files().items() if p not in left_out}
         edited = {path for path, _ in result.conflicts}
         for path, data in wanted.items():
             assert all(find_problem(n, is_top=False) is None for n in path.split("/"))
@@ -419,7 +457,27 @@ class Histories(RuleBasedStateMachine):
         for path, data in found.items():
             assert path in wanted or data in self.users, path
         for node in self.portal.nodes():
-            assert not node.is_dir or (self.folder / node.path).is_dir()
+            is_here = not node.is_dir or (self.folder / node.path).is_dir()
+            assert is_here or node.path in left_out
         self.portal.fetched.clear()
         assert self._run().unchanged == len(wanted) - len(edited)
         assert self.portal.fetched == []
+
+    def _check_collisions(self, failed: set[str]) -> set[str]:
+        """Check that of names that the disk takes for the same, one is mirrored.
+
+        Args:
+            failed: The paths that the last run reported.
+
+        Returns:
+            The paths of the portal that cannot be mirrored.
+        """
+        assert self.is_folding or not failed, failed
+        paths = [node.path for node in self.portal.nodes()]
+        assert failed <= set(paths), failed
+        left_out = {path for path in paths if is_below(path, failed)}
+        mirrored = [fold_name(path) for path in paths if path not in left_out]
+        assert not self.is_folding or len(mirrored) == len(set(mirrored))
+        for path in failed:
+            assert fold_name(path) in mirrored, path
+        return left_out

@@ -53,6 +53,8 @@ class Node:
         self.version = number
         # How often it was moved with a folder above it.
         self.carried = 0
+        # When its bytes were written, finer than a listing tells.
+        self.written = number
         self.children: dict[str, Node] = {}
         self.deleted: list[Node] = []
 
@@ -97,6 +99,7 @@ class MemoryPortal:
         folder_id: The cloud folder of the source.
         feed: What the change feed does: "off", "on", or "again", which tells everything each time.
         children_events: Whether a folder that moves has events for what is in it.
+        fine_times: Whether an event tells when the bytes of its file were written.
         order: Shuffles the events of a page, or None.
         walks: The number of walks.
         listings: The number of folders that were listed one by one.
@@ -114,6 +117,7 @@ class MemoryPortal:
         self.folder_id = 7
         self.feed = "off"
         self.children_events = False
+        self.fine_times = False
         self.order: random.Random | None = None
         self.walks = 0
         self.listings = 0
@@ -162,12 +166,12 @@ class MemoryPortal:
         """Give a file other bytes."""
         node.data = self.content() if data is None else data
         node.file_id = next(self._numbers)
-        node.modified = node.version = node.file_id
+        node.modified = node.version = node.written = node.file_id
 
     def write_secretly(self, node: Node) -> None:
         """Give a file other bytes, of which only the feed's version number tells."""
         assert node.data is not None
-        node.version = next(self._numbers)
+        node.version = node.written = next(self._numbers)
         node.data = f"secret {node.version:020d}".encode()[-len(node.data) :].rjust(len(node.data))
 
     def move(self, node: Node, parent: Node, name: str) -> None:
@@ -277,6 +281,9 @@ class MemoryPortal:
         facts = {}
         shifted = [Node(f"shifted-{n}", self.root, -n, b"") for n in range(1, self._shifts + 1)]
         for node in [*self.nodes(), *shifted]:
+            raw = {"gvsn": f"{node.version}.{node.carried if self.children_events else 0}"}
+            if self.fine_times and not node.is_dir:
+                raw["file_timestamp"] = f"2024-05-01T10:20:30.{node.written:06}Z"
             facts[node.guid] = Event(
                 "folder" if node.is_dir else "file",
                 node.guid,
@@ -287,7 +294,7 @@ class MemoryPortal:
                 None if node.data is None else len(node.data),
                 None if node.is_dir else node.file_id,
                 None,
-                {"gvsn": f"{node.version}.{node.carried if self.children_events else 0}"},
+                raw,
             )
         return facts
 

@@ -165,3 +165,30 @@ def test_overwrite_that_a_new_inventory_tells(source: MemoryPortal, folder: Path
     source.reject_cursors()
     assert mirror(source, folder).updated == 1
     assert local_files(folder) == source.files()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "both"])
+@pytest.mark.parametrize("order", ["moved", "written"])
+def test_overwrite_of_a_file_that_moved(
+    memory_path: Path, source: MemoryPortal, kind: str, order: str
+) -> None:
+    """If the feed tells times that no listing does, a file that moved and was written is fetched."""
+    source.fine_times = True
+    mirror(source, memory_path)
+    source.fetched.clear()
+    file, other = source.node("d1/sub/f1"), source.node("d1/sub/f2")
+    if order == "written":
+        source.write_secretly(file)
+    if kind != "folder":
+        source.move(file, source.node("d2"), "new")
+        source.move(other, source.node("d2"), "other")
+    if kind != "file":
+        source.move(source.node("d2"), source.node("d3"), "moved")
+        source.move(source.node("d1"), source.node("d3"), "moved too")
+    if order == "moved":
+        source.write_secretly(file)
+    result = mirror(source, memory_path)
+    assert local_files(memory_path) == source.files()
+    # A file that only moved is not fetched.
+    assert source.fetched == [file.path]
+    assert result.ok

@@ -119,7 +119,7 @@ def tell(feed: FeedMap, *events: Event) -> list[int | None]:
 @pytest.mark.parametrize("numbers", list(itertools.permutations((1, 2))))
 def test_two_versions_in_one_reading(numbers: tuple[int, int]) -> None:
     """It is not certain which of them is the last, so each is news when it comes again."""
-    feed = State.in_memory(None).feed
+    feed = State.copied(None).feed
     tell(feed, version(0))
     tell(feed, *(version(number) for number in numbers))
     assert tell(feed, version(1)) == [5]
@@ -127,7 +127,7 @@ def test_two_versions_in_one_reading(numbers: tuple[int, int]) -> None:
 
 def test_version_after_one_that_is_not_certain() -> None:
     """A file whose last version is not known may have other bytes after each event."""
-    feed = State.in_memory(None).feed
+    feed = State.copied(None).feed
     tell(feed, version(0))
     tell(feed, version(0, deleted=True), version(1))
     assert tell(feed, version(2)) == [5]

@@ -101,14 +101,14 @@ def test_file_that_appears_at_a_free_path(
         source.add("new.txt")
     else:
         source.move(source.find("a.txt"), source.root, "new.txt")
-    original = LocalTree._close_below
+    original = LocalTree.close_below
 
     def close_below(tree: LocalTree, path: str) -> None:
         # The run has found the path free before.
         (mirrored / "new.txt").write_bytes(b"local")
         original(tree, path)
 
-    monkeypatch.setattr(LocalTree, "_close_below", close_below)
+    monkeypatch.setattr(LocalTree, "close_below", close_below)
     assert [path for path, _ in mirror(source, mirrored).failed] in (["new.txt"], ["a.txt"])
     assert (mirrored / "new.txt").read_bytes() == b"local"
 

@@ -16,7 +16,7 @@ NEIGHBOURS = ("d-", "d.x", "d0", "D", "dd", "d\U0001f600")
 @pytest.fixture
 def state() -> State:
     """A state with a file in a folder of a folder, and with neighbours of these folders."""
-    state = State.in_memory(None)
+    state = State.copied(None)
     with state.transaction():
         for path in ("d", "d/\U0001f600", *NEIGHBOURS):
             state.save(Known(0, path, True))

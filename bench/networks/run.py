@@ -103,7 +103,7 @@ def compare(results: dict[str, dict[str, Any]]) -> str:
     best = min(fixed, key=lambda name: float(fixed[name]["seconds"]))
     speed = fixed[best]["seconds"] / ours["seconds"]
     memory = ours["peak_mib"] / fixed[best]["peak_mib"]
-    return f"{speed:.2f} of {best} | {memory:.2f}"
+    return f"{speed:.2f} with {best} | {memory:.2f}"
 
 
 def available(clients: list[str]) -> list[str]:

@@ -174,7 +174,7 @@ class _Parts:
 class Hedging(RaceTrack):
     """The hedging of one client. Thread-safe.
 
-    It has no thread before there are enough samples to tell what is late.
+    It has no thread before there are enough samples to tell what is late, or some requests at once.
 
     Args:
         share: Twins per request, from 0 to 1. 0: no requests are hedged.

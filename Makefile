@@ -13,7 +13,7 @@
 #   make test-lowest    the unit tests, and more, on the lowest versions of all dependencies
 #   make bench-codec    the codec against its rivals          (bench/README.md)
 #   make bench          whole downloads against their rivals  (bench/README.md)
-#   make bench-networks  clients behind simulated networks (bench/README.md)
+#   make bench-networks  clients behind simulated networks; FULL=1: larger files (bench/README.md)
 #   make bench-smoke    each program of the two, once
 #   make fuzz SECONDS=n the fuzzers                           (csrc/README.md)
 #   make schedules-http MINUTES=n  HTTP under a model, by chance (docs/reliability.md)
@@ -99,7 +99,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python bench/transfer/run.py
 
 bench-networks: $(VENV)/.installed
-	$(BIN)/python -m bench.networks.run
+	$(BIN)/python -m bench.networks.run $(if $(FULL),--full)
 
 # That each client of the benches runs, once, not how fast.
 bench-smoke: $(VENV)/.installed

@@ -743,7 +743,7 @@ class ClientCore:
     def stats(self) -> Stats:
         """Return what the client has done so far."""
         meters, counters = [self._portal_meter], [self._counters]
-        hedges = self.hedging.twins
+        hedges = self.hedging.twins + self.hedging.moved
         names = self._lookup.known_names
         if names is not None:
             meter, counts, twins = counts_of(names)

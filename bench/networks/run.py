@@ -1,6 +1,7 @@
 """Measure clients behind each simulated network, and print tables.
 
-    python -m bench.networks.run             every profile and client
+    python -m bench.networks.run             every profile and client, in some minutes
+    python -m bench.networks.run --full      four times as large files, and slow clients to their end
     python -m bench.networks.run --quick     two profiles and three clients, in a few seconds
 
 Times are those of the download, with its imports and first connections. Each cell has the seconds of a
@@ -35,7 +36,7 @@ SIZES = {
     "slow": 1,
     "shaky": 16,
     "one-slow-node": 64,
-    "capped": 64,
+    "capped": 256,
     "dead-get": 16,
     "light": 32,
     "heavy": 16,
@@ -52,7 +53,7 @@ def measure(client: str, profile: str, nbytes: int, limit: float, seed: int) -> 
     try:
         behind = emulator_behind_relay(PROFILES[profile], seed, block_size=512 * 1024)
         with behind as (emulator, url):
-            file_id = emulator.add(random.Random(1).randbytes(nbytes), name="a")
+            file_id = emulator.add(random.Random(1).randbytes(1 << 20) * (nbytes >> 20), name="a")
             result = download(client, url, file_id, limit, {**os.environ, **account_of(emulator)})
             result["requests"] = len(emulator.requests)
             if result.get("bytes", nbytes) != nbytes:
@@ -102,7 +103,7 @@ def compare(results: dict[str, dict[str, Any]]) -> str:
     best = min(fixed, key=lambda name: float(fixed[name]["seconds"]))
     speed = fixed[best]["seconds"] / ours["seconds"]
     memory = ours["peak_mib"] / fixed[best]["peak_mib"]
-    return f"{speed:.2f} of {best} | {memory:.2f}"
+    return f"{speed:.2f} with {best} | {memory:.2f}"
 
 
 def available(clients: list[str]) -> list[str]:
@@ -125,10 +126,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(PROFILES), default=list(PROFILES))
     parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--mib", type=int, help="the size of the file (default: by the network)")
-    parser.add_argument("--limit", type=float, default=90, help="seconds that a download may take")
+    parser.add_argument("--limit", type=float, default=15, help="seconds that a download may take")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="larger files, and a minute and a half for each download",
+    )
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="the network's seed")
     arguments = parser.parse_args()
     profiles, clients, mib = arguments.only, arguments.clients, arguments.mib
+    limit, times = (90.0, 4) if arguments.full else (arguments.limit, 1)
     if arguments.quick:
         profiles, clients, mib = ["lan", "long"], ["ours", "ours-32", "curl"], 8
     clients = available(clients)
@@ -136,11 +143,11 @@ def main() -> None:
     print("| network, MiB | " + " | ".join(clients) + " | ours / best fixed | memory |")
     print("| --- |" + " ---: |" * (len(clients) + 2))
     for profile in profiles:
-        size = mib or SIZES[profile]
+        size = mib or times * SIZES[profile]
         print(f"| {profile}, {size} |", end="", flush=True)
         results = {}
         for client in clients:
-            results[client] = measure(client, profile, size << 20, arguments.limit, arguments.seed)
+            results[client] = measure(client, profile, size << 20, limit, arguments.seed)
             print(f" {cell(results[client])} |", end="", flush=True)
         print(f" {compare(results)} |", flush=True)
 

@@ -142,10 +142,12 @@ class CancelScope:
         cancelled: Whether `cancel` was called.
         priority: How urgent the work is among all that waits for bandwidth: lower goes first.
         is_last: Whether all of the work has begun, so that nothing of it waits for a thread.
+        waiting: How many pieces of the work wait for a thread. Infinity: too many to be counted.
     """
 
     priority = 1
     is_last = False
+    waiting = 0.0
 
     def __init__(self) -> None:
         self._attachments: dict[int, Attachment] = {}
@@ -521,13 +523,16 @@ class Race(RequestScope, Generic[T]):
     Attributes:
         twin: The scope of the present twin, or None.
         twins: How many twins there were.
+        moves: How often the first request was moved to another connection.
         has_failed: Whether the first request failed, and its thread waits for the twin.
         context: The context variables of the call.
     """
 
     twin: Twin | None = None
-    twins = 0
+    twins = moves = 0
     has_failed = False
+    #: Whether the watcher has cut the first request so that its thread asks again.
+    _is_moving = False
 
     def __init__(
         self,
@@ -571,16 +576,20 @@ class Race(RequestScope, Generic[T]):
         if track.is_asleep:
             track.wake()
         try:
-            try:
-                result = ask(*arguments, self)
-            except Cancelled as caught:
-                error: Exception = caught
-            except track.losses as caught:
-                error = caught
-            else:
-                self._claims.append(None)
-                claim = self._claims[0]
-                return result if claim is None else claim[1]
+            while True:
+                try:
+                    result = ask(*arguments, self)
+                except Cancelled as caught:
+                    if self._has_moved():
+                        continue
+                    error: Exception = caught
+                except track.losses as caught:
+                    error = caught
+                else:
+                    self._claims.append(None)
+                    claim = self._claims[0]
+                    return result if claim is None else claim[1]
+                break
             try:
                 return self._await_twin(error)
             finally:
@@ -592,6 +601,28 @@ class Race(RequestScope, Generic[T]):
             # The watcher sets the twin and then looks at the claims. Here it is the other way round.
             if self.twin is not None:
                 self.twin.cut()
+
+    def move(self) -> None:
+        """Cut the first request, whose thread then asks again over a new connection.
+
+        Only the watcher calls it, and only while there is no twin.
+        """
+        # Looked up first: what the thread attaches for the next request must not be shut.
+        former = self._attachment
+        self.moves += 1
+        self._is_moving = self.is_cut = True
+        if former is not None:
+            former.abort()
+
+    def _has_moved(self) -> bool:
+        """Return whether the first request was cut in order to be sent again, and prepare for that."""
+        if not self._is_moving:
+            return False
+        self._is_moving = self.is_cut = self.is_cold = False
+        self.sent_at = self.answered_at = 0.0
+        self.progress, self.body, self.size = (-1, 0.0), None, 0
+        # A twin that claims from now on cuts the request once more.
+        return not self._claims and not self.call.cancelled
 
     def claim(self, twin: Twin, result: T) -> bool:
         """Offer the result of a twin. Return whether it won: then the first request is cut."""

@@ -119,8 +119,10 @@ class Scheduler:
         transfer = entry.transfer
         entry.transfer = transfer.entry = None
         job: Job[Any] = transfer.queue.popleft()
-        if not transfer.queue and not transfer.has_more:
-            transfer.scope.is_last = True
+        if not transfer.has_more:
+            scope = transfer.scope
+            scope.waiting = len(transfer.queue)
+            scope.is_last = not scope.waiting
         transfer.running += 1
         self.running += transfer.max_workers is None
         self._offer(transfer)

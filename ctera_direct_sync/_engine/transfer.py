@@ -26,6 +26,7 @@ import contextvars
 import enum
 import itertools
 import logging
+import math
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -353,6 +354,7 @@ class Transfer(Generic[T]):
     ) -> None:
         self.scope = CancelScope()
         self.scope.priority = priority
+        self.scope.waiting = math.inf
         self.file_id = file_id
         self.ordered = ordered
         self.shared = shared

@@ -339,7 +339,7 @@ class Tuner:
             # Little's law, by the processors and by the line.
             busy = math.ceil(_MARGIN * self._processors * relief * self._base_s / job_s)
             full = 0.0 if not body_share else _MARGIN / body_share
-            step = self._step if job_s < _QUICK_S else _STEP
+            step = self._step if job_s < _QUICK_S or settled < _FEW else _STEP
             wanted = max(step * settled, min(full, _MAX_STEP * settled))
             self._use(int(max(settled, min(busy, wanted))), now)
         else:

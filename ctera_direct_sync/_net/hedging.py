@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .._base.cancellation import Gate, Race, RaceTrack, RequestScope, Twin
@@ -33,20 +34,25 @@ _MULTIPLE = 1.5
 _QUANTILE = 0.9
 #: The last requests of a call are late after the simple time, and this floor.
 _LAST_FLOOR_S = 0.2
-#: A request is taken for lost after this multiple of that time.
+#: A request is taken for lost after this multiple of that time, and this floor.
 _LOST_FACTOR = 10.0
+_LOST_FLOOR_S = 1.0
 #: Of so many requests at once, or more, one that is late has been overtaken by a later one. Otherwise the
 #: host is slow as a whole.
 _MIN_RIVALS = 4
 #: The requests whose share of twins may be saved up, for when several are late together.
 _BURST_REQUESTS = 160
 _MIN_BURST = 2.0
+_RECENT_S = 1.0
+#: Without anything saved up, a request that is taken for lost gets a twin so often.
+_RESCUE_S = 1.0
 #: Twins at once, each on a thread of its own, and how often one request may get a new one.
 _MAX_TWINS = 8
 _MAX_TWINS_PER_RACE = 3
-#: How often the watcher looks, and how often it does while nothing can be late soon.
+#: How often the watcher looks at what is late already, or has a new connection.
 _PERIOD_S = 0.05
-_MAX_PERIOD_S = 0.25
+#: Otherwise it looks when the first request will be late, within these bounds.
+_MIN_PERIOD_S, _MAX_PERIOD_S = 0.01, 0.1
 #: A request that is late and got no twin is looked at often for so long: the budget may allow one soon.
 _URGENT_S = 5.0
 #: The process was suspended, or starved, if the watcher wakes so much later than it should. Then the
@@ -55,6 +61,15 @@ _MAX_OVERSLEEP_S = 0.15
 #: A connection is not used again if it was slower by this factor than the faster quarter.
 _SLOW_FACTOR = 4.0
 _FAST_QUANTILE = 0.25
+#: A new connection is given up amid its first body if it is that much slower than those that were good
+#: meanwhile. Before this time of the body it is not judged.
+_TRIAL_S = 0.1
+_MIN_TRIAL_BODY_S = 0.05
+#: The share of new connections that are taken for good ones.
+_GOOD_SHARE = 0.25
+#: How often one request may be moved, and how many moves there are for each request at once.
+_MAX_MOVES_PER_RACE = 12
+_MOVES_PER_RIVAL = 4
 #: More samples between two looks are thinned out.
 _MAX_SAMPLES_PER_LOOK = 128
 #: How much the most requests at once are forgotten at each look: a call may need fewer later.
@@ -69,30 +84,76 @@ class Budget:
 
     Attributes:
         tokens: Twins that may be sent now.
+        moves: Requests that may be moved to another connection now.
     """
 
     def __init__(self, share: float) -> None:
         self._share = share
-        self._max_tokens = max(_MIN_BURST, share * _BURST_REQUESTS)
+        self._least_burst = self._max_tokens = max(_MIN_BURST, share * _BURST_REQUESTS)
+        #: About the requests of the last second, and until when they are counted.
+        self._recent, self._counted_at = 0.0, 0.0
+        self._rescued_at = -math.inf
+        self._max_moves = 0.0
         self.tokens = self._max_tokens if share else 0.0
+        self.moves = 0.0
 
     def earn(self) -> None:
-        """Count a request."""
-        self.tokens = min(self.tokens + self._share, self._max_tokens)
+        """Count a request. What is too much for twins may be used for moves."""
+        self._recent += 1.0
+        tokens = self.tokens + self._share
+        self.tokens = min(tokens, self._max_tokens)
+        self.moves = min(self.moves + tokens - self.tokens, self._max_moves)
 
-    @property
-    def is_ample(self) -> bool:
-        """Whether enough is left for twins that are not urgent."""
-        return self.tokens >= 2.0
+    def pass_time(self, now: float) -> None:
+        """Note the time: what was earned in the last second may be saved up.
+
+        On a fast link hundreds of requests end before one of them is late.
+        """
+        self._recent *= math.exp(min(0.0, (self._counted_at - now) / _RECENT_S))
+        self._counted_at = now
+        self._max_tokens = max(self._least_burst, self._share * self._recent)
+        self.tokens = min(self.tokens, self._max_tokens)
+
+    def grant_moves(self, rivals: int) -> None:
+        """Allow moves for the connections of so many requests at once, unless they were allowed before."""
+        most = float(_MOVES_PER_RIVAL * rivals)
+        if self._share and most > self._max_moves:
+            self.moves += most - self._max_moves
+            self._max_moves = most
+
+    def spend(self, urgent: bool, is_lost: bool, now: float) -> bool:
+        """Return whether a twin may be sent now, and count it.
+
+        Args:
+            urgent: Whether the request is late, and not only one of the last ones.
+            is_lost: Whether it will hardly be answered.
+            now: The time in seconds.
+        """
+        if self.tokens >= (1.0 if urgent else 2.0):
+            self.tokens -= 1.0
+            return True
+        # Otherwise the call would wait for the read timeout.
+        if is_lost and now >= self._rescued_at + _RESCUE_S:
+            self._rescued_at = now
+            return True
+        return False
+
+
+#: Reasons of a request of which nothing comes.
+_SILENT = frozenset({"no answer", "no further bytes"})
 
 
 class _Late:
     """A request that is late, why, and since when it is waited for."""
 
-    __slots__ = ("race", "reason", "since", "urgent")
+    __slots__ = ("is_new", "race", "reason", "since", "urgent")
 
-    def __init__(self, race: Race[Any], reason: str, since: float, urgent: bool) -> None:
+    def __init__(
+        self, race: Race[Any], reason: str, since: float, urgent: bool, is_new: bool = False
+    ) -> None:
         self.race = race
+        # Whether its connection is a new one, which another one may replace.
+        self.is_new = is_new
         self.reason = reason
         self.since = since
         self.urgent = urgent
@@ -113,7 +174,7 @@ class _Parts:
 class Hedging(RaceTrack):
     """The hedging of one client. Thread-safe.
 
-    It has no thread before there are enough samples to tell what is late.
+    It has no thread before there are enough samples to tell what is late, or some requests at once.
 
     Args:
         share: Twins per request, from 0 to 1. 0: no requests are hedged.
@@ -122,6 +183,7 @@ class Hedging(RaceTrack):
     Attributes:
         twins: How many twins were sent.
         wins: How many of them were faster than the first request.
+        moved: How many requests were sent again over another connection, since theirs was slow.
     """
 
     losses = (TransportError, FailedAttempt)
@@ -146,12 +208,13 @@ class Hedging(RaceTrack):
         self._is_closed = False
         self._running: dict[int, int] = {}
         self._peak = 0.0
-        self.twins = self.wins = 0
+        self.twins = self.wins = self.moved = 0
         self._count_lock = Lock()
 
     def start(self) -> None:
-        """Start the watcher once there are samples."""
-        if len(self.samples) < MIN_SAMPLES or self._is_closed or not self.enabled:
+        """Start the watcher once there are samples, or some requests at once."""
+        is_needed = len(self.samples) >= MIN_SAMPLES or len(self.races) >= _MIN_RIVALS
+        if not is_needed or self._is_closed or not self.enabled:
             return
         if self._parts:
             return  # Another thread starts it, or an interrupt struck that one: then nothing is hedged.
@@ -214,6 +277,7 @@ class Hedging(RaceTrack):
     def _look(self, now: float, overslept_s: float) -> float:
         """Send twins for what is late. Return the seconds until the next look."""
         self._read_samples(now)
+        self._budget.pass_time(now)
         races = self._list_races()
         self._peak = max(float(len(races)), self._peak * _PEAK_DECAY)
         # A call whose last requests are under way leaves workers idle, unless other calls use them.
@@ -225,18 +289,19 @@ class Hedging(RaceTrack):
             origin = _leader(race).origin
             if origin:
                 by_origin.setdefault(origin, []).append(race)
-        is_near = False
+        next_s = _MAX_PERIOD_S
         for origin, rivals in by_origin.items():
+            self._budget.grant_moves(len(rivals))
             host = self.latencies.hosts.get(origin)
             if host is None:
-                continue
-            limits = _Limits(host, has_idle_workers)
+                host = HostLatency()
+            limits = _Limits(host, has_idle_workers, _paces_under_way(rivals, now), len(rivals))
             late = [found for race in rivals if (found := limits.judge(race, now)) is not None]
-            is_near = (
-                is_near or limits.is_near or any(now - each.since < _URGENT_S for each in late)
-            )
+            next_s = min(next_s, limits.next_s)
+            if any(now - each.since < _URGENT_S for each in late):
+                next_s = min(next_s, _PERIOD_S)
             self._answer(host, late, len(rivals), now)
-        return _PERIOD_S if is_near else _MAX_PERIOD_S
+        return max(next_s, _MIN_PERIOD_S)
 
     def _read_samples(self, now: float) -> None:
         origins = set()
@@ -287,17 +352,29 @@ class Hedging(RaceTrack):
                     twin.cut()
                 continue
             scope = _leader(race)
+            if each.is_new and count >= _MIN_RIVALS and not is_failing and self._may_move(race):
+                self._budget.moves -= 1.0
+                self.moved += 1
+                race.move()
+                continue
             is_slow = count >= _MIN_RIVALS and host.answered_since <= scope.sent_at
-            if is_slow or is_failing or not self._may_send(race, each.urgent):
+            if is_slow or is_failing or not self._may_send(race):
+                continue
+            is_lost = each.reason in _SILENT and now - each.since >= max(
+                _LOST_FLOOR_S, _LOST_FACTOR * host.first_byte.at(_QUANTILE)
+            )
+            if not self._budget.spend(each.urgent, is_lost, now):
                 continue
             if not scope.answered_at:
                 # The quantiles must not be those of the fast requests alone.
                 host.first_byte.add(now - scope.sent_at)
             self._send(race, each.reason)
 
-    def _may_send(self, race: Race[Any], urgent: bool) -> bool:
-        if self._budget.tokens < 1.0 or not (urgent or self._budget.is_ample):
-            return False
+    def _may_move(self, race: Race[Any]) -> bool:
+        is_alone = race.twin is None or race.twin.has_ended
+        return is_alone and self._budget.moves >= 1.0 and race.moves < _MAX_MOVES_PER_RACE
+
+    def _may_send(self, race: Race[Any]) -> bool:
         if len(self._running) >= _MAX_TWINS or race.twins >= _MAX_TWINS_PER_RACE:
             return False
         used = sum(self._running.copy().values())
@@ -313,7 +390,6 @@ class Hedging(RaceTrack):
             twin.end()
             return
         race.twins += 1
-        self._budget.tokens -= 1.0
         self._running[id(twin)] = race.cost
         # Counted first: the twin may win before this thread goes on, and the user then asks for the number.
         self.twins += 1
@@ -353,19 +429,30 @@ class _Limits:
     Args:
         host: The host.
         has_idle_workers: Whether the last requests of a call may be judged more strictly.
+        under_way: For how many seconds bodies have been coming, and their seconds per byte.
+        rivals: How many requests are under way.
 
     Attributes:
-        is_near: Whether a request may be late soon.
+        next_s: When the next look is due, in seconds from now.
     """
 
-    def __init__(self, host: HostLatency, has_idle_workers: bool) -> None:
+    def __init__(
+        self,
+        host: HostLatency,
+        has_idle_workers: bool,
+        under_way: Sequence[tuple[float, float]] = (),
+        rivals: int = 1,
+    ) -> None:
+        self._rivals = rivals
+        self._host = host
+        self._under_way = under_way
         self._first_byte_s = host.first_byte.at(_QUANTILE)
         self._pace = host.pace(_QUANTILE)
         self._fast_pace = host.pace(_FAST_QUANTILE)
         self._answered_since = host.answered_since
         self._has_idle_workers = has_idle_workers
         self._limit_s = max(_FLOOR_S, _MULTIPLE * self._first_byte_s)
-        self.is_near = False
+        self.next_s = math.inf
 
     def judge(self, race: Race[Any], now: float) -> _Late | None:
         """Return why a request, or its twin, is late. None: it is not."""
@@ -381,8 +468,12 @@ class _Limits:
         elif body is None or body.is_waiting:
             scope.progress = -1, now
             return None
+        elif scope.is_cold and scope is race and self._is_bad(scope, body, now):
+            return _Late(race, "a slow connection", answered_at, urgent=True, is_new=True)
         else:
             reason, waited_s, limit_s = self._judge_body(scope, body, now)
+            if scope.is_cold:
+                self.next_s = min(self.next_s, _PERIOD_S)
         if reason:
             return _Late(race, reason, now - waited_s, urgent=True)
         is_last = race.call.is_last and self._has_idle_workers and race.twin is None
@@ -392,8 +483,29 @@ class _Limits:
             waited_s, limit_s = now - sent_at, max(_LAST_FLOOR_S, usual_s)
             if waited_s > limit_s:
                 return _Late(race, "the last ones", sent_at, urgent=False)
-        self.is_near = self.is_near or waited_s + _MAX_PERIOD_S > limit_s
+        self.next_s = min(self.next_s, limit_s - waited_s)
         return None
+
+    def _is_bad(self, scope: RequestScope, body: Any, now: float) -> bool:
+        """Return whether a new connection is so slow that another one will bring the body sooner."""
+        received, took_s = body.received, now - scope.sent_at
+        body_s = now - scope.answered_at
+        if took_s < _TRIAL_S or body_s < _MIN_TRIAL_BODY_S or received < 0 or not scope.size:
+            return False
+        others = [pace for age_s, pace in self._under_way if age_s < 2 * body_s]
+        pace = self._host.pace_since(scope.answered_at, others)
+        # Before enough answers are known, its own one is taken for a usual one.
+        first_byte_s = min(self._first_byte_s, scope.answered_at - scope.sent_at)
+        usual_s = first_byte_s + pace * max(received, MIN_BODY_BYTES)
+        if took_s <= _SLOW_FACTOR * usual_s:
+            return False
+        whole_s, good_s = body_s * scope.size / max(received, 1), first_byte_s + pace * scope.size
+        if whole_s - body_s <= first_byte_s + good_s:
+            return False
+        # What was received is lost, and the next connection may be slow as well. It has to pay by the
+        # further requests over that connection.
+        further = scope.call.waiting / max(self._rivals, 1)
+        return bool(_GOOD_SHARE * further * (whole_s - good_s) > took_s)
 
     def _judge_body(self, scope: RequestScope, body: Any, now: float) -> tuple[str, float, float]:
         """Return why a body is late or "", how long it has been waited for, and from when on it is."""
@@ -420,6 +532,18 @@ class _Limits:
             limit_s = max(_FLOOR_S, _MULTIPLE * usual_s)
             return ("slow" if took_s > limit_s else ""), took_s, limit_s
         return "", now - since, self._limit_s
+
+
+def _paces_under_way(races: Sequence[Race[Any]], now: float) -> list[tuple[float, float]]:
+    """Return for how many seconds bodies have been coming, and their seconds per byte."""
+    found = []
+    for race in races:
+        body, age_s = race.body, now - race.answered_at
+        if body is not None and age_s >= _MIN_TRIAL_BODY_S and race.size:
+            received = body.received
+            if received > 0:
+                found.append((age_s, age_s / received))
+    return found
 
 
 def _leader(race: Race[Any]) -> RequestScope:

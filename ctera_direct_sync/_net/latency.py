@@ -6,6 +6,8 @@ Only the watcher of `hedging` uses these objects, so they need no lock.
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Collection, Sequence
 
 from .._base.cancellation import Failure, Sample
 
@@ -23,6 +25,12 @@ _BUCKETS = 96
 MIN_BODY_BYTES = 32 * 1024
 #: Speeds are kept as seconds for this many bytes, which fit into the buckets.
 _PACE_BYTES = 1024 * 1024
+#: The last bodies, and the last ones over new connections, that a new connection is compared with.
+_MAX_RECENT = 32
+_MAX_NEW = 16
+#: Fewer of them tell nothing. The faster quarter counts, since slow connections are what is looked for.
+_MIN_RECENT = 3
+_FAST_SHARE = 0.25
 #: A host fails as a whole if more than this share of its requests fails.
 _FAILING_SHARE = 0.2
 _MIN_FAILURES = 3.0
@@ -81,7 +89,9 @@ class HostLatency:
 
     __slots__ = (
         "_failures",
+        "_new",
         "_pace",
+        "_recent",
         "_requests",
         "answered_since",
         "blocked_until",
@@ -92,6 +102,9 @@ class HostLatency:
     def __init__(self) -> None:
         self.first_byte = Quantiles()
         self._pace = Quantiles()
+        # When the last bodies ended, and their seconds per byte; the latter over new connections alone.
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_MAX_RECENT)
+        self._new: deque[float] = deque(maxlen=_MAX_NEW)
         self._requests = 0.0
         self._failures = 0.0
         self.answered_since = self.blocked_until = 0.0
@@ -113,7 +126,11 @@ class HostLatency:
         if not is_cold or self.first_byte.weight < MIN_SAMPLES:
             self.first_byte.add(answered_at - sent_at)
         if nbytes >= MIN_BODY_BYTES:
-            self._pace.add((ended_at - answered_at) * _PACE_BYTES / nbytes)
+            body_s = ended_at - answered_at
+            self._pace.add(body_s * _PACE_BYTES / nbytes)
+            self._recent.append((ended_at, body_s / nbytes))
+            if is_cold:
+                self._new.append(body_s / nbytes)
 
     def add_failure(self, failure: Failure, now: float) -> None:
         """Take note of a request that failed."""
@@ -124,11 +141,34 @@ class HostLatency:
         """Return the seconds per byte that a share of the bodies did not exceed."""
         return self._pace.at(share) / _PACE_BYTES
 
+    def pace_since(self, time: float, others: Sequence[float]) -> float:
+        """Return the seconds per byte that a good connection takes now.
+
+        The bodies that ended since `time`, or those under way, say how fast the network is. Those that came
+        over new connections say how fast a connection begins: the pace is not faster than that.
+
+        Args:
+            time: By the clock of the samples.
+            others: The seconds per byte of bodies that began at about the same time and are under way.
+
+        Returns:
+            Infinity if it is not known.
+        """
+        if len(self._new) < _MIN_RECENT:
+            return _fast_one(others)
+        recent = [pace for ended_at, pace in self._recent if ended_at > time]
+        return max(min(_fast_one(recent), _fast_one(others)), _fast_one(self._new))
+
     def is_failing(self, now: float) -> bool:
         """Return whether the host fails as a whole, or asked for no request."""
         if now < self.blocked_until:
             return True
         return self._failures >= max(_MIN_FAILURES, _FAILING_SHARE * self._requests)
+
+
+def _fast_one(paces: Collection[float]) -> float:
+    """Return a pace of the faster quarter, infinity if there are too few."""
+    return sorted(paces)[int(_FAST_SHARE * len(paces))] if len(paces) >= _MIN_RECENT else math.inf
 
 
 class LatencyTable:

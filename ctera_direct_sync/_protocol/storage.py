@@ -430,8 +430,11 @@ class _Fetch:
             return ask(*arguments, self._scope)
         race = Race(self._scope, hedging, ask_again, cost)
         result = race.run(ask, *arguments)
-        if self._observer.active and race.is_lost:
-            self._emit("received", self._piece.length, "by a second request")
+        if self._observer.active:
+            for _ in range(race.moves):
+                self._emit("hedged", 0, "a slow connection")
+            if race.is_lost:
+                self._emit("received", self._piece.length, "by a second request")
         return result
 
     def _fetch_object_again(self, twin: Twin, reason: str) -> _Stored:

@@ -15,6 +15,11 @@ UP = "up"
 #: Bytes from the server to the client.
 DOWN = "down"
 
+#: A piece is what a slow connection carries in this time, so that its bytes come all the time.
+_PIECE_S = 0.025
+_MIN_PIECE_BYTES = 4 * 1024
+_MAX_PIECE_BYTES = 256 * 1024
+
 
 @dataclass(frozen=True)
 class NetworkProfile:
@@ -177,9 +182,23 @@ class Connection:
         self._arrived_at = {UP: 0.0, DOWN: 0.0}
         self.requests = 0
 
+    @property
+    def _factor(self) -> float:
+        """How many times slower the present request is."""
+        is_slow = self._slow or self._slow_request
+        return self._network.profile.slow_factor if is_slow else 1.0
+
     def ready_at(self, direction: str) -> float:
         """Return when the connection can take the next piece."""
         return self._ready_at[direction]
+
+    def piece_size(self) -> int:
+        """Return how many bytes should be sent at once, in either direction."""
+        rate = self._network.profile.connection_rate
+        if rate is None:
+            return _MAX_PIECE_BYTES
+        size = int(_PIECE_S * rate / self._factor)
+        return min(_MAX_PIECE_BYTES, max(_MIN_PIECE_BYTES, size))
 
     def delay(self, direction: str) -> float:
         """Return how long an end of the stream is under way, in seconds; infinity if it never arrives."""
@@ -207,7 +226,7 @@ class Connection:
         self._last = direction
         if self._dead and direction == DOWN:
             return math.inf
-        factor = profile.slow_factor if self._slow or self._slow_request else 1.0
+        factor = self._factor
         sent = network._cross(size, direction, now)
         if profile.connection_rate is not None:
             sent = max(sent, now + size * factor / profile.connection_rate)

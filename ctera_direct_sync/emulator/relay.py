@@ -55,7 +55,7 @@ class _End(asyncio.BufferedProtocol):
             self.transport.pause_reading()  # until the server is connected
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
+        return self._buffer[: self._connection.piece_size()]
 
     def buffer_updated(self, nbytes: int) -> None:
         now = self._loop.time()

@@ -21,6 +21,8 @@ BEST = {
     "heavy": (8, 512 * 1024),
     "bursty": (8, 512 * 1024),
 }
+#: Where connections differ, both clients of a test get others. Chance counts less over three seeds.
+SEEDS = (3, 5, 7)
 #: Workers that cost little memory: with these blocks, a tenth of what a client takes anyway.
 FEW = 16
 
@@ -34,12 +36,20 @@ def test_each_profile_has_a_best_number() -> None:
 def test_nine_tenths_of_the_best_number_within_two_seconds(name: str) -> None:
     """After two seconds the client's own number brings nine tenths of the best one, in its memory."""
     best, block = BEST[name]
-    found, fixed = Workers(PROFILES[name], block=block), Workers(PROFILES[name], best, block=block)
-    found.run(2)
-    fixed.run(2)
-    area = found.area
-    assert found.run(8) >= 0.9 * fixed.run(8)
-    assert (found.area - area) / 8 <= 1.1 * max(best, FEW)
+    profile = PROFILES[name]
+    found_rate = fixed_rate = area = 0.0
+    seeds = SEEDS if profile.slow_connections else SEEDS[:1]
+    for seed in seeds:
+        found = Workers(profile, block=block, seed=seed)
+        fixed = Workers(profile, best, block=block, seed=seed)
+        found.run(2)
+        fixed.run(2)
+        area -= found.area
+        found_rate += found.run(8)
+        fixed_rate += fixed.run(8)
+        area += found.area
+    assert found_rate >= 0.9 * fixed_rate
+    assert area / 8 / len(seeds) <= 1.1 * max(best, FEW)
 
 
 def test_hundred_milliseconds_an_answer() -> None:

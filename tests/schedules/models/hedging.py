@@ -76,6 +76,16 @@ class Requests:
 @model
 def race(world: World) -> None:
     """One of two requests wins, the other one is cut, and a failure counts once."""
+    _race(world, moves=0)
+
+
+@model
+def moved_race(world: World) -> None:
+    """The same, while the first request is moved to another connection."""
+    _race(world, moves=world.rng.randint(1, 2))
+
+
+def _race(world: World, moves: int) -> None:
     library = world.library
     cancellation, hedging = library.module("_base.cancellation"), library.module("_net.hedging")
     track = hedging.Hedging(1.0, 100)
@@ -87,7 +97,11 @@ def race(world: World) -> None:
     cancels = requests.may_hang or world.rng.random() < 0.2
 
     def watch() -> None:
-        """Send twins as the watcher does, and cut those whose first request has failed."""
+        """Do what the watcher does: move, send twins, and cut those whose first request has failed."""
+        for _ in range(moves):
+            world.pause()
+            if not (made.is_over or made.has_failed):
+                made.move()
         for _ in range(world.rng.randint(1, 2)):
             world.pause()
             if not (made.is_over or made.has_failed):
@@ -112,7 +126,8 @@ def race(world: World) -> None:
         world.expect(found in ("first", "twin"), f"the race gave {found!r}")
         world.expect(found not in requests.failed, "a request that failed has won")
         world.expect(made.is_lost == (found == "twin"), "the loser's result was delivered")
-        world.expect(made.is_lost or not made.is_cut, "the winner was cut")
+        is_moving = made.is_cut and made._is_moving  # It came to its end meanwhile.
+        world.expect(made.is_lost or is_moving or not made.is_cut, "the winner was cut")
     except cancellation.Cancelled:
         world.expect(call.cancelled, "a call was cut with one of its requests")
     except requests.errors.TransportError as error:

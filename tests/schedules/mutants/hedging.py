@@ -50,8 +50,34 @@ HEDGING_MUTANTS = (
         ),
     ),
     Mutant(
+        "a move shuts what the next request waits for",
+        ("moved-race",),
+        (
+            Change(
+                CANCELLATION,
+                "        former = self._attachment\n"
+                "        self.moves += 1\n"
+                "        self._is_moving = self.is_cut = True\n",
+                "        self.moves += 1\n"
+                "        self._is_moving = self.is_cut = True\n"
+                "        former = self._attachment\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a request that was moved is not sent again",
+        ("moved-race",),
+        (
+            Change(
+                CANCELLATION,
+                "                    if self._has_moved():\n                        continue\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
         "a twin that lost cuts the winner",
-        ("race",),
+        ("moved-race",),
         (
             Change(
                 CANCELLATION,

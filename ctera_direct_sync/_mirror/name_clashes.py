@@ -47,8 +47,11 @@ def drop_collisions(
     dropped: set[str],
     options: Options,
     spill: Spill,
+    unreadable: frozenset[str],
 ) -> Iterator[tuple[str, str]]:
     """Keep one of the entries that the disk takes for the same: the one that was mirrored before.
+
+    What was mirrored and is `unreadable` also keeps its name, although a listing lacks it.
 
     Args:
         remote: What the portal has.
@@ -57,17 +60,22 @@ def drop_collisions(
         dropped: Has the paths that do not count, and takes those of the other entries.
         options: How to plan.
         spill: Makes collections.
+        unreadable: As for `plan`.
 
     Yields:
         Path and reason of each entry that was dropped, but not of what is in a dropped folder.
     """
     if options.fold is None:
         return
+    staying = spill.texts()
+    for path in known if unreadable else ():
+        if path not in remote and is_below(path, unreadable):
+            staying[options.fold(path)] = path
     first = spill.texts()
     clashing = spill.path_set()
     for path in remote:
         key = options.fold(path)
-        other = kept.get(key) or first.setdefault(key, path)
+        other = kept.get(key) or staying.get(key) or first.setdefault(key, path)
         if other != path:
             clashing.add(key)
     first.clear()
@@ -81,7 +89,7 @@ def drop_collisions(
         if is_below(path, dropped):
             continue
         key = options.fold(path)
-        other = kept.get(key) or first.setdefault(key, path)
+        other = kept.get(key) or staying.get(key) or first.setdefault(key, path)
         if other != path:
             dropped.add(path)
             reason = (
@@ -89,5 +97,6 @@ def drop_collisions(
                 "the portal"
             )
             yield path, reason
+    staying.clear()
     first.clear()
     order.clear()

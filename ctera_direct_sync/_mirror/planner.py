@@ -125,7 +125,9 @@ class _Planner:
         remote, options, spill = self._remote, self._options, self._spill
         self._plan.failed.extend(drop_impossible_names(remote, self._dropped, options))
         self._plan.failed.extend(
-            drop_collisions(remote, self._known, self._kept, self._dropped, options, spill)
+            drop_collisions(
+                remote, self._known, self._kept, self._dropped, options, spill, self._unreadable
+            )
         )
         if options.fold is not None:
             for path in self._local:

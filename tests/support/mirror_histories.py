@@ -361,9 +361,6 @@ class Histories(RuleBasedStateMachine):
             self.portal.is_gone, self.portal.folder_id = False, 7
             self.portal.root.children = tree
 
-    # Known gap: if the listing has another spelling of what it leaves out, the mirrored file goes to the
-    # trash on a disk that does not tell the two apart.
-    @precondition(lambda self: not self.is_folding)
     @rule(which=choices)
     def run_with_shifted_pages(self, which: int) -> None:
         """Run the mirror, with a listing that leaves something out."""

@@ -19,6 +19,7 @@ from .database import open_temporary
 
 __all__ = ["ItemList", "PathMap", "PathSet", "Spill"]
 
+_Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
 
 #: Items that are read from the database at once.
@@ -127,6 +128,8 @@ class PathMap(Generic[_Value]):
         self._table = ""
         # The paths of `_recent` in order, until it gets another one.
         self._order: list[str] | None = None
+        # How often the map has changed, so that a reading meanwhile cannot miss anything.
+        self._changes = 0
 
     def get(self, path: str) -> _Value | None:
         """Return the value of a path, or None."""
@@ -155,12 +158,14 @@ class PathMap(Generic[_Value]):
     def __setitem__(self, path: str, value: _Value) -> None:
         if path not in self._recent:
             self._order = None
+            self._changes += 1
             if len(self._recent) >= self._spill.max_in_memory:
                 self._move_out()
         self._recent[path] = value
 
     def discard(self, path: str) -> None:
         """Drop a path, if the map has it."""
+        self._changes += 1
         if self._recent.pop(path, None) is not None:
             self._order = None
         if self._table:
@@ -186,6 +191,9 @@ class PathMap(Generic[_Value]):
 
     def __iter__(self) -> Iterator[str]:
         """Return the paths, in their order. The map must not change meanwhile."""
+        return _guarded(self._paths(), self._count_changes)
+
+    def _paths(self) -> Iterator[str]:
         if not self._table:
             yield from self._sorted()
             return
@@ -200,17 +208,18 @@ class PathMap(Generic[_Value]):
 
     def items(self) -> Iterator[tuple[str, _Value]]:
         """Return paths and values, in the order of the paths. The map must not change meanwhile."""
-        return self._between("", None)
+        return _guarded(self._between("", None), self._count_changes)
 
     def below(self, path: str) -> Iterator[tuple[str, _Value]]:
         """Return the paths in a folder, and their values, as `items` does."""
         # "0" is the character after "/".
-        return self._between(f"{path}/", f"{path}0")
+        return _guarded(self._between(f"{path}/", f"{path}0"), self._count_changes)
 
     def drop_below(self, path: str) -> None:
         """Drop all paths in a folder."""
         start, stop = f"{path}/", f"{path}0"
         self._order = None
+        self._changes += 1
         for each in [each for each in self._recent if start <= each < stop]:
             del self._recent[each]
         if self._table:
@@ -223,9 +232,13 @@ class PathMap(Generic[_Value]):
         """Drop all paths."""
         self._recent.clear()
         self._order = None
+        self._changes += 1
         table, self._table = self._table, ""
         if table:
             self._spill.execute(f"DROP TABLE {table}")
+
+    def _count_changes(self) -> int:
+        return self._changes
 
     def _between(self, start: str, stop: str | None) -> Iterator[tuple[str, _Value]]:
         if self._table:
@@ -356,12 +369,18 @@ class ItemList(Generic[_Value]):
 
     def __iter__(self) -> Iterator[_Value]:
         """Return the items. The list must not change meanwhile."""
+        return _guarded(self._forwards(), self.__len__)
+
+    def __reversed__(self) -> Iterator[_Value]:
+        """Return the items, the last first. The list must not change meanwhile."""
+        return _guarded(self._backwards(), self.__len__)
+
+    def _forwards(self) -> Iterator[_Value]:
         for start in range(0, self._stored, _PAGE_ITEMS):
             yield from self._page(start)
         yield from self._recent
 
-    def __reversed__(self) -> Iterator[_Value]:
-        """Return the items, the last first. The list must not change meanwhile."""
+    def _backwards(self) -> Iterator[_Value]:
         yield from reversed(self._recent)
         if self._stored:
             last = (self._stored - 1) // _PAGE_ITEMS * _PAGE_ITEMS
@@ -382,6 +401,15 @@ class ItemList(Generic[_Value]):
         table, self._table = self._table, ""
         if table:
             self._spill.execute(f"DROP TABLE {table}")
+
+
+def _guarded(items: Iterator[_Item], version: Callable[[], int]) -> Iterator[_Item]:
+    """Return items. If their collection changes meanwhile, the plan would lack some: that is an error."""
+    before = version()
+    for each in items:
+        yield each
+        if version() != before:
+            raise RuntimeError("a collection of the plan changed while it was read: report this")
 
 
 def _same(value: Any) -> Any:

@@ -117,6 +117,49 @@ def test_list(spill: Spill, count: int) -> None:
     assert list(found) == []
 
 
+@pytest.mark.parametrize("change", ["add", "discard", "drop below", "clear"])
+@pytest.mark.parametrize("reading", ["paths", "items", "values", "below"])
+def test_map_that_changes_while_it_is_read(spill: Spill, reading: str, change: str) -> None:
+    """The reading ends with an error, as that of a dictionary, and never early."""
+    found = spill.texts()
+    for number in range(5):
+        found[f"a/{number}"] = "x"
+    items: dict[str, Iterator[object]] = {
+        "paths": iter(found),
+        "items": found.items(),
+        "values": found.values(),
+        "below": found.below("a"),
+    }
+    next(items[reading])
+    if change == "add":
+        found["a/9"] = "x"
+    elif change == "discard":
+        found.discard("a/3")
+    elif change == "drop below":
+        found.drop_below("a")
+    else:
+        found.clear()
+    with pytest.raises(RuntimeError, match="changed"):
+        list(items[reading])
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize("change", ["append", "clear"])
+def test_list_that_changes_while_it_is_read(spill: Spill, is_reversed: bool, change: str) -> None:
+    """The reading ends with an error, and never early."""
+    found: ItemList[tuple[int]] = spill.item_list(tuple, tuple)
+    for number in range(5):
+        found.append((number,))
+    items = reversed(found) if is_reversed else iter(found)
+    next(items)
+    if change == "append":
+        found.append((9,))
+    else:
+        found.clear()
+    with pytest.raises(RuntimeError, match="changed"):
+        list(items)
+
+
 def test_values_are_the_same(spill: Spill) -> None:
     """Each kind of value comes back as it was, with numbers of 64 bits and names of any bytes."""
     big = 2**63 - 1

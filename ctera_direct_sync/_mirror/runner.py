@@ -380,6 +380,8 @@ class _Run:
         chain, is_told = "[]", False
         outdated: list[ObjectPlace] = []
         unfound: list[ObjectPlace] = []
+        # States of earlier releases do not have the time of the last run.
+        last = self._state.get("last run") or self._state.get("walked") or ""
         is_clean = self._report.is_clean and not failed
         if self._reading.kind != "nothing":
             is_clean = is_clean and self._is_settled
@@ -402,16 +404,18 @@ class _Run:
                 for place in outdated:
                     self._state.feed.drop(*place)
                 self._state.feed.doubt(unfound)
-        self._empty_trash()
+        self._empty_trash(last)
         if not failed:
             purge_downloads(self._tree, keep_parts=False)
 
-    def _empty_trash(self) -> None:
-        """Remove what is old from the trash, unless the clock is in doubt."""
+    def _empty_trash(self, last: str) -> None:
+        """Remove what is old from the trash, unless the clock is in doubt.
+
+        Args:
+            last: The time of the last run, or an empty text.
+        """
         assert self._tree is not None
         now, days = self._options.now(), self._options.trash_days
-        # States of earlier releases do not have the time of the last run.
-        last = self._state.get("last run") or self._state.get("walked") or ""
         pause = age_days(last, now)
         before = float(self._state.get("pause") or 0)
         doubt = find_doubt(pause, before, self._state.get("clock doubted") or "", now, days)

@@ -50,7 +50,8 @@ def find_doubt(
         days: How long the trash keeps files, in days. None: for ever.
     """
     longest = max(_MAX_PAUSE_DAYS, min(2 * pause_before, _MAX_RARE_PAUSE_DAYS))
-    if pause is not None and not -_MAX_CORRECTION_DAYS <= pause <= longest:
+    # In a new mirror nothing is old yet, so a doubt costs nothing there.
+    if pause is None or not -_MAX_CORRECTION_DAYS <= pause <= longest:
         return now.strftime(STAMP_FORMAT)
     return "" if days is not None and is_older(doubt, now, days) else doubt
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,17 @@ def test_rare_runs(trash: Trash) -> None:
     assert trash.run(RIGHT + 200 * DAY) == 0
 
 
+@pytest.mark.parametrize("lacking", ["'last run'", "'last run', 'walked'"])
+def test_state_without_the_time_of_a_run(trash: Trash, lacking: str) -> None:
+    """The state of an earlier release does not empty the trash if the clock is ahead."""
+    trash.delete("a.txt", RIGHT)
+    with contextlib.closing(sqlite3.connect(trash.folder / OWN / "state.db")) as database, database:
+        database.execute(f"DELETE FROM meta WHERE name IN ({lacking})")
+    assert trash.run(AHEAD) == 1
+    assert trash.run(RIGHT + DAY) == 1
+    assert trash.run(RIGHT + 32 * DAY) == 0
+
+
 def test_trash_for_ever(trash: Trash) -> None:
     """Without a number of days, nothing leaves the trash, whatever the clock says."""
     trash.delete("a.txt", BEHIND)
@@ -110,7 +123,9 @@ def test_trash_for_ever(trash: Trash) -> None:
 @pytest.mark.parametrize(
     ("pause", "pause_before", "doubt", "found"),
     [
-        (None, 0, "", ""),
+        # It is not known when the last run was.
+        (None, 0, "", "20240601T120000"),
+        (None, 0, "20240530T000000", "20240601T120000"),
         (0.1, 0, "", ""),
         # A small correction.
         (-0.1, 0, "", ""),

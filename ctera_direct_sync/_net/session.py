@@ -140,7 +140,7 @@ class HTTPSession:
         if request is not None:
             request.ticket = next(request.track.tickets)
             if request.answered_at:  # A redirect is followed.
-                request.answered_at, request.progress = 0.0, (-1, 0.0)
+                request.answered_at, request.progress, request.is_cold = 0.0, (-1, 0.0), False
             request.sent_at = began
         tally: Tally | None = None
         try:

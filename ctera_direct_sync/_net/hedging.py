@@ -365,8 +365,11 @@ class Hedging(RaceTrack):
             is_lost = each.reason in _SILENT and now - each.since >= max(
                 _LOST_FLOOR_S, _LOST_FACTOR * host.first_byte.at(_QUANTILE)
             )
-            if not self._budget.spend(each.urgent, is_lost, now):
+            # A host that has answered nothing since may be dead as a whole.
+            is_alive = host.answered_since > min(scope.sent_at, host.hedged_at)
+            if not self._budget.spend(each.urgent, is_lost and is_alive, now):
                 continue
+            host.hedged_at = now
             if not scope.answered_at:
                 # The quantiles must not be those of the fast requests alone.
                 host.first_byte.add(now - scope.sent_at)

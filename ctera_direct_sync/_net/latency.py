@@ -86,6 +86,7 @@ class HostLatency:
         first_byte: Seconds from a request to the head of its answer.
         blocked_until: Until when the host asked for no request.
         answered_since: When the newest request was begun that was answered.
+        hedged_at: When it last got a twin.
         touched_at: When it last got a sample.
     """
 
@@ -98,6 +99,7 @@ class HostLatency:
         "answered_since",
         "blocked_until",
         "first_byte",
+        "hedged_at",
         "touched_at",
     )
 
@@ -109,8 +111,8 @@ class HostLatency:
         self._new: deque[tuple[int, float]] = deque(maxlen=_MAX_NEW)
         self._requests = 0.0
         self._failures = 0.0
-        self.answered_since = self.blocked_until = 0.0
-        self.touched_at = 0.0
+        self.answered_since = self.blocked_until = self.touched_at = 0.0
+        self.hedged_at = -math.inf
 
     def count(self, now: float) -> None:
         """Count a request that has ended at `now`."""

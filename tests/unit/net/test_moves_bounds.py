@@ -6,6 +6,8 @@ import math
 import weakref
 from typing import Any
 
+import pytest
+
 from ctera_direct_sync._base.cancellation import Cancelled, CancelScope, Race, RequestScope
 from ctera_direct_sync._net import hedging
 from ctera_direct_sync._net.hedging import Hedging
@@ -100,3 +102,22 @@ def test_a_kept_connection_is_not_new_after_a_redirect() -> None:
             found.append(scope.is_cold)
         session.close()
     assert found == [True, False]
+
+
+def test_a_dead_host_is_not_asked_for_rescues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without budget it is asked once. Only an answer tells that one more request may be answered."""
+    track = Hedging(0.05, SIZE)
+    race = make_race(track, 0)
+    race.answered_at, race.body = 0.0, None
+    for number in range(100):
+        track.samples.append((*sample(9.0 + number / 1000, 0.01)[:-2], False, False))
+    track._look(10.1, 0.0)
+    track._budget.tokens = 0.0
+    sent: list[Any] = []
+    monkeypatch.setattr(track, "_send", lambda race, reason: sent.append(race))
+    for now in (12.0, 13.5, 15.0):
+        track._look(now, 0.0)
+    assert sent == [race]
+    track.samples.append(sample(15.5, 0.01))
+    track._look(16.0, 0.0)
+    assert sent == [race, race]

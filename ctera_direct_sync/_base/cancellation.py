@@ -619,7 +619,7 @@ class Race(RequestScope, Generic[T]):
         if not self._is_moving:
             return False
         self._is_moving = self.is_cut = self.is_cold = False
-        self.sent_at = self.answered_at = 0.0
+        self.sent_at = self.answered_at = self.excused_s = 0.0
         self.progress, self.body, self.size = (-1, 0.0), None, 0
         # A twin that claims from now on cuts the request once more.
         return not self._claims and not self.call.cancelled

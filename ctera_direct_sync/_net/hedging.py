@@ -351,6 +351,8 @@ class Hedging(RaceTrack):
                 if twin is not None:
                     twin.cut()
                 continue
+            if race.is_cut:
+                continue  # Its thread has not noticed yet: it may be in a listener of the user.
             scope = _leader(race)
             if each.is_new and count >= _MIN_RIVALS and not is_failing and self._may_move(race):
                 self._budget.moves -= 1.0
@@ -363,8 +365,11 @@ class Hedging(RaceTrack):
             is_lost = each.reason in _SILENT and now - each.since >= max(
                 _LOST_FLOOR_S, _LOST_FACTOR * host.first_byte.at(_QUANTILE)
             )
-            if not self._budget.spend(each.urgent, is_lost, now):
+            # A host that has answered nothing since may be dead as a whole.
+            is_alive = host.answered_since > min(scope.sent_at, host.hedged_at)
+            if not self._budget.spend(each.urgent, is_lost and is_alive, now):
                 continue
+            host.hedged_at = now
             if not scope.answered_at:
                 # The quantiles must not be those of the fast requests alone.
                 host.first_byte.add(now - scope.sent_at)
@@ -468,7 +473,9 @@ class _Limits:
         elif body is None or body.is_waiting:
             scope.progress = -1, now
             return None
-        elif scope.is_cold and scope is race and self._is_bad(scope, body, now):
+        elif (
+            scope.is_cold and scope is race and self._is_bad(scope, body, sent_at, answered_at, now)
+        ):
             return _Late(race, "a slow connection", answered_at, urgent=True, is_new=True)
         else:
             reason, waited_s, limit_s = self._judge_body(scope, body, now)
@@ -486,20 +493,23 @@ class _Limits:
         self.next_s = min(self.next_s, limit_s - waited_s)
         return None
 
-    def _is_bad(self, scope: RequestScope, body: Any, now: float) -> bool:
+    def _is_bad(
+        self, scope: RequestScope, body: Any, sent_at: float, answered_at: float, now: float
+    ) -> bool:
         """Return whether a new connection is so slow that another one will bring the body sooner."""
-        received, took_s = body.received, now - scope.sent_at
-        body_s = now - scope.answered_at
-        if took_s < _TRIAL_S or body_s < _MIN_TRIAL_BODY_S or received < 0 or not scope.size:
+        # The thread of the request may end it, or send the next one, meanwhile.
+        received, size = body.received, scope.size
+        took_s, body_s = now - sent_at, now - answered_at
+        if took_s < _TRIAL_S or body_s < _MIN_TRIAL_BODY_S or received < 0 or not size:
             return False
         others = [pace for age_s, pace in self._under_way if age_s < 2 * body_s]
-        pace = self._host.pace_since(scope.answered_at, others)
+        pace = self._host.pace_since(answered_at, others, size)
         # Before enough answers are known, its own one is taken for a usual one.
-        first_byte_s = min(self._first_byte_s, scope.answered_at - scope.sent_at)
+        first_byte_s = min(self._first_byte_s, answered_at - sent_at)
         usual_s = first_byte_s + pace * max(received, MIN_BODY_BYTES)
         if took_s <= _SLOW_FACTOR * usual_s:
             return False
-        whole_s, good_s = body_s * scope.size / max(received, 1), first_byte_s + pace * scope.size
+        whole_s, good_s = body_s * size / max(received, 1), first_byte_s + pace * size
         if whole_s - body_s <= first_byte_s + good_s:
             return False
         # What was received is lost, and the next connection may be slow as well. It has to pay by the

@@ -31,6 +31,8 @@ _MAX_NEW = 16
 #: Fewer of them tell nothing. The faster quarter counts, since slow connections are what is looked for.
 _MIN_RECENT = 3
 _FAST_SHARE = 0.25
+#: A body is not compared if it is smaller by this factor: it may fit into the buffers of the sockets.
+_MAX_SIZE_RATIO = 4
 #: A host fails as a whole if more than this share of its requests fails.
 _FAILING_SHARE = 0.2
 _MIN_FAILURES = 3.0
@@ -84,6 +86,7 @@ class HostLatency:
         first_byte: Seconds from a request to the head of its answer.
         blocked_until: Until when the host asked for no request.
         answered_since: When the newest request was begun that was answered.
+        hedged_at: When it last got a twin.
         touched_at: When it last got a sample.
     """
 
@@ -96,19 +99,20 @@ class HostLatency:
         "answered_since",
         "blocked_until",
         "first_byte",
+        "hedged_at",
         "touched_at",
     )
 
     def __init__(self) -> None:
         self.first_byte = Quantiles()
         self._pace = Quantiles()
-        # When the last bodies ended, and their seconds per byte; the latter over new connections alone.
-        self._recent: deque[tuple[float, float]] = deque(maxlen=_MAX_RECENT)
-        self._new: deque[float] = deque(maxlen=_MAX_NEW)
+        # When the last bodies ended, their bytes, and their seconds per byte.
+        self._recent: deque[tuple[float, int, float]] = deque(maxlen=_MAX_RECENT)
+        self._new: deque[tuple[int, float]] = deque(maxlen=_MAX_NEW)
         self._requests = 0.0
         self._failures = 0.0
-        self.answered_since = self.blocked_until = 0.0
-        self.touched_at = 0.0
+        self.answered_since = self.blocked_until = self.touched_at = 0.0
+        self.hedged_at = -math.inf
 
     def count(self, now: float) -> None:
         """Count a request that has ended at `now`."""
@@ -128,9 +132,9 @@ class HostLatency:
         if nbytes >= MIN_BODY_BYTES:
             body_s = ended_at - answered_at
             self._pace.add(body_s * _PACE_BYTES / nbytes)
-            self._recent.append((ended_at, body_s / nbytes))
+            self._recent.append((ended_at, nbytes, body_s / nbytes))
             if is_cold:
-                self._new.append(body_s / nbytes)
+                self._new.append((nbytes, body_s / nbytes))
 
     def add_failure(self, failure: Failure, now: float) -> None:
         """Take note of a request that failed."""
@@ -141,7 +145,7 @@ class HostLatency:
         """Return the seconds per byte that a share of the bodies did not exceed."""
         return self._pace.at(share) / _PACE_BYTES
 
-    def pace_since(self, time: float, others: Sequence[float]) -> float:
+    def pace_since(self, time: float, others: Sequence[float], size: int) -> float:
         """Return the seconds per byte that a good connection takes now.
 
         The bodies that ended since `time`, or those under way, say how fast the network is. Those that came
@@ -150,14 +154,19 @@ class HostLatency:
         Args:
             time: By the clock of the samples.
             others: The seconds per byte of bodies that began at about the same time and are under way.
+            size: The bytes of the body that is compared with them. Far smaller ones do not count.
 
         Returns:
             Infinity if it is not known.
         """
-        if len(self._new) < _MIN_RECENT:
+        least = size / _MAX_SIZE_RATIO
+        new = [pace for nbytes, pace in self._new if nbytes >= least]
+        if len(new) < _MIN_RECENT:
             return _fast_one(others)
-        recent = [pace for ended_at, pace in self._recent if ended_at > time]
-        return max(min(_fast_one(recent), _fast_one(others)), _fast_one(self._new))
+        recent = [
+            pace for ended_at, nbytes, pace in self._recent if ended_at > time and nbytes >= least
+        ]
+        return max(min(_fast_one(recent), _fast_one(others)), _fast_one(new))
 
     def is_failing(self, now: float) -> bool:
         """Return whether the host fails as a whole, or asked for no request."""

@@ -140,7 +140,7 @@ class HTTPSession:
         if request is not None:
             request.ticket = next(request.track.tickets)
             if request.answered_at:  # A redirect is followed.
-                request.answered_at, request.progress = 0.0, (-1, 0.0)
+                request.answered_at, request.progress, request.is_cold = 0.0, (-1, 0.0), False
             request.sent_at = began
         tally: Tally | None = None
         try:
@@ -163,7 +163,13 @@ class HTTPSession:
                 error = proxy_refusal(407)
             tally = None  # The response has counted it.
         except Exception as caught:  # noqa: BLE001 - whatever a session raises becomes one class
-            error = to_transport_error(caught)
+            try:
+                error = to_transport_error(caught)
+            except Exception:
+                # It is not about the network: the request was cut as it got its connection, say.
+                if tally is not None:
+                    tally.active -= 1
+                raise
         except BaseException:
             if tally is not None:
                 tally.active -= 1

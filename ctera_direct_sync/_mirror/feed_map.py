@@ -235,7 +235,7 @@ class FeedMap:
                     before is not None,
                     # A place without a version is one that the object has left, or may have left.
                     bool(before) and places == 1,
-                    _same_file_id(now, before, is_only_place=places == 1),
+                    _same_file_id(now, before),
                     now,
                     places > 0,
                 )
@@ -410,15 +410,14 @@ def _version_of(event: Event) -> str:
     return json.dumps([event.raw.get(name) for name in _TELLING] + [event.size, event.file_id])
 
 
-def _same_file_id(now: str, before: str | None, *, is_only_place: bool) -> int | None:
+def _same_file_id(now: str, before: str | None) -> int | None:
     if not now or before is None or now == before:
         return None
     size, file_id = json.loads(now)[-2:]
-    if before:
-        is_same = file_id is not None and json.loads(before)[-2:] == [size, file_id]
-    else:
-        # The version of before is not certain. With other places, a move may have taken it away.
-        is_same = file_id is not None and is_only_place
+    if file_id is None:
+        return None
+    # If the version of before is not certain, what is mirrored may be older.
+    is_same = not before or json.loads(before)[-2:] == [size, file_id]
     return int(file_id) if is_same else None
 
 

@@ -167,6 +167,21 @@ def test_overwrite_that_a_new_inventory_tells(source: MemoryPortal, folder: Path
     assert local_files(folder) == source.files()
 
 
+def test_overwrite_after_files_changed_places(source: MemoryPortal, folder: Path) -> None:
+    """It is fetched, although its old place holds another file, and a listing lacked its new one."""
+    file, other = source.node("d1/sub/f1"), source.node("d1/sub/f2")
+    source.swap(file, other)
+    source.hidden = {file.path}
+    mirror(source, folder)
+    source.hidden = set()
+    mirror(source, folder)
+    mirror(source, folder)
+    assert local_files(folder) == source.files()
+    source.write_secretly(file)
+    mirror(source, folder)
+    assert local_files(folder) == source.files()
+
+
 @pytest.mark.parametrize("kind", ["file", "folder", "both"])
 @pytest.mark.parametrize("order", ["moved", "written"])
 def test_overwrite_of_a_file_that_moved(

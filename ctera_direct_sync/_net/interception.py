@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import enum
 import http.client
-import operator
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -37,24 +36,22 @@ class Interception(enum.IntEnum):
 class Snapshot(NamedTuple):
     """What was found, and where to look whether it is still so.
 
-    It is current while each name has the same value. `HTTPSession` compares them itself, because each
-    request does. Identity decides: the wrappers of some libraries claim to equal what they wrap.
+    It is current while `namespace[name] is value` for each place. `HTTPSession` compares them itself,
+    because each request does. Identity decides: the wrappers of some libraries claim to equal what they
+    wrap.
 
     Attributes:
         interception: The verdict.
-        namespaces: Namespaces of modules and classes, as live views.
-        names: A name in each of them.
-        values: What was found there.
+        places: Namespaces of modules and classes, a name in each, and the value that was found there.
+            The namespaces are live views.
     """
 
     interception: Interception
-    namespaces: tuple[Mapping[str, Any], ...]
-    names: tuple[str, ...]
-    values: tuple[Any, ...]
+    places: tuple[tuple[Mapping[str, Any], str, Any], ...]
 
 
 #: Never current. It stands for what is too different to be understood, so each request looks again.
-_UNKNOWN = Snapshot(Interception.CLASSES, ({},), ("",), (None,))
+_UNKNOWN = Snapshot(Interception.CLASSES, (({}, "", None),))
 
 #: Classes, the modules where they are found, and the methods of them that matter.
 _METHODS: tuple[tuple[ModuleType, str, tuple[str, ...]], ...] = (
@@ -74,9 +71,8 @@ def take_snapshot() -> Snapshot:
     """Return how things are at this moment."""
     try:
         # Before the verdict: the next request then notices what changes in between.
-        namespaces, names = zip(*_find_places())
-        values = tuple(map(operator.getitem, namespaces, names))
-        return Snapshot(_judge(), namespaces, names, values)
+        places = tuple((namespace, name, namespace[name]) for namespace, name in _find_places())
+        return Snapshot(_judge(), places)
     except (AttributeError, KeyError, TypeError):  # Something else stands in the place of a class.
         return _UNKNOWN
 

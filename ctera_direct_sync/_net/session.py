@@ -12,7 +12,6 @@ urllib3, which quotes the whole URL, can be reached through `__context__`.
 from __future__ import annotations
 
 import math
-import operator
 import threading
 import time
 from collections import deque
@@ -269,12 +268,11 @@ class HTTPSession:
         """Return the routes. All are forgotten if the user changed the session, or a mock came or went."""
         routes, snapshot = self._routes, self._snapshot
         try:
-            # In C, since each request comes here: as a loop, it took 7% of a request's bytecodes.
-            found = map(operator.getitem, snapshot.namespaces, snapshot.names)
-            is_current = all(map(operator.is_, found, snapshot.values))
+            for namespace, name, value in snapshot.places:
+                if namespace[name] is not value:
+                    snapshot = self._snapshot = take_snapshot()
+                    break
         except KeyError:
-            is_current = False
-        if not is_current:
             snapshot = self._snapshot = take_snapshot()
         fingerprint = None if self._own else _fingerprint(self._session)
         if snapshot.interception is routes.interception and fingerprint == routes.fingerprint:

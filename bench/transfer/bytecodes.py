@@ -1,7 +1,8 @@
 """Count the bytecodes that the client's threads run for each block, by function.
 
 A busy machine does not change these numbers, as it does times. So they show what a change costs each block
-even where a benchmark's noise is larger. They say nothing about time in C: measure that by run.py.
+even where a benchmark's noise is larger. They say nothing about time in C, and the interpreter runs some
+bytecodes much faster than others. So they tell where to look, and run.py whether it became faster.
 
     python bench/transfer/bytecodes.py                      # this checkout
     ../old/.venv/bin/python bench/transfer/bytecodes.py     # another one, by its own Python

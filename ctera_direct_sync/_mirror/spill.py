@@ -108,8 +108,8 @@ class Spill:
             raise _explained(error) from error
 
 
-class PathMap(Generic[_Value]):
-    """A map from paths to values, which yields the paths in the order of their code points.
+class _Collection(Generic[_Value]):
+    """A collection whose values may be in a table of the database.
 
     Args:
         spill: Has the database.
@@ -123,9 +123,30 @@ class PathMap(Generic[_Value]):
         self._spill = spill
         self._pack = pack
         self._unpack = unpack
+        # The name of the table, or an empty text.
+        self._table = ""
+
+    def _dump(self, value: _Value) -> bytes:
+        return marshal.dumps(self._pack(value))
+
+    def _load(self, data: bytes) -> _Value:
+        return self._unpack(marshal.loads(data))
+
+    def _drop_table(self) -> None:
+        table, self._table = self._table, ""
+        if table:
+            self._spill.execute(f"DROP TABLE {table}")
+
+
+class PathMap(_Collection[_Value]):
+    """A map from paths to values, which yields the paths in the order of their code points."""
+
+    def __init__(
+        self, spill: Spill, pack: Callable[[_Value], Any], unpack: Callable[[Any], _Value]
+    ) -> None:
+        super().__init__(spill, pack, unpack)
         # The newest items. The table has the others, and older values of these.
         self._recent: dict[str, _Value] = {}
-        self._table = ""
         # The paths of `_recent` in order, until it gets another one.
         self._order: list[str] | None = None
         # How often the map has changed, so that a reading meanwhile cannot miss anything.
@@ -139,7 +160,7 @@ class PathMap(Generic[_Value]):
         rows = self._spill.execute(
             f"SELECT value FROM {self._table} WHERE path = ?", (_encoded(path),)
         )
-        return self._unpack(marshal.loads(rows[0][0])) if rows else None
+        return self._load(rows[0][0]) if rows else None
 
     def __getitem__(self, path: str) -> _Value:
         value = self.get(path)
@@ -233,9 +254,7 @@ class PathMap(Generic[_Value]):
         self._recent.clear()
         self._order = None
         self._changes += 1
-        table, self._table = self._table, ""
-        if table:
-            self._spill.execute(f"DROP TABLE {table}")
+        self._drop_table()
 
     def _count_changes(self) -> int:
         return self._changes
@@ -244,7 +263,7 @@ class PathMap(Generic[_Value]):
         if self._table:
             self._move_out()
             for path, value in self._read_between(start, stop, "value"):
-                yield _decoded(path), self._unpack(marshal.loads(value))
+                yield _decoded(path), self._load(value)
             return
         order = self._sorted()
         last = len(order) if stop is None else bisect.bisect_left(order, stop)
@@ -281,10 +300,9 @@ class PathMap(Generic[_Value]):
             return
         if not self._table:
             self._table = self._spill.make_table("path BLOB PRIMARY KEY, value BLOB NOT NULL")
-        pack = self._pack
         self._spill.insert(
             self._table,
-            ((_encoded(path), marshal.dumps(pack(value))) for path, value in self._recent.items()),
+            ((_encoded(path), self._dump(value)) for path, value in self._recent.items()),
         )
         self._recent.clear()
         self._order = None
@@ -328,25 +346,16 @@ class PathSet:
         self._map.clear()
 
 
-class ItemList(Generic[_Value]):
-    """A list that grows at its end.
-
-    Args:
-        spill: Has the database.
-        pack: Turns a value into plain tuples, texts and numbers.
-        unpack: Turns these into a value again.
-    """
+class ItemList(_Collection[_Value]):
+    """A list that grows at its end."""
 
     def __init__(
         self, spill: Spill, pack: Callable[[_Value], Any], unpack: Callable[[Any], _Value]
     ) -> None:
-        self._spill = spill
-        self._pack = pack
-        self._unpack = unpack
+        super().__init__(spill, pack, unpack)
         # The last items. The table has those before.
         self._recent: list[_Value] = []
         self._stored = 0
-        self._table = ""
 
     def append(self, value: _Value) -> None:
         """Add an item."""
@@ -356,7 +365,7 @@ class ItemList(Generic[_Value]):
             self._spill.insert(
                 self._table,
                 (
-                    (number, marshal.dumps(self._pack(each)))
+                    (number, self._dump(each))
                     for number, each in enumerate(self._recent, self._stored)
                 ),
             )
@@ -392,15 +401,13 @@ class ItemList(Generic[_Value]):
             f"SELECT value FROM {self._table} WHERE id >= ? AND id < ? ORDER BY id",
             (start, start + _PAGE_ITEMS),
         )
-        return [self._unpack(marshal.loads(value)) for (value,) in rows]
+        return [self._load(value) for (value,) in rows]
 
     def clear(self) -> None:
         """Drop all items."""
         self._recent.clear()
         self._stored = 0
-        table, self._table = self._table, ""
-        if table:
-            self._spill.execute(f"DROP TABLE {table}")
+        self._drop_table()
 
 
 def _guarded(items: Iterator[_Item], version: Callable[[], int]) -> Iterator[_Item]:

@@ -15,6 +15,7 @@ import pytest
 from ctera_direct_sync import DirectIO, DirectIOError, DownloadError, codec
 from ctera_direct_sync._core import core_of
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from tests.support.buffers import check_left_alone
 
 from .conftest import Fetched
 
@@ -224,8 +225,5 @@ def test_closed_by_another_thread(
     else:
         assert isinstance(error, DirectIOError)
         assert error.errno == errno.ECANCELED
-    buffer[:] = bytes(SIZE)
-    held.release()
-    assert not any(buffer)
-    buffer.append(0)
+    check_left_alone(buffer, held)
     file.close()

@@ -22,6 +22,7 @@ from ctera_direct_sync._net import hedging
 from ctera_direct_sync._readers.listed_file import ListedFile
 from ctera_direct_sync.codec import portable
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from tests.support.buffers import check_left_alone
 from tests.support.sessions import ROUTES
 
 BLOCK, SIZE = 1000, 10_500
@@ -264,10 +265,7 @@ def test_closing_while_the_storage_stalls(
     assert isinstance(error, StreamError)
     assert error.errno == errno.ECANCELED
     assert error.offset <= 3 * BLOCK
-    buffer[:] = bytes(SIZE)
-    held.release()
-    assert not any(buffer)
-    buffer.append(0)
+    check_left_alone(buffer, held)
 
 
 class Gated:
@@ -368,10 +366,7 @@ def test_the_slower_of_two_requests_writes_nothing(
     assert client.read_into(file_id, buffer, 300) == SIZE - 300
     assert buffer[: SIZE - 300] == DATA[300:]
     assert client.stats().hedges  # On a busy machine, other blocks are late as well.
-    buffer[:] = bytes(SIZE)
-    held.release()
-    assert not any(buffer)
-    buffer.append(0)
+    check_left_alone(buffer, held)
 
 
 def test_memory_beside_the_buffer(portal: Emulator, make_client: Any) -> None:

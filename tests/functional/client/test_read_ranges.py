@@ -11,6 +11,7 @@ import pytest
 
 from ctera_direct_sync import DirectIO, DirectIOError, DownloadError
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from tests.support.buffers import check_left_alone
 
 BLOCK, SIZE = 1000, 10_500
 DATA = SyntheticSource(SIZE, seed=1).read(0, SIZE)
@@ -134,7 +135,4 @@ def test_closing_meanwhile(portal: Emulator, client: DirectIO, file_id: int) -> 
         error = reading.exception(PATIENCE_S)
     assert isinstance(error, DirectIOError)
     assert error.errno == errno.ECANCELED
-    buffer[:] = bytes(SIZE)
-    held.release()
-    assert not any(buffer)
-    buffer.append(0)
+    check_left_alone(buffer, held)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import io
 import json
 import os
@@ -24,6 +23,7 @@ import pytest
 
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from tests.support.file_systems import close_file_systems, variables_of
+from tests.support.programs import load_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BLOCK = 50_000
@@ -90,14 +90,10 @@ def check_secrets(printed: str) -> None:
 
 def load(program: str, **variables: str) -> ModuleType:
     """Return an example as a module, as a server would load it."""
-    specification = importlib.util.spec_from_file_location(program, EXAMPLES / f"{program}.py")
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        specification.loader.exec_module(module)
-    return module
+        return load_program(EXAMPLES / f"{program}.py")
 
 
 # --- mirror, scan, duplicates ----------------------------------------------------------------------------

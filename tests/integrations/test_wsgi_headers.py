@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ctera_direct_sync import DirectIO
 from ctera_direct_sync.emulator import Emulator
+from tests.support.net import serving_on_thread
 
 wsgi = pytest.importorskip("ctera_direct_sync.wsgi")
 
@@ -106,14 +107,9 @@ class _Quiet(WSGIRequestHandler):
 
 @contextmanager
 def _wsgiref(app: Any) -> Iterator[int]:
-    with make_server("127.0.0.1", 0, app, handler_class=_Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+    server = make_server("127.0.0.1", 0, app, handler_class=_Quiet)
+    with serving_on_thread(server):
+        yield server.server_port
 
 
 @contextmanager
@@ -126,14 +122,8 @@ def _werkzeug(app: Any) -> Iterator[int]:
             """Say nothing."""
 
     server = make("127.0.0.1", 0, app, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving_on_thread(server):
         yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextmanager

@@ -9,9 +9,23 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from socketserver import BaseServer
 from typing import Any
 
 Handler = Callable[[Any, str, bytes], object]
+
+
+@contextlib.contextmanager
+def serving_on_thread(server: BaseServer) -> Iterator[None]:
+    """Let a server of the standard library serve on a thread, and close it afterwards."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class Server:

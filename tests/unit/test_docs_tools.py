@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import html
 import http.server
-import importlib.util
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.support.net import serving_on_thread
+from tests.support.programs import load_program
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / "tools" / "docs"
@@ -24,11 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 def load(name: str) -> ModuleType:
     """Return a program of tools/docs as a module."""
-    specification = importlib.util.spec_from_file_location(name.replace("-", "_"), TOOLS / name)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_program(TOOLS / name)
 
 
 # --- links -----------------------------------------------------------------------------------------------
@@ -109,12 +106,8 @@ class _Site(http.server.BaseHTTPRequestHandler):
 def elsewhere() -> Iterator[str]:
     """Start another site, and return its URL."""
     server = http.server.HTTPServer(("127.0.0.1", 0), _Site)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving_on_thread(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def test_links_to_other_sites(elsewhere: str) -> None:

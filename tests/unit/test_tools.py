@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.support.programs import load_program
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -17,11 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 def load(name: str) -> ModuleType:
     """Return a program of tools/ as a module."""
-    specification = importlib.util.spec_from_file_location(name.replace("-", "_"), TOOLS / name)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_program(TOOLS / name)
 
 
 @pytest.mark.parametrize(

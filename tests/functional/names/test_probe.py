@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from ctera_direct_sync.emulator import Emulator, faults
+from tests.support.programs import load_program
 
 PROGRAM = Path(__file__).parents[3] / "tools" / "probe-portal.py"
 FOLDER = "/My Files/Quarterly Figures"
@@ -37,11 +37,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def probe() -> Any:
     """Return the program as a module."""
-    specification = importlib.util.spec_from_file_location("probe_portal", PROGRAM)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_program(PROGRAM)
 
 
 @pytest.fixture

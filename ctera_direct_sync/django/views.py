@@ -45,14 +45,7 @@ async def serve(request: Any, alias: str, signature: str, name: str) -> Any:
 
 @transaction.non_atomic_requests  # type: ignore[untyped-decorator,unused-ignore]
 def serve_off_loop(request: Any, alias: str, signature: str, name: str) -> Any:
-    """Answer a request for a file on a thread without an event loop: `urls` chooses this view there.
-
-    Args:
-        request: The request.
-        alias: The key of the storage in `STORAGES`.
-        signature: The signature of the link, with its time.
-        name: The name of the file in the storage.
-    """
+    """Answer a request as `serve` does, where no event loop runs: `urls` chooses this view there."""
     if isinstance(request, ASGIRequest):
         # Middleware that is synchronous has brought an ASGI request to a thread.
         return async_to_sync(serve)(request, alias, signature, name)

@@ -43,3 +43,7 @@ def file(request: HttpRequest, name: str) -> HttpResponseBase:
 
 urlpatterns = [path("files/<name>", file)]
 application = get_wsgi_application()
+
+
+if __name__ == "__main__":
+    raise SystemExit(__doc__)  # A server imports it: the first lines say how.

@@ -37,3 +37,7 @@ def watch(name: str) -> str:
     if name not in FILES:
         abort(404)
     return f'<!doctype html><title>{name}</title><video src="/files/{name}" controls></video>'
+
+
+if __name__ == "__main__":
+    raise SystemExit(__doc__)  # A server imports it: the first lines say how.

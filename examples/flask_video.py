@@ -62,3 +62,7 @@ def failed(error: DirectIOError) -> tuple[str, int]:
     """Tell the log why the folder cannot be listed, and the visitor only that it cannot."""
     app.logger.error("%s: %s", FOLDER, error)
     return "The films cannot be listed now.", 502
+
+
+if __name__ == "__main__":
+    raise SystemExit(__doc__)  # A server imports it: the first lines say how.

@@ -85,3 +85,7 @@ def failed(error: Exception) -> tuple[str, int]:
     app.logger.error("%s", error)
     missing = isinstance(error, (PathNotFoundError, NotAFolderError, ValueError))
     return ("No such folder", 404) if missing else ("The folder cannot be read now", 502)
+
+
+if __name__ == "__main__":
+    raise SystemExit(__doc__)  # A server imports it: the first lines say how.

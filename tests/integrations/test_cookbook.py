@@ -408,3 +408,10 @@ def test_docstrings_say_how_to_begin() -> None:
             assert f"\n{word} " in code.split('"""')[1], name
         assert len(code.splitlines()) <= 95, name
         assert f"`examples/{name}`" in page
+
+
+@pytest.mark.parametrize("program", ["django_app", "flask_app", "flask_video", "zip_folder"])
+def test_application_run_as_a_program(account: None, tmp_path: Path, program: str) -> None:
+    """An application for a server says how it is started, rather than end without a word."""
+    _, complained = run_alone(str(EXAMPLES / f"{program}.py"), cwd=tmp_path, code=1)
+    assert f"{program}:app" in complained

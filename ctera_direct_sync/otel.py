@@ -18,7 +18,7 @@ Metrics, by the semantic conventions for HTTP where they fit:
     ctera.block.duration            s, of each block with its retries
     ctera.block.size                By of plaintext, of each block
     ctera.block.retries             by the class of the error
-    ctera.block.hedges              second requests for what was late
+    ctera.block.hedges              requests sent again: the first was late, or its connection slow
 
 No span and no metric holds a key, a token, or any part of a URL but scheme, host and port.
 """
@@ -168,7 +168,7 @@ class _Instruments:
             "hedged": meter.create_counter(
                 "ctera.block.hedges",
                 unit="{request}",
-                description="Second requests for what was late.",
+                description="Requests sent again because the first was late, or its connection slow.",
             ),
         }
         meter.create_observable_up_down_counter(

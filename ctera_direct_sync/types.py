@@ -522,7 +522,7 @@ class Stats(NamedTuple):
     renewals: int
     """Number of times that a server refused an expired URL or session, and a new one was fetched."""
     hedges: int
-    """Number of second requests for what was late, within `Settings.hedging`."""
+    """Number of requests that were sent again because the first was late, or its connection slow."""
     waits: Waits
     """What held the downloads up."""
 

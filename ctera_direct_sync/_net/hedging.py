@@ -32,6 +32,7 @@ _FLOOR_S = 0.3
 #: Of requests whose times spread widely (log-normal, sigma 0.8), 4% take longer.
 _MULTIPLE = 1.5
 _QUANTILE = 0.9
+_MEDIAN = 0.5
 #: The last requests of a call are late after the simple time, and this floor.
 _LAST_FLOOR_S = 0.2
 #: A request is taken for lost after this multiple of that time, and this floor.
@@ -372,7 +373,7 @@ class Hedging(RaceTrack):
             host.hedged_at = now
             if not scope.answered_at:
                 # The quantiles must not be those of the fast requests alone.
-                host.first_byte.add(now - scope.sent_at)
+                host.add_wait(now - scope.sent_at, scope.is_cold)
             self._send(race, each.reason)
 
     def _may_move(self, race: Race[Any]) -> bool:
@@ -453,10 +454,14 @@ class _Limits:
         self._under_way = under_way
         self._first_byte_s = host.first_byte.at(_QUANTILE)
         self._pace = host.pace(_QUANTILE)
+        self._usual_pace = host.pace(_MEDIAN)
         self._fast_pace = host.pace(_FAST_QUANTILE)
         self._answered_since = host.answered_since
         self._has_idle_workers = has_idle_workers
-        self._limit_s = max(_FLOOR_S, _MULTIPLE * self._first_byte_s)
+        self._limit_s = self._cold_limit_s = max(_FLOOR_S, _MULTIPLE * self._first_byte_s)
+        cold_s = host.cold_first_byte.at(_QUANTILE)
+        if math.isfinite(cold_s):
+            self._cold_limit_s = max(self._limit_s, _MULTIPLE * cold_s)
         self.next_s = math.inf
 
     def judge(self, race: Race[Any], now: float) -> _Late | None:
@@ -468,6 +473,8 @@ class _Limits:
         now -= scope.excused_s
         reason, waited_s, limit_s = "", now - sent_at, self._limit_s
         if not answered_at:
+            if scope.is_cold:
+                limit_s = self._cold_limit_s
             if waited_s > limit_s:
                 reason = "no answer"
         elif body is None or body.is_waiting:
@@ -530,6 +537,8 @@ class _Limits:
             return "no further bytes", now - since, self._limit_s
         size = scope.size
         took_s = now - scope.answered_at
+        if size and received >= 0 and not self._may_win(received, size, took_s):
+            return "", now - since, self._limit_s
         if (
             size
             and received >= MIN_BODY_BYTES
@@ -542,6 +551,13 @@ class _Limits:
             limit_s = max(_FLOOR_S, _MULTIPLE * usual_s)
             return ("slow" if took_s > limit_s else ""), took_s, limit_s
         return "", now - since, self._limit_s
+
+    def _may_win(self, received: int, size: int, took_s: float) -> bool:
+        """Return whether a twin that takes the usual time is whole before a body that goes on as so far."""
+        usual_s = self._host.first_byte.at(_MEDIAN) + self._usual_pace * size
+        if not math.isfinite(usual_s):
+            return True
+        return took_s * (size - received) / max(received, 1) > usual_s
 
 
 def _paces_under_way(races: Sequence[Race[Any]], now: float) -> list[tuple[float, float]]:

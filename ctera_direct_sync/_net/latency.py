@@ -84,6 +84,8 @@ class HostLatency:
 
     Attributes:
         first_byte: Seconds from a request to the head of its answer.
+        cold_first_byte: The same of the first requests of connections. Where a proxy connects to the host
+            only then, they take a round trip more.
         blocked_until: Until when the host asked for no request.
         answered_since: When the newest request was begun that was answered.
         hedged_at: When it last got a twin.
@@ -98,6 +100,7 @@ class HostLatency:
         "_requests",
         "answered_since",
         "blocked_until",
+        "cold_first_byte",
         "first_byte",
         "hedged_at",
         "touched_at",
@@ -105,6 +108,7 @@ class HostLatency:
 
     def __init__(self) -> None:
         self.first_byte = Quantiles()
+        self.cold_first_byte = Quantiles()
         self._pace = Quantiles()
         # When the last bodies ended, their bytes, and their seconds per byte.
         self._recent: deque[tuple[float, int, float]] = deque(maxlen=_MAX_RECENT)
@@ -126,15 +130,21 @@ class HostLatency:
         """Take note of how long a request took."""
         _, sent_at, answered_at, ended_at, nbytes, is_cold, _ = sample
         self.answered_since = max(self.answered_since, sent_at)
-        # The first request of a connection is slower than the others. But a server may keep none open.
-        if not is_cold or self.first_byte.weight < MIN_SAMPLES:
-            self.first_byte.add(answered_at - sent_at)
+        self.add_wait(answered_at - sent_at, is_cold)
         if nbytes >= MIN_BODY_BYTES:
             body_s = ended_at - answered_at
             self._pace.add(body_s * _PACE_BYTES / nbytes)
             self._recent.append((ended_at, nbytes, body_s / nbytes))
             if is_cold:
                 self._new.append((nbytes, body_s / nbytes))
+
+    def add_wait(self, seconds: float, is_cold: bool) -> None:
+        """Take note of how long a request waited for the head of its answer, if only so far."""
+        if is_cold:
+            self.cold_first_byte.add(seconds)
+        # The first request of a connection is slower than the others. But a server may keep none open.
+        if not is_cold or self.first_byte.weight < MIN_SAMPLES:
+            self.first_byte.add(seconds)
 
     def add_failure(self, failure: Failure, now: float) -> None:
         """Take note of a request that failed."""

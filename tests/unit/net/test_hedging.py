@@ -196,6 +196,32 @@ def test_an_answer_that_does_not_come() -> None:
     assert judge(host_of(0.01), make_race(0.0), 1000.0) == "", "it is not under way"
 
 
+def test_the_first_answer_of_a_connection() -> None:
+    """Where first answers take longer, as behind a proxy that connects only then, they get that time."""
+    host = host_of(0.25)
+    for _ in range(8):
+        host.add(sample(0.5, is_cold=True))
+    race = make_race(10.0)
+    assert judge(host, race, 10.5) == "no answer"
+    race.is_cold = True
+    assert judge(host, race, 10.7) == ""
+    assert judge(host, race, 11.0) == "no answer"
+    race.is_cold = False
+    assert host.first_byte.at(0.9) < 0.3, "the others are judged as before"
+
+
+def test_a_twin_that_would_come_too_late() -> None:
+    """A slow body that is nearly whole gets no twin, which would take longer than the rest of it."""
+    host, body = host_of(0.2, 0.1, 1024 * KIB), Body(64 * KIB)
+    race = make_race(10.0, 10.1, body)
+    host.answered_since = 10.05
+    assert judge(host, race, 11.1) == "a slow connection"
+    body.received = 800 * KIB
+    assert judge(host, race, 11.1) == ""
+    body.received = 700 * KIB
+    assert judge(host, race, 11.1) == "a slow connection", "half a second more, and a twin takes a third"
+
+
 def test_a_body_that_stops() -> None:
     """A body whose next byte does not come is late, and one that goes on is not."""
     host, body = host_of(0.01), Body(100)

@@ -5,6 +5,9 @@
 The emulator needs more processor time for a file than a client does, so it would be the limit. Here a small
 server on one thread repeats the two answers that the emulator gave for one file: its block list, and its
 block, encrypted and compressed. Server and client run in processes of their own.
+
+The files stay until the end: ext4 looks for inodes that were not deleted within the last seconds, so files
+that are deleted between two rounds make the next round slower.
 """
 
 from __future__ import annotations
@@ -88,14 +91,13 @@ def _answer(body: bytes, kind: str) -> bytes:
     return head.encode() + body
 
 
-def run_client(url: str, access: str, secret: str, batch: str, files: int) -> dict[str, Any]:
-    """Download a batch, and return the figures."""
+def run_client(
+    url: str, access: str, secret: str, batch: str, files: int, folder: str
+) -> dict[str, Any]:
+    """Download a batch into a folder, and return the figures."""
     from ctera_direct_sync import DirectIO
 
-    with (
-        tempfile.TemporaryDirectory(dir=ROOT / "build") as folder,
-        DirectIO(url, access, secret) as client,
-    ):
+    with DirectIO(url, access, secret) as client:
         items = [(number, f"{number // 100:03}/{number:06}.bin") for number in range(1, files + 1)]
         most = None if batch == "own" else int(batch)
         before = resource.getrusage(resource.RUSAGE_SELF)
@@ -120,7 +122,10 @@ def measure(files: int, size: int, latency: float, rounds: int) -> None:
     command = [*module, "--serve", str(size), str(latency)]
     pipe = subprocess.PIPE
     best: dict[str, dict[str, Any]] = {}
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as server:
+    with (
+        tempfile.TemporaryDirectory(dir=ROOT / "build") as top,
+        subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as server,
+    ):
         assert server.stdin is not None and server.stdout is not None
         account = json.loads(server.stdout.readline())
 
@@ -129,10 +134,10 @@ def measure(files: int, size: int, latency: float, rounds: int) -> None:
             server.stdin.flush()  # type: ignore[union-attr]
             return float(server.stdout.readline())  # type: ignore[union-attr]
 
-        for _ in range(rounds):
+        for number in range(rounds):
             for batch in BATCHES:
                 before = server_cpu()
-                line = [*module, "--client", *account, batch, str(files)]
+                line = [*module, "--client", *account, batch, str(files), f"{top}/{batch}-{number}"]
                 done = subprocess.run(line, cwd=ROOT, stdout=pipe, text=True, check=True)
                 found = json.loads(done.stdout)
                 found["server"] = server_cpu() - before
@@ -160,13 +165,13 @@ def main() -> None:
     parser.add_argument("--latency", type=float, nargs="+", default=[0.03, 0.0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--client", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--client", nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         asyncio.run(serve(int(options.serve[0]), float(options.serve[1])))
     elif options.client:
-        url, access, secret, batch, files = options.client
-        print(json.dumps(run_client(url, access, secret, batch, int(files))))
+        url, access, secret, batch, files, folder = options.client
+        print(json.dumps(run_client(url, access, secret, batch, int(files), folder)))
     else:
         print(f"{options.files} files of {options.size} bytes, the best of {options.rounds} rounds")
         print("| latency | files at once | seconds | files/s | against 4 |", end="")

@@ -19,10 +19,10 @@ from typing import Any, Callable, NamedTuple, Protocol, Union
 from .._base import waits
 from .._base.cancellation import Cancelled, CancelScope
 from .._base.checksums import Checksum
-from .._base.sync import SimpleQueue
+from .._base.sync import Empty, SimpleQueue
 from ..exceptions import DirectIOError
 from ..types import BatchItem, BatchResult, Download, Entry, FileRef, Outcome
-from .batch_paths import lock_folder, make_target, resolve_path
+from .batch_paths import PathResolver, flush_folder, lock_folder, make_target
 from .batch_record import RECORD_NAME, BatchRecord
 from .file_workers import FileWorkers, is_out_of_descriptors
 from .file_workers import Outcome as WorkOutcome
@@ -38,6 +38,8 @@ DONE: Outcome = "done"
 UNCHANGED: Outcome = "unchanged"
 FAILED: Outcome = "failed"
 
+#: Messages that are looked at together. Renamings in one folder are then flushed by one call.
+_GROUP_MESSAGES = 256
 #: Waits before a file is tried again that lacked a descriptor, in seconds.
 _DESCRIPTOR_DELAYS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 
@@ -94,10 +96,12 @@ class _Ended(NamedTuple):
     Attributes:
         position: The position of the item in the batch.
         result: The result of the item.
+        path: The absolute path of the file. Empty if it was refused.
     """
 
     position: int
     result: BatchResult
+    path: str = ""
 
 
 class _Progressed(NamedTuple):
@@ -216,6 +220,7 @@ class _Batch:
         self._progress = progress
         self._record = record
         self._inbox: SimpleQueue[_Ended | _Progressed] = SimpleQueue()
+        self._resolver = PathResolver(root.path)
 
     def run(
         self, batch: Sequence[BatchItem], max_files: int | None
@@ -253,7 +258,7 @@ class _Batch:
         """
         if not isinstance(item.path, str):
             raise TypeError(f"path {item.path!r} is not text: use a str or a path object")
-        path = resolve_path(self._root.path, item.path)
+        path = self._resolver.resolve(item.path)
         first = claimed.claim(path, position)
         if first != position:
             raise ValueError(
@@ -266,15 +271,48 @@ class _Batch:
         """Yield the results as they arrive, and report progress."""
         has_ended = bytearray(pending)
         while pending:
-            message = waits.get(self._inbox)
-            if isinstance(message, _Ended):
-                if has_ended[message.position]:
-                    raise RuntimeError("an item of the batch ended twice: please report this")
-                has_ended[message.position] = 1
-                pending -= 1
-                yield message
-            elif self._progress is not None:
-                self._progress(*message)
+            ended = []
+            for message in self._next_messages():
+                if isinstance(message, _Ended):
+                    if has_ended[message.position]:
+                        raise RuntimeError("an item of the batch ended twice: please report this")
+                    has_ended[message.position] = 1
+                    ended.append(message)
+                elif self._progress is not None:
+                    self._progress(*message)
+            self._flush(ended)
+            pending -= len(ended)
+            for position, result, _ in ended:
+                yield position, result
+
+    def _next_messages(self) -> Iterator[_Ended | _Progressed]:
+        """Wait for a message. Yield it, and those that are there by then."""
+        yield waits.get(self._inbox)
+        for _ in range(_GROUP_MESSAGES - 1):
+            try:
+                message = self._inbox.get_nowait()
+            except Empty:
+                return
+            yield message
+
+    def _flush(self, ended: Sequence[_Ended]) -> None:
+        """Flush the renamings of files that are done, once for each folder."""
+        folders: dict[str, int] = {}
+        for _, result, path in ended:
+            if result.outcome == DONE:
+                folder = os.path.dirname(path)
+                folders[folder] = folders.get(folder, 0) + 1
+        for folder, count in folders.items():
+            try:
+                flush_folder(self._root, folder)
+            except OSError as error:
+                _log.warning(
+                    "%s: %d files are in place and complete, but the folder could not be flushed to the "
+                    "disk (%s): a power cut within the next seconds may undo their renaming",
+                    folder,
+                    count,
+                    error.strerror or error,
+                )
 
     def _work(self, position: int, item: BatchItem, path: str) -> WorkOutcome:
         # Whatever happens, the receiver must learn that the item has ended: it waits for all of them.
@@ -290,7 +328,7 @@ class _Batch:
                     break
                 result = self._download(item, path)
         finally:
-            self._inbox.put(_Ended(position, result))
+            self._inbox.put(_Ended(position, result, path))
         if result.download is None:
             return result.error
         return result.download.size if result.outcome == DONE else None

@@ -14,7 +14,7 @@ from .locks import LockedFile
 from .part_file import is_own_name
 from .targets import descriptor_of
 
-__all__ = ["check_path", "lock_folder", "make_target", "resolve_path"]
+__all__ = ["PathResolver", "check_path", "flush_folder", "lock_folder", "make_target"]
 
 _LOCK_NAME = ".ctera-batch.lock"
 #: Names of batches' own files, and of those that are about to become them.
@@ -61,25 +61,45 @@ def _is_special_on_windows(part: str) -> bool:
     return bool(":" in part or _DEVICE.fullmatch(part) or part not in (".", part.rstrip(". ")))
 
 
-def resolve_path(root: str, path: str) -> str:
-    """Return the absolute path that an item's path leads to, without symbolic links.
+class PathResolver:
+    """Tells where the paths of a batch lead. Each folder is looked up once.
+
+    A link that appears in a folder later is found when the folder is opened.
 
     Args:
         root: The folder of the batch, without symbolic links.
-        path: The path of the item, relative to the folder.
-
-    Raises:
-        ValueError: The path leads out of the folder, or is refused for another reason.
     """
-    check_path(path)
-    if descriptor_of(os.path.join(root, path)) is not None:
-        raise ValueError(
-            f"path {path!r} is an open descriptor: name a file, a batch writes no streams"
-        )
-    resolved = os.path.realpath(os.path.join(root, path))
-    if resolved == root or os.path.commonpath([root, resolved]) != root:
-        raise ValueError(f"path {path!r} leads out of the folder by a symbolic link")
-    return resolved
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        #: The paths without symbolic links of the folders, which may not exist yet.
+        self._folders: dict[str, str] = {}
+
+    def resolve(self, path: str) -> str:
+        """Return the absolute path that an item's path leads to, without symbolic links.
+
+        Args:
+            path: The path of the item, relative to the folder of the batch.
+
+        Raises:
+            ValueError: The path leads out of the folder, or is refused for another reason.
+        """
+        check_path(path)
+        joined = os.path.join(self._root, path)
+        above, name = os.path.split(joined)
+        folder = self._folders.get(above)
+        if folder is None:
+            folder = self._folders[above] = os.path.realpath(above)
+        resolved = os.path.join(folder, name)
+        if os.path.islink(resolved):
+            if descriptor_of(joined) is not None:
+                raise ValueError(
+                    f"path {path!r} is an open descriptor: name a file, a batch writes no streams"
+                )
+            resolved = os.path.realpath(joined)
+        if resolved == self._root or os.path.commonpath([self._root, resolved]) != self._root:
+            raise ValueError(f"path {path!r} leads out of the folder by a symbolic link")
+        return resolved
 
 
 @contextlib.contextmanager
@@ -99,8 +119,7 @@ def make_target(root: Folder, resolved: str, path: str) -> Iterator[Place]:
     Raises:
         NotADirectoryError: A file or a symbolic link has the name of a folder.
     """
-    # Both are absolute and without symbolic links, so one begins with the other.
-    *folders, name = resolved[len(root.path) :].strip(os.sep).split(os.sep)
+    *folders, name = _parts(root, resolved)
     with contextlib.ExitStack() as stack:
         folder = root
         for part in folders:
@@ -113,9 +132,31 @@ def make_target(root: Folder, resolved: str, path: str) -> Iterator[Place]:
                     "link meanwhile",
                     error.filename,
                 ) from None
-        target = Place(folder, name, shared=True)
-        target.check()
-        yield target
+        yield Place(folder, name, shared=True, flush=False)
+
+
+def flush_folder(root: Folder, resolved: str) -> None:
+    """Flush the renamings in a folder to the disk.
+
+    Args:
+        root: The folder of the batch.
+        resolved: The absolute path of the folder, without symbolic links.
+
+    Raises:
+        OSError: The folder cannot be read or flushed, or is no longer there.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = root
+        for part in _parts(root, resolved):
+            folder = stack.enter_context(folder.existing(part))
+        folder.flush()
+
+
+def _parts(root: Folder, resolved: str) -> list[str]:
+    """Return the names below the folder of the batch that a path consists of."""
+    # Both are absolute and without symbolic links, so one begins with the other.
+    below = resolved[len(root.path) :].strip(os.sep)
+    return below.split(os.sep) if below else []
 
 
 @contextlib.contextmanager

@@ -82,6 +82,10 @@ class Folder:
             NotADirectoryError: The name belongs to a file or a symbolic link.
         """
         path = self.path_of(name)
+        if _HAS_DIR_FD and self._fd is not None:
+            # Most folders exist: many files have the same one.
+            with contextlib.suppress(FileNotFoundError):
+                return Folder(path, _open_folder(name, path, self._fd))
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._name(name), dir_fd=self._fd)
         if not _HAS_DIR_FD or self._fd is None:
@@ -453,15 +457,20 @@ class Place:
         folder: The folder.
         name: The name in the folder.
         shared: Whether the caller closes the folder, instead of the context manager.
+        flush: Whether who renames a file to this place flushes the folder. Otherwise the caller does.
 
     Attributes:
         folder: The folder.
         name: The name in the folder.
+        flush: As the argument.
     """
 
-    def __init__(self, folder: Folder, name: str, *, shared: bool = False) -> None:
+    def __init__(
+        self, folder: Folder, name: str, *, shared: bool = False, flush: bool = True
+    ) -> None:
         self.folder = folder
         self.name = name
+        self.flush = flush
         self._shared = shared
 
     @classmethod

@@ -46,6 +46,7 @@ class LockedFile:
 
     Attributes:
         fd: The descriptor; -1 after `release`.
+        is_new: Whether the file was made, and is empty.
 
     Raises:
         BlockingIOError: Another object or process holds the file.
@@ -59,6 +60,7 @@ class LockedFile:
         self._process = os.getpid()
         self._key = (0, 0, 0)
         self.fd = -1
+        self.is_new = False
         # A holder may remove the file between opening and locking it here. If the locked file never is
         # the one in the folder, the file system has no lasting inode numbers.
         for _ in range(_MAX_ATTEMPTS):
@@ -96,6 +98,7 @@ class LockedFile:
                             folder.path_of(name),
                         )
                     is_kept = True
+                    self.is_new = made and not found.st_size
         finally:
             if not is_kept:
                 self.release(remove=False)
@@ -142,15 +145,14 @@ class LockedFile:
         """Return whether this process is a forked child of the holder."""
         return os.getpid() != self._process
 
-    def is_in_place(self, name: str, fd: int | None = None) -> bool:
-        """Return whether a name in the folder belongs to this very file.
+    def is_in_place(self, name: str, own: os.stat_result) -> bool:
+        """Return whether a name in the folder belongs to a very file.
 
         Args:
             name: The name.
-            fd: A descriptor of the file; None: `self.fd`.
+            own: The status of the file.
         """
         with contextlib.suppress(OSError):
-            own = os.fstat(self.fd if fd is None else fd)
             return os.path.samestat(own, self._folder.lstat(name))
         return False
 
@@ -168,8 +170,10 @@ class LockedFile:
                 return  # The lock and the file are the parent's.
             # Windows cannot remove an open file. Elsewhere the file is removed before it is unlocked, so
             # that the next holder makes a new one.
-            if remove and not _WINDOWS and self.is_in_place(self._name, fd):
-                self._remove()
+            if remove and not _WINDOWS:
+                with contextlib.suppress(OSError):
+                    if self.is_in_place(self._name, os.fstat(fd)):
+                        self._remove()
             self._unlock(fd)
         finally:
             os.close(fd)

@@ -300,17 +300,24 @@ class PartFile:
             The pieces that are right.
         """
         if self._journal is None:
-            os.ftruncate(self._file.fd, 0)
+            if not self._file.is_new:
+                os.ftruncate(self._file.fd, 0)
             return Recovered([], "")
+        if self._file.is_new:
+            self._begin_journal(self._journal, {})
+            return Recovered([], self._journal.reason)
         entries, runs = self._verify(self._journal, check)
         # The earlier file may have been longer. Bytes past the end would stay.
         found = os.fstat(self._file.fd).st_size
         if found > self._plan.size or not runs:
             os.ftruncate(self._file.fd, min(found, self._plan.size) if runs else 0)
+        self._begin_journal(self._journal, entries)
+        return Recovered(runs, self._journal.reason)
+
+    def _begin_journal(self, journal: Journal, entries: Entries) -> None:
         # A single piece is complete or missing, so a journal during the download would tell nothing.
         if not self._plan.is_one_piece():
-            self._journal.begin(entries)
-        return Recovered(runs, self._journal.reason)
+            journal.begin(entries)
 
     def _verify(self, journal: Journal, check: Callable[[], object]) -> tuple[Entries, list[Run]]:
         """Read back the pieces that the journal lists. Return the right ones, as entries and as runs."""
@@ -401,18 +408,22 @@ class PartFile:
                 raise RuntimeError(f"{self.path} is still written to: please report this")
             self._sealed = True
         try:
-            self._prepare_commit(crc32c)
+            found = self._prepare_commit(crc32c)
         except OSError as error:
             if error.filename is None:
                 error.filename = self.path
             raise
-        found = os.fstat(self._file.fd)
         if os.name == "nt":
             self._replace_closed()
         else:
             self._replace()
         self._keep = True  # The part file has become the target.
         self._check_renamed(found)
+        if self._place.flush:
+            self._flush_folder()
+        self._close()
+
+    def _flush_folder(self) -> None:
         try:
             self._folder.flush()
         except OSError as error:
@@ -422,7 +433,6 @@ class PartFile:
                 os.fspath(self._place),
                 error.strerror or error,
             )
-        self._close()
 
     def _replace(self) -> None:
         try:
@@ -444,17 +454,22 @@ class PartFile:
                     self._folder.unlink(self._names.part)
             raise
 
-    def _prepare_commit(self, crc32c: int) -> None:
-        """Do everything that must happen before the renaming, after which another download may begin."""
+    def _prepare_commit(self, crc32c: int) -> os.stat_result:
+        """Do everything that must happen before the renaming, after which another download may begin.
+
+        Returns:
+            The status of the part file.
+        """
         fd = self._file.fd
-        size = os.fstat(fd).st_size
-        if size != self._plan.size:
+        found = os.fstat(fd)
+        if found.st_size != self._plan.size:
             raise OSError(
                 errno.EIO,
-                f"{size} of {self._plan.size} bytes are in the part file: was it touched meanwhile?",
+                f"{found.st_size} of {self._plan.size} bytes are in the part file: was it touched "
+                "meanwhile?",
                 self.path,
             )
-        if not self._file.is_in_place(self._names.part):
+        if not self._file.is_in_place(self._names.part, found):
             raise OSError(
                 errno.EIO,
                 "the part file was removed or replaced meanwhile: download again",
@@ -475,6 +490,7 @@ class PartFile:
             if self._recorded is not None:
                 self._recorded.forget()
             self._remove_journal()
+        return found
 
     def _remove_journal(self) -> None:
         """Remove the journal that an earlier download with resume left."""

@@ -348,7 +348,10 @@ def batch(world: World) -> None:
     results: dict[int, Any] = {}
     if cancels:
         world.spawn(scope.cancel, "canceller")
-    with world.patched(module, "make_target", prepared):
+    with (
+        world.patched(module, "make_target", prepared),
+        world.patched(module, "flush_folder", lambda root, folder: None),
+    ):
         iterator = made.run(items, world.rng.choice((1, 2, None)))
         for position, result in iterator:
             world.expect(position not in results, f"item {position} ended twice")

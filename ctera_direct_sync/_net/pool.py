@@ -10,7 +10,6 @@ import contextlib
 import functools
 import queue
 import socket
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -23,7 +22,7 @@ from .._base.cancellation import Attachment, CancelScope, RequestScope
 from .._base.sync import monotonic
 from .connect import find_live_address, open_connection
 from .current import current_request
-from .linux import HAS_KERNEL_TIMEOUTS, kernel_may_count, set_kernel_timeout
+from .linux import HAS_KERNEL_TIMEOUTS, is_main_thread, kernel_may_count, set_kernel_timeout
 from .response import WireResponse, render_request_head
 from .sockets import shut_down
 from .strict_response import StrictResponse
@@ -199,16 +198,17 @@ class _AbortableConnection(_Connection):
 class _AbortableHTTPConnection(_AbortableConnection):
     """Leave the read timeout to the kernel, if that can count it."""
 
-    #: The thread and the read timeout that the socket is set up for, None if it has to be set up.
-    _set_up_for: tuple[int, float | None] | None = None
+    #: Whether the socket is set up for the main thread, and for which read timeout. None: it has to be
+    #: set up.
+    _set_up_for: tuple[bool, float | None] | None = None
 
     def _new_conn(self) -> socket.socket:
         self._set_up_for = None
         return super()._new_conn()
 
     def _set_read_timeout(self, timeout_s: float | None) -> None:
-        # The next request usually comes from the same thread. Nothing is to be asked then.
-        purpose = threading.get_ident(), timeout_s
+        # All threads but the main one have the same purpose. Nothing is to be asked then.
+        purpose = is_main_thread(), timeout_s
         if self._set_up_for == purpose:
             return
         sock = self.sock

@@ -219,7 +219,9 @@ def test_a_twin_that_would_come_too_late() -> None:
     body.received = 800 * KIB
     assert judge(host, race, 11.1) == ""
     body.received = 700 * KIB
-    assert judge(host, race, 11.1) == "a slow connection", "half a second more, and a twin takes a third"
+    assert judge(host, race, 11.1) == "a slow connection", (
+        "half a second more, and a twin takes a third"
+    )
 
 
 def test_a_body_that_stops() -> None:

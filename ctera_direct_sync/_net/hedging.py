@@ -101,6 +101,8 @@ class Budget:
     def earn(self) -> None:
         """Count a request. What is too much for twins may be used for moves."""
         self._recent += 1.0
+        # Between two looks hundreds may have ended. Their share is not lost.
+        self._max_tokens = max(self._max_tokens, self._share * self._recent)
         tokens = self.tokens + self._share
         self.tokens = min(tokens, self._max_tokens)
         self.moves = min(self.moves + tokens - self.tokens, self._max_moves)

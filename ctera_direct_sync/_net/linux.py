@@ -12,15 +12,10 @@ import struct
 import sys
 import threading
 
-__all__ = ["HAS_KERNEL_TIMEOUTS", "is_main_thread", "kernel_may_count", "set_kernel_timeout"]
+__all__ = ["HAS_KERNEL_TIMEOUTS", "kernel_may_count", "set_kernel_timeout"]
 
 #: Whether the kernel counts timeouts and takes them as two C longs (socket(7), SO_RCVTIMEO).
 HAS_KERNEL_TIMEOUTS = sys.platform == "linux" and struct.calcsize("l") == 8
-
-
-def is_main_thread() -> bool:
-    """Return whether this is the thread that runs handlers of signals."""
-    return threading.get_ident() == threading.main_thread().ident
 
 
 def kernel_may_count(sock: socket.socket) -> bool:
@@ -33,7 +28,7 @@ def kernel_may_count(sock: socket.socket) -> bool:
     Args:
         sock: A socket without a timeout of Python's.
     """
-    if is_main_thread():
+    if threading.get_ident() == threading.main_thread().ident:
         return False
     return os.get_blocking(sock.fileno())
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import queue
 import socket
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -22,7 +23,7 @@ from .._base.cancellation import Attachment, CancelScope, RequestScope
 from .._base.sync import monotonic
 from .connect import find_live_address, open_connection
 from .current import current_request
-from .linux import HAS_KERNEL_TIMEOUTS, is_main_thread, kernel_may_count, set_kernel_timeout
+from .linux import HAS_KERNEL_TIMEOUTS, kernel_may_count, set_kernel_timeout
 from .response import WireResponse, render_request_head
 from .sockets import shut_down
 from .strict_response import StrictResponse
@@ -208,7 +209,8 @@ class _AbortableHTTPConnection(_AbortableConnection):
 
     def _set_read_timeout(self, timeout_s: float | None) -> None:
         # All threads but the main one have the same purpose. Nothing is to be asked then.
-        purpose = is_main_thread(), timeout_s
+        is_main_thread = threading.get_ident() == threading.main_thread().ident
+        purpose = is_main_thread, timeout_s
         if self._set_up_for == purpose:
             return
         sock = self.sock

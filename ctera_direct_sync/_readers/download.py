@@ -335,7 +335,10 @@ class _Tally:
         self.nbytes += run.length
         while (next_run := self._pending.pop(self._offset, None)) is not None:
             length = next_run.length
-            self._crc32c = codec.crc32c_combine(self._crc32c, next_run.crc32c, length)
+            if self._offset == self._plan.start:
+                self._crc32c = next_run.crc32c
+            else:
+                self._crc32c = codec.crc32c_combine(self._crc32c, next_run.crc32c, length)
             self._offset += length
 
     def finish(self, file_id: int) -> int:

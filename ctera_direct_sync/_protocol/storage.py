@@ -429,12 +429,14 @@ class _Fetch:
         if not hedging.enabled:
             return ask(*arguments, self._scope)
         race = Race(self._scope, hedging, ask_again, cost)
-        result = race.run(ask, *arguments)
-        if self._observer.active:
+        try:
+            result = race.run(ask, *arguments)
+        finally:
+            # They were sent again, whatever came of it.
             for _ in range(race.moves):
                 self._emit("hedged", 0, "a slow connection")
-            if race.is_lost:
-                self._emit("received", self._piece.length, "by a second request")
+        if race.is_lost:
+            self._emit("received", self._piece.length, "by a second request")
         return result
 
     def _fetch_object_again(self, twin: Twin, reason: str) -> _Stored:

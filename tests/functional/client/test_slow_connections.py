@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
+
+import pytest
 
 from ctera_direct_sync import BlockEvent, DirectIO
+from ctera_direct_sync._base.cancellation import Race
 from ctera_direct_sync._core import core_of
+from ctera_direct_sync._net.errors import TransportError
 from ctera_direct_sync.emulator import Emulator, NetworkProfile
 
 KIB = 1024
@@ -38,3 +43,26 @@ def test_slow_connections_are_left_amid_a_body() -> None:
     assert b"".join(found[offset] for offset in sorted(found)) == DATA
     assert hedges > 0
     assert moved <= events.count("a slow connection")
+
+
+def test_requests_that_were_sent_again_are_told_if_they_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two connections are left as too slow, and the third one breaks: all three are told."""
+    original, is_first, events = Race.run, [True], []
+
+    def run(race: Race[Any], *arguments: Any) -> Any:
+        if is_first and "storage" in arguments[0].__module__:
+            is_first.clear()
+            race.moves = 2
+            raise TransportError("connection", "the connection broke")
+        return original(race, *arguments)
+
+    with Emulator() as emulator:
+        file_id = emulator.add(DATA[: 64 * KIB], name="a")
+        keys = emulator.access_key_id, emulator.secret_access_key
+        with DirectIO(emulator.url, *keys, on_event=events.append) as client:
+            monkeypatch.setattr(Race, "run", run)
+            assert b"".join(block.data for block in client.stream(file_id)) == DATA[: 64 * KIB]
+    told = [event.name for event in events if event.name in ("hedged", "retried")]
+    assert told == ["hedged", "hedged", "retried"]

@@ -119,7 +119,9 @@ class Budget:
         self._recent *= math.exp(min(0.0, (self._counted_at - now) / _RECENT_S))
         self._counted_at = now
         self._max_tokens = max(self._least_burst, self._share * self._recent)
-        self.tokens = min(self.tokens, self._max_tokens)
+        rest = max(0.0, self.tokens - self._max_tokens)
+        self.tokens -= rest
+        self.moves = min(self.moves + rest, self._max_moves)
 
     def grant_moves(self, rivals: int) -> None:
         """Allow moves for the connections of so many requests at once, unless they were allowed before."""

@@ -171,6 +171,20 @@ def test_what_ended_between_two_looks_is_not_lost() -> None:
     assert budget.tokens == pytest.approx(8.0)
 
 
+@pytest.mark.parametrize("per_second", [50, 400, 2000])
+def test_moves_are_earned_at_any_rate(per_second: int) -> None:
+    """What may not be saved up for twins is for moves, however many requests end between two looks."""
+    budget, now = Budget(0.05), 100.0
+    budget.grant_moves(8)
+    budget.moves = 0.0
+    for _ in range(200):
+        now += 0.1
+        for _ in range(per_second // 10):
+            budget.earn()
+        budget.pass_time(now)
+    assert 20.0 < budget.moves <= 32.0
+
+
 # --- what is late ----------------------------------------------------------------------------------------
 
 

@@ -271,19 +271,18 @@ class _Batch:
         """Yield the results as they arrive, and report progress."""
         has_ended = bytearray(pending)
         while pending:
-            ended = []
-            for message in self._next_messages():
+            messages = list(self._next_messages())
+            self._flush([message for message in messages if isinstance(message, _Ended)])
+            # In their order: a hook that raises must not take the results of files that ended before.
+            for message in messages:
                 if isinstance(message, _Ended):
                     if has_ended[message.position]:
                         raise RuntimeError("an item of the batch ended twice: please report this")
                     has_ended[message.position] = 1
-                    ended.append(message)
+                    pending -= 1
+                    yield message.position, message.result
                 elif self._progress is not None:
                     self._progress(*message)
-            self._flush(ended)
-            pending -= len(ended)
-            for position, result, _ in ended:
-                yield position, result
 
     def _next_messages(self) -> Iterator[_Ended | _Progressed]:
         """Wait for a message. Yield it, and those that are there by then."""

@@ -73,6 +73,27 @@ def test_files_that_end_together_share_a_flush(tmp_path: Path, flushed: list[str
     assert len(flushed) - before <= 3
 
 
+def test_progress_and_results_keep_their_order(tmp_path: Path) -> None:
+    """A hook that raises, or draws a bar for each file under way, has had the results of those before."""
+    began_last.clear()
+    told: list[tuple[str, Any]] = []
+
+    def report(file: int, target: Any, scope: CancelScope, *, progress: Any, **options: Any) -> Any:
+        progress(1, 1)
+        return fetch(file, target, scope)
+
+    def note(item: BatchItem, done: int, total: int) -> None:
+        told.append(("progress", item.file_id))
+
+    running = batch.run(report, CancelScope(), ITEMS, tmp_path, max_files=1, progress=note)
+    for position, result in running:
+        assert result.ok, result.error
+        told.append(("result", position))
+        assert began_last.wait(60), "the other files end while the caller is busy"
+    kinds = ("progress", "result")
+    assert told == [(kind, number) for number in range(len(ITEMS)) for kind in kinds]
+
+
 def test_a_folder_that_cannot_be_flushed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -221,6 +221,8 @@ class _Batch:
         self._record = record
         self._inbox: SimpleQueue[_Ended | _Progressed] = SimpleQueue()
         self._resolver = PathResolver(root.path)
+        #: The folders that this batch has flushed. Only the thread that gives the results uses it.
+        self._flushed: set[str] = set()
 
     def run(
         self, batch: Sequence[BatchItem], max_files: int | None
@@ -295,16 +297,25 @@ class _Batch:
             yield message
 
     def _flush(self, ended: Sequence[_Ended]) -> None:
-        """Flush the renamings of files that are done, once for each folder."""
+        """Flush the renamings of files that are in place, once for each folder.
+
+        An earlier batch may have been killed, or left, between a renaming and its flush. So folders with
+        unchanged files are flushed as well, once in the batch.
+        """
         folders: dict[str, int] = {}
         for _, result, path in ended:
+            folder = os.path.dirname(path)
             if result.outcome == DONE:
-                folder = os.path.dirname(path)
                 folders[folder] = folders.get(folder, 0) + 1
+            elif result.outcome == UNCHANGED and folder not in self._flushed:
+                folders.setdefault(folder, 0)
         for folder, count in folders.items():
+            self._flushed.add(folder)
             try:
                 flush_folder(self._root, folder)
             except OSError as error:
+                if not count:
+                    continue  # The batch that renamed the files has warned, unless it was killed.
                 _log.warning(
                     "%s: %d files are in place and complete, but the folder could not be flushed to the "
                     "disk (%s): a power cut within the next seconds may undo their renaming",

@@ -312,7 +312,7 @@ class _Batch:
         for folder, count in folders.items():
             self._flushed.add(folder)
             try:
-                flush_folder(self._root, folder)
+                self._flush_folder(folder)
             except OSError as error:
                 if not count:
                     continue  # The batch that renamed the files has warned, unless it was killed.
@@ -323,6 +323,18 @@ class _Batch:
                     count,
                     error.strerror or error,
                 )
+
+    def _flush_folder(self, folder: str) -> None:
+        for delay in _DESCRIPTOR_DELAYS_S:
+            try:
+                flush_folder(self._root, folder)
+            except OSError as error:
+                # The downloads give theirs back, as for a file.
+                if not is_out_of_descriptors(error) or not self._may_go_on(delay):
+                    raise
+            else:
+                return
+        flush_folder(self._root, folder)
 
     def _work(self, position: int, item: BatchItem, path: str) -> WorkOutcome:
         # Whatever happens, the receiver must learn that the item has ended: it waits for all of them.

@@ -35,6 +35,8 @@ _QUANTILE = 0.9
 _MEDIAN = 0.5
 #: The last requests of a call are late after the simple time, and this floor.
 _LAST_FLOOR_S = 0.2
+#: The first answer of a connection is late after this multiple of the limit for the others, at the latest.
+_COLD_FACTOR = 4.0
 #: A request is taken for lost after this multiple of that time, and this floor.
 _LOST_FACTOR = 10.0
 _LOST_FLOOR_S = 1.0
@@ -62,6 +64,8 @@ _MAX_OVERSLEEP_S = 0.15
 #: A connection is not used again if it was slower by this factor than the faster quarter.
 _SLOW_FACTOR = 4.0
 _FAST_QUANTILE = 0.25
+#: A body is not spared a twin after this multiple of the usual time, however little of it is missing.
+_TRICKLE_FACTOR = 6.0
 #: A new connection is given up amid its first body if it is that much slower than those that were good
 #: meanwhile. Before this time of the body it is not judged.
 _TRIAL_S = 0.1
@@ -115,7 +119,9 @@ class Budget:
         self._recent *= math.exp(min(0.0, (self._counted_at - now) / _RECENT_S))
         self._counted_at = now
         self._max_tokens = max(self._least_burst, self._share * self._recent)
-        self.tokens = min(self.tokens, self._max_tokens)
+        rest = max(0.0, self.tokens - self._max_tokens)
+        self.tokens -= rest
+        self.moves = min(self.moves + rest, self._max_moves)
 
     def grant_moves(self, rivals: int) -> None:
         """Allow moves for the connections of so many requests at once, unless they were allowed before."""
@@ -463,7 +469,10 @@ class _Limits:
         self._limit_s = self._cold_limit_s = max(_FLOOR_S, _MULTIPLE * self._first_byte_s)
         cold_s = host.cold_first_byte.at(_QUANTILE)
         if math.isfinite(cold_s):
-            self._cold_limit_s = max(self._limit_s, _MULTIPLE * cold_s)
+            # Waits that ended by a twin are counted, too. Where many new connections are dead, those alone
+            # would raise the limit by half each time.
+            cold_limit_s = min(_MULTIPLE * cold_s, _COLD_FACTOR * self._limit_s)
+            self._cold_limit_s = max(self._limit_s, cold_limit_s)
         self.next_s = math.inf
 
     def judge(self, race: Race[Any], now: float) -> _Late | None:
@@ -557,7 +566,8 @@ class _Limits:
     def _may_win(self, received: int, size: int, took_s: float) -> bool:
         """Return whether a twin that takes the usual time is whole before a body that goes on as so far."""
         usual_s = self._host.first_byte.at(_MEDIAN) + self._usual_pace * size
-        if not math.isfinite(usual_s):
+        # A body that takes this long does not go on as before: it came fast, and trickles now.
+        if not math.isfinite(usual_s) or took_s > _TRICKLE_FACTOR * max(_FLOOR_S, usual_s):
             return True
         return took_s * (size - received) / max(received, 1) > usual_s
 

@@ -221,6 +221,8 @@ class _Batch:
         self._record = record
         self._inbox: SimpleQueue[_Ended | _Progressed] = SimpleQueue()
         self._resolver = PathResolver(root.path)
+        #: The folders that this batch has flushed. Only the thread that gives the results uses it.
+        self._flushed: set[str] = set()
 
     def run(
         self, batch: Sequence[BatchItem], max_files: int | None
@@ -271,19 +273,18 @@ class _Batch:
         """Yield the results as they arrive, and report progress."""
         has_ended = bytearray(pending)
         while pending:
-            ended = []
-            for message in self._next_messages():
+            messages = list(self._next_messages())
+            self._flush([message for message in messages if isinstance(message, _Ended)])
+            # In their order: a hook that raises must not take the results of files that ended before.
+            for message in messages:
                 if isinstance(message, _Ended):
                     if has_ended[message.position]:
                         raise RuntimeError("an item of the batch ended twice: please report this")
                     has_ended[message.position] = 1
-                    ended.append(message)
+                    pending -= 1
+                    yield message.position, message.result
                 elif self._progress is not None:
                     self._progress(*message)
-            self._flush(ended)
-            pending -= len(ended)
-            for position, result, _ in ended:
-                yield position, result
 
     def _next_messages(self) -> Iterator[_Ended | _Progressed]:
         """Wait for a message. Yield it, and those that are there by then."""
@@ -296,16 +297,25 @@ class _Batch:
             yield message
 
     def _flush(self, ended: Sequence[_Ended]) -> None:
-        """Flush the renamings of files that are done, once for each folder."""
+        """Flush the renamings of files that are in place, once for each folder.
+
+        An earlier batch may have been killed, or left, between a renaming and its flush. So folders with
+        unchanged files are flushed as well, once in the batch.
+        """
         folders: dict[str, int] = {}
         for _, result, path in ended:
+            folder = os.path.dirname(path)
             if result.outcome == DONE:
-                folder = os.path.dirname(path)
                 folders[folder] = folders.get(folder, 0) + 1
+            elif result.outcome == UNCHANGED and folder not in self._flushed:
+                folders.setdefault(folder, 0)
         for folder, count in folders.items():
+            self._flushed.add(folder)
             try:
-                flush_folder(self._root, folder)
+                self._flush_folder(folder)
             except OSError as error:
+                if not count:
+                    continue  # The batch that renamed the files has warned, unless it was killed.
                 _log.warning(
                     "%s: %d files are in place and complete, but the folder could not be flushed to the "
                     "disk (%s): a power cut within the next seconds may undo their renaming",
@@ -313,6 +323,18 @@ class _Batch:
                     count,
                     error.strerror or error,
                 )
+
+    def _flush_folder(self, folder: str) -> None:
+        for delay in _DESCRIPTOR_DELAYS_S:
+            try:
+                flush_folder(self._root, folder)
+            except OSError as error:
+                # The downloads give theirs back, as for a file.
+                if not is_out_of_descriptors(error) or not self._may_go_on(delay):
+                    raise
+            else:
+                return
+        flush_folder(self._root, folder)
 
     def _work(self, position: int, item: BatchItem, path: str) -> WorkOutcome:
         # Whatever happens, the receiver must learn that the item has ended: it waits for all of them.

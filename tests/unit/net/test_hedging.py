@@ -171,6 +171,20 @@ def test_what_ended_between_two_looks_is_not_lost() -> None:
     assert budget.tokens == pytest.approx(8.0)
 
 
+@pytest.mark.parametrize("per_second", [50, 400, 2000])
+def test_moves_are_earned_at_any_rate(per_second: int) -> None:
+    """What may not be saved up for twins is for moves, however many requests end between two looks."""
+    budget, now = Budget(0.05), 100.0
+    budget.grant_moves(8)
+    budget.moves = 0.0
+    for _ in range(200):
+        now += 0.1
+        for _ in range(per_second // 10):
+            budget.earn()
+        budget.pass_time(now)
+    assert 20.0 < budget.moves <= 32.0
+
+
 # --- what is late ----------------------------------------------------------------------------------------
 
 
@@ -222,6 +236,19 @@ def test_the_first_answer_of_a_connection() -> None:
     assert host.first_byte.at(0.9) < 0.3, "the others are judged as before"
 
 
+def test_many_new_connections_are_dead() -> None:
+    """If every other new connection is dead, the wait for each one's twin does not grow without end."""
+    host = host_of(0.02)
+    for _ in range(200):
+        host.add(sample(0.02, is_cold=True))
+        limit_s = hedging._Limits(host, False)._cold_limit_s
+        host.add_wait(limit_s, is_cold=True)
+    assert limit_s < 1.5
+    race = make_race(10.0)
+    race.is_cold = True
+    assert judge(host, race, 11.5) == "no answer"
+
+
 def test_a_twin_that_would_come_too_late() -> None:
     """A slow body that is nearly whole gets no twin, which would take longer than the rest of it."""
     host, body = host_of(0.2, 0.1, 1024 * KIB), Body(64 * KIB)
@@ -234,6 +261,18 @@ def test_a_twin_that_would_come_too_late() -> None:
     assert judge(host, race, 11.1) == "a slow connection", (
         "half a second more, and a twin takes a third"
     )
+
+
+def test_an_end_that_trickles() -> None:
+    """A body that came fast gets a twin if its last bytes trickle: its mean speed says nothing of them."""
+    host, body = host_of(0.02, 0.1, 1024 * KIB), Body(1023 * KIB)
+    race = make_race(10.0, 10.02, body)
+    reasons = []
+    for step in range(1, 21):
+        body.received += 10
+        reasons.append(judge(host, race, 10.0 + step / 5))
+    assert reasons[3] == "", "it may come to its end before a twin does"
+    assert reasons[-1] == "slow"
 
 
 def test_a_body_that_stops() -> None:

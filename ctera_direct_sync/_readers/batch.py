@@ -223,6 +223,7 @@ class _Batch:
         self._resolver = PathResolver(root.path)
         #: The folders that this batch has flushed. Only the thread that gives the results uses it.
         self._flushed: set[str] = set()
+        self._process = os.getpid()
 
     def run(
         self, batch: Sequence[BatchItem], max_files: int | None
@@ -287,7 +288,16 @@ class _Batch:
                     self._progress(*message)
 
     def _next_messages(self) -> Iterator[_Ended | _Progressed]:
-        """Wait for a message. Yield it, and those that are there by then."""
+        """Wait for a message. Yield it, and those that are there by then.
+
+        Raises:
+            DirectIOError: This process is a forked child. The threads of the batch are the parent's.
+        """
+        if os.getpid() != self._process:
+            raise DirectIOError(
+                "The batch was begun before this process was forked, so start it anew here",
+                errno=errno.ECANCELED,
+            )
         yield waits.get(self._inbox)
         for _ in range(_GROUP_MESSAGES - 1):
             try:

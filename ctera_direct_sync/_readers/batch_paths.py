@@ -91,7 +91,8 @@ class PathResolver:
         if folder is None:
             folder = self._folders[above] = os.path.realpath(above)
         resolved = os.path.join(folder, name)
-        if os.path.islink(resolved):
+        # On Windows, a file may have a short name, too.
+        if os.name == "nt" or os.path.islink(resolved):
             if descriptor_of(joined) is not None:
                 raise ValueError(
                     f"path {path!r} is an open descriptor: name a file, a batch writes no streams"

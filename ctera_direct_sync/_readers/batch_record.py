@@ -47,6 +47,7 @@ class BatchRecord:
 
     def __init__(self, folder: Folder, *, make: bool) -> None:
         self._folder = folder
+        self._process = os.getpid()
         self._fd = -1
         self._is_broken = False
         # The last line of each path.
@@ -177,7 +178,10 @@ class BatchRecord:
         return True
 
     def close(self) -> None:
-        """Close the record. Later calls note nothing. A record without a line is removed."""
+        """Close the record. Later calls note nothing. A record without a line is removed.
+
+        A forked child does not remove it: its parent goes on.
+        """
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
@@ -186,7 +190,7 @@ class BatchRecord:
             found = os.fstat(fd)
             with contextlib.suppress(OSError):
                 in_place = os.path.samestat(found, self._folder.lstat(RECORD_NAME))
-                is_empty = in_place and not found.st_size
+                is_empty = in_place and not found.st_size and os.getpid() == self._process
         finally:
             os.close(fd)  # Windows cannot remove an open file.
         if is_empty:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -16,8 +18,10 @@ from typing import Any
 import pytest
 import requests
 
-from ctera_direct_sync import DirectIO, Settings
+from ctera_direct_sync import DirectIO, DirectIOError, Settings
 from ctera_direct_sync._core import core_of
+from ctera_direct_sync._readers.batch_record import RECORD_NAME, BatchRecord
+from ctera_direct_sync._readers.folders import Folder
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
 from tests.faults import ways
 from tests.support.belongings import open_sockets
@@ -142,6 +146,49 @@ def test_fork_amid_transfers(portal: Emulator, client: DirectIO, file_id: int) -
     held.release()
     assert b"".join(future.result(10).data for future in futures) == DATA
     assert b"".join(block.data for block in stream) == DATA
+
+
+@needs_fork
+@fork_warns
+def test_fork_amid_a_batch(portal: Emulator, client: DirectIO, tmp_path: Path) -> None:
+    """A hook forks. The child gets an error, and the parent's batch and its record are left alone."""
+    items = [(portal.add(bytes([number]) * 1000), f"{number}") for number in range(8)]
+    parent, children = os.getpid(), []
+    reader, writer = os.pipe()
+
+    def fork_once(*progress: object) -> None:
+        if not children:
+            children.append(os.fork())
+            if not children[0]:
+                signal.alarm(60)  # A child that waits for ever must not hold the test up.
+
+    try:
+        results = client.download_many(items, tmp_path, max_files=2, progress=fork_once)
+    except DirectIOError as error:
+        assert os.getpid() != parent
+        os.write(writer, f"{error.errno} {error}".encode())
+    finally:
+        if os.getpid() != parent:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        told = file.read().decode()
+    os.waitpid(children[0], 0)
+    assert told.startswith(f"{errno.ECANCELED} ") and "start it anew here" in told
+    assert [result.outcome for result in results] == ["done"] * 8
+    again = client.download_many(items, tmp_path)
+    assert [result.outcome for result in again] == ["unchanged"] * 8
+
+
+@needs_fork
+def test_a_child_leaves_the_record_of_a_batch(tmp_path: Path) -> None:
+    """A forked child that closes an empty record does not remove it: the parent writes to it."""
+    with Folder.open(str(tmp_path)) as folder:
+        record = BatchRecord(folder, make=True)
+        in_child(record.close)
+        assert (tmp_path / RECORD_NAME).exists()
+        record.close()
+        assert not (tmp_path / RECORD_NAME).exists()
 
 
 @needs_fork

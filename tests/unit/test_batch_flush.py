@@ -54,7 +54,7 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_folder_is_flushed_before_the_result(tmp_path: Path, flushed: list[str]) -> None:
-    """Whoever has a result may rely on it, whenever the power fails."""
+    """A caller may rely on a result, whenever the power fails."""
     given = list(results(tmp_path, flushed))
     assert len(given) == len(ITEMS)
     for position, before in given:

@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple
 from .._base.cancellation import CancelScope
 from ..exceptions import AccessDeniedError, CursorRejectedError, NamespaceError
 from ..types import Event
-from .feed_map import FeedMap, ObjectPlace
+from .feed_map import Content, FeedMap, ObjectPlace
 from .options import MirrorOptions, Names
-from .spill import Spill
+from .spill import PathSet, Spill
 from .state import State
 from .trash import STAMP_FORMAT, is_older
 from .values import join, split
@@ -57,6 +57,28 @@ class Reading(NamedTuple):
 def proof_of(name: str, file_id: int) -> str:
     """Return the text that stands for a file of a name and a file ID in the sets of a run."""
     return f"{file_id}/{name}"
+
+
+class _Contents:
+    """The contents that events told, by the names of their files.
+
+    Args:
+        texts: An empty collection, which is used for them.
+    """
+
+    def __init__(self, texts: PathSet) -> None:
+        self._texts = texts
+
+    def add(self, name: str, content: Content) -> None:
+        """Add a content."""
+        size = "unknown" if content.size is None else content.size
+        self._texts.update(f"{content.file_id}/{each}/{name}" for each in (size, "any"))
+
+    def __contains__(self, item: tuple[str, Content]) -> bool:
+        """Return whether there is an equal one. A size that is not told may be any."""
+        name, (file_id, size) = item
+        sizes = ("any",) if size is None else (size, "unknown")
+        return any(f"{file_id}/{each}/{name}" in self._texts for each in sizes)
 
 
 class Changes:
@@ -234,27 +256,30 @@ class Changes:
         return Reading("folders", frozenset(folders), frozenset(deep), stale)
 
     def _find_stale(self) -> Iterator[str]:
-        """Return the files that have another version, although file ID and size are the same.
+        """Return the files that have another version, although file ID and size are those of the state.
 
-        A renaming gives another version as well, also to what is in a folder. So of a file that moved,
-        only another time of the file itself counts.
+        The state may know them from a listing, while the last event told other ones. A renaming gives
+        another version as well, also to what is in a folder. So of a file that moved, only another time
+        of the file itself counts.
         """
-        found = self._spill.path_set()
+        texts = self._spill.path_set()
+        found = _Contents(texts)
         for news in self._feed.news():
             if news.is_folder or news.is_deleted or news.name is None:
                 continue
-            file_id = news.same_file_id
-            if not news.has_places or (news.is_known_place and file_id is None):
+            content = news.content
+            if not news.has_places or (news.is_known_place and content is None):
                 continue
-            if file_id is None or self._feed.is_moved(news.guid):
-                found.update(proof_of(*each) for each in self._feed.rewritten(news))
+            if content is None or self._feed.is_moved(news.guid):
+                for name, each in self._feed.rewritten(news):
+                    found.add(name, each)
             else:
-                found.add(proof_of(news.name, file_id))
-        if found:
-            for path, file_id in self._state.files():
-                if proof_of(split(path)[1], file_id) in found:
+                found.add(news.name, content)
+        if texts:
+            for path, content in self._state.files():
+                if (split(path)[1], content) in found:
                     yield path
-        found.clear()
+        texts.clear()
 
     def _locate(self, guids: set[str], known: dict[str, frozenset[str] | None]) -> set[str] | None:
         """Return the mirrored folders that are, or that hold, some folders. None: read everything."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..types import Event
 from .database import explained
 
-__all__ = ["FEED_SCHEMA", "FeedMap", "News", "ObjectPlace"]
+__all__ = ["FEED_SCHEMA", "Content", "FeedMap", "News", "ObjectPlace"]
 
 ObjectPlace = tuple[str, str, str]
 """An object, its folder, and its name in that: two guids and a name."""
@@ -56,6 +56,18 @@ _MAX_DEPTH = 200
 _MAX_PATHS = 64
 
 
+class Content(NamedTuple):
+    """What a listing tells of the content of a file, besides its time.
+
+    Attributes:
+        file_id: The file ID.
+        size: The size in bytes, or None if an event does not tell it.
+    """
+
+    file_id: int
+    size: int | None
+
+
 class News(NamedTuple):
     """What an event tells that was not known.
 
@@ -67,7 +79,7 @@ class News(NamedTuple):
         is_deleted: Whether it is gone.
         is_known_place: Whether it was at this place before.
         is_only_place: Whether it was nowhere else before, so that nothing else can be mirrored there.
-        same_file_id: The file ID, if it and the size are as they were at this place. Else None.
+        content: File ID and size, if the version is another one than at this place. Else None.
         version: Its version.
         has_places: Whether it was anywhere before.
     """
@@ -79,7 +91,7 @@ class News(NamedTuple):
     is_deleted: bool
     is_known_place: bool
     is_only_place: bool
-    same_file_id: int | None
+    content: Content | None
     version: str
     has_places: bool
 
@@ -235,13 +247,13 @@ class FeedMap:
                     before is not None,
                     # A place without a version is one that the object has left, or may have left.
                     bool(before) and places == 1,
-                    _same_file_id(now, before),
+                    None if before is None or now == before else _content_of(now),
                     now,
                     places > 0,
                 )
 
-    def rewritten(self, news: News) -> Iterator[tuple[str, int]]:
-        """Return name and file ID of a file at its old places, if it was written since it was there.
+    def rewritten(self, news: News) -> Iterator[tuple[str, Content]]:
+        """Return name and content of a file at its old places, if it was written since it was there.
 
         Only the time of the file tells so, if it is finer than the seconds of a listing: a move gives
         another version as well.
@@ -250,13 +262,14 @@ class FeedMap:
             rows = self._database.execute(
                 "SELECT name, version FROM objects WHERE guid = ? AND version != ''", (news.guid,)
             ).fetchall()
-        for name, before in rows if news.version else ():
+        content = _content_of(news.version)
+        for name, before in rows if content is not None else ():
             old, new = json.loads(before), json.loads(news.version)
             is_later = any(
                 None not in (old[each], new[each]) and old[each] != new[each] for each in _OWN_TIMES
             )
-            if is_later and old[-2:] == new[-2:] and new[-1] is not None:
-                yield str(name), int(new[-1])
+            if is_later and content is not None:
+                yield str(name), content
 
     # --- places ----------------------------------------------------------------------------------
 
@@ -410,15 +423,11 @@ def _version_of(event: Event) -> str:
     return json.dumps([event.raw.get(name) for name in _TELLING] + [event.size, event.file_id])
 
 
-def _same_file_id(now: str, before: str | None) -> int | None:
-    if not now or before is None or now == before:
+def _content_of(version: str) -> Content | None:
+    if not version:
         return None
-    size, file_id = json.loads(now)[-2:]
-    if file_id is None:
-        return None
-    # If the version of before is not certain, what is mirrored may be older.
-    is_same = not before or json.loads(before)[-2:] == [size, file_id]
-    return int(file_id) if is_same else None
+    size, file_id = json.loads(version)[-2:]
+    return None if file_id is None else Content(int(file_id), size)
 
 
 def _is_telling(event: Event) -> bool:

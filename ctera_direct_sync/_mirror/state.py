@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from .._readers.folders import Folder
 from .database import explained, open_temporary
-from .feed_map import FEED_SCHEMA, FeedMap
+from .feed_map import FEED_SCHEMA, Content, FeedMap
 from .values import Known, Remote, join, split
 
 __all__ = ["Intent", "State", "entry_of"]
@@ -293,13 +293,13 @@ class State:
             (entry.id or None, parent, name, *entry[2:]),
         )
 
-    def files(self) -> Iterator[tuple[str, int]]:
-        """Return path and file ID of each file that has an ID. The state must not change meanwhile."""
+    def files(self) -> Iterator[tuple[str, Content]]:
+        """Return path and content of each file that has an ID. The state must not change meanwhile."""
         with explained(self._path):
-            for parent, name, file_id in self._database.execute(
-                "SELECT parent, name, file_id FROM items WHERE file_id IS NOT NULL"
+            for parent, name, file_id, size in self._database.execute(
+                "SELECT parent, name, file_id, size FROM items WHERE file_id IS NOT NULL"
             ):
-                yield join(parent, name), int(file_id)
+                yield join(parent, name), Content(int(file_id), size)
 
     def count_folders(self) -> int:
         """Return the number of folders."""

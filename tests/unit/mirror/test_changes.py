@@ -182,6 +182,21 @@ def test_overwrite_after_files_changed_places(source: MemoryPortal, folder: Path
     assert local_files(folder) == source.files()
 
 
+def test_overwrite_after_a_folder_got_new_ids(source: MemoryPortal, folder: Path) -> None:
+    """It is fetched, although no event has told the file ID that the file has since its folder moved."""
+    source.new_id_on_move, source.children_events = True, False
+    file = source.node("d1/sub/f1")
+    source.move(source.node("d1"), source.root, "moved")
+    mirror(source, folder)
+    mirror(source, folder)
+    assert local_files(folder) == source.files()
+    source.fetched.clear()
+    source.write_secretly(file)
+    mirror(source, folder)
+    assert local_files(folder) == source.files()
+    assert source.fetched == ["moved/sub/f1"]
+
+
 @pytest.mark.parametrize("kind", ["file", "folder", "both"])
 @pytest.mark.parametrize("order", ["moved", "written"])
 def test_overwrite_of_a_file_that_moved(

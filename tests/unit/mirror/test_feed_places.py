@@ -107,11 +107,11 @@ def version(number: int, *, deleted: bool = False) -> Event:
     return Event("file", "g:1", "g:0", 7, "a", deleted, 10, 5, None, raw)
 
 
-def tell(feed: FeedMap, *events: Event) -> list[int | None]:
-    """Take events as one run does. Return the file ID of each news whose ID and size stayed."""
+def tell(feed: FeedMap, *events: Event) -> list[tuple[int, int | None] | None]:
+    """Take events as one run does. Return file ID and size of each news with another version."""
     feed.begin(is_inventory=False)
     feed.note(events, 7)
-    found = [news.same_file_id for news in feed.news() if not news.is_deleted]
+    found = [news.content for news in feed.news() if not news.is_deleted]
     feed.merge()
     return found
 
@@ -122,7 +122,7 @@ def test_two_versions_in_one_reading(numbers: tuple[int, int]) -> None:
     feed = State.copied(None).feed
     tell(feed, version(0))
     tell(feed, *(version(number) for number in numbers))
-    assert tell(feed, version(1)) == [5]
+    assert tell(feed, version(1)) == [(5, 10)]
 
 
 def test_version_after_one_that_is_not_certain() -> None:
@@ -130,7 +130,7 @@ def test_version_after_one_that_is_not_certain() -> None:
     feed = State.copied(None).feed
     tell(feed, version(0))
     tell(feed, version(0, deleted=True), version(1))
-    assert tell(feed, version(2)) == [5]
+    assert tell(feed, version(2)) == [(5, 10)]
 
 
 def test_overwrite_after_files_that_change_places(source: MemoryPortal, folder: Path) -> None:

@@ -83,3 +83,19 @@ def test_many_names(portal: MemoryPortal, tmp_path: Path, monkeypatch: pytest.Mo
     portal.hidden = {"A"}
     assert run_told(portal, tmp_path) == []
     assert local_files(tmp_path) == dict.fromkeys("Abcd", b"mirrored")
+
+
+def test_edited_file_whose_other_spelling_is_a_new_file(
+    portal: MemoryPortal, tmp_path: Path
+) -> None:
+    """The user's file gets the name of a conflict copy, and the next run has nothing to report."""
+    node = portal.add("a", b"mirrored")
+    mirror(portal, tmp_path)
+    (tmp_path / "a").write_bytes(b"of the user")
+    portal.delete(node)
+    portal.add("A", b"new")
+    ((path, reason),) = mirror(portal, tmp_path).conflicts
+    assert path == "a" and "it was changed here, and the portal has another file" in reason
+    assert sorted(local_files(tmp_path).values()) == [b"new", b"of the user"]
+    result = mirror(portal, tmp_path)
+    assert (result.failed, result.conflicts, result.unchanged) == ([], [], 1)

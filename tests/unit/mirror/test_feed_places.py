@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
@@ -119,18 +120,18 @@ def tell(feed: FeedMap, *events: Event) -> list[tuple[int, int | None] | None]:
 @pytest.mark.parametrize("numbers", list(itertools.permutations((1, 2))))
 def test_two_versions_in_one_reading(numbers: tuple[int, int]) -> None:
     """It is not certain which of them is the last, so each is news when it comes again."""
-    feed = State.copied(None).feed
-    tell(feed, version(0))
-    tell(feed, *(version(number) for number in numbers))
-    assert tell(feed, version(1)) == [(5, 10)]
+    with contextlib.closing(State.copied(None)) as state:
+        tell(state.feed, version(0))
+        tell(state.feed, *(version(number) for number in numbers))
+        assert tell(state.feed, version(1)) == [(5, 10)]
 
 
 def test_version_after_one_that_is_not_certain() -> None:
     """A file whose last version is not known may have other bytes after each event."""
-    feed = State.copied(None).feed
-    tell(feed, version(0))
-    tell(feed, version(0, deleted=True), version(1))
-    assert tell(feed, version(2)) == [(5, 10)]
+    with contextlib.closing(State.copied(None)) as state:
+        tell(state.feed, version(0))
+        tell(state.feed, version(0, deleted=True), version(1))
+        assert tell(state.feed, version(2)) == [(5, 10)]
 
 
 def test_overwrite_after_files_that_change_places(source: MemoryPortal, folder: Path) -> None:

@@ -10,13 +10,13 @@ import functools
 import http.client
 from collections.abc import Mapping
 from io import BufferedReader, RawIOBase
-from ssl import SSLEOFError
+from ssl import SSLError
 from typing import Any, Callable, NamedTuple
 
 from urllib3.util import SKIP_HEADER
 
 from .._base.buffers import PooledBuffer
-from .errors import TransportError
+from .errors import TransportError, is_tls_cut
 
 try:
     import httptools
@@ -387,7 +387,9 @@ class WireResponse(_ResponseParser):
         try:
             try:
                 sock.sendall(b"GET " + target.encode("ascii") + head)
-            except (ConnectionError, SSLEOFError):
+            except (ConnectionError, SSLError) as error:
+                if isinstance(error, SSLError) and not is_tls_cut(error):
+                    raise
                 self._receive_early_response()
             else:
                 self._receive_head(sock.recv)
@@ -403,8 +405,11 @@ class WireResponse(_ResponseParser):
         """
         try:
             self._receive_head(self._sock.recv)
-        except (ConnectionError, SSLEOFError, TransportError):
+        except (ConnectionError, TransportError):
             pass
+        except SSLError as error:
+            if not is_tls_cut(error):
+                raise
         else:
             self._keep_alive = False
         if not self.status:
@@ -531,8 +536,10 @@ class WireResponse(_ResponseParser):
                 data = self._sock.recv(
                     min(size, 4 * _RECV_SIZE_BYTES) if partial else 4 * _RECV_SIZE_BYTES
                 )
-            except SSLEOFError:
-                raise TransportError("short", "the body ended early") from None
+            except SSLError as error:
+                if is_tls_cut(error):
+                    raise TransportError("short", "the body ended early") from None
+                raise
             if not data:
                 if is_chunked:
                     raise TransportError("short", "the body ended early")

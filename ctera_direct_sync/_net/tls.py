@@ -123,6 +123,10 @@ class TLS:
         raise TransportError("tls", f"the CA bundle {bundle!r} {problem}")
 
 
+#: Python 3.9 sets it with OpenSSL 3, and has no name for it. A cut connection then looks like one that TLS
+#: has ended, so a body that ends with the connection could lack its end (RFC 9112, section 9.8).
+_OP_IGNORE_UNEXPECTED_EOF = 0x80
+
 #: The class that urllib3 imported for its contexts, unless another library has replaced it there.
 _IMPORTED_CONTEXT_CLASS = ssl.SSLContext
 
@@ -136,8 +140,11 @@ def _new_context(cert_reqs: ssl.VerifyMode) -> ssl.SSLContext:
     """
     patched = ssl.SSLContext is not _IMPORTED_CONTEXT_CLASS
     if not patched or urllib3_ssl.SSLContext is not _IMPORTED_CONTEXT_CLASS:
-        return create_urllib3_context(cert_reqs=cert_reqs)
+        context = create_urllib3_context(cert_reqs=cert_reqs)
+        context.options &= ~_OP_IGNORE_UNEXPECTED_EOF
+        return context
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.options &= ~_OP_IGNORE_UNEXPECTED_EOF
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
     if sys.version_info >= (3, 13):
@@ -167,6 +174,7 @@ def _new_system_context() -> ssl.SSLContext:
     context: Any = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
+    context.options &= ~_OP_IGNORE_UNEXPECTED_EOF
     return context  # type: ignore[no-any-return]
 
 

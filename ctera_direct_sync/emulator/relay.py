@@ -204,6 +204,8 @@ async def _listen(
                 server.transport.close()
             return
         client.transport.resume_reading()
+        # Python 3.9 and 3.10 read on although reading was paused before it began.
+        client._deliver()
 
     return await loop.create_server(accept, listen_host, listen_port, backlog=512)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -59,6 +60,8 @@ def test_body_that_ends_with_tls(certificates: Certificates, hooked: bool) -> No
 @pytest.mark.parametrize("hooked", [False, True])
 def test_body_that_ends_without_tls(certificates: Certificates, hooked: bool) -> None:
     """A connection that is cut may hide the rest of the body, and anyone on the way can cut it."""
+    if hooked and sys.version_info < (3, 10):
+        pytest.skip("Python 3.9 hides it in the contexts that requests makes")
     with pytest.raises(TransportError) as caught:
         fetch(certificates, tls_ends=False, hooked=hooked, head=HEAD)
     assert caught.value.transient

@@ -51,6 +51,8 @@ def test_toggles(portal: Emulator, file_id: int, tmp_path: Path, option: list[st
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_moments(file_id: int, tmp_path: Path, moment: str) -> None:
     """While a command starts, closes and ends, the signal does not end it."""
+    if moment == "imports" and sys.version_info < (3, 10):
+        pytest.skip("Python 3.9 does not tell which module -m is to run before it runs")
     code, out, err = signal_at(moment, signal.SIGUSR2, file_id, tmp_path)
     assert (code, out) == (0, b"")
     assert b"Traceback" not in err

@@ -76,6 +76,8 @@ def signal_at(
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_moments(file_id: int, tmp_path: Path, moment: str, number: signal.Signals) -> None:
     """While it starts, closes and ends: a shell sees 128 and the signal's number."""
+    if moment == "imports" and number == signal.SIGINT and sys.version_info < (3, 10):
+        pytest.skip("Python 3.9 does not tell which module -m is to run before it runs")
     code, out, err = signal_at(moment, number, file_id, tmp_path)
     target = tmp_path / "out"
     assert code in (128 + number, -number)

@@ -50,6 +50,8 @@ _REPEATED_SCHEMA = "CREATE TEMP TABLE IF NOT EXISTS repeated (guid TEXT PRIMARY 
 _TELLING = ("gvsn", "portal_modified_date", "file_timestamp", "modified")
 #: Where the version has the times that the file itself has. A move does not change these.
 _OWN_TIMES = (2, 3)
+#: Where it has the size. The file ID follows.
+_SIZE = -2
 
 #: A folder path of more parts is a circle.
 _MAX_DEPTH = 200
@@ -79,7 +81,8 @@ class News(NamedTuple):
         is_deleted: Whether it is gone.
         is_known_place: Whether it was at this place before.
         is_only_place: Whether it was nowhere else before, so that nothing else can be mirrored there.
-        content: File ID and size, if the version is another one than at this place. Else None.
+        content: File ID and size, if the version is another one than at this place, and the size is as it
+            was there, or may be. Else None: a listing shows another size.
         version: Its version.
         has_places: Whether it was anywhere before.
     """
@@ -247,7 +250,7 @@ class FeedMap:
                     before is not None,
                     # A place without a version is one that the object has left, or may have left.
                     bool(before) and places == 1,
-                    None if before is None or now == before else _content_of(now),
+                    _same_size(now, before),
                     now,
                     places > 0,
                 )
@@ -268,7 +271,7 @@ class FeedMap:
             is_later = any(
                 None not in (old[each], new[each]) and old[each] != new[each] for each in _OWN_TIMES
             )
-            if is_later and content is not None:
+            if is_later and content is not None and old[_SIZE] == content.size:
                 yield str(name), content
 
     # --- places ----------------------------------------------------------------------------------
@@ -423,10 +426,20 @@ def _version_of(event: Event) -> str:
     return json.dumps([event.raw.get(name) for name in _TELLING] + [event.size, event.file_id])
 
 
+def _same_size(now: str, before: str | None) -> Content | None:
+    if before is None or now == before:
+        return None
+    content = _content_of(now)
+    # If the version of before is not certain, what is mirrored may be older.
+    if content is not None and before and json.loads(before)[_SIZE] != content.size:
+        return None
+    return content
+
+
 def _content_of(version: str) -> Content | None:
     if not version:
         return None
-    size, file_id = json.loads(version)[-2:]
+    size, file_id = json.loads(version)[_SIZE:]
     return None if file_id is None else Content(int(file_id), size)
 
 

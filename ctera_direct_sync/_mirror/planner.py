@@ -295,12 +295,16 @@ class _Planner:
             self._delete_in_the_way(displaced, found)
         elif found.kind == "folder" and self._is_known_folder(found.path):
             self._cleared.add(path)
-        elif found.path != path and displaced is not None and not displaced.is_dir:
+        elif displaced is not None and not displaced.is_dir and self._may_forget(found.path, path):
             reason = "it was changed here, and the portal has another file of this name"
             self._keep_aside(found, displaced, reason)
         else:
             self._keep_aside(found, None, "it was here before the portal's file of this name")
         self._plan.fetches.append(Step("fetch", path, "", target))
+
+    def _may_forget(self, found: str, path: str) -> bool:
+        """Return whether what is here is by another spelling, which no pattern excludes."""
+        return found != path and found not in self._excluded
 
     # --- folders ---------------------------------------------------------------------------------
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from pathlib import Path
 
 import pytest
 
+from ctera_direct_sync._mirror import fetcher, performer
 from tests.support.mirror_portal import MemoryPortal, local_files, mirror
 
 
@@ -157,6 +159,33 @@ def test_overwrite_of_which_the_download_fails(source: MemoryPortal, folder: Pat
     source.reject_cursors()
     assert mirror(source, folder).updated == 1
     assert local_files(folder) == source.files()
+
+
+def test_a_run_that_is_cut_does_not_fetch_again(
+    source: MemoryPortal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run reads the same events, and what has its place already is not what they tell of."""
+    for module in (fetcher, performer):
+        monkeypatch.setattr(module, "GROUP_FILES", 1)
+    files = [node for node in source.nodes() if not node.is_dir]
+    for node in files:
+        source.write(node, b"content of another length")
+    source.fetched.clear()
+    left = iter(files[1:])
+
+    def fail_in_the_end(path: str) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    source.on_fetch = fail_in_the_end
+    with pytest.raises(OSError, match="No space"):
+        mirror(source, folder, max_files=1)
+    source.on_fetch = lambda path: None
+    first = source.fetched[: len(files) - 1]
+    source.fetched.clear()
+    mirror(source, folder, max_files=1)
+    assert local_files(folder) == source.files()
+    assert len(source.fetched) == 1 and source.fetched[0] not in first
 
 
 def test_overwrite_that_a_new_inventory_tells(source: MemoryPortal, folder: Path) -> None:

@@ -258,7 +258,7 @@ class Changes:
     def _find_stale(self) -> Iterator[str]:
         """Return the files that have another version, although file ID and size are those of the state.
 
-        The state may know them from a listing, while the last event told other ones. A renaming gives
+        The state may know the ID from a listing, while the last event told another one. A renaming gives
         another version as well, also to what is in a folder. So of a file that moved, only another time
         of the file itself counts.
         """

@@ -261,17 +261,19 @@ class FeedMap:
         Only the time of the file tells so, if it is finer than the seconds of a listing: a move gives
         another version as well.
         """
+        content = _content_of(news.version)
+        if content is None:
+            return
         with explained(self._path):
             rows = self._database.execute(
                 "SELECT name, version FROM objects WHERE guid = ? AND version != ''", (news.guid,)
             ).fetchall()
-        content = _content_of(news.version)
-        for name, before in rows if content is not None else ():
+        for name, before in rows:
             old, new = json.loads(before), json.loads(news.version)
             is_later = any(
                 None not in (old[each], new[each]) and old[each] != new[each] for each in _OWN_TIMES
             )
-            if is_later and content is not None and old[_SIZE] == content.size:
+            if is_later and old[_SIZE] == content.size:
                 yield str(name), content
 
     # --- places ----------------------------------------------------------------------------------

@@ -91,11 +91,11 @@ def proxy_advice(error: TransportError, setting: str) -> str:
 
 
 def is_tls_cut(error: ssl.SSLError) -> bool:
-    """Return whether an error tells that a connection has ended without TLS's own end, or by it.
+    """Return whether an error tells that a connection has ended without TLS's own end.
 
     Python 3.9 has no class of its own for what OpenSSL 3 tells.
     """
-    is_of_class = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+    is_of_class = isinstance(error, ssl.SSLEOFError)
     return is_of_class or getattr(error, "reason", None) == "UNEXPECTED_EOF_WHILE_READING"
 
 
@@ -145,7 +145,8 @@ def _classify(error: Exception, causes: list[BaseException]) -> TransportError:
     if has(ConnectionError, u3.NewConnectionError):
         return TransportError("connection", "the connection was closed without an answer", number)
     if has(ssl.SSLError, u3.SSLError, requests.exceptions.SSLError):
-        if any(isinstance(cause, ssl.SSLError) and is_tls_cut(cause) for cause in causes):
+        is_cut = any(isinstance(cause, ssl.SSLError) and is_tls_cut(cause) for cause in causes)
+        if is_cut or has(ssl.SSLZeroReturnError):
             text = "the TLS connection was cut (a server that wants a client certificate may do so)"
             return TransportError("connection", text, number)
         return _classify_handshake_error(causes, number)

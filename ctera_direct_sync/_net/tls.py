@@ -89,6 +89,7 @@ class TLS:
             TransportError: The CA bundle cannot be read.
         """
         context = self._new_bare_context()
+        context.options &= ~_OP_IGNORE_UNEXPECTED_EOF
         if self.cert is not None:
             try:
                 _load_cert(context, self.cert)
@@ -140,11 +141,8 @@ def _new_context(cert_reqs: ssl.VerifyMode) -> ssl.SSLContext:
     """
     patched = ssl.SSLContext is not _IMPORTED_CONTEXT_CLASS
     if not patched or urllib3_ssl.SSLContext is not _IMPORTED_CONTEXT_CLASS:
-        context = create_urllib3_context(cert_reqs=cert_reqs)
-        context.options &= ~_OP_IGNORE_UNEXPECTED_EOF
-        return context
+        return create_urllib3_context(cert_reqs=cert_reqs)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.options &= ~_OP_IGNORE_UNEXPECTED_EOF
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
     if sys.version_info >= (3, 13):
@@ -174,7 +172,6 @@ def _new_system_context() -> ssl.SSLContext:
     context: Any = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
-    context.options &= ~_OP_IGNORE_UNEXPECTED_EOF
     return context  # type: ignore[no-any-return]
 
 

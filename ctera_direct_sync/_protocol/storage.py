@@ -435,7 +435,7 @@ class _Fetch:
             # They were sent again, whatever came of it.
             for _ in range(race.moves):
                 self._emit("hedged", 0, "a slow connection")
-        if race.is_lost:
+        if self._observer.active and race.is_lost:
             self._emit("received", self._piece.length, "by a second request")
         return result
 

@@ -274,7 +274,7 @@ class _Batch:
         """Yield the results as they arrive, and report progress."""
         has_ended = bytearray(pending)
         while pending:
-            messages = list(self._next_messages())
+            messages = self._next_messages()
             self._flush([message for message in messages if isinstance(message, _Ended)])
             # In their order: a hook that raises must not take the results of files that ended before.
             for message in messages:
@@ -287,8 +287,8 @@ class _Batch:
                 elif self._progress is not None:
                     self._progress(*message)
 
-    def _next_messages(self) -> Iterator[_Ended | _Progressed]:
-        """Wait for a message. Yield it, and those that are there by then.
+    def _next_messages(self) -> list[_Ended | _Progressed]:
+        """Wait for a message. Return it, and those that are there by then.
 
         Raises:
             DirectIOError: This process is a forked child. The threads of the batch are the parent's.
@@ -298,13 +298,11 @@ class _Batch:
                 "The batch was begun before this process was forked, so start it anew here",
                 errno=errno.ECANCELED,
             )
-        yield waits.get(self._inbox)
-        for _ in range(_GROUP_MESSAGES - 1):
-            try:
-                message = self._inbox.get_nowait()
-            except Empty:
-                return
-            yield message
+        messages = [waits.get(self._inbox)]
+        with contextlib.suppress(Empty):
+            while len(messages) < _GROUP_MESSAGES:
+                messages.append(self._inbox.get_nowait())
+        return messages
 
     def _flush(self, ended: Sequence[_Ended]) -> None:
         """Flush the renamings of files that are in place, once for each folder.

@@ -146,6 +146,7 @@ class Fetcher:
                         break
                 if not under_way:
                     break
+                workers.check_process()
                 message: Fetched | _Progressed | None = None
                 with contextlib.suppress(Empty):
                     timeout = _MAX_GROUP_DELAY_S if group else None
@@ -185,7 +186,8 @@ class Fetcher:
                     yield message
 
     def _end(self, workers: FileWorkers, under_way: int) -> None:
-        if under_way:
+        # In a forked child, the connections that this would cut are the parent's.
+        if under_way and not workers.is_child():
             self._scope.cancel()
         workers.shutdown()
 

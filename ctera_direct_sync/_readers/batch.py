@@ -223,7 +223,6 @@ class _Batch:
         self._resolver = PathResolver(root.path)
         #: The folders that this batch has flushed. Only the thread that gives the results uses it.
         self._flushed: set[str] = set()
-        self._process = os.getpid()
 
     def run(
         self, batch: Sequence[BatchItem], max_files: int | None
@@ -249,7 +248,9 @@ class _Batch:
                 raise
 
     def _end(self, workers: FileWorkers) -> None:
-        self._scope.cancel()
+        # In a forked child, the connections that this would cut are the parent's.
+        if not workers.is_child():
+            self._scope.cancel()
         workers.shutdown()
 
     def _claim_path(self, item: BatchItem, position: int, claimed: ClaimedPaths) -> str:
@@ -288,16 +289,8 @@ class _Batch:
                     self._progress(*message)
 
     def _next_messages(self) -> list[_Ended | _Progressed]:
-        """Wait for a message. Return it, and those that are there by then.
-
-        Raises:
-            DirectIOError: This process is a forked child. The threads of the batch are the parent's.
-        """
-        if os.getpid() != self._process:
-            raise DirectIOError(
-                "The batch was begun before this process was forked, so start it anew here",
-                errno=errno.ECANCELED,
-            )
+        """Wait for a message. Return it, and those that are there by then."""
+        self._workers.check_process()
         messages = [waits.get(self._inbox)]
         with contextlib.suppress(Empty):
             while len(messages) < _GROUP_MESSAGES:

@@ -22,6 +22,7 @@ from ..exceptions import (
     BlockListConnectionError,
     BlockListTimeout,
     DirectIOAPIError,
+    DirectIOError,
     DownloadConnectionError,
     DownloadTimeout,
 )
@@ -105,6 +106,7 @@ class FileWorkers:
             if max_files is None
             else None
         )
+        self._process = os.getpid()
         self._pool = WorkerPool(self.maximum, prefix)
         self._tasks: deque[Task] = deque()
         self._context = contextvars.copy_context()
@@ -126,6 +128,22 @@ class FileWorkers:
         """
         self._tasks.append(task)
         self._start_one()
+
+    def is_child(self) -> bool:
+        """Return whether this process is a forked child of the one that made the threads."""
+        return os.getpid() != self._process
+
+    def check_process(self) -> None:
+        """Raise an error in a forked child, where no thread works for the tasks: a hook may fork amid them.
+
+        Raises:
+            DirectIOError: This process is not the one that made the threads.
+        """
+        if self.is_child():
+            raise DirectIOError(
+                "The call was begun before this process was forked, so start it anew here",
+                errno=errno.ECANCELED,
+            )
 
     def note_overload(self) -> None:
         """Have fewer downloads at once, if their number is found. A task calls this on its thread."""

@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 import requests
 
-from ctera_direct_sync import DirectIO, DirectIOError, Settings
+from ctera_direct_sync import DirectIO, DirectIOError, Namespace, Settings
 from ctera_direct_sync._core import core_of
 from ctera_direct_sync._readers.batch_record import RECORD_NAME, BatchRecord
 from ctera_direct_sync._readers.folders import Folder
 from ctera_direct_sync.emulator import Emulator, SyntheticSource, faults
+from ctera_direct_sync.emulator.fault_table import Action
 from tests.faults import ways
 from tests.support.belongings import open_sockets
 from tests.unit.codec.conftest import BACKENDS
@@ -150,34 +151,63 @@ def test_fork_amid_transfers(portal: Emulator, client: DirectIO, file_id: int) -
 
 @needs_fork
 @fork_warns
-def test_fork_amid_a_batch(portal: Emulator, client: DirectIO, tmp_path: Path) -> None:
-    """A hook forks. The child gets an error, and the parent's batch and its record are left alone."""
-    items = [(portal.add(bytes([number]) * 1000), f"{number}") for number in range(8)]
+@pytest.mark.parametrize("way", ["batch", "mirror"])
+def test_fork_amid_many_files(tmp_path: Path, way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A hook forks. The child gets an error, and the parent's downloads and records are left alone."""
+    tree = {str(number): bytes([number]) * 1000 for number in range(8)}
     parent, children = os.getpid(), []
     reader, writer = os.pipe()
+    is_asked, has_ended = threading.Event(), threading.Event()
+
+    def hold(exchange: Any, fault: Any) -> None:
+        is_asked.set()
+        has_ended.wait(60)
+        exchange.send(exchange.respond())
 
     def fork_once(*progress: object) -> None:
-        if not children:
-            children.append(os.fork())
-            if not children[0]:
-                signal.alarm(60)  # A child that waits for ever must not hold the test up.
+        if children:
+            return
+        assert is_asked.wait(60), "a block list is under way"
+        children.append(os.fork())
+        if not children[0]:
+            signal.alarm(60)  # A child that waits for ever must not hold the test up.
+            return
+        os.waitpid(children[0], 0)
+        has_ended.set()
 
-    try:
-        results = client.download_many(items, tmp_path, max_files=2, progress=fork_once)
-    except DirectIOError as error:
-        assert os.getpid() != parent
-        os.write(writer, f"{error.errno} {error}".encode())
-    finally:
-        if os.getpid() != parent:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as file:
-        told = file.read().decode()
-    os.waitpid(children[0], 0)
-    assert told.startswith(f"{errno.ECANCELED} ") and "start it anew here" in told
-    assert [result.outcome for result in results] == ["done"] * 8
-    again = client.download_many(items, tmp_path)
-    assert [result.outcome for result in again] == ["unchanged"] * 8
+    with Emulator(tree=tree) as portal:
+        keys = portal.access_key_id, portal.secret_access_key
+        with (
+            Namespace(portal.url, portal.username, portal.password) as names,
+            DirectIO(portal.url, *keys, namespace=names) as client,
+        ):
+
+            def run(progress: Any = None) -> list[str]:
+                if way == "mirror":
+                    result = client.mirror("/My Files", tmp_path, max_files=2, progress=progress)
+                    assert result.ok
+                    return ["done"] * result.added + ["unchanged"] * result.unchanged
+                items = [(f"/My Files/{name}", name) for name in tree]
+                results = client.download_many(items, tmp_path, max_files=2, progress=progress)
+                return [each.outcome for each in results]
+
+            held = names.stat("/My Files/1").file_id
+            portal.faults.add("portal", file_id=held, times=1, action=Action("hold", hold))
+            try:
+                outcomes = run(fork_once)
+            except DirectIOError as error:
+                assert os.getpid() != parent
+                os.write(writer, f"{error.errno} {error}".encode())
+            finally:
+                if os.getpid() != parent:
+                    os._exit(0)
+            os.close(writer)
+            with open(reader, "rb") as file:
+                told = file.read().decode()
+            assert told.startswith(f"{errno.ECANCELED} ") and "start it anew here" in told
+            assert outcomes == ["done"] * 8
+            assert "No answer" not in caplog.text, "the child cut a connection of the parent's"
+            assert run() == ["unchanged"] * 8
 
 
 @needs_fork
